@@ -1,0 +1,1 @@
+"""The model factory: specs and presets, descriptions, Keras models, weight files."""

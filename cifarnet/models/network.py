@@ -1,0 +1,168 @@
+"""The Keras model, built from the description; written with ``keras.ops`` so that every backend runs it.
+
+Importing this module imports Keras and its backend (seconds): import it inside functions.
+"""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from cifarnet.errors import WeightsError
+from cifarnet.models.description import Layer, named_weights
+from cifarnet.models.resnet import describe
+from cifarnet.models.spec import ModelSpec
+
+
+class ResidualUnit(keras.layers.Layer):
+    """BN - ReLU - conv 3x3 - BN - ReLU - conv 3x3, plus a shortcut without parameters.
+
+    (batch, height, width, in) -> (batch, height / strides, width / strides, out). Where the shape changes, the
+    shortcut is 2x2 average pooling and zero channels, half before and half after ("option A" of He et al. 2015).
+    """
+
+    def __init__(self, description: Layer):
+        super().__init__(name=description.name)
+        self.batchnorm_1, self.conv1, self.batchnorm_2, self.conv2 = (_keras_layer(x) for x in description.layers)
+        self.strides = description.config["strides"]
+        self.shortcut_after_activation = description.config["shortcut_after_activation"]
+
+    def call(self, x: Any, training: bool | None = None) -> Any:
+        """Apply the unit to feature maps ``x``."""
+        activated = ops.relu(self.batchnorm_1(x, training=training))
+        shortcut = activated if self.shortcut_after_activation else x
+        if self.strides > 1:
+            shortcut = ops.average_pool(shortcut, self.strides, self.strides)
+            missing = (self.conv1.filters - shortcut.shape[-1]) // 2
+            shortcut = ops.pad(shortcut, ((0, 0), (0, 0), (0, 0), (missing, missing)))
+        x = self.conv1(activated)
+        x = self.conv2(ops.relu(self.batchnorm_2(x, training=training)))
+        return x + shortcut
+
+
+class ResNet(keras.Model):
+    """A network whose own top level is the documented table: ``model.layers`` are its rows.
+
+    Calling it on normalized images (batch, size, size, 3), float32, gives class probabilities (batch, classes);
+    ``logits`` stops before the softmax. ReLU, pooling and flattening have no row in the table, so they are plain
+    operations between the layers.
+    """
+
+    def __init__(self, spec: ModelSpec):
+        super().__init__(name=spec.name)
+        self.spec = spec
+        self.description = describe(spec)
+        rows = [_keras_layer(description) for description in self.description]
+        self.stem, *self.stages, self.batchnorm, self.head, self.softmax = rows
+        self(keras.KerasTensor((None, spec.image_size, spec.image_size, 3)))
+
+    def features(self, images: Any, training: bool | None = None) -> Any:
+        """What the base (stem and stages) makes of normalized images: (batch, size / 4, size / 4, 64)."""
+        x = self.stem(images)
+        for stage in self.stages:
+            x = stage(x, training=training)
+        return x
+
+    def head_logits(self, features: Any, training: bool | None = None) -> Any:
+        """Logits (batch, classes) from the base's features."""
+        x = ops.relu(self.batchnorm(features, training=training))
+        x = self.head(ops.mean(x, axis=(1, 2), keepdims=True))  # (batch, 1, 1, classes)
+        return ops.reshape(x, (-1, self.spec.classes))
+
+    def logits(self, images: Any, training: bool | None = None) -> Any:
+        """Logits (batch, classes) of normalized images (batch, size, size, 3)."""
+        return self.head_logits(self.features(images, training=training), training=training)
+
+    def call(self, images: Any, training: bool | None = None) -> Any:
+        """Class probabilities (batch, classes) of normalized images."""
+        return self.softmax(self.logits(images, training=training))
+
+    def freeze_base(self) -> None:
+        """Fix stem and stages: no gradient, and their batch normalization in inference mode."""
+        for layer in (self.stem, *self.stages):
+            layer.trainable = False
+
+    def kernels(self) -> list[Any]:
+        """The trainable convolution kernels, which L2 regularization applies to."""
+        return [variable for variable in self.trainable_variables if variable.name == "kernel"]
+
+    def tensors(self) -> dict[str, Any]:
+        """Every Keras variable by the description's full name, in the description's order."""
+        found: dict[str, Any] = {}
+        for name in named_weights(self.description):
+            row, *inner, weight = name.split("/")
+            layer = self.get_layer(row)
+            for part in inner:
+                layer = layer.get_layer(part) if isinstance(layer, keras.Sequential) else getattr(layer, part)
+            found[name] = getattr(layer, weight)
+        return found
+
+    def get_tensors(self) -> dict[str, np.ndarray]:
+        """Copies of all weights as float32 arrays by full name."""
+        return {name: np.array(ops.convert_to_numpy(v)) for name, v in self.tensors().items()}
+
+    def set_tensors(self, arrays: dict[str, np.ndarray]) -> None:
+        """Assign weights by full name.
+
+        Raises:
+            WeightsError: when a tensor is missing, unknown or of another shape; nothing is assigned then.
+        """
+        variables = self.tensors()
+        if arrays.keys() != variables.keys():
+            missing = sorted(variables.keys() - arrays.keys())
+            unknown = sorted(arrays.keys() - variables.keys())
+            raise WeightsError(f"These weights don't fit {self.spec.title}: missing {missing}, unknown {unknown}.")
+        for name, array in arrays.items():
+            if tuple(variables[name].shape) != array.shape:
+                raise WeightsError(
+                    f"These weights don't fit {self.spec.title}: {name} should have shape"
+                    f" {tuple(variables[name].shape)}. Received: {array.shape}"
+                )
+        for name, array in arrays.items():
+            variables[name].assign(array)
+
+
+def build_model(spec: ModelSpec, weights: dict[str, np.ndarray] | None = None, seed: int = 0) -> ResNet:
+    """The network of ``spec`` with ``weights`` (by full name), or with initial weights drawn from ``seed``.
+
+    Raises:
+        WeightsError: when ``weights`` don't fit the network.
+    """
+    model = ResNet(spec)
+    model.set_tensors(initial_weights(spec, seed) if weights is None else weights)
+    return model
+
+
+def initial_weights(spec: ModelSpec, seed: int) -> dict[str, np.ndarray]:
+    """Fresh weights by full name: He normal kernels (arXiv:1502.01852), everything else at its neutral value.
+
+    Drawn with NumPy, so that one seed means the same network on every backend.
+    """
+    rng = np.random.default_rng([seed, _INIT_STREAM])
+    arrays = {}
+    for name, weight in named_weights(describe(spec)).items():
+        kind = name.rpartition("/")[2]
+        if kind == "kernel":
+            fan_in = int(np.prod(weight.shape[:-1]))
+            array = rng.standard_normal(weight.shape, np.float32) * np.float32(np.sqrt(2 / fan_in))
+        else:
+            array = np.full(weight.shape, kind in ("gamma", "moving_variance"), np.float32)
+        arrays[name] = array
+    return arrays
+
+
+# Keeps the draws of the initial weights apart from those of the epochs, whose streams are (seed, epoch).
+_INIT_STREAM = 2**32 - 1
+
+
+def _keras_layer(description: Layer) -> keras.layers.Layer:
+    return _BUILDERS[description.type](description)
+
+
+_BUILDERS = {
+    "Conv2D": lambda d: keras.layers.Conv2D(name=d.name, padding="same", **d.config),
+    "BatchNormalization": lambda d: keras.layers.BatchNormalization(name=d.name, **d.config),
+    "Sequential": lambda d: keras.Sequential([ResidualUnit(unit) for unit in d.layers], name=d.name),
+    "Activation": lambda d: keras.layers.Activation("softmax", name=d.name),
+}
