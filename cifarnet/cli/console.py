@@ -1,0 +1,62 @@
+"""Where output goes: data to stdout, messages and progress to stderr; both respect NO_COLOR."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def stdout() -> "Console":
+    """The console for data, made on call because a test or a shell may have replaced the stream."""
+    return _console(sys.stdout)
+
+
+def stderr() -> "Console":
+    """The console for messages and progress."""
+    return _console(sys.stderr)
+
+
+def _console(stream: Any) -> "Console":
+    from rich.console import Console
+
+    # Rich assumes 80 columns where it can't ask a terminal; a table in a file or a pipe needs no such limit.
+    width = None if stream.isatty() else 160
+    return Console(file=stream, width=width, highlight=False, soft_wrap=False)
+
+
+def print_json(data: Any) -> None:
+    """Print ``data`` as JSON on stdout, plainly: it is for programs."""
+    print(json.dumps(data, indent=2, ensure_ascii=False), file=sys.stdout)
+
+
+@contextmanager
+def progress_reporter() -> Iterator[Callable[[str, int, int | None], None]]:
+    """Yield ``report(activity, done, total)``: a bar per activity on a terminal, one line per activity elsewhere."""
+    console = stderr()
+    if not console.is_terminal:
+        announced: set[str] = set()
+
+        def announce(activity: str, done: int, total: int | None) -> None:
+            if activity not in announced:
+                announced.add(activity)
+                console.print(f"{activity} ...", markup=False)
+
+        yield announce
+        return
+
+    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def advance(activity: str, done: int, total: int | None) -> None:
+            if activity not in tasks:
+                tasks[activity] = progress.add_task(activity, total=total)
+            progress.update(tasks[activity], completed=done, total=total)
+
+        yield advance

@@ -1,0 +1,229 @@
+"""Weight files: one HDF5 file that describes itself, and the original project's layout.
+
+A file holds its header as JSON in the root attribute ``cifarnet`` and its tensors as datasets below ``weights``, under
+the full names of the description. Everything read is checked against the description first: names, shapes, types,
+and that the bytes lie in this very file (HDF5 can point a dataset at any file of the reader: CVE-2026-1669).
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cifarnet import __version__
+from cifarnet.errors import InvalidValueError, WeightsError
+from cifarnet.files import replacing
+from cifarnet.models.description import named_weights
+from cifarnet.models.resnet import describe
+from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization
+
+if TYPE_CHECKING:
+    import h5py
+
+HEADER = "cifarnet"
+FORMAT = 1
+
+# What the original project's preprocessing used, the statistics of CIFAR-10's training images: its files carry none.
+ORIGINAL_NORMALIZATION = Normalization(120.70756512369792, 64.1500758911213)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A network's tensors (float32, by full name) and all that using them needs.
+
+    ``recipe`` and ``accuracy`` tell where they come from: the training recipe as JSON-ready data, and the accuracy on
+    the test images (0 to 1); None where unknown, as in the original project's files.
+    """
+
+    spec: ModelSpec
+    tensors: dict[str, np.ndarray] = field(repr=False)
+    class_names: tuple[str, ...]
+    normalization: Normalization
+    recipe: dict[str, Any] | None = None
+    accuracy: float | None = None
+    version: str = __version__
+
+    def __post_init__(self) -> None:
+        if len(self.class_names) != self.spec.classes:
+            raise WeightsError(
+                f"{self.spec.title} with {self.spec.classes} classes needs as many class names."
+                f" Received: {', '.join(self.class_names)}"
+            )
+
+    def sha256(self) -> str:
+        """SHA-256 of the tensors alone, in the network's order: equal networks, whatever the file around them."""
+        digest = hashlib.sha256()
+        for name in named_weights(describe(self.spec)):
+            digest.update(name.encode())
+            digest.update(np.ascontiguousarray(self.tensors[name]).tobytes())
+        return digest.hexdigest()
+
+    def header(self) -> dict[str, Any]:
+        """The file's header as JSON-ready data."""
+        return {
+            "format": FORMAT,
+            "version": self.version,
+            "spec": self.spec.to_dict(),
+            "class_names": list(self.class_names),
+            "normalization": {"mean": self.normalization.mean, "std": self.normalization.std},
+            "recipe": self.recipe,
+            "accuracy": self.accuracy,
+        }
+
+
+def save_weights(path: Path, weights: Weights) -> None:
+    """Write ``weights`` to the file ``path``, atomically."""
+    import h5py
+
+    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+        write_into(file, weights)
+
+
+def write_into(file: "h5py.File", weights: Weights) -> None:
+    """Write header and tensors into an open file; a checkpoint adds its training state beside them."""
+    file.attrs[HEADER] = json.dumps(weights.header())
+    for name, array in weights.tensors.items():
+        file.create_dataset(f"weights/{name}", data=array)
+
+
+def load_weights(path: Path) -> Weights:
+    """Read a weight file, a checkpoint, or a weight file of the original project (Keras 2.2.4-tf HDF5 layout).
+
+    Raises:
+        WeightsError: when the file is missing, damaged, of an unknown layout or version, or does not hold exactly
+            the tensors of the network that it names.
+    """
+    with open_hdf5(path) as file:
+        return read_from(file, path)
+
+
+def read_from(file: "h5py.File", path: Path) -> Weights:
+    """Read header and tensors from an open file (see ``load_weights``); ``path`` is for messages."""
+    weights = peek(file, path)
+    group = None if weights.version == ORIGINAL else "weights"
+    tensors = {}
+    for name, expected in named_weights(describe(weights.spec)).items():
+        tensors[name] = read_tensor(file, _address(name, group), expected.shape, path)
+    known = {_address(name, group) for name in tensors}
+    extra = sorted(name for name in _dataset_names(file, group) if name not in known)
+    if extra:
+        raise WeightsError(f"{path} has tensors that {weights.spec.title} has not: {', '.join(extra[:3])}.")
+    return replace(weights, tensors=tensors)
+
+
+def load_header(path: Path) -> Weights:
+    """Like ``load_weights`` but without reading the tensors: for showing what a file is, in milliseconds."""
+    with open_hdf5(path) as file:
+        return peek(file, path)
+
+
+def peek(file: "h5py.File", path: Path) -> Weights:
+    """What an open file says it holds, checked; without tensors."""
+    raw = file.attrs.get(HEADER)
+    if raw is None:
+        return _peek_original(file, path)
+    try:
+        header = json.loads(raw)
+        if header["format"] > FORMAT:
+            raise WeightsError(
+                f"{path} was written by cifarnet {header['version']}, whose format this version ({__version__})"
+                " does not know. Upgrade cifarnet to read it."
+            )
+        return Weights(
+            ModelSpec(**header["spec"]),
+            {},
+            tuple(header["class_names"]),
+            Normalization(**header["normalization"]),
+            header["recipe"],
+            header["accuracy"],
+            header["version"],
+        )
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise WeightsError(f"{path} is not a valid cifarnet weight file: its header says {error!r}.") from error
+
+
+ORIGINAL = "original"
+
+
+def _peek_original(file: "h5py.File", path: Path) -> Weights:
+    if not {"conv2d", "sequential", "conv2d_1"} <= set(file):
+        raise WeightsError(
+            f"{path} is an HDF5 file, but not a weight file: it has neither cifarnet's header nor the layers of the"
+            f" original project's files (conv2d, sequential, ...). It has: {', '.join(list(file)[:8]) or 'nothing'}"
+        )
+    try:
+        units = len(file["sequential/sequential"])
+        classes = file["conv2d_1/conv2d_1/bias:0"].shape[0]
+        spec = ModelSpec(6 * units + 2, classes)
+    except (KeyError, TypeError, AttributeError, IndexError, InvalidValueError) as error:
+        raise WeightsError(f"{path} is not a complete weight file of the original project: {error}.") from error
+    names = CIFAR10_CLASSES if classes == len(CIFAR10_CLASSES) else tuple(f"class {k}" for k in range(classes))
+    return Weights(spec, {}, names, ORIGINAL_NORMALIZATION, version=ORIGINAL)
+
+
+def _address(name: str, group: str | None) -> str:
+    """Where a tensor lies in the file; the original layout doubles the top layer's name and ends in ``:0``."""
+    return f"{group}/{name}" if group else f"{name.partition('/')[0]}/{name}:0"
+
+
+def _dataset_names(file: "h5py.File", group: str | None) -> list[str]:
+    import h5py
+
+    found: list[str] = []
+    root = file[group] if group else file
+    prefix = f"{group}/" if group else ""
+    root.visititems(lambda name, item: found.append(prefix + name) if isinstance(item, h5py.Dataset) else None)
+    return found
+
+
+def open_hdf5(path: Path) -> "h5py.File":
+    """Open ``path`` for reading.
+
+    Raises:
+        WeightsError: when it is missing, not an HDF5 file, or cut short.
+    """
+    import h5py
+
+    if not path.is_file():
+        raise WeightsError(f"There is no weight file {path}.")
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise WeightsError(
+            f"{path} can't be read as a weight file (HDF5): damaged, cut short or another format. HDF5 says: {error}"
+        ) from error
+
+
+def read_tensor(file: "h5py.File", address: str, shape: tuple[int, ...], path: Path) -> np.ndarray:
+    """Read one float tensor of a known ``shape`` as float32, refusing anything else that HDF5 could put there.
+
+    Raises:
+        WeightsError: naming the tensor.
+    """
+    import h5py
+
+    parts = address.split("/")
+    for depth in range(1, len(parts) + 1):
+        part = "/".join(parts[:depth])
+        link = file.get(part, getlink=True)
+        if link is None:
+            raise WeightsError(f"{path} lacks the tensor {address}.")
+        if not isinstance(link, h5py.HardLink):
+            raise WeightsError(f"{path}: {part} is a link to elsewhere, which a weight file must not have.")
+    item = file[address]
+    if not isinstance(item, h5py.Dataset) or item.external or item.is_virtual:
+        raise WeightsError(f"{path}: {address} does not hold its values in the file itself, as a weight file must.")
+    if item.shape != shape or item.dtype.kind != "f":
+        raise WeightsError(
+            f"{path}: {address} should be floating-point with shape {shape}. Received: {item.dtype} {item.shape}"
+        )
+    try:
+        array = np.asarray(item[()], np.float32)
+    except OSError as error:
+        raise WeightsError(f"{path}: {address} can't be read: {error}") from error
+    if not np.isfinite(array).all():
+        raise WeightsError(f"{path}: {address} has values that are not finite numbers.")
+    return array
