@@ -1,0 +1,159 @@
+"""The two layouts in which CIFAR-10 is published: binary records and Python pickles, as folder or archive."""
+
+import io
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from cifarnet.data.dataset import Dataset
+from cifarnet.data.images import resize_images
+from cifarnet.data.labels import as_labels
+from cifarnet.data.progress import Progress
+from cifarnet.data.tree import FileTree
+from cifarnet.errors import DataError
+from cifarnet.models.spec import CIFAR10_CLASSES
+
+TRAIN_BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
+TEST_BATCH = "test_batch"
+# An image is stored as 3 planes (red, green, blue) of 32 rows of 32 pixels.
+_PIXELS = 3 * 32 * 32
+
+
+def is_binary(tree: FileTree) -> bool:
+    """Whether ``tree`` holds a batch of the binary layout."""
+    return any(f"{batch}.bin" in tree.files for batch in (*TRAIN_BATCHES, TEST_BATCH))
+
+
+def is_python(tree: FileTree) -> bool:
+    """Whether ``tree`` holds a batch of the Python layout."""
+    return any(batch in tree.files for batch in (*TRAIN_BATCHES, TEST_BATCH))
+
+
+def read_binary(tree: FileTree, image_size: int, report: Progress) -> tuple[Dataset, Dataset]:
+    """Training and test images of ``data_batch_1.bin`` to ``data_batch_5.bin`` and ``test_batch.bin``.
+
+    Raises:
+        DataError: when a batch is missing or is not made of whole records.
+    """
+    names: tuple[str, ...] = CIFAR10_CLASSES
+    if "batches.meta.txt" in tree.files:
+        names = tuple(tree.read("batches.meta.txt").decode(errors="replace").split())
+    return _read_splits(tree, ".bin", _binary_batch, names, image_size, report)
+
+
+def read_python(tree: FileTree, image_size: int, report: Progress) -> tuple[Dataset, Dataset]:
+    """Training and test images of the pickles ``data_batch_1`` to ``data_batch_5`` and ``test_batch``.
+
+    Raises:
+        DataError: when a batch is missing, is no pickle of NumPy arrays and plain containers alone (nothing that
+            such a pickle asks for is run), or is not in the published form.
+    """
+    names: tuple[str, ...] = CIFAR10_CLASSES
+    if "batches.meta" in tree.files:
+        names = tuple(_text(name) for name in _unpickled(tree, "batches.meta").get("label_names", CIFAR10_CLASSES))
+    return _read_splits(tree, "", _python_batch, names, image_size, report)
+
+
+def _read_splits(
+    tree: FileTree,
+    suffix: str,
+    read_batch: Callable[[FileTree, str], tuple[np.ndarray, np.ndarray]],
+    class_names: tuple[str, ...],
+    image_size: int,
+    report: Progress,
+) -> tuple[Dataset, Dataset]:
+    batches = [f"{batch}{suffix}" for batch in (*TRAIN_BATCHES, TEST_BATCH)]
+    if missing := [batch for batch in batches if batch not in tree.files]:
+        raise DataError(f"{tree.origin} lacks {', '.join(missing)}; CIFAR-10 consists of {', '.join(batches)}.")
+    read = []
+    for done, batch in enumerate(batches):
+        report("Reading batches", done, len(batches))
+        read.append(read_batch(tree, batch))
+    report("Reading batches", len(batches), len(batches))
+
+    def joined(parts: list[tuple[np.ndarray, np.ndarray]]) -> Dataset:
+        planes = np.concatenate([planes for planes, _ in parts])  # (n, 3072)
+        images = np.ascontiguousarray(planes.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+        labels = np.concatenate([labels for _, labels in parts]).astype(np.int32)
+        return Dataset(resize_images(images, image_size), labels, class_names)
+
+    return joined(read[:-1]), joined(read[-1:])
+
+
+def _binary_batch(tree: FileTree, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Planes uint8 (n, 3072) and labels (n,) of a binary batch: records of a label byte and 3,072 pixels."""
+    content = np.frombuffer(tree.read(name), np.uint8)
+    if not len(content) or len(content) % (1 + _PIXELS):
+        raise DataError(
+            f"{tree.told(name)} is damaged or truncated: it must consist of records of {1 + _PIXELS:,} bytes."
+            f" Received: {len(content):,} bytes"
+        )
+    records = content.reshape(-1, 1 + _PIXELS)
+    return records[:, 1:], records[:, 0]
+
+
+def _python_batch(tree: FileTree, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Planes uint8 (n, 3072) and labels (n,) of a pickled batch: a dict with ``data`` and ``labels``."""
+    batch = _unpickled(tree, name)
+    planes = batch.get("data")
+    if not (isinstance(planes, np.ndarray) and planes.dtype == np.uint8 and planes.shape[1:] == (_PIXELS,)):
+        raise DataError(f"{tree.told(name)} must hold `data`: a uint8 array of shape (n, {_PIXELS}).")
+    return planes, as_labels(batch.get("labels"), len(planes), f"`labels` of {tree.told(name)}")
+
+
+def _unpickled(tree: FileTree, name: str) -> dict[str, Any]:
+    told = tree.told(name)
+    try:
+        content = _ArrayUnpickler(io.BytesIO(tree.read(name)), encoding="bytes").load()
+    except _RefusedGlobalError as error:
+        raise DataError(
+            f"{told} is refused: it asks for {error}, which no CIFAR-10 batch needs. Nothing of it was run."
+        ) from error
+    except DataError:
+        raise
+    except Exception as error:
+        # Damaged pickles make the unpickler raise nearly anything: EOFError, IndexError, UnicodeDecodeError, ...
+        raise DataError(f"{told} is damaged or no pickle: {error}") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{told} must hold a dictionary. Received: {type(content).__name__}")
+    return {_text(key): value for key, value in content.items()}
+
+
+def _text(value: Any) -> str:
+    # Python 2 wrote its strings as bytes.
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+class _RefusedGlobalError(pickle.UnpicklingError):
+    """A pickle that names a global other than those of NumPy's arrays."""
+
+
+def _latin1(text: Any, encoding: Any) -> bytes:
+    """Stands in for ``_codecs.encode``, with which Python 3 writes bytes in protocol 2, for that one encoding."""
+    if encoding not in ("latin1", b"latin1"):
+        raise _RefusedGlobalError(f"the encoding {encoding!r}")
+    encoded: bytes = text.encode("latin1")
+    return encoded
+
+
+_RECONSTRUCT = np.empty(0).__reduce__()[0]
+_ADMITTED = {
+    # As Python 2 and NumPy 1 call it; as NumPy 2 does.
+    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
+    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    ("_codecs", "encode"): _latin1,
+}
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Admits NumPy arrays and plain containers; looks every global up in a table and imports none."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _ADMITTED[module, name]
+        except KeyError:
+            raise _RefusedGlobalError(f"{module}.{name}") from None
