@@ -1,0 +1,122 @@
+"""The cache directory, and the decoded image folders in it."""
+
+import hashlib
+import logging
+import os
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cifarnet.data.dataset import Dataset
+from cifarnet.data.tree import read_tree
+from cifarnet.errors import DataError
+from cifarnet.files import replacing
+
+_LOGGER = logging.getLogger(__name__)
+# Part of every fingerprint: raise it when decoding changes, so that no older entry is taken.
+_VERSION = 1
+# What reading a damaged .npz file raises.
+_DAMAGE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, DataError)
+
+
+def cache_dir() -> Path:
+    """Where downloads and decoded sets are kept: $CIFARNET_CACHE, else the platform's cache directory."""
+    if chosen := os.environ.get("CIFARNET_CACHE"):
+        return Path(chosen).expanduser().absolute()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("cifarnet", appauthor=False)
+
+
+def decoded_dir() -> Path:
+    """Where decoded sets are kept, in the cache directory."""
+    return cache_dir() / "decoded"
+
+
+@dataclass(frozen=True)
+class DecodedSet:
+    """The cache's entry for the pictures at ``source`` (absolute) at ``image_size`` pixels.
+
+    A source has one entry for each image size; a changed source overwrites its own, so that the cache doesn't
+    grow with every change.
+    """
+
+    source: Path
+    image_size: int
+
+    @property
+    def path(self) -> Path:
+        """The entry's file, whether or not it exists."""
+        key = hashlib.sha256(f"{self.source}\n{self.image_size}".encode()).hexdigest()[:16]
+        return decoded_dir() / f"{key}.npz"
+
+    def fingerprint(self) -> str:
+        """SHA-256 of whatever tells that the source has changed: all names, sizes and modification times.
+
+        Raises:
+            DataError: when the source can't be listed.
+        """
+        digest = hashlib.sha256(f"{_VERSION}\n{self.source}\n{self.image_size}\n".encode())
+        # An archive is told by its own state: reading its members is most of the work that the cache saves.
+        files = {"": self.source}
+        if self.source.is_dir():
+            tree = read_tree(self.source)
+            digest.update("\n".join(sorted(tree.folders)).encode(errors="surrogateescape"))
+            files = {name: file for name, file in tree.files.items() if isinstance(file, Path)}
+        for name, file in files.items():
+            state = file.stat()
+            line = f"\n{name}\0{state.st_size}\0{state.st_mtime_ns}"
+            digest.update(line.encode(errors="surrogateescape"))
+        return digest.hexdigest()
+
+    def load(self, fingerprint: str) -> tuple[Dataset, Dataset | None] | None:
+        """The training and test images stored under ``fingerprint``; None where there are none, or damaged ones."""
+        try:
+            with np.load(self.path, allow_pickle=False) as stored:
+                if str(stored["fingerprint"]) != fingerprint:
+                    return None
+                names = tuple(str(name) for name in stored["class_names"])
+                train = Dataset(stored["train_images"], stored["train_labels"], names)
+                if "test_images" not in stored:
+                    return train, None
+                return train, Dataset(stored["test_images"], stored["test_labels"], names)
+        except _DAMAGE:
+            return None
+
+    def store(self, fingerprint: str, train: Dataset, test: Dataset | None) -> None:
+        """Keep the images under ``fingerprint``. Where the cache can't be written, that is logged and no error."""
+        arrays = {
+            "fingerprint": np.array(fingerprint),
+            "source": np.array(str(self.source)),
+            "class_names": np.array(train.class_names),
+            "train_images": train.images,
+            "train_labels": train.labels,
+        }
+        if test:
+            arrays |= {"test_images": test.images, "test_labels": test.labels}
+        try:
+            with replacing(self.path) as temporary:
+                np.savez(temporary, allow_pickle=False, **arrays)
+        except OSError as error:
+            _LOGGER.warning("The decoded images can't be kept in %s (%s).", decoded_dir(), error.strerror)
+
+
+def decoded_sets() -> dict[Path, str]:
+    """The files of the cache's decoded sets, each with the source that it was decoded from."""
+    sets = {}
+    for path in sorted(decoded_dir().glob("*.npz")):
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                sets[path] = str(stored["source"])
+        except _DAMAGE:
+            sets[path] = "damaged"
+    return sets
+
+
+def clear_decoded_sets() -> None:
+    """Delete every decoded set; a source that is used again is decoded again."""
+    for path in decoded_dir().glob("*.npz"):
+        path.unlink(missing_ok=True)

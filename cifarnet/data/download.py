@@ -1,0 +1,167 @@
+"""Downloading a file whose checksum is known: resumed where it was cut, from the first address that has it."""
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cifarnet.data.progress import Progress, silent
+from cifarnet.errors import DataError, DownloadError
+
+TIMEOUT = (10.0, 30.0)
+"""Seconds to wait for a connection, and for more bytes once it stands."""
+
+_CHUNK = 1 << 18
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file on the web: its name, address, size in bytes and SHA-256."""
+
+    name: str
+    url: str
+    size: int
+    sha256: str
+
+    def is_intact(self, path: Path) -> bool:
+        """Whether the file at ``path`` is this one, by size and checksum."""
+        return path.is_file() and path.stat().st_size == self.size and sha256_of(path) == self.sha256
+
+
+def sha256_of(path: Path) -> str:
+    """The file's SHA-256 as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fetch(
+    remote: RemoteFile,
+    folder: Path,
+    *,
+    mirrors: Sequence[str] = (),
+    report: Progress = silent,
+    timeout: tuple[float, float] = TIMEOUT,
+) -> Path:
+    """The path of ``remote`` in ``folder``, downloaded unless a copy whose checksum holds is there.
+
+    Tries ``mirrors``, then those in $CIFARNET_MIRROR (separated by commas), then the file's own address; one that
+    ends with a slash names the directory of the file. What a cut connection has brought stays beside the file as
+    ``<name>.part`` and is gone on from, now or at the next call; the file gets its name once its checksum holds.
+
+    Raises:
+        DownloadError: when no address gives the file; the message tells why, and how to put it there by hand.
+        DataError: when ``folder`` can't be written to.
+    """
+    import pooch
+    from requests import RequestException
+
+    # Pooch would print to stderr on its own.
+    pooch.get_logger().setLevel("ERROR")
+    failures = []
+    for url in _addresses(remote, mirrors):
+        try:
+            return Path(
+                pooch.retrieve(
+                    url,
+                    known_hash=f"sha256:{remote.sha256}",
+                    fname=remote.name,
+                    path=folder,
+                    downloader=_ResumingDownloader(remote, report, timeout),
+                )
+            )
+        except (RequestException, DownloadError) as error:
+            failures.append(f"{url}: {_reason(error)}")
+        except ValueError:
+            # Pooch has deleted the file, so that the next try starts afresh.
+            failures.append(f"{url}: the SHA-256 of what it gave is another one")
+        except OSError as error:
+            raise DataError(
+                f"{folder} can't be written to ({error.strerror}). Set CIFARNET_CACHE to a folder with"
+                f" {remote.size:,} bytes free."
+            ) from error
+    raise DownloadError(
+        f"{remote.name} could not be downloaded.\n  "
+        + "\n  ".join(failures)
+        + "\nTry again later (a part that has arrived is kept), or name another address with --mirror URL."
+        f" Without a connection, get {remote.url} elsewhere ({remote.size:,} bytes, SHA-256 {remote.sha256})"
+        f" and save it as {folder / remote.name}"
+    )
+
+
+def _addresses(remote: RemoteFile, mirrors: Sequence[str]) -> Iterator[str]:
+    from_environment = (url.strip() for url in os.environ.get("CIFARNET_MIRROR", "").split(","))
+    for url in (*mirrors, *filter(None, from_environment), remote.url):
+        yield url + remote.name if url.endswith("/") else url
+
+
+class _ResumingDownloader:
+    """A Pooch downloader that goes on from a ``.part`` file beside the target."""
+
+    def __init__(self, remote: RemoteFile, report: Progress, timeout: tuple[float, float]):
+        self.remote, self.report, self.timeout = remote, report, timeout
+
+    def __call__(self, url: str, output_file: str, pooch: object) -> None:
+        from requests import ConnectionError, Timeout
+        from requests.exceptions import ChunkedEncodingError
+
+        part = Path(output_file).with_name(f"{self.remote.name}.part")
+        part.touch()
+        reached = -1
+        while True:
+            try:
+                self._go_on(url, part)
+                break
+            except (ConnectionError, Timeout, ChunkedEncodingError):
+                # A long download is often cut: go on as long as every try brings more.
+                if part.stat().st_size <= max(reached, 0):
+                    raise
+                reached = part.stat().st_size
+        # Pooch checks the SHA-256 of output_file, and deletes it if it is wrong.
+        os.replace(part, output_file)
+
+    def _go_on(self, url: str, part: Path) -> None:
+        """Append what is missing to ``part``, or all of it where the server can't send a range."""
+        import requests
+
+        start = part.stat().st_size
+        if start == self.remote.size:
+            return
+        # Identity: a server that compresses on the way would make lengths incomparable.
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+        with requests.get(url, headers=headers, stream=True, timeout=self.timeout) as response:
+            response.raise_for_status()
+            resumed = response.status_code == requests.codes.partial_content
+            done = start if resumed else 0
+            self._check(response.headers, done, resumed)
+            with part.open("ab" if resumed else "wb") as file:
+                for chunk in response.iter_content(_CHUNK):
+                    file.write(chunk)
+                    done += len(chunk)
+                    self.report(f"Downloading {self.remote.name}", done, self.remote.size)
+        if done != self.remote.size:
+            part.unlink()
+            raise DownloadError(f"sent {done:,} bytes instead of {self.remote.size:,}")
+
+    def _check(self, headers: Mapping[str, str], start: int, resumed: bool) -> None:
+        """Refuse an answer that can't be the file before it touches what has arrived."""
+        if headers.get("Content-Type", "").startswith("text/html"):
+            raise DownloadError("answered with a web page instead of the file")
+        if resumed and not headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+            raise DownloadError(f"sent another range ({headers.get('Content-Range')}) than the one asked for")
+        length = headers.get("Content-Length", "")
+        if length.isdigit() and start + int(length) != self.remote.size:
+            raise DownloadError(f"offers {start + int(length):,} bytes instead of {self.remote.size:,}")
+
+
+def _reason(error: Exception) -> str:
+    """Why an address failed, without the nested exceptions that requests puts in its messages."""
+    import requests
+
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"{error.response.status_code} {error.response.reason}"
+    if isinstance(error, requests.Timeout):
+        return "no answer in time"
+    if isinstance(error, requests.ConnectionError):
+        return "no connection, or it was cut"
+    return str(error)
