@@ -3,6 +3,9 @@
 import importlib.util
 import os
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,16 +35,50 @@ def use_backend(name: str | None = None) -> str:
                 f" Set KERAS_BACKEND={chosen} before Keras is imported."
             )
         return chosen
-    if importlib.util.find_spec(chosen) is None:
+    if not _is_installed(chosen):
         extra = "cifarnet[jax]" if chosen == "jax" else "cifarnet"
         raise BackendError(f"The backend {chosen} is not installed. Install it with: pip install '{extra}'")
     os.environ["KERAS_BACKEND"] = chosen
     # oneDNN makes a training step of ResNet-20 about 1.75 times faster on AVX2 CPUs; TensorFlow reads the variable
     # once, when it is imported.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    # TensorFlow's C++ start-up notices say nothing that a user can act on; what he can, device() says.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with _native_notices_held():
+        import keras  # noqa: F401
+
+        if chosen == "tensorflow":
+            _tensorflow_gpus()
     return chosen
+
+
+def _is_installed(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+@contextmanager
+def _native_notices_held() -> Iterator[None]:
+    """Hold back what C++ code writes to stderr, and show it only when the block fails.
+
+    TensorFlow 2.21 logs from C++ before its logging is set up, so TF_CPP_MIN_LOG_LEVEL has no say: six lines about
+    oneDNN and CUDA at every start, which say nothing that a user can act on. What he can, device() says.
+    """
+    if os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0":
+        yield
+        return
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as held:
+        saved = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(saved, 2)
+            held.seek(0)
+            os.write(2, held.read())
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
 
 
 @dataclass(frozen=True)
@@ -90,7 +127,7 @@ class GpuFacts:
             hardware or driver,
             driver,
             os.environ.get("CUDA_VISIBLE_DEVICES"),
-            importlib.util.find_spec("nvidia") is not None,
+            _is_installed("nvidia"),
         )
 
 

@@ -56,6 +56,8 @@ class ResNet(keras.Model):
         rows = [_keras_layer(description) for description in self.description]
         self.stem, *self.stages, self.batchnorm, self.head, self.softmax = rows
         self(keras.KerasTensor((None, spec.image_size, spec.image_size, 3)))
+        # An Activation counts as built from the start, so Keras would show its shape as unknown.
+        self.softmax.build((None, spec.classes))
 
     def features(self, images: Any, training: bool | None = None) -> Any:
         """What the base (stem and stages) makes of normalized images: (batch, size / 4, size / 4, 64)."""

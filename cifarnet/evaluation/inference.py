@@ -1,0 +1,91 @@
+"""From uint8 images to logits, with the preprocessing that the weights carry."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from cifarnet.errors import DataError, InvalidValueError
+from cifarnet.models.weights import Weights
+
+TTA = ("none", "flip")
+
+
+class Classifier:
+    """A network ready to classify images; building it imports Keras and its backend."""
+
+    def __init__(self, weights: Weights):
+        from cifarnet.models.network import build_model
+
+        self.weights = weights
+        self.network = build_model(weights.spec, weights.tensors)
+        self._model = logits_model(self.network, weights.normalization)
+
+    def logits(
+        self,
+        images: np.ndarray,
+        *,
+        tta: str = "none",
+        batch_size: int = 250,
+        report: Callable[[str, int, int | None], None] | None = None,
+    ) -> np.ndarray:
+        """Logits, float32 (n, classes), of uint8 ``images`` (n, size, size, 3).
+
+        ``tta="flip"`` averages the logits of each image and its mirror image (test-time augmentation).
+
+        Raises:
+            DataError: for images of another type or size than the network takes.
+            InvalidValueError: for an unknown ``tta``.
+        """
+        size = self.weights.spec.image_size
+        if images.dtype != np.uint8 or images.shape[1:] != (size, size, 3):
+            raise DataError(
+                f"{self.weights.spec.title} takes uint8 images of shape (n, {size}, {size}, 3)."
+                f" Received: {images.dtype} {images.shape}"
+            )
+        if tta not in TTA:
+            raise InvalidValueError(f"Test-time augmentation must be one of {', '.join(TTA)}. Received: {tta}")
+        logits = run_batches(self._model, images, batch_size, report)
+        if tta == "flip":
+            logits = (logits + run_batches(self._model, images[:, :, ::-1], batch_size, report)) / 2
+        return logits
+
+
+def logits_model(network: Any, normalization: Any) -> Any:
+    """A Keras model from uint8 images (batch, size, size, 3) to the network's logits (batch, classes).
+
+    Normalization happens inside, on the device: four times fewer bytes travel than with float32 images.
+    """
+    import keras
+    from keras import ops
+
+    class Logits(keras.Model):
+        def __init__(self) -> None:
+            super().__init__(name="logits")
+            self.network = network
+
+        def call(self, images: Any) -> Any:
+            pixels = ops.cast(images, "float32")
+            return self.network.logits((pixels - normalization.mean) / normalization.std, training=False)
+
+    return Logits()
+
+
+def run_batches(
+    model: Any, images: np.ndarray, batch_size: int, report: Callable[[str, int, int | None], None] | None = None
+) -> np.ndarray:
+    """``model``'s outputs for ``images``, batch by batch.
+
+    A last batch that is not full is filled up with zeros when full ones came before it: another shape would be
+    another compilation, which takes longer than the wasted arithmetic.
+    """
+    outputs = []
+    for start in range(0, len(images), batch_size):
+        batch = images[start : start + batch_size]
+        count = len(batch)
+        if start and count < batch_size:
+            batch = np.concatenate([batch, np.zeros((batch_size - count, *batch.shape[1:]), batch.dtype)])
+        outputs.append(np.asarray(model.predict_on_batch(batch))[:count])
+        if report:
+            report("Classifying images", start + count, len(images))
+    return np.concatenate(outputs) if outputs else np.zeros((0, model.network.spec.classes), np.float32)

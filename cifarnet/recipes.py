@@ -1,0 +1,200 @@
+"""A training run's recipe as data: every hyper-parameter in one place, named recipes, JSON round trip.
+
+``documented`` and ``revised`` are the original project's, ``paper`` is He et al. 2015 (arXiv:1512.03385, section 4.2).
+"""
+
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Self, get_args, get_type_hints
+
+from cifarnet.errors import InvalidValueError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a network is trained. Each field is an option of ``cifarnet train``.
+
+    Raises:
+        InvalidValueError: for a value outside its range, naming the field.
+    """
+
+    name: str
+    epochs: int | None = None
+    """Passes over the training images; exactly one of ``epochs`` and ``steps`` is given."""
+    steps: int | None = None
+    """Batches in all; the last epoch is cut short where they don't fill it."""
+    batch_size: int = 128
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = False
+    l2: float = 1e-4
+    """Adds l2 times the sum of squares of every convolution kernel to the loss, as Keras's regularizer does. A weight
+    decay w of other frameworks, which adds w times the kernel to its gradient, is l2 = w / 2."""
+    lr_decay: float = 0.0
+    """Per step: the learning rate is divided by 1 + lr_decay * step."""
+    lr_drop: int = 0
+    """The learning rate is halved every ``lr_drop`` epochs; 0: never."""
+    lr_boundaries: tuple[int, ...] = ()
+    """Steps at which the learning rate is divided by ten."""
+    warmup_steps: int = 0
+    warmup_learning_rate: float = 0.01
+    """The learning rate of the first ``warmup_steps`` steps."""
+    rotation: float = 0.0
+    """Random rotation by up to this many degrees, either way."""
+    shift: float = 0.0
+    """Random shift by up to this fraction of the image, in both directions."""
+    crop_padding: int = 0
+    """Random crop of the image's own size after padding by this many pixels."""
+    flip: bool = True
+    """Random horizontal flips."""
+
+    def __post_init__(self) -> None:
+        if (self.epochs is None) == (self.steps is None):
+            raise InvalidValueError(
+                f"A recipe lasts a number of epochs or of steps, one of the two."
+                f" Received: epochs {self.epochs}, steps {self.steps}"
+            )
+        for field in ("epochs", "steps"):
+            self._check(field, "at least 1", lambda value: value is None or value >= 1)
+        self._check("batch_size", "at least 1", lambda value: value >= 1)
+        for field in ("learning_rate", "warmup_learning_rate"):
+            self._check(field, "above 0 and finite", lambda value: 0 < value < float("inf"))
+        self._check("momentum", "at least 0 and below 1", lambda value: 0 <= value < 1)
+        for field in ("l2", "lr_decay", "lr_drop", "warmup_steps", "crop_padding"):
+            self._check(field, "at least 0 and finite", lambda value: 0 <= value < float("inf"))
+        self._check("rotation", "0 to 180 degrees", lambda value: 0 <= value <= 180)
+        self._check("shift", "at least 0 and below 1", lambda value: 0 <= value < 1)
+        self._check("lr_boundaries", "rising steps", lambda steps: list(steps) == sorted(set(steps)))
+        if self.crop_padding and (self.rotation or self.shift):
+            raise InvalidValueError(
+                "crop_padding can't be combined with rotation or shift: both move the image, filling its border in"
+                f" different ways. Received: crop_padding {self.crop_padding}, rotation {self.rotation},"
+                f" shift {self.shift}"
+            )
+        if self.nesterov and not self.momentum:
+            raise InvalidValueError("Nesterov needs a momentum above 0. Received: momentum 0")
+
+    def _check(self, field: str, valid: str, holds: Any) -> None:
+        if not holds(getattr(self, field)):
+            raise InvalidValueError(f"{field} must be {valid}. Received: {getattr(self, field)}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe as JSON-ready data; ``Recipe.from_dict(recipe.to_dict()) == recipe``."""
+        return {**asdict(self), "lr_boundaries": list(self.lr_boundaries)}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """The recipe that ``to_dict`` gave, or one written by hand; absent fields get their defaults.
+
+        Raises:
+            InvalidValueError: for unknown fields, values of another type or out of range.
+        """
+        types = get_type_hints(cls)
+        unknown = sorted(data.keys() - types.keys())
+        if unknown or "name" not in data:
+            problem = f"unknown: {', '.join(unknown)}" if unknown else "the name is missing"
+            raise InvalidValueError(f"A recipe has the fields {', '.join(types)}. Received: {problem}")
+        values = {field: _typed(field, value, types[field]) for field, value in data.items()}
+        return cls(**values)
+
+    def with_changes(self, **changes: Any) -> Self:
+        """This recipe with ``changes``; a new length in epochs takes the place of one in steps, and the reverse."""
+        if not changes:
+            return self
+        if changes.get("epochs") is not None:
+            changes.setdefault("steps", None)
+        elif changes.get("steps") is not None:
+            changes.setdefault("epochs", None)
+        return replace(self, **changes)
+
+    def differences(self) -> dict[str, Any]:
+        """What sets this recipe apart from the named one that it started from; everything when there is none."""
+        base = RECIPES.get(self.name)
+        return {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if base is None or getattr(base, field.name) != getattr(self, field.name)
+        }
+
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(
+            name="documented",
+            epochs=250,
+            nesterov=True,
+            lr_decay=1e-6,
+            lr_drop=20,
+            rotation=15.0,
+            shift=0.1,
+        ),
+        Recipe(
+            name="revised",
+            epochs=165,
+            lr_boundaries=(32_000, 48_000),
+            warmup_steps=500,
+            rotation=20.0,
+            shift=0.1,
+        ),
+        # The paper's weight decay is 1e-4, hence half of it here (see Recipe.l2).
+        Recipe(
+            name="paper",
+            steps=64_000,
+            l2=5e-5,
+            lr_boundaries=(32_000, 48_000),
+            crop_padding=4,
+        ),
+    )
+}
+
+
+def named_recipe(name: str, depth: int) -> Recipe:
+    """The recipe of that name for a network of ``depth``.
+
+    Raises:
+        InvalidValueError: for an unknown name.
+    """
+    if name not in RECIPES:
+        raise InvalidValueError(
+            f"Recipes are {', '.join(RECIPES)}, or a JSON file that a run wrote (config.json). Received: {name}"
+        )
+    recipe = RECIPES[name]
+    if name == "paper" and depth >= 110:
+        # The paper found 0.1 too large for ResNet-110 to start with, and warmed up at 0.01 for about 400 steps.
+        return replace(recipe, warmup_steps=400)
+    return recipe
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The recipe in a JSON file: one of its own, or a run's config.json.
+
+    Raises:
+        InvalidValueError: when the file can't be read or holds no valid recipe.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidValueError(f"The recipe {path} can't be read as JSON: {error}") from error
+    if isinstance(data, dict) and isinstance(data.get("recipe"), dict):
+        data = data["recipe"]
+    if not isinstance(data, dict):
+        raise InvalidValueError(f"The recipe {path} should be a JSON object. Received: {type(data).__name__}")
+    try:
+        return Recipe.from_dict(data)
+    except InvalidValueError as error:
+        raise InvalidValueError(f"{path}: {error}") from error
+
+
+def _typed(field: str, value: Any, hint: Any) -> Any:
+    """``value`` as the field's type: JSON knows neither tuples nor, in ``1``, floats."""
+    accepted = get_args(hint) or (hint,)
+    if field == "lr_boundaries":
+        if isinstance(value, list | tuple) and all(type(step) is int for step in value):
+            return tuple(value)
+    elif type(value) in accepted:
+        return value
+    elif float in accepted and type(value) is int:
+        return float(value)
+    raise InvalidValueError(f"The recipe's {field} has the wrong type. Received: {value!r}")
