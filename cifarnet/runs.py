@@ -1,11 +1,11 @@
 """The run directory: which file is which, for whatever writes one and whatever takes one as an argument.
 
-    config.json       the run's recipe, data, network and seed: enough to run it again
-    history.csv       one line per finished epoch
-    checkpoint.h5     all that resuming needs; also a weight file
-    best.weights.h5   the best epoch by validation (with --validation-split only)
-    weights.h5        the result, once the run has finished
-    metrics.json      what the result scores, and how it was selected
+config.json       the run's recipe, data, network and seed: enough to run it again
+history.csv       one line per finished epoch
+checkpoint.h5     all that resuming needs; also a weight file
+best.weights.h5   the best epoch by validation (with --validation-split only)
+weights.h5        the result, once the run has finished
+metrics.json      what the result scores, and how it was selected
 """
 
 import json

@@ -23,17 +23,16 @@ def use_backend(name: str | None = None) -> str:
         InvalidValueError: for a backend that cifarnet does not run on.
         BackendError: when it is not installed, or Keras already runs on another one.
     """
-    chosen = name or os.environ.get("KERAS_BACKEND") or "tensorflow"
+    running = sys.modules["keras"].backend.backend() if "keras" in sys.modules else None
+    chosen = name or running or os.environ.get("KERAS_BACKEND") or "tensorflow"
     if chosen not in BACKENDS:
         raise InvalidValueError(f"The backend must be one of {', '.join(BACKENDS)}. Received: {chosen}")
-    if "keras" in sys.modules:
-        import keras
-
-        if keras.backend.backend() != chosen:
-            raise BackendError(
-                f"Keras already runs on {keras.backend.backend()} in this process and can't change to {chosen}."
-                f" Set KERAS_BACKEND={chosen} before Keras is imported."
-            )
+    if running not in (None, chosen):
+        raise BackendError(
+            f"Keras already runs on {running} in this process and can't change to {chosen}."
+            f" Set KERAS_BACKEND={chosen} before Keras is imported."
+        )
+    if running:
         return chosen
     if not _is_installed(chosen):
         extra = "cifarnet[jax]" if chosen == "jax" else "cifarnet"
@@ -44,7 +43,7 @@ def use_backend(name: str | None = None) -> str:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with _native_notices_held():
-        import keras  # noqa: F401
+        importlib.import_module("keras")
 
         if chosen == "tensorflow":
             _tensorflow_gpus()
@@ -167,3 +166,15 @@ def _read(path: Path) -> str:
         return path.read_text().strip()
     except OSError:
         return ""
+
+
+def versions() -> str:
+    """Cifarnet's version with Python's, Keras's and the backends', without importing them."""
+    from importlib import metadata
+
+    from cifarnet import __version__
+
+    chosen = os.environ.get("KERAS_BACKEND") or "tensorflow"
+    installed = [f"{name} {metadata.version(name)}" for name in ("keras", "tensorflow", "jax") if _is_installed(name)]
+    python = ".".join(map(str, sys.version_info[:3]))
+    return f"cifarnet {__version__} (Python {python}, {', '.join(installed)}; backend: {chosen})"

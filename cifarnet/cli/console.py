@@ -34,8 +34,11 @@ def print_json(data: Any) -> None:
 
 
 @contextmanager
-def progress_reporter() -> Iterator[Callable[[str, int, int | None], None]]:
+def progress_reporter(quiet: bool = False) -> Iterator[Callable[[str, int, int | None], None]]:
     """Yield ``report(activity, done, total)``: a bar per activity on a terminal, one line per activity elsewhere."""
+    if quiet:
+        yield lambda activity, done, total: None
+        return
     console = stderr()
     if not console.is_terminal:
         announced: set[str] = set()

@@ -48,7 +48,9 @@ def affine_maps(draws: Any, recipe: Recipe, size: int) -> Any:
     if recipe.crop_padding:
         reach = recipe.crop_padding + 0.5
         # Clipped, because (1 - 2**-24) * 4.5 rounds to 4.5 in float32, which is half a pixel too far.
-        dy, dx = (ops.clip(ops.round(move * reach), -recipe.crop_padding, recipe.crop_padding) for move in (down, right))
+        dy, dx = (
+            ops.clip(ops.round(move * reach), -recipe.crop_padding, recipe.crop_padding) for move in (down, right)
+        )
     else:
         dy, dx = down * recipe.shift * size, right * recipe.shift * size
     sign = ops.where(mirror < 0, -1.0, 1.0) if recipe.flip else ops.ones_like(mirror)

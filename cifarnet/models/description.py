@@ -72,6 +72,16 @@ def named_weights(layers: tuple[Layer, ...], prefix: str = "") -> dict[str, Weig
     return found
 
 
+def total_params(layers: tuple[Layer, ...]) -> int:
+    """Parameters of a whole network."""
+    return sum(layer.params for layer in layers)
+
+
+def total_macs(layers: tuple[Layer, ...]) -> int:
+    """Multiply-accumulates of a whole network for one image."""
+    return sum(layer.macs for layer in layers)
+
+
 def conv2d(
     name: str, input_shape: tuple[int, int, int], filters: int, kernel: int, strides: int = 1, use_bias: bool = False
 ) -> Layer:

@@ -108,7 +108,7 @@ def read_from(file: "h5py.File", path: Path) -> Weights:
     for name, expected in named_weights(describe(weights.spec)).items():
         tensors[name] = read_tensor(file, _address(name, group), expected.shape, path)
     known = {_address(name, group) for name in tensors}
-    extra = sorted(name for name in _dataset_names(file, group) if name not in known)
+    extra = sorted(_dataset_names(file, group) - known)
     if extra:
         raise WeightsError(f"{path} has tensors that {weights.spec.title} has not: {', '.join(extra[:3])}.")
     return replace(weights, tensors=tensors)
@@ -169,13 +169,13 @@ def _address(name: str, group: str | None) -> str:
     return f"{group}/{name}" if group else f"{name.partition('/')[0]}/{name}:0"
 
 
-def _dataset_names(file: "h5py.File", group: str | None) -> list[str]:
+def _dataset_names(file: "h5py.File", group: str | None) -> set[str]:
     import h5py
 
-    found: list[str] = []
+    found: set[str] = set()
     root = file[group] if group else file
     prefix = f"{group}/" if group else ""
-    root.visititems(lambda name, item: found.append(prefix + name) if isinstance(item, h5py.Dataset) else None)
+    root.visititems(lambda name, item: found.add(prefix + name) if isinstance(item, h5py.Dataset) else None)
     return found
 
 
@@ -197,8 +197,10 @@ def open_hdf5(path: Path) -> "h5py.File":
         ) from error
 
 
-def read_tensor(file: "h5py.File", address: str, shape: tuple[int, ...], path: Path) -> np.ndarray:
-    """Read one float tensor of a known ``shape`` as float32, refusing anything else that HDF5 could put there.
+def read_tensor(file: "h5py.File", address: str, shape: tuple[int, ...], path: Path, kinds: str = "f") -> np.ndarray:
+    """Read one tensor of a known ``shape``, refusing anything else that HDF5 could put there.
+
+    ``kinds`` are the NumPy kinds of type that are accepted; floating-point comes as float32.
 
     Raises:
         WeightsError: naming the tensor.
@@ -216,12 +218,13 @@ def read_tensor(file: "h5py.File", address: str, shape: tuple[int, ...], path: P
     item = file[address]
     if not isinstance(item, h5py.Dataset) or item.external or item.is_virtual:
         raise WeightsError(f"{path}: {address} does not hold its values in the file itself, as a weight file must.")
-    if item.shape != shape or item.dtype.kind != "f":
+    if item.shape != shape or item.dtype.kind not in kinds:
         raise WeightsError(
-            f"{path}: {address} should be floating-point with shape {shape}. Received: {item.dtype} {item.shape}"
+            f"{path}: {address} should be numbers (of NumPy's kinds {kinds}) with shape {shape}."
+            f" Received: {item.dtype} {item.shape}"
         )
     try:
-        array = np.asarray(item[()], np.float32)
+        array = np.asarray(item[()], np.float32 if item.dtype.kind == "f" else item.dtype)
     except OSError as error:
         raise WeightsError(f"{path}: {address} can't be read: {error}") from error
     if not np.isfinite(array).all():

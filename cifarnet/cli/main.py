@@ -1,0 +1,68 @@
+"""The command ``cifarnet``: the app, and the boundary where errors become messages and exit statuses."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from cifarnet.cli.data import data
+from cifarnet.cli.evaluate import evaluate
+from cifarnet.cli.predict import predict
+from cifarnet.cli.summary import summary
+from cifarnet.cli.train import train
+
+app = typer.Typer(
+    name="cifarnet",
+    help="Train, check, inspect and use CIFAR-10 ResNets.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if not wanted:
+        return
+    from cifarnet.runtime import versions
+
+    print(versions())
+    raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the versions and exit."),
+    ] = False,
+) -> None:
+    pass
+
+
+for _command in (train, evaluate, summary, predict, data):
+    app.command(_command.__name__)(_command)
+
+
+def main() -> None:
+    """Run the command line; every expected failure ends in a message and its exit status, never in a traceback."""
+    from cifarnet.errors import CifarnetError
+
+    try:
+        app()
+    except CifarnetError as error:
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail("Stopped.", 130)
+    except BrokenPipeError:
+        # The reader (head, say) has gone; without this, Python would complain at exit when it flushes stdout.
+        sys.stdout = None
+        sys.exit(1)
+    except OSError as error:
+        _fail(f"The system refused: {error}", 1)
+
+
+def _fail(message: str, exit_code: int) -> None:
+    from cifarnet.cli import console
+
+    console.stderr().print(message, style="bold red" if exit_code < 128 else "yellow", markup=False)
+    sys.exit(exit_code)

@@ -1,0 +1,168 @@
+"""``cifarnet train``: train a network, or go on with a run that was stopped."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cifarnet.cli import console
+from cifarnet.cli.options import Backend, Mirror, OptionalWeights, TestSplit
+from cifarnet.errors import InvalidValueError
+
+_RECIPE = "Recipe (default: the recipe's)"
+
+
+def _recipe_option(*names: str, help: str, metavar: str | None = None) -> Any:
+    return typer.Option(*names, help=help, metavar=metavar, rich_help_panel=_RECIPE, show_default=False)
+
+
+def train(
+    context: typer.Context,
+    depth: Annotated[
+        int | None, typer.Option(help="Layers, 6n+2. [default: that of --weights, or 20]", show_default=False)
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="SOURCE", help="cifar10, synthetic, synthetic:N or a path. [default: cifar10]"),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|FILE", help="documented, revised, paper, or a JSON file. [default: documented]"),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Run directory. [default: runs/<network>-<recipe>-<time>]")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Go on with the run in this directory.", show_default=False)
+    ] = None,
+    weights: OptionalWeights = None,
+    freeze_base: Annotated[
+        bool, typer.Option("--freeze-base", help="Train the head alone, on top of the base of --weights.")
+    ] = False,
+    classes: Annotated[
+        int | None,
+        typer.Option(help="Insist on this many classes; the data decide otherwise.", min=2, show_default=False),
+    ] = None,
+    test_split: TestSplit = None,
+    validation_split: Annotated[
+        float | None,
+        typer.Option(
+            metavar="FRACTION",
+            help="Hold this much of the training images out and keep the epoch that is best on them.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Fixes everything that is random. [default: 0]")] = None,
+    epochs: Annotated[int | None, _recipe_option(help="Passes over the training images.")] = None,
+    steps: Annotated[int | None, _recipe_option(help="Batches in all, instead of epochs.")] = None,
+    batch_size: Annotated[int | None, _recipe_option(help="Images per step.")] = None,
+    learning_rate: Annotated[float | None, _recipe_option(help="Initial learning rate.")] = None,
+    momentum: Annotated[float | None, _recipe_option(help="Momentum of SGD.")] = None,
+    nesterov: Annotated[bool | None, _recipe_option("--nesterov/--no-nesterov", help="Nesterov's momentum.")] = None,
+    l2: Annotated[float | None, _recipe_option(help="L2 penalty on convolution kernels.")] = None,
+    lr_decay: Annotated[float | None, _recipe_option(help="Divide the learning rate by 1 + this * step.")] = None,
+    lr_drop: Annotated[
+        int | None, _recipe_option(help="Halve the learning rate every so many epochs.")
+    ] = None,
+    lr_boundaries: Annotated[
+        str | None, _recipe_option(metavar="STEP,...", help="Divide the learning rate by ten at these steps.")
+    ] = None,
+    warmup_steps: Annotated[int | None, _recipe_option(help="Steps at the warm-up learning rate.")] = None,
+    warmup_learning_rate: Annotated[float | None, _recipe_option(help="Learning rate of the warm-up.")] = None,
+    rotation: Annotated[float | None, _recipe_option(help="Random rotation, degrees either way.")] = None,
+    shift: Annotated[float | None, _recipe_option(help="Random shift, fraction of the image.")] = None,
+    crop_padding: Annotated[int | None, _recipe_option(help="Random crop after padding by these pixels.")] = None,
+    flip: Annotated[bool | None, _recipe_option("--flip/--no-flip", help="Random horizontal flips.")] = None,
+    mirror: Mirror = None,
+    save_interval: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.0, help="Longest time between two checkpoints.")
+    ] = 180.0,
+    backend: Backend = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress; only the result and errors.")] = False,
+) -> None:
+    """Train a network: end to end, or with --freeze-base the head alone; Ctrl-C saves, --resume goes on."""
+    from cifarnet.training.run import RunConfig
+    from cifarnet.training.run import resume as resume_run
+    from cifarnet.training.run import train as train_run
+
+    given = {name: value for name, value in context.params.items() if value is not None and value is not False}
+    if context.params["nesterov"] is False or context.params["flip"] is False:
+        given |= {name: False for name in ("nesterov", "flip") if context.params[name] is False}
+    if resume:
+        _refuse_with_resume(given)
+        backend = backend or RunConfig.read(resume).backend
+        config = None
+    else:
+        config = RunConfig(
+            recipe=_recipe(recipe, depth, weights, given),
+            data=data or "cifar10",
+            depth=depth,
+            seed=seed or 0,
+            test_split=test_split,
+            validation_split=validation_split,
+            weights=str(weights) if weights else None,
+            freeze_base=freeze_base,
+        )
+    from cifarnet.cli.training_screen import training_screen
+    from cifarnet.runtime import use_backend
+
+    use_backend(backend)
+    with console.progress_reporter(quiet) as data_report, training_screen(quiet) as report:
+        common: dict[str, Any] = {
+            "mirrors": mirror or (),
+            "save_interval": save_interval,
+            "report": report,
+            "data_report": data_report,
+        }
+        if config is None:
+            assert resume is not None
+            result = resume_run(resume, data=data, **common)
+        else:
+            result = train_run(config, output, classes=classes, **common)
+    from cifarnet.reports.training import result_report
+
+    console.stdout().print(result_report(result.to_dict(), str(result.directory)))
+
+
+def _recipe(name: str | None, depth: int | None, weights: Path | None, given: dict[str, Any]) -> Any:
+    from dataclasses import fields
+
+    from cifarnet.models.spec import ModelSpec
+    from cifarnet.recipes import RECIPES, Recipe, named_recipe, read_recipe
+
+    if depth is not None:
+        ModelSpec(depth)
+    name = name or "documented"
+    if name in RECIPES or not Path(name).is_file():
+        if depth is None and weights is not None:
+            from cifarnet.models.weights import load_header
+            from cifarnet.runs import find_weights
+
+            depth = load_header(find_weights(weights)).spec.depth
+        recipe = named_recipe(name, depth or ModelSpec().depth)
+    else:
+        recipe = read_recipe(Path(name))
+    changes = {field.name: given[field.name] for field in fields(Recipe) if field.name in given}
+    changes.pop("name", None)
+    if "epochs" in changes and "steps" in changes:
+        raise InvalidValueError("--epochs and --steps both give the length of the run: give one of them.")
+    if "lr_boundaries" in changes:
+        changes["lr_boundaries"] = _steps(changes["lr_boundaries"])
+    return recipe.with_changes(**changes)
+
+
+def _steps(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise InvalidValueError(f"--lr-boundaries takes steps such as 32000,48000. Received: {text}") from None
+
+
+def _refuse_with_resume(given: dict[str, Any]) -> None:
+    refused = sorted(given.keys() - {"resume", "data", "mirror", "save_interval", "backend", "quiet"})
+    if refused:
+        options = ", ".join("--" + name.replace("_", "-") for name in refused)
+        raise InvalidValueError(
+            f"A resumed run keeps what its config.json says, so --resume can't be combined with {options}."
+            " Start a new run to change that (--recipe RUN/config.json takes the recipe over)."
+        )

@@ -1,0 +1,125 @@
+"""A network's table: as data, in Rich, and in the plain text of the project's document."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from cifarnet.models.description import Layer, total_macs, total_params
+from cifarnet.models.spec import ModelSpec
+
+# Column ends of Keras 2's summaries at 65 characters, which the document's tables were printed with; what is longer
+# is cut, hence "batch_normalization (BatchNo".
+PLAIN_COLUMNS = (29, 55, 65)
+
+
+def summary_data(spec: ModelSpec, layers: Sequence[Layer], units: bool = False) -> dict[str, Any]:
+    """What ``--json`` prints and the tables show. Shapes have None for the batch.
+
+    With ``units``, layers below the top level follow their container, under their full names; the totals count
+    every parameter once either way.
+    """
+    top = tuple(layers)
+    total = total_params(top)
+    trainable = sum(layer.trainable_params for layer in top)
+    return {
+        "model": spec.name,
+        "depth": spec.depth,
+        "classes": spec.classes,
+        "layers": [
+            {
+                "name": path,
+                "type": layer.type,
+                "output_shape": [None, *layer.output_shape],
+                "params": layer.params,
+            }
+            for path, layer in _walk(top, units)
+        ],
+        "total_params": total,
+        "trainable_params": trainable,
+        "non_trainable_params": total - trainable,
+        "macs": total_macs(top),
+    }
+
+
+def _walk(layers: Sequence[Layer], deep: bool, prefix: str = "") -> Iterator[tuple[str, Layer]]:
+    for layer in layers:
+        yield prefix + layer.name, layer
+        if deep:
+            yield from _walk(layer.layers, deep, f"{prefix}{layer.name}/")
+
+
+def plain_summary(data: Mapping[str, Any]) -> str:
+    """The table as the document shows it; deeper rows (--units) widen the first column."""
+    names = [f"{row['name']} ({row['type']})" for row in data["layers"]]
+    deep = any("/" in row["name"] for row in data["layers"])
+    widen = max(0, max(map(len, names)) + 1 - PLAIN_COLUMNS[0]) if deep else 0
+    ends = tuple(end + widen for end in PLAIN_COLUMNS)
+    rule = "_" * ends[-1]
+    lines = [_plain_row(("Layer (type)", "Output Shape", "Param #"), ends), "=" * ends[-1]]
+    for name, row in zip(names, data["layers"], strict=True):
+        lines += [_plain_row((name, _shape(row["output_shape"]), str(row["params"])), ends), rule]
+    lines[-1] = "=" * ends[-1]
+    return "\n".join(
+        [
+            *lines,
+            f"Total params: {data['total_params']:,}",
+            f"Trainable params: {data['trainable_params']:,}",
+            f"Non-trainable params: {data['non_trainable_params']:,}",
+            rule,
+        ]
+    )
+
+
+def _plain_row(fields: Sequence[str], ends: Sequence[int]) -> str:
+    line = ""
+    for field, end in zip(fields, ends, strict=True):
+        line = (line[:-1] + " " + field if line else field)[:end].ljust(end)
+    return line.rstrip()
+
+
+def rich_summary(data: Mapping[str, Any], header: Mapping[str, Any] | None) -> RenderableType:
+    """The table in Rich with its totals; ``header`` is that of a weight file, where one is shown."""
+    table = Table("Layer (type)", "Output Shape", title=ModelSpec(data["depth"]).title, box=box.SIMPLE_HEAD)
+    table.add_column("Param #", justify="right")
+    for row in data["layers"]:
+        *parents, name = row["name"].split("/")
+        label = f"{'  ' * len(parents)}{name} ({row['type']})"
+        table.add_row(Text(label, "" if parents else "bold"), Text(_shape(row["output_shape"])), f"{row['params']:,}")
+    facts = [
+        f"Total params: {data['total_params']:,}",
+        f"Trainable params: {data['trainable_params']:,}",
+        f"Non-trainable params: {data['non_trainable_params']:,}",
+        f"Multiply-accumulates per image: {data['macs']:,}",
+        f"Weights as float32: {_size(data)}",
+    ]
+    if header:
+        accuracy = "unknown" if header["accuracy"] is None else f"{header['accuracy']:.2%}"
+        facts += [
+            f"Classes: {', '.join(header['class_names'])}",
+            "Normalization: mean {mean:.4f}, standard deviation {std:.4f}".format(**header["normalization"]),
+            f"Recipe: {header['recipe']['name'] if header['recipe'] else 'unknown'}; test accuracy: {accuracy}",
+        ]
+    return Group(table, *(Text(fact) for fact in facts))
+
+
+def overview(networks: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """One row per network, side by side."""
+    table = Table("Network", box=box.SIMPLE_HEAD)
+    for column in ("Params", "Trainable", "Non-trainable", "MACs / image", "Weights"):
+        table.add_column(column, justify="right")
+    for data in networks:
+        numbers = (data[key] for key in ("total_params", "trainable_params", "non_trainable_params", "macs"))
+        table.add_row(ModelSpec(data["depth"]).title, *(f"{number:,}" for number in numbers), _size(data))
+    return table
+
+
+def _shape(shape: Sequence[int | None]) -> str:
+    return f"({', '.join(str(axis) for axis in shape)})"
+
+
+def _size(data: Mapping[str, Any]) -> str:
+    return f"{4 * data['total_params'] / 1e6:.1f} MB"

@@ -1,0 +1,91 @@
+"""A training run in words: its plan, its estimate, its epochs and its result."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from cifarnet.models.description import total_macs
+from cifarnet.models.resnet import describe
+from cifarnet.models.spec import ModelSpec
+from cifarnet.training.events import EpochDone, Estimated, Planned
+
+# Beyond a night, most people would rather change the plan than wait.
+LONG_RUN = 12 * 3600.0
+
+
+def duration(seconds: float) -> str:
+    """A span of time in the unit that suits it: ``45 s``, ``12 min``, ``3.5 hours``, ``40 days``."""
+    for unit, name, below in ((1, "s", 100), (60, "min", 5400), (3600, "hours", 48 * 3600)):
+        if seconds < below:
+            return f"{seconds / unit:.{1 if name == 'hours' else 0}f} {name}"
+    return f"{seconds / 86400:.0f} days"
+
+
+def plan_lines(plan: Planned) -> list[str]:
+    """What is about to be trained, a fact a line."""
+    recipe = plan.recipe
+    differences = {k: v for k, v in recipe.differences().items() if v is not None}
+    changed = ", ".join(f"{name} {value}" for name, value in differences.items())
+    trainable = f", {plan.trainable_params:,} of them trained (base fixed)" if plan.frozen_base else ""
+    lines = [
+        f"Network   {plan.spec.title}, {plan.spec.classes} classes, {plan.params:,} parameters{trainable}",
+        f"Data      {plan.data}: {plan.train_images:,} training images, {plan.held_out_images:,} {plan.held_out} images",
+        f"Recipe    {recipe.name}{f' with {changed}' if changed else ''}:"
+        f" {plan.epochs} epochs ({plan.steps:,} steps of {recipe.batch_size})",
+        f"Device    {plan.device}",
+        f"Run       {plan.directory}",
+    ]
+    if plan.device.advice:
+        lines.insert(4, f"          {plan.device.advice}")
+    if plan.start_epoch or plan.start_batch:
+        lines.append(f"Resuming  after {plan.start_epoch} epochs and {plan.start_batch} batches of the next")
+    return lines
+
+
+def estimate_lines(estimate: Estimated, plan: Planned) -> list[str]:
+    """How long it will take and, where that is very long, what to do instead."""
+    lines = [
+        f"Time      about {duration(estimate.seconds_left)} to go"
+        f" ({duration(estimate.seconds_per_epoch)} an epoch, {estimate.images_per_second:,.0f} images/s)"
+    ]
+    if estimate.seconds_left < LONG_RUN:
+        return lines
+    lines.append("          Ctrl-C stops and saves. What would be sooner:")
+    evening = int(3 * 3600 / estimate.seconds_per_epoch)
+    if evening >= 1:
+        lines.append(f"          --epochs {evening}: about 3 hours")
+    smaller = ModelSpec(20, plan.spec.classes, plan.spec.image_size)
+    if plan.spec.depth > smaller.depth:
+        share = total_macs(describe(smaller)) / total_macs(describe(plan.spec))
+        lines.append(f"          --depth 20: about {duration(estimate.seconds_left * share)} in all")
+    if plan.device.kind == "cpu":
+        lines.append("          a machine with a GPU: pip install 'cifarnet[gpu]'")
+    return lines
+
+
+def epoch_line(event: EpochDone) -> str:
+    """One finished epoch, in columns."""
+    row, width = event.row, len(str(event.epochs))
+    speed = "" if event.images_per_second is None else f"  {event.images_per_second:,.0f} images/s"
+    best = "  best" if event.best and event.held_out == "validation" else ""
+    return (
+        f"Epoch {row.epoch:>{width}}/{event.epochs}  loss {row.loss:.4f}  accuracy {row.accuracy:.2%}"
+        f"  {event.held_out} loss {row.held_loss:.4f}  {event.held_out} accuracy {row.held_accuracy:.2%}"
+        f"  lr {row.learning_rate:.3g}  {duration(event.seconds)}{speed}{best}"
+    )
+
+
+def result_report(result: Mapping[str, Any], directory: str) -> RenderableType:
+    """What was reached, where it is, and the next two commands; ``result`` is what metrics.json holds."""
+    low, high = result["accuracy_interval"]
+    return Group(
+        Text(
+            f"Test accuracy {result['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%}), loss {result['loss']:.4f};"
+            f" epoch {result['epoch']} ({result['selected_by']}), trained in {duration(result['training_seconds'])}"
+        ),
+        Text(f"Everything is in {directory}. Next:"),
+        Text(f"  cifarnet evaluate {directory}"),
+        Text(f"  cifarnet predict IMAGE --weights {directory}"),
+    )

@@ -1,0 +1,105 @@
+"""What a training run tells while it goes on: plain data, handed to the caller's ``report``.
+
+Services print nothing; a terminal, a log or a test decides what to make of an event.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cifarnet.models.spec import ModelSpec
+from cifarnet.recipes import Recipe
+from cifarnet.runtime import Device
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What is about to be trained, told before the first step."""
+
+    spec: ModelSpec
+    params: int
+    trainable_params: int
+    data: str
+    train_images: int
+    held_out_images: int
+    held_out: str
+    recipe: Recipe
+    device: Device
+    epochs: int
+    steps: int
+    directory: Path
+    start_epoch: int
+    start_batch: int
+    frozen_base: bool
+
+
+@dataclass(frozen=True)
+class Estimated:
+    """How long the rest of the run will take, once a few steps have been timed; seconds."""
+
+    seconds_left: float
+    seconds_per_epoch: float
+    images_per_second: float
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """One batch was trained; ``loss`` and ``accuracy`` are means over the epoch so far. Counts start at 1."""
+
+    epoch: int
+    batch: int
+    batches: int
+    step: int
+    loss: float
+    accuracy: float
+    learning_rate: float
+    images_per_second: float | None
+    seconds_left: float | None
+
+
+@dataclass(frozen=True)
+class Testing:
+    """Images classified so far at the end of an epoch."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class EpochDone:
+    """One row of the history, with the time that it took."""
+
+    row: "HistoryRow"
+    epochs: int
+    held_out: str
+    seconds: float
+    images_per_second: float | None
+    best: bool
+
+
+@dataclass(frozen=True)
+class HistoryRow:
+    """One epoch's figures; the fields are the columns of history.csv, ``held_*`` under the held-out split's name.
+
+    Nothing in it depends on the clock, so a resumed run's history equals an uninterrupted one's.
+    """
+
+    epoch: int
+    step: int
+    learning_rate: float
+    loss: float
+    accuracy: float
+    held_loss: float
+    held_accuracy: float
+
+    def columns(self, held_out: str) -> dict[str, int | float]:
+        """The row under its columns' names: ``held_loss`` as ``test_loss`` or ``validation_loss``."""
+        return {name.replace("held", held_out): value for name, value in vars(self).items()}
+
+
+Event = Planned | Estimated | StepDone | Testing | EpochDone
+Report = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """A ``report`` for whoever wants none."""

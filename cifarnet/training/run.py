@@ -1,0 +1,385 @@
+"""A training run from its configuration to its result, with everything it leaves in the run directory."""
+
+import csv
+import hashlib
+import io
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cifarnet import __version__, runs
+from cifarnet.data.dataset import Dataset, hold_out
+from cifarnet.data.progress import Progress as DataProgress
+from cifarnet.data.progress import silent
+from cifarnet.data.sources import load_data
+from cifarnet.errors import InterruptedRunError, InvalidValueError, RunError, WeightsError
+from cifarnet.evaluation.metrics import Metrics, measure
+from cifarnet.files import write_text
+from cifarnet.models.spec import ModelSpec, Normalization
+from cifarnet.models.weights import Weights, load_weights, save_weights
+from cifarnet.recipes import Recipe
+from cifarnet.runtime import device, use_backend
+from cifarnet.training.checkpoint import Checkpoint, Progress, load_checkpoint, save_checkpoint
+from cifarnet.training.events import Planned, Report, ignore
+from cifarnet.training.signals import StopRequest
+
+if TYPE_CHECKING:
+    from cifarnet.models.network import ResNet
+    from cifarnet.training.loop import Loop
+
+SAVE_INTERVAL = 180.0
+"""Seconds between checkpoints within an epoch."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All that decides a run's result, and what its config.json holds.
+
+    ``depth`` None means that of ``weights``, or 20. ``data_sha256`` is filled in when the run starts, so that it can
+    only be resumed on the same images.
+    """
+
+    recipe: Recipe
+    data: str = "cifar10"
+    depth: int | None = None
+    seed: int = 0
+    test_split: float | None = None
+    validation_split: float | None = None
+    weights: str | None = None
+    freeze_base: bool = False
+    backend: str = "tensorflow"
+    data_sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.freeze_base and self.weights is None:
+            raise InvalidValueError(
+                "--freeze-base keeps a trained base fixed, so it needs one: give --weights RUN or FILE.h5 too."
+            )
+        if self.seed < 0:
+            raise InvalidValueError(f"The seed must be 0 or more. Received: {self.seed}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The configuration as JSON-ready data."""
+        return {"cifarnet": __version__, **asdict(self), "recipe": self.recipe.to_dict()}
+
+    @classmethod
+    def read(cls, directory: Path) -> "RunConfig":
+        """The configuration of the run in ``directory``.
+
+        Raises:
+            RunError: when there is none, or not a valid one.
+        """
+        data = runs.read_config(directory)
+        data.pop("cifarnet", None)
+        try:
+            return cls(**{**data, "recipe": Recipe.from_dict(data["recipe"])})
+        except (TypeError, KeyError, ValueError) as error:
+            raise RunError(f"{directory / runs.CONFIG} is not a valid run configuration: {error}") from error
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run: its directory, its metrics on the test images, and the epoch (from 1) that was chosen."""
+
+    directory: Path
+    metrics: Metrics
+    epoch: int
+    selected_by: str
+    seconds: float
+    weights_sha256: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """What metrics.json holds."""
+        return {
+            "selected_by": self.selected_by,
+            "epoch": self.epoch,
+            "training_seconds": self.seconds,
+            "weights_sha256": self.weights_sha256,
+            **self.metrics.to_dict(),
+        }
+
+
+def default_directory(config: RunConfig, depth: int) -> Path:
+    """runs/<network>-<recipe>-<time>."""
+    return Path("runs") / f"{ModelSpec(depth).name}-{config.recipe.name}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def train(
+    config: RunConfig,
+    directory: Path | None = None,
+    *,
+    classes: int | None = None,
+    mirrors: Sequence[str] = (),
+    save_interval: float = SAVE_INTERVAL,
+    report: Report = ignore,
+    data_report: DataProgress = silent,
+) -> Result:
+    """Start the run that ``config`` describes in ``directory``, new or empty, and train it to its end.
+
+    The data decide the number of classes; ``classes``, where given, is what they must have.
+
+    Raises:
+        InterruptedRunError: when a signal stopped it, after its state was saved.
+        CifarnetError: when data, weights or directory can't be used; nothing has been trained then.
+    """
+    base = load_weights(runs.find_weights(Path(config.weights))) if config.weights else None
+    depth = config.depth or (base.spec.depth if base else ModelSpec().depth)
+    if base and base.spec.depth != depth:
+        raise InvalidValueError(f"{config.weights} is a {base.spec.title}, not the depth {depth} that was asked for.")
+    ModelSpec(depth)
+    directory = directory or default_directory(config, depth)
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise RunError(
+            f"{directory} exists and is not an empty folder. Choose another --output, or go on with the run in it:"
+            f" cifarnet train --resume {directory}"
+        )
+    data = _Data.load(config, base.spec.image_size if base else ModelSpec().image_size, mirrors, data_report)
+    if classes not in (None, len(data.train.class_names)):
+        raise InvalidValueError(
+            f"{config.data} has {len(data.train.class_names)} classes ({', '.join(data.train.class_names)})."
+            f" Received: --classes {classes}"
+        )
+    config = replace(config, depth=depth, data_sha256=data.sha256, backend=use_backend())
+    spec = ModelSpec(depth, len(data.train.class_names), data.train.images.shape[1])
+    normalization = base.normalization if base else Normalization.of(data.train.images)
+    run = _Run(config, directory, data, spec, normalization)
+    write_text(directory / runs.CONFIG, json.dumps(config.to_dict(), indent=2) + "\n")
+    return run.go(run.start_weights(base), None, save_interval, report)
+
+
+def resume(
+    directory: Path,
+    *,
+    data: str | None = None,
+    mirrors: Sequence[str] = (),
+    save_interval: float = SAVE_INTERVAL,
+    report: Report = ignore,
+    data_report: DataProgress = silent,
+) -> Result:
+    """Go on with the run in ``directory`` from its checkpoint; ``data`` says where its images lie now.
+
+    The result is that of a run that was never stopped, to the last bit on the CPU.
+
+    Raises:
+        InterruptedRunError: when a signal stopped it again, after its state was saved.
+        RunError: when it is finished, has no checkpoint, or the images are not those that it began with.
+    """
+    config = RunConfig.read(directory)
+    if (directory / runs.METRICS).exists():
+        raise RunError(f"The run in {directory} is finished. See what it reached: cifarnet evaluate {directory}")
+    path = directory / runs.CHECKPOINT
+    if not path.is_file():
+        raise RunError(
+            f"{directory} has no {runs.CHECKPOINT}: the run stopped before its first one. Start it anew:"
+            f" cifarnet train --recipe {directory / runs.CONFIG} --output ANOTHER"
+        )
+    backend = use_backend()
+    if backend != config.backend:
+        raise RunError(
+            f"The run in {directory} was trained with {config.backend}, which rounds differently from {backend}."
+            f" Resume it with: --backend {config.backend}"
+        )
+    checkpoint = load_checkpoint(path)
+    spec = checkpoint.weights.spec
+    loaded = _Data.load(replace(config, data=data or config.data), spec.image_size, mirrors, data_report)
+    if loaded.sha256 != config.data_sha256:
+        raise RunError(
+            f"{data or config.data} does not hold the images that the run in {directory} began with (their SHA-256"
+            " differs). Give the place of those with --data."
+        )
+    run = _Run(config, directory, loaded, spec, checkpoint.weights.normalization)
+    return run.go(checkpoint.weights.tensors, checkpoint, save_interval, report)
+
+
+@dataclass(frozen=True)
+class _Data:
+    """A run's images; ``held_out`` is what every epoch ends with: the validation images if there are, or the test's."""
+
+    train: Dataset
+    held_out: Dataset
+    held_name: str
+    test: Dataset
+    sha256: str
+
+    @classmethod
+    def load(cls, config: RunConfig, image_size: int, mirrors: Sequence[str], report: DataProgress) -> "_Data":
+        splits = load_data(
+            config.data, test_split=config.test_split, mirrors=mirrors, image_size=image_size, report=report
+        )
+        train, held_out, name = splits.train, splits.test, "test"
+        if config.validation_split is not None:
+            train, held_out = hold_out(train, config.validation_split, config.seed)
+            name = "validation"
+        digest = hashlib.sha256()
+        for dataset in (splits.train, splits.test):
+            digest.update(np.ascontiguousarray(dataset.images).data)
+            digest.update(np.ascontiguousarray(dataset.labels).data)
+        return cls(train, held_out, name, splits.test, digest.hexdigest())
+
+
+@dataclass(frozen=True)
+class _Run:
+    config: RunConfig
+    directory: Path
+    data: _Data
+    spec: ModelSpec
+    normalization: Normalization
+
+    def start_weights(self, base: Weights | None) -> dict[str, np.ndarray]:
+        """Initial weights, with those of ``base`` where there are; a head for other classes begins anew."""
+        from cifarnet.models.network import initial_weights
+
+        fresh = initial_weights(self.spec, self.config.seed)
+        if base is None:
+            return fresh
+        if base.class_names == self.data.train.class_names:
+            return base.tensors
+        return {name: fresh[name] if name.startswith("conv2d_1/") else base.tensors[name] for name in fresh}
+
+    def go(
+        self,
+        tensors: dict[str, np.ndarray],
+        checkpoint: Checkpoint | None,
+        save_interval: float,
+        report: Report,
+    ) -> Result:
+        from cifarnet.models.network import build_model
+        from cifarnet.training.loop import Loop, Stopped
+        from cifarnet.training.trainee import Trainee
+
+        network = build_model(self.spec, tensors)
+        if self.config.freeze_base:
+            network.freeze_base()
+        steps_per_epoch = -(-len(self.data.train) // self.config.recipe.batch_size)
+        trainee = Trainee(network, self.data.train.images, self.normalization, self.config.recipe, steps_per_epoch)
+        progress = checkpoint.progress if checkpoint else Progress(0, 0, 0, 0.0, [])
+        began = time.monotonic() - progress.seconds
+        with StopRequest() as stop:
+
+            def save() -> None:
+                progress.seconds = time.monotonic() - began
+                save_checkpoint(self.directory / runs.CHECKPOINT, _state(loop, self.weights(network)))
+
+            loop = Loop(
+                trainee,
+                self.data.train,
+                self.data.held_out,
+                self.data.held_name,
+                self.config.seed,
+                progress,
+                save=save,
+                stop_requested=lambda: bool(stop),
+                save_interval=save_interval,
+                report=report,
+            )
+            if checkpoint:
+                _restore(loop, checkpoint)
+            report(self._plan(network, loop))
+            try:
+                while progress.epoch < loop.epochs:
+                    loop.run_epoch()
+                    self._keep_epoch(loop, network)
+                    if stop and progress.epoch < loop.epochs:
+                        raise Stopped
+            except Stopped:
+                loop.save_now()
+                raise self._interruption(loop, stop) from None
+        return self._finish(loop)
+
+    def weights(self, network: "ResNet") -> Weights:
+        """The network's weights as they are now, with all that using them needs."""
+        return Weights(
+            self.spec,
+            network.get_tensors(),
+            self.data.train.class_names,
+            self.normalization,
+            self.config.recipe.to_dict(),
+        )
+
+    def _plan(self, network: "ResNet", loop: "Loop") -> Planned:
+        trainable = sum(int(np.prod(variable.shape)) for variable in network.trainable_variables)
+        return Planned(
+            spec=self.spec,
+            params=network.count_params(),
+            trainable_params=trainable,
+            data=self.config.data,
+            train_images=len(self.data.train),
+            held_out_images=len(self.data.held_out),
+            held_out=self.data.held_name,
+            recipe=self.config.recipe,
+            device=device(),
+            epochs=loop.epochs,
+            steps=loop.steps,
+            directory=self.directory,
+            start_epoch=loop.progress.epoch,
+            start_batch=loop.progress.batch,
+            frozen_base=self.config.freeze_base,
+        )
+
+    def _keep_epoch(self, loop: "Loop", network: "ResNet") -> None:
+        # The best weights first: a crash between the two then repeats the epoch, which writes the same file again.
+        if self.config.validation_split is not None and loop.progress.best_epoch == loop.progress.epoch:
+            save_weights(self.directory / runs.BEST_WEIGHTS, self.weights(network))
+        loop.save_now()
+        rows = [row.columns(self.data.held_name) for row in loop.progress.history]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(self.directory / runs.HISTORY, text.getvalue())
+
+    def _interruption(self, loop: "Loop", stop: StopRequest) -> InterruptedRunError:
+        progress = loop.progress
+        where = f"after {progress.epoch} of {loop.epochs} epochs"
+        if progress.batch:
+            where += f" and {progress.batch} batches of the next"
+        return InterruptedRunError(
+            f"Stopped {where}; everything is saved. Go on with: cifarnet train --resume {self.directory}",
+            stop.signal_number or 0,
+        )
+
+    def _finish(self, loop: "Loop") -> Result:
+        """Choose the weights, score them on the test images, and write the result."""
+        from cifarnet.evaluation.inference import Classifier
+
+        validated = self.config.validation_split is not None
+        if validated:
+            weights = load_weights(self.directory / runs.BEST_WEIGHTS)
+            epoch, selected_by = loop.progress.best_epoch or 0, "best validation accuracy"
+        else:
+            weights = self.weights(loop.trainee.network)
+            epoch, selected_by = loop.progress.epoch, "last epoch"
+        logits = Classifier(weights).logits(self.data.test.images)
+        metrics = measure(logits, self.data.test.labels, self.data.test.class_names)
+        result = Result(self.directory, metrics, epoch, selected_by, loop.progress.seconds, weights.sha256())
+        save_weights(self.directory / runs.WEIGHTS, replace(weights, accuracy=metrics.accuracy))
+        write_text(self.directory / runs.METRICS, json.dumps(result.to_dict(), indent=2) + "\n")
+        return result
+
+
+def _state(loop: "Loop", weights: Weights) -> Checkpoint:
+    from keras import ops
+
+    optimizer = [np.array(ops.convert_to_numpy(variable)) for variable in loop.trainee.optimizer.variables]
+    return Checkpoint(weights, loop.progress, optimizer, loop.metrics)
+
+
+def _restore(loop: "Loop", checkpoint: Checkpoint) -> None:
+    variables = loop.trainee.optimizer.variables
+    shapes = [tuple(variable.shape) for variable in variables]
+    if shapes != [array.shape for array in checkpoint.optimizer]:
+        raise WeightsError(
+            f"The optimizer's state in the checkpoint does not fit the recipe: expected {len(shapes)} arrays of the"
+            f" shapes of the trained weights. Received: {len(checkpoint.optimizer)}"
+        )
+    for variable, array in zip(variables, checkpoint.optimizer, strict=True):
+        variable.assign(array)
+    loop.metrics = checkpoint.metrics
+    for variable, array in zip(loop.trainee.metrics_variables, checkpoint.metrics, strict=bool(checkpoint.metrics)):
+        variable.assign(array)
