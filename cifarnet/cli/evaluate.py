@@ -1,0 +1,65 @@
+"""``cifarnet evaluate``: score weights on test images."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cifarnet.cli import console
+from cifarnet.cli.options import Backend, Json, Mirror, TestSplit
+
+
+class Tta(StrEnum):
+    """Kinds of test-time augmentation."""
+
+    NONE = "none"
+    FLIP = "flip"
+
+
+def evaluate(
+    weights: Annotated[
+        Path, typer.Argument(metavar="RUN|WEIGHTS", help="A run directory or a weight file.", show_default=False)
+    ],
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SOURCE",
+            help="cifar10, synthetic or a path. By default the data that the run was trained on, or else cifar10.",
+        ),
+    ] = None,
+    tta: Annotated[
+        Tta, typer.Option(help="Test-time augmentation: flip averages the logits of each image and its mirror image.")
+    ] = Tta.NONE,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per batch.")] = 250,
+    test_split: TestSplit = None,
+    mirror: Mirror = None,
+    backend: Backend = None,
+    as_json: Json = False,
+) -> None:
+    """Score weights on test images: accuracy, loss, calibration, every class, confusions and speed."""
+    from cifarnet.runs import find_weights
+    from cifarnet.runtime import use_backend
+
+    find_weights(weights)  # A wrong path is answered at once, not after the seconds that the backend takes to import.
+    use_backend(backend)
+    from cifarnet.evaluation.evaluate import evaluate as score
+
+    with console.progress_reporter() as report:
+        evaluation = score(
+            weights,
+            data,
+            tta=tta,
+            test_split=test_split,
+            mirrors=mirror or (),
+            batch_size=batch_size,
+            report=report,
+        )
+    scores = evaluation.to_dict()
+    if as_json:
+        console.print_json(scores)
+        return
+    from cifarnet.reports.evaluation import evaluation_report
+
+    out = console.stdout()
+    out.print(evaluation_report(scores, out.width))

@@ -1,0 +1,81 @@
+"""Score weights on the test images of a data source."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from cifarnet.data.progress import Progress, silent
+from cifarnet.data.sources import load_data
+from cifarnet.errors import DataError
+from cifarnet.evaluation.inference import Classifier
+from cifarnet.evaluation.metrics import Metrics, measure
+from cifarnet.models.weights import load_weights
+from cifarnet.runs import find_data_source, find_weights, read_config
+
+BATCH_SIZE = 250
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What ``weights`` score on the test images of ``data``, and how fast (compilation excluded)."""
+
+    metrics: Metrics
+    images_per_second: float
+    weights: Path
+    data: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as JSON-ready data: what ``cifarnet evaluate --json`` prints."""
+        return {
+            **self.metrics.to_dict(),
+            "images_per_second": self.images_per_second,
+            "weights": str(self.weights),
+            "data": self.data,
+        }
+
+
+def evaluate(
+    weights_path: Path,
+    data: str | None = None,
+    *,
+    tta: str = "none",
+    test_split: float | None = None,
+    mirrors: Sequence[str] = (),
+    batch_size: int = BATCH_SIZE,
+    report: Progress = silent,
+) -> Evaluation:
+    """Score a run directory or weight file on the test images of ``data``.
+
+    Without ``data`` the source is the one that the run recorded, with its ``test_split``, or else CIFAR-10.
+    ``test_split`` and ``mirrors`` are those of ``load_data``, ``tta`` and ``batch_size`` of ``Classifier.logits``.
+
+    Raises:
+        WeightsError: when there are no readable weights at ``weights_path``.
+        DataError: when the data can't be read, or its classes are not those of the weights, in their order.
+        InvalidValueError: for a ``tta``, ``test_split`` or source that can't be meant.
+    """
+    weights_file = find_weights(weights_path)
+    weights = load_weights(weights_file)
+    source = data or find_data_source(weights_path) or "cifar10"
+    if data is None and test_split is None and source != "cifar10":
+        # Other images than those that the run held out would be images that it was trained on.
+        test_split = read_config(weights_path).get("test_split")
+    test = load_data(
+        source, test_split=test_split, mirrors=mirrors, image_size=weights.spec.image_size, report=report
+    ).test
+    if test.class_names != weights.class_names:
+        raise DataError(
+            f"{source} does not have the classes, in their order, that {weights_file} tells apart.\n"
+            f"The weights: {', '.join(weights.class_names)}\nThe data: {', '.join(test.class_names)}\n"
+            "Give the data that the weights were trained for with --data, or train them on this data with"
+            " cifarnet train --freeze-base --weights."
+        )
+    classifier = Classifier(weights)
+    # The first batch compiles the network, which takes as long as thousands of images: it must not count as speed.
+    classifier.logits(test.images[:batch_size], tta=tta, batch_size=batch_size)
+    start = perf_counter()
+    logits = classifier.logits(test.images, tta=tta, batch_size=batch_size, report=report)
+    seconds = perf_counter() - start
+    return Evaluation(measure(logits, test.labels, test.class_names), len(test) / seconds, weights_file, source)
