@@ -1,0 +1,169 @@
+"""Classify pictures: files, the images of folders, glob patterns and standard input."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from glob import glob
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cifarnet.data.images import IMAGE_SUFFIXES, read_image
+from cifarnet.data.progress import Progress, silent
+from cifarnet.errors import DataError, InvalidValueError
+from cifarnet.evaluation.inference import Classifier
+from cifarnet.evaluation.metrics import ranking, softmax
+
+BATCH_SIZE = 64
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """A picture still to be read: its name for the user and its file, its content, or why there is neither."""
+
+    name: str
+    content: Path | bytes | DataError
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one picture: (class, probability) pairs, likeliest first, or else an ``error``."""
+
+    image: str
+    predictions: tuple[tuple[str, float], ...] = ()
+    error: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The answer as JSON-ready data: one item of what ``cifarnet predict --json`` prints."""
+        if self.error is not None:
+            return {"image": self.image, "error": self.error}
+        pairs = [{"class": name, "probability": probability} for name, probability in self.predictions]
+        return {"image": self.image, "predictions": pairs}
+
+
+def find_images(arguments: Iterable[str], read_stdin: Callable[[], bytes]) -> list[ImageSource]:
+    """The pictures that the ``arguments`` of ``cifarnet predict`` stand for, in their order.
+
+    An argument is a file, a folder (all images in and below it, sorted), a glob pattern (``**`` crosses folders), or
+    ``-``: the picture that ``read_stdin`` gives, which is called at most once. One that stands for nothing becomes a
+    source whose content is a DataError.
+    """
+    found: list[ImageSource] = []
+    stdin: bytes | None = None
+    for argument in arguments:
+        if argument == "-":
+            stdin = read_stdin() if stdin is None else stdin
+            found.append(ImageSource("-", stdin))
+        # A pattern comes last: brackets are common in the names of files that do exist.
+        elif os.path.lexists(argument):
+            found += _at(argument)
+        elif matches := sorted(glob(argument, recursive=True)):
+            found += [source for match in matches for source in _at(match)]
+        else:
+            error = DataError(f"{argument} is no file or folder, and as a pattern it matches none.")
+            found.append(ImageSource(argument, error))
+    return found
+
+
+def _at(path: str) -> list[ImageSource]:
+    """The picture at ``path``, or those in and below it; folders that can't be listed are sources with an error."""
+    if not os.path.isdir(path):
+        return [ImageSource(path, Path(path))]
+    unlisted: list[OSError] = []
+    names = sorted(
+        os.path.join(folder, name)
+        for folder, _, files in os.walk(path, onerror=unlisted.append)
+        for name in files
+        if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+    )
+    found = [ImageSource(name, Path(name)) for name in names]
+    for error in unlisted:
+        found.append(ImageSource(error.filename, DataError(f"{error.filename} can't be listed: {error.strerror}.")))
+    if not found:
+        found.append(ImageSource(path, DataError(f"{path} has no images ({', '.join(sorted(IMAGE_SUFFIXES))}).")))
+    return found
+
+
+def predict(
+    sources: Sequence[ImageSource],
+    classifier: Classifier,
+    *,
+    top_k: int | None = None,
+    batch_size: int = BATCH_SIZE,
+    report: Progress = silent,
+) -> Iterator[Prediction]:
+    """Classify ``sources``: one ``Prediction`` each, in their order, given out batch by batch.
+
+    Threads read the next batch while this one is classified, so at most two batches are held, whatever the number of
+    pictures. A picture that can't be read is answered with its error.
+
+    Raises:
+        InvalidValueError: when ``top_k`` can't be meant (see ``resolve_top_k``).
+    """
+    top_k = resolve_top_k(top_k, classifier.weights.spec.classes)
+    return _predictions(sources, classifier, top_k, batch_size, report)
+
+
+def resolve_top_k(top_k: int | None, classes: int) -> int:
+    """How many classes to name: ``top_k`` or, without it, 3, or all ``classes`` where there are fewer.
+
+    Raises:
+        InvalidValueError: when ``top_k`` is not between 1 and ``classes``.
+    """
+    if top_k is None:
+        return min(3, classes)
+    if not 1 <= top_k <= classes:
+        raise InvalidValueError(f"--top-k must be 1 to {classes}, the number of classes. Received: {top_k}")
+    return top_k
+
+
+def _predictions(
+    sources: Sequence[ImageSource], classifier: Classifier, top_k: int, batch_size: int, report: Progress
+) -> Iterator[Prediction]:
+    # Not in ``predict`` itself: a generator would raise its InvalidValueError only when it is iterated.
+    names, size = classifier.weights.class_names, classifier.weights.spec.image_size
+    # Every batch has as many rows, blank where a picture is missing: one shape is one compilation.
+    images = np.zeros((min(batch_size, len(sources)), size, size, 3), np.uint8)
+    done = 0
+    for batch, contents in _read_ahead(sources, size, batch_size):
+        for row, content in enumerate(contents):
+            images[row] = 0 if isinstance(content, DataError) else content
+        probabilities = softmax(classifier.logits(images, batch_size=batch_size))[: len(batch)]
+        tops = ranking(probabilities, top_k)
+        for source, content, row, top in zip(batch, contents, probabilities, tops, strict=True):
+            if isinstance(content, DataError):
+                yield Prediction(source.name, error=str(content))
+            else:
+                yield Prediction(source.name, tuple((names[label], float(row[label])) for label in top))
+        done += len(batch)
+        report("Classifying images", done, len(sources))
+
+
+def _read_ahead(
+    sources: Sequence[ImageSource], size: int, batch_size: int
+) -> Iterator[tuple[Sequence[ImageSource], list[np.ndarray | DataError]]]:
+    """Batches of sources and what they hold; while the caller works on one, threads read the next."""
+    pool = ThreadPoolExecutor(os.cpu_count())
+
+    def submit(start: int) -> list[Future[np.ndarray | DataError]]:
+        return [pool.submit(_read, source, size) for source in sources[start : start + batch_size]]
+
+    try:
+        pending = submit(0)
+        for start in range(0, len(sources), batch_size):
+            contents = [future.result() for future in pending]
+            pending = submit(start + batch_size)
+            yield sources[start : start + batch_size], contents
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _read(source: ImageSource, size: int) -> np.ndarray | DataError:
+    if isinstance(source.content, DataError):
+        return source.content
+    try:
+        return read_image(source.content, size, name="Standard input" if source.name == "-" else source.name)
+    except DataError as error:
+        return error
