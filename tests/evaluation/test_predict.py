@@ -1,0 +1,160 @@
+import os
+import sys
+
+import numpy as np
+import pytest
+
+from cifarnet.data.images import read_image
+from cifarnet.errors import DataError, InvalidValueError
+from cifarnet.evaluation.inference import Classifier
+from cifarnet.evaluation.predict import ImageSource, find_images, predict, resolve_top_k
+from cifarnet.models.weights import load_weights
+from tests.evaluation.making import SIZE, save_picture, save_tiny_weights
+
+
+def no_stdin():
+    raise AssertionError("standard input must not be read")
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """Three pictures and a text, as relative paths below the working directory."""
+    monkeypatch.chdir(tmp_path)
+    for seed, name in enumerate(("photos/b.png", "photos/a/z.JPG", "photos/c.webp")):
+        save_picture(tmp_path / name, seed)
+    (tmp_path / "photos" / "notes.txt").write_text("no picture")
+
+
+def names(sources):
+    return [source.name.replace(os.sep, "/") for source in sources]
+
+
+@pytest.mark.usefixtures("photos")
+def test_a_folder_stands_for_the_images_in_and_below_it_sorted():
+    assert names(find_images(["photos"], no_stdin)) == ["photos/a/z.JPG", "photos/b.png", "photos/c.webp"]
+
+
+@pytest.mark.usefixtures("photos")
+def test_a_file_is_taken_whatever_its_suffix_and_arguments_keep_their_order():
+    arguments = ["photos/notes.txt", "photos/b.png", "photos/b.png"]
+    assert names(find_images(arguments, no_stdin)) == arguments
+
+
+@pytest.mark.usefixtures("photos")
+def test_a_pattern_stands_for_its_sorted_matches_and_crosses_folders_by_two_stars():
+    assert names(find_images(["photos/*.[pw]*"], no_stdin)) == ["photos/b.png", "photos/c.webp"]
+    assert names(find_images(["**/*.JPG"], no_stdin)) == ["photos/a/z.JPG"]
+
+
+@pytest.mark.usefixtures("photos")
+def test_brackets_in_the_name_of_an_existing_file_are_no_pattern(tmp_path):
+    save_picture(tmp_path / "photos" / "[b].png", 9)
+    assert names(find_images(["photos/[b].png"], no_stdin)) == ["photos/[b].png"]
+
+
+def test_standard_input_is_read_once_however_often_it_is_named():
+    contents = iter([b"first"])
+    sources = find_images(["-", "-"], lambda: next(contents))
+    assert [source.content for source in sources] == [b"first", b"first"]
+
+
+@pytest.mark.usefixtures("photos")
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("missing.png", "missing.png is no file or folder"),
+        ("missing*.png", "as a pattern it matches none"),
+        ("empty", "empty has no images (.bmp, .gif"),
+    ],
+)
+def test_an_argument_that_stands_for_nothing_is_an_error_in_its_place(tmp_path, argument, message):
+    (tmp_path / "empty").mkdir()
+    before, bad, after = find_images(["photos/b.png", argument, "photos/c.webp"], no_stdin)
+    assert names([before, bad, after]) == ["photos/b.png", argument, "photos/c.webp"]
+    assert message in str(bad.content)
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="no folder is closed to this user")
+@pytest.mark.usefixtures("photos")
+def test_a_folder_that_can_not_be_listed_is_an_error(tmp_path):
+    closed = tmp_path / "photos" / "a"
+    closed.chmod(0)
+    try:
+        sources = find_images(["photos"], no_stdin)
+    finally:
+        closed.chmod(0o755)
+    assert names(sources) == ["photos/b.png", "photos/c.webp", "photos/a"]
+    assert "can't be listed" in str(sources[-1].content)
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory):
+    return Classifier(load_weights(save_tiny_weights(tmp_path_factory.mktemp("w") / "w.h5", ("ant", "bee", "cow"))))
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    """Five pictures, of which the third is damaged."""
+    folder = tmp_path_factory.mktemp("five")
+    files = [save_picture(folder / f"{k}.png", k) for k in range(5)]
+    files[2].write_bytes(files[2].read_bytes()[:80])
+    return [ImageSource(file.name, file) for file in files]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5, 64])
+def test_a_damaged_image_is_reported_while_the_others_are_answered(classifier, sources, batch_size):
+    answers = list(predict(sources, classifier, batch_size=batch_size))
+    assert [answer.image for answer in answers] == ["0.png", "1.png", "2.png", "3.png", "4.png"]
+    assert [answer.image for answer in answers if answer.error] == ["2.png"]
+    assert "2.png" in answers[2].error
+    assert answers[2].predictions == ()
+    for k in (0, 1, 3, 4):
+        odds = np.exp(classifier.logits(read_image(sources[k].content, SIZE)[None])[0].astype(float))
+        expected = sorted(zip(odds / odds.sum(), ("ant", "bee", "cow"), strict=True), reverse=True)
+        assert [name for name, _ in answers[k].predictions] == [name for _, name in expected]
+        assert [share for _, share in answers[k].predictions] == pytest.approx([x for x, _ in expected], rel=1e-4)
+
+
+def test_only_two_batches_are_read_ahead(classifier, sources):
+    class Watched(list):
+        furthest = 0
+
+        def __getitem__(self, rows):
+            self.furthest = max(self.furthest, rows.stop)
+            return super().__getitem__(rows)
+
+    watched = Watched(sources[:2] * 10)
+    answers = predict(watched, classifier, batch_size=3)
+    next(answers)
+    assert watched.furthest == 6
+    assert len(list(answers)) == 19
+
+
+def test_progress_tells_how_many_of_how_many(classifier, sources):
+    told = []
+    list(predict(sources, classifier, batch_size=2, report=lambda *news: told.append(news)))
+    assert told == [("Classifying images", done, 5) for done in (2, 4, 5)]
+
+
+def test_no_sources_have_no_answers(classifier):
+    assert list(predict([], classifier)) == []
+
+
+def test_a_source_that_stands_for_nothing_is_answered_with_its_error(classifier):
+    (answer,) = predict([ImageSource("gone", DataError("gone is gone"))], classifier)
+    assert answer.to_dict() == {"image": "gone", "error": "gone is gone"}
+
+
+def test_what_standard_input_lacks_is_said_of_standard_input(classifier):
+    (answer,) = predict([ImageSource("-", b"")], classifier)
+    assert answer.to_dict() == {"image": "-", "error": "Standard input is empty."}
+
+
+def test_top_k_is_3_or_all_of_fewer_classes_by_default():
+    assert (resolve_top_k(None, 10), resolve_top_k(None, 2), resolve_top_k(10, 10)) == (3, 2, 10)
+
+
+@pytest.mark.parametrize("top_k", [0, 4])
+def test_a_top_k_that_the_weights_can_not_name_is_refused_at_once(classifier, top_k):
+    with pytest.raises(InvalidValueError, match=f"must be 1 to 3, .* Received: {top_k}"):
+        predict([], classifier, top_k=top_k)

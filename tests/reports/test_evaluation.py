@@ -1,0 +1,123 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from cifarnet.models.spec import CIFAR10_CLASSES
+from cifarnet.reports.evaluation import class_table, confusion_table, evaluation_report
+from cifarnet.reports.text import printable
+
+
+def shown(renderable, width, **options):
+    console = Console(file=io.StringIO(), width=width, **options)
+    console.print(renderable)
+    return console.file.getvalue()
+
+
+def evaluation(names=("cat", "dog", "eel"), matrix=((2, 1, 0), (0, 1, 0), (1, 1, 0))):
+    return {
+        "accuracy": 0.5,
+        "accuracy_interval": [0.1876, 0.8124],
+        "loss": 1.25,
+        "top5_accuracy": 1.0,
+        "ece": 0.0123,
+        "per_class": [
+            {"class": name, "precision": 2 / 3, "recall": 0.5, "f1": 0.25, "support": sum(row)}
+            for name, row in zip(names, matrix, strict=True)
+        ],
+        "confusion_matrix": [list(row) for row in matrix],
+        "images": 1234,
+        "images_per_second": 5678.9,
+        "weights": "runs/[red]x/weights.h5",
+        "data": "cifar10",
+    }
+
+
+def test_the_report_shows_every_headline_number():
+    text = shown(evaluation_report(evaluation(), 80), 80)
+    for part in (
+        "runs/[red]x/weights.h5",
+        "cifar10, 1,234 test images",
+        "50.00 %   95 % interval 18.76 % to 81.24 %",
+        "1.2500",
+        "Top-3 accuracy     100.00 %",
+        "1.23 %",
+        "5,679 images/s",
+    ):
+        assert part in text
+
+
+def test_the_report_fits_80_columns_with_the_ten_classes_of_cifar10():
+    matrix = [[1000 if i == j else 17 for j in range(10)] for i in range(10)]
+    lines = shown(evaluation_report(evaluation(CIFAR10_CLASSES, matrix), 80), 80).splitlines()
+    assert max(map(len, lines)) <= 80
+    heading = next(line for line in lines if line.split()[:1] == ["airp"])
+    assert heading.split() == ["airp", "auto", "bird", "cat", "deer", "dog", "frog", "hors", "ship", "truc"]
+    row = next(line for line in lines if line.startswith("automobile   "))
+    assert row.split() == ["automobile", "17", "1000", *["17"] * 8]
+    assert [row.index("1000") + 4, len(heading.rstrip())] == [heading.index("auto") + 4, len(row.rstrip())]
+
+
+def test_classes_that_begin_alike_are_told_apart_by_number():
+    names = ("class 1", "class 2")
+    lines = shown(confusion_table([[3, 4], [5, 6]], names, 80), 80).splitlines()
+    assert [line.split() for line in lines[1:]] == [
+        ["1", "2"],
+        ["1", "class", "1", "3", "4"],
+        ["2", "class", "2", "5", "6"],
+    ]
+
+
+def test_a_matrix_that_is_too_wide_gives_way_to_its_greatest_errors():
+    names = [f"{k} kind" for k in range(20)]
+    matrix = [[50] * 20 for _ in range(20)]
+    for row in range(20):
+        matrix[row] = [100 if row == column else 0 for column in range(20)]
+    matrix[3][7], matrix[7][3], matrix[5][6] = 12, 2, 30
+    text = shown(confusion_table(matrix, names, 80), 80)
+    rows = [line.split("│")[1:4] for line in text.splitlines() if line.startswith("│")]
+    assert [[cell.strip() for cell in row] for row in rows] == [
+        ["5 kind", "6 kind", "30"],
+        ["3 kind", "7 kind", "12"],
+        ["7 kind", "3 kind", "2"],
+    ]
+    assert "--json" in text
+
+
+def background_strengths(text):
+    """The backgrounds of a truecolor output as the sum of red, green and blue, in their order."""
+    return [sum(map(int, part.split("m")[0].split(";")[:3])) for part in text.split("48;2;")[1:]]
+
+
+def test_the_background_grows_with_the_share_of_the_row():
+    text = shown(
+        confusion_table([[60, 40, 0], [0, 100, 0], [1, 0, 0]], ("cat", "dog", "eel"), 80),
+        80,
+        force_terminal=True,
+        color_system="truecolor",
+        no_color=False,
+    )
+    sixty, forty, hundred, single = background_strengths(text)
+    assert sixty < hundred == 31 + 119 + 180
+    assert forty < single == 214 + 39 + 40
+
+
+def test_scores_that_are_undefined_are_named():
+    text = shown(evaluation_report(evaluation(matrix=((2, 1, 0), (0, 1, 0), (0, 0, 0))), 80), 80)
+    assert "Never predicted, so precision is undefined (shown as 0): eel" in text
+    assert "No images, so recall is undefined (shown as 0): eel" in text
+    everywhere = shown(evaluation_report(evaluation(matrix=((1, 1, 1),) * 3), 80), 80)
+    assert "undefined" not in everywhere
+
+
+def test_class_names_are_no_markup():
+    classes = [{"class": "[red]\n", "precision": 0, "recall": 0, "f1": 0, "support": 1}]
+    assert r"[red]\n" in shown(class_table(classes), 80)
+
+
+@pytest.mark.parametrize(
+    ("text", "safe"),
+    [("a\nb", r"a\nb"), ("\x1b[31m", r"\x1b[31m"), ("\udcff", r"\udcff"), ("\u202e", r"\u202e"), ("日本 ü", "日本 ü")],
+)
+def test_what_moves_the_cursor_or_can_not_be_encoded_is_escaped(text, safe):
+    assert printable(text) == safe

@@ -1,0 +1,60 @@
+import csv
+import io
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+
+from cifarnet.reports.predictions import Columns, bar, csv_header, csv_row, prediction_block
+
+ANSWER = (("cat", 0.75), ("automobile", 0.25), ("dog", 0.0))
+
+
+def lines_of(image, columns, width):
+    console = Console(file=io.StringIO(), width=width)
+    console.print(prediction_block(image, ANSWER, columns))
+    return console.file.getvalue().splitlines()
+
+
+def test_a_block_has_a_line_with_a_bar_per_class():
+    first, second, third = lines_of("a.png", Columns(10, 10), 80)
+    assert first.split() == ["a.png", "cat", "█" * 15, "75.0", "%"]
+    assert second.split() == ["automobile", "█" * 5, "25.0", "%"]
+    assert third.split() == ["dog", "0.0", "%"]
+
+
+def test_names_are_no_markup_and_keep_to_their_line():
+    assert lines_of("[bold]\n\x1b[2J.png", Columns(30, 10), 80)[0].startswith(r"[bold]\n\x1b[2J.png ")
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "日本" * 50])
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_blocks_with_long_names_fit_the_width_and_lose_nothing(name, width):
+    columns = Columns.fitting([name, "a.png"], ["cat", "automobile"], width)
+    lines = lines_of(name, columns, width)
+    assert max(map(cell_len, lines)) <= width
+    assert sum(line.count(name[0]) for line in lines) == name.count(name[0])
+
+
+def test_columns_are_no_wider_than_what_they_hold():
+    assert Columns.fitting(["photo-0123.png", "a"], ["cat", "horse"], 120) == Columns(14, 5)
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"), [(0, ""), (1, "████"), (0.5, "██"), (0.28125, "█▏"), (0.03125, "▏"), (0.96875, "███▉")]
+)
+def test_bars_are_exact_to_an_eighth_of_a_column(share, expected):
+    assert bar(share, 4) == expected
+
+
+def test_csv_rows_have_the_columns_of_their_header():
+    assert csv_header(2) == ["image", "class_1", "probability_1", "class_2", "probability_2", "error"]
+    assert csv_row("a.png", ANSWER[:2], None, 2) == ["a.png", "cat", "0.750000", "automobile", "0.250000", ""]
+    assert csv_row("b.png", (), "b.png is empty.", 2) == ["b.png", "", "", "", "", "b.png is empty."]
+
+
+def test_csv_keeps_odd_names_and_escapes_bytes_that_are_no_text():
+    file = io.StringIO()
+    csv.writer(file).writerow(csv_row('a,"b"\nc \udcff', ANSWER[:1], None, 1))
+    file.getvalue().encode()
+    assert next(csv.reader(io.StringIO(file.getvalue(), newline=""))) == ['a,"b"\nc \\udcff', "cat", "0.750000", ""]
