@@ -5,7 +5,7 @@ from math import sqrt
 from typing import Any
 
 from rich.cells import cell_len, set_cell_size
-from rich.console import Group, RenderableType
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -19,10 +19,10 @@ _NAME_LIMIT = 20
 def evaluation_report(evaluation: Mapping[str, Any], width: int) -> Group:
     """Headline, classes and confusions of an ``evaluation`` (the keys of ``--json``) in ``width`` terminal columns."""
     blank = Text("")
-    names = [row["class"] for row in evaluation["per_class"]]
-    matrix = evaluation["confusion_matrix"]
-    parts = [headline(evaluation), blank, class_table(evaluation["per_class"]), *_undefined(matrix, names)]
-    return Group(*parts, blank, confusion_table(matrix, names, width))
+    classes, matrix = evaluation["per_class"], evaluation["confusion_matrix"]
+    names = [row["class"] for row in classes]
+    confusions = confusion_table(matrix, names, width)
+    return Group(headline(evaluation), blank, class_table(classes), *_undefined(matrix, names), blank, confusions)
 
 
 def headline(evaluation: Mapping[str, Any]) -> Table:
@@ -67,7 +67,7 @@ def _undefined(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> list[Te
     return [Text(f"{reason} (shown as 0): {printable(', '.join(who))}") for reason, who in reasons if who]
 
 
-def confusion_table(matrix: Sequence[Sequence[int]], names: Sequence[str], width: int) -> RenderableType:
+def confusion_table(matrix: Sequence[Sequence[int]], names: Sequence[str], width: int) -> Group:
     """The confusion matrix, coloured by each count's share of its row; where too wide, its ten greatest errors."""
     cell = max(4, *(len(str(count)) for row in matrix for count in row)) + 1
     labels = [printable(name) for name in names]
@@ -78,9 +78,7 @@ def confusion_table(matrix: Sequence[Sequence[int]], names: Sequence[str], width
     label_width = min(_NAME_LIMIT, max(map(cell_len, labels))) + 1
     if label_width + cell * len(labels) > width:
         return _greatest_errors(matrix, names)
-    table = Table(
-        title="Confusion matrix (rows: true class, columns: predicted)", title_justify="left", box=None, padding=0
-    )
+    table = Table(box=None, padding=0)
     table.add_column(width=label_width, no_wrap=True, overflow="ellipsis")
     for heading in headings:
         table.add_column(Text(f"{heading} ", style="dim"), width=cell, justify="right", no_wrap=True)
@@ -88,7 +86,7 @@ def confusion_table(matrix: Sequence[Sequence[int]], names: Sequence[str], width
         total = max(1, sum(row))
         cells = [_cell(count, count / total, cell, true == predicted) for predicted, count in enumerate(row)]
         table.add_row(Text(labels[true]), *cells)
-    return table
+    return Group(_title("Confusion matrix (rows: true class, columns: predicted)"), table)
 
 
 def _cell(count: int, share: float, width: int, hit: bool) -> Text:
@@ -100,20 +98,23 @@ def _cell(count: int, share: float, width: int, hit: bool) -> Text:
     return Text(f"{count:>{width - 1}} ", style=f"white on rgb({background})")
 
 
-def _greatest_errors(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Table:
+def _greatest_errors(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Group:
     errors = [
         (count, true, predicted)
         for true, row in enumerate(matrix)
         for predicted, count in enumerate(row)
         if count and true != predicted
     ]
-    table = Table(
-        title="Most frequent errors (the confusion matrix is too wide for this terminal: --json prints it)",
-        title_justify="left",
-    )
+    table = Table()
     for heading in ("True class", "Predicted"):
         table.add_column(heading, max_width=_NAME_LIMIT, overflow="fold")
     table.add_column("Images", justify="right")
     for count, true, predicted in sorted(errors, key=lambda error: (-error[0], *error[1:]))[:10]:
         table.add_row(Text(printable(names[true])), Text(printable(names[predicted])), f"{count:,}")
-    return table
+    title = "Most frequent errors (the confusion matrix is too wide for this terminal: --json prints it)"
+    return Group(_title(title), table)
+
+
+def _title(text: str) -> Text:
+    # Not the table's own title: that is broken at the table's width, which few or short classes make small.
+    return Text(text, style="italic")
