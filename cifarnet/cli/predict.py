@@ -34,7 +34,7 @@ def predict(
     weights: OptionalWeights = None,
     top_k: Annotated[
         int | None,
-        typer.Option(metavar="K", help="Classes to name per image. [default: 3, or all where there are fewer]"),
+        typer.Option(metavar="K", help="Classes to name per image; by default 3, or all where there are fewer."),
     ] = None,
     as_csv: Annotated[
         bool, typer.Option("--csv", help="Print CSV: image, class_1, probability_1, ..., error.")
