@@ -1,0 +1,91 @@
+import json
+import math
+import os
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from cifarnet.cli.main import app
+from cifarnet.errors import DataError, WeightsError
+from tests.evaluation.making import save_image_folder, save_tiny_weights
+
+CLASSES = ("ant", "bee", "cow")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return str(save_image_folder(tmp_path_factory.mktemp("images"), {"ant": (2, 3), "bee": (2, 1), "cow": (2, 2)}))
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return str(save_tiny_weights(tmp_path_factory.mktemp("w") / "w.h5", CLASSES, (0, math.log(5), math.log(2))))
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("CIFARNET_CACHE", str(tmp_path / "cache"))
+
+
+def evaluate(*arguments):
+    return CliRunner().invoke(app, ["evaluate", *arguments])
+
+
+def test_json_has_exactly_the_promised_keys_and_is_alone_on_stdout(weights, folder):
+    result = evaluate(weights, "--data", folder, "--json", "--tta", "flip", "--batch-size", "4")
+    assert result.exit_code == 0
+    scores = json.loads(result.stdout)
+    assert set(scores) == {
+        "accuracy",
+        "accuracy_interval",
+        "loss",
+        "top5_accuracy",
+        "ece",
+        "per_class",
+        "confusion_matrix",
+        "images",
+        "images_per_second",
+        "weights",
+        "data",
+    }
+    assert set(scores["per_class"][0]) == {"class", "precision", "recall", "f1", "support"}
+    assert scores["confusion_matrix"] == [[0, 3, 0], [0, 1, 0], [0, 2, 0]]
+
+
+def test_the_tables_show_the_scores_and_progress_goes_to_stderr(weights, folder):
+    result = evaluate(weights, "--data", folder)
+    assert result.exit_code == 0
+    assert "16.67 %   95 % interval 3.01 % to 56.35 %" in result.stdout
+    assert "Never predicted, so precision is undefined (shown as 0): ant, cow" in result.stdout
+    assert "Classifying images" in result.stderr
+    assert "Classifying images" not in result.stdout
+
+
+def test_data_of_other_classes_are_refused_with_both_lists(folder, tmp_path):
+    result = evaluate(str(save_tiny_weights(tmp_path / "w.h5", ("ant", "dog"))), "--data", folder)
+    assert isinstance(result.exception, DataError)
+    assert "ant, dog\n" in str(result.exception)
+    assert "ant, bee, cow\n" in str(result.exception)
+
+
+@pytest.mark.parametrize(("option", "value"), [("--tta", "rotate"), ("--batch-size", "0")])
+def test_an_option_that_can_not_be_meant_is_a_usage_error(weights, option, value):
+    result = evaluate(weights, option, value)
+    assert result.exit_code == 2
+    assert f"'{option}'" in result.stderr
+
+
+def test_a_wrong_path_is_refused(tmp_path):
+    result = evaluate(str(tmp_path / "nothing.h5"))
+    assert isinstance(result.exception, WeightsError)
+
+
+def test_jax_gives_the_same_scores(weights, folder):
+    pytest.importorskip("jax")
+    command = [sys.executable, "-m", "cifarnet", "evaluate", weights, "--data", folder, "--json", "--backend", "jax"]
+    environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    expected = -(3 * math.log(1 / 8) + math.log(5 / 8) + 2 * math.log(2 / 8)) / 6
+    assert json.loads(done.stdout)["loss"] == pytest.approx(expected, rel=1e-5)

@@ -1,0 +1,138 @@
+import csv
+import io
+import json
+import math
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from cifarnet.cli.main import app
+from cifarnet.errors import InvalidValueError
+from tests.evaluation.making import save_picture, save_tiny_weights
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Probabilities 1/8, 5/8 and 2/8, whatever the image."""
+    path = tmp_path_factory.mktemp("w") / "w.h5"
+    return str(save_tiny_weights(path, ("ant", "bee", "cow"), (0, math.log(5), math.log(2))))
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """Two pictures and a damaged one between them, as relative paths."""
+    monkeypatch.chdir(tmp_path)
+    save_picture(tmp_path / "a[red].png", 0)
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    save_picture(tmp_path / "c.png", 1)
+
+
+def predict(*arguments, **options):
+    return CliRunner().invoke(app, ["predict", *arguments], **options)
+
+
+@pytest.mark.usefixtures("photos")
+def test_every_image_gets_a_row_with_its_top_classes_and_bars(weights):
+    result = predict("a[red].png", "c.png", "--weights", weights, "--top-k", "2")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert [line.split() for line in result.stdout.splitlines()] == [
+        ["a[red].png", "bee", "█" * 12 + "▌", "62.5", "%"],
+        ["cow", "█" * 5, "25.0", "%"],
+        ["c.png", "bee", "█" * 12 + "▌", "62.5", "%"],
+        ["cow", "█" * 5, "25.0", "%"],
+    ]
+
+
+@pytest.mark.usefixtures("photos")
+def test_a_bad_file_is_told_on_stderr_and_by_the_exit_status_while_the_others_are_answered(weights):
+    result = predict("a[red].png", "b.png", "c.png", "missing.png", "--weights", weights)
+    assert result.exit_code == 1
+    assert [line.split()[0] for line in result.stderr.splitlines()] == ["b.png", "missing.png"]
+    assert [line.split()[0] for line in result.stdout.splitlines()[::3]] == ["a[red].png", "c.png"]
+
+
+@pytest.mark.usefixtures("photos")
+def test_json_is_a_list_with_an_object_per_image_in_the_order_of_the_arguments(weights):
+    result = predict("c.png", "b.png", "--weights", weights, "--json")
+    assert result.exit_code == 1
+    answered, failed = json.loads(result.stdout)
+    assert answered == {
+        "image": "c.png",
+        "predictions": [
+            {"class": "bee", "probability": pytest.approx(5 / 8)},
+            {"class": "cow", "probability": pytest.approx(2 / 8)},
+            {"class": "ant", "probability": pytest.approx(1 / 8)},
+        ],
+    }
+    assert failed == {"image": "b.png", "error": "b.png is not a PNG, JPEG, WebP, BMP, GIF or TIFF image."}
+
+
+@pytest.mark.usefixtures("photos")
+def test_csv_has_a_row_per_image_with_an_error_column(weights):
+    result = predict("c.png", "b.png", "--weights", weights, "--csv", "--top-k", "1")
+    assert result.exit_code == 1
+    assert list(csv.reader(io.StringIO(result.stdout))) == [
+        ["image", "class_1", "probability_1", "error"],
+        ["c.png", "bee", "0.625000", ""],
+        ["b.png", "", "", "b.png is not a PNG, JPEG, WebP, BMP, GIF or TIFF image."],
+    ]
+
+
+@pytest.mark.usefixtures("photos")
+def test_an_image_on_standard_input_is_answered(weights, tmp_path):
+    result = predict("-", "--weights", weights, "--json", input=(tmp_path / "c.png").read_bytes())
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)[0]["predictions"][0]["class"] == "bee"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="such names can't exist")
+def test_names_of_files_can_neither_break_a_line_nor_control_the_terminal(weights, tmp_path):
+    name = str(tmp_path / "\x1b[2J\n.png")
+    (tmp_path / "\x1b[2J\n.png").write_bytes(b"no picture")
+    shown = predict(name, "--weights", weights)
+    assert "\x1b" not in shown.stderr
+    assert len(shown.stderr.splitlines()) == 1
+    assert json.loads(predict(name, "--weights", weights, "--json").stdout)[0]["image"] == name
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file systems elsewhere refuse such names")
+def test_a_name_that_is_no_text_is_answered_in_every_form(weights, tmp_path):
+    save_picture(tmp_path / "1.png", 0).rename(tmp_path / "\udcff.png")
+    for form in ([], ["--csv"], ["--json"]):
+        result = predict(str(tmp_path), "--weights", weights, *form)
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert r"\udcff.png" in result.stdout
+
+
+def test_many_images_are_streamed_in_order(weights, tmp_path):
+    names = [str(save_picture(tmp_path / f"{k:03}.png", k)) for k in range(130)]
+    result = predict(str(tmp_path), "--weights", weights, "--csv")
+    assert [row["image"] for row in csv.DictReader(io.StringIO(result.stdout))] == names
+    assert "Classifying images" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--csv", "--json", "--weights", "w.h5"], "--csv and --json"),
+        ([], "cifarnet train --data synthetic"),
+    ],
+)
+def test_what_can_not_be_meant_is_a_usage_error_that_says_what_to_do(options, message):
+    result = predict("a.png", *options)
+    assert isinstance(result.exception, InvalidValueError)
+    assert message in str(result.exception)
+
+
+def test_a_top_k_beyond_the_classes_is_a_usage_error(weights):
+    result = predict("a.png", "--weights", weights, "--top-k", "4")
+    assert isinstance(result.exception, InvalidValueError)
+    assert "1 to 3" in str(result.exception)
+
+
+def test_without_weights_the_command_says_how_to_get_some_and_exits_with_2():
+    done = subprocess.run([sys.executable, "-m", "cifarnet", "predict", "a.png"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--weights runs/" in done.stderr
