@@ -55,7 +55,7 @@ def predict(
 
     loaded = load_weights(find_weights(weights))
     top_k = service.resolve_top_k(top_k, loaded.spec.classes)
-    sources = service.find_images(images, sys.stdin.buffer.read)
+    sources = service.find_images(images, _read_stdin)
     use_backend(backend)
     # Rows on a terminal tell the progress themselves, and a bar would get between them.
     quiet = sys.stdout.isatty() or len(sources) <= service.BATCH_SIZE
@@ -78,6 +78,11 @@ def predict(
             _print_blocks(answers(), [source.name for source in sources], loaded.class_names)
     if failed:
         raise typer.Exit(1)
+
+
+def _read_stdin() -> bytes:
+    # There is no sys.stdin in a process that was started with it closed.
+    return sys.stdin.buffer.read() if sys.stdin else b""
 
 
 def _tell(error: str) -> None:

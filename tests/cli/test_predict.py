@@ -4,11 +4,14 @@ import json
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from cifarnet.cli.main import app
+from cifarnet.cli.predict import predict as command
 from cifarnet.errors import InvalidValueError
 from tests.evaluation.making import save_picture, save_tiny_weights
 
@@ -85,6 +88,14 @@ def test_an_image_on_standard_input_is_answered(weights, tmp_path):
     result = predict("-", "--weights", weights, "--json", input=(tmp_path / "c.png").read_bytes())
     assert result.exit_code == 0
     assert json.loads(result.stdout)[0]["predictions"][0]["class"] == "bee"
+
+
+def test_a_closed_standard_input_is_an_empty_one(weights, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(typer.Exit) as stopped:
+        command(["-"], Path(weights), as_csv=True)
+    assert stopped.value.exit_code == 1
+    assert capsys.readouterr().err == "Standard input is empty.\n"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="such names can't exist")
