@@ -50,7 +50,7 @@ class DecodedSet:
     @property
     def path(self) -> Path:
         """The entry's file, whether or not it exists."""
-        key = hashlib.sha256(f"{self.source}\n{self.image_size}".encode()).hexdigest()[:16]
+        key = hashlib.sha256(os.fsencode(f"{self.source}\n{self.image_size}")).hexdigest()[:16]
         return decoded_dir() / f"{key}.npz"
 
     def fingerprint(self) -> str:
@@ -59,17 +59,19 @@ class DecodedSet:
         Raises:
             DataError: when the source can't be listed.
         """
-        digest = hashlib.sha256(f"{_VERSION}\n{self.source}\n{self.image_size}\n".encode())
+        digest = hashlib.sha256(os.fsencode(f"{_VERSION}\n{self.source}\n{self.image_size}\n"))
         # An archive is told by its own state: reading its members is most of the work that the cache saves.
         files = {"": self.source}
         if self.source.is_dir():
             tree = read_tree(self.source)
-            digest.update("\n".join(sorted(tree.folders)).encode(errors="surrogateescape"))
+            digest.update(os.fsencode("\n".join(sorted(tree.folders))))
             files = {name: file for name, file in tree.files.items() if isinstance(file, Path)}
         for name, file in files.items():
-            state = file.stat()
-            line = f"\n{name}\0{state.st_size}\0{state.st_mtime_ns}"
-            digest.update(line.encode(errors="surrogateescape"))
+            try:
+                state = file.stat()
+            except OSError as error:
+                raise DataError(f"{file} can't be read: {error.strerror}.") from error
+            digest.update(os.fsencode(f"\n{name}\0{state.st_size}\0{state.st_mtime_ns}"))
         return digest.hexdigest()
 
     def load(self, fingerprint: str) -> tuple[Dataset, Dataset | None] | None:

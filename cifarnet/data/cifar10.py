@@ -26,10 +26,18 @@ def find_or_fetch(mirrors: Sequence[str] = (), report: Progress = silent, archiv
         DownloadError: when there is no copy and no address gives one.
     """
     cached = cache_dir() / archive.name
-    report(f"Checking {archive.name}", 0, None)
     if archive.is_intact(cached):
         return cached
-    return keras_copy() or fetch(archive, cache_dir(), mirrors=mirrors, report=report)
+    return keras_copy() or download(mirrors, report, archive)
+
+
+def download(mirrors: Sequence[str] = (), report: Progress = silent, archive: RemoteFile = BINARY_ARCHIVE) -> Path:
+    """The path of the archive in the cache directory, downloaded unless it is there and intact.
+
+    Raises:
+        DownloadError: when no address gives it.
+    """
+    return fetch(archive, cache_dir(), mirrors=mirrors, report=report)
 
 
 def keras_copy() -> Path | None:

@@ -4,9 +4,10 @@ import io
 import os
 import signal
 import stat
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,14 +105,42 @@ def _read_file(path: Path, told: str) -> bytes:
         raise DataError(f"{told} can't be read: {error.strerror}.") from error
 
 
+class _PillowWarningsOff:
+    """Silences Pillow while any thread is inside.
+
+    ``warnings.catch_warnings`` swaps a global: threads that overlap in it would restore each other's filters. So
+    the first one in enters it and the last one out leaves it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._restoring = ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._restoring.enter_context(warnings.catch_warnings())
+                warnings.filterwarnings("ignore", module=r"PIL\.")
+            self._inside += 1
+
+    def __exit__(self, *exception: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._restoring.close()
+
+
+_PILLOW_WARNINGS_OFF = _PillowWarningsOff()
+
+
 @contextmanager
 def _decoding(told: str) -> Iterator[None]:
     """Turn whatever Pillow raises into a DataError and drop its warnings (odd metadata, large pictures)."""
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"PIL\.")
+        with _PILLOW_WARNINGS_OFF:
             yield
     except DataError:
         raise

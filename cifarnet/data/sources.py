@@ -90,9 +90,13 @@ def read_path(path: Path, image_size: int, report: Progress) -> Parts:
     Raises:
         DataError: when there is nothing, nothing known, or something damaged.
     """
+    if not path.exists():
+        raise DataError(
+            f"There is no file or folder {path}. A data source is cifar10, synthetic, synthetic:N (N training images)"
+            " or the path of an image folder, an archive or an .npz file."
+        )
     stored = DecodedSet(path, image_size)
     fingerprint = stored.fingerprint()
-    report("Looking for decoded images", 0, None)
     if kept := stored.load(fingerprint):
         return kept
     report(f"Reading {path.name}", 0, None)

@@ -22,8 +22,8 @@ ARCHIVE_LIMIT = 4 << 30
 Entry = tuple[str, File | None]
 """A name and its file; None for a folder."""
 
-# Symbolic links are followed down to the class folders, no deeper, so that a link to a parent can't go on for ever.
-_LINK_DEPTH = 2
+# Symbolic links are followed down to class folders (images/train/cat), no deeper: one to a parent would never end.
+_LINK_DEPTH = 3
 _ARCHIVE_ERRORS = (tarfile.TarError, zipfile.BadZipFile, zlib.error, LZMAError)
 
 
@@ -65,7 +65,7 @@ def read_tree(path: Path) -> FileTree:
     Links and devices in archives are left out.
 
     Raises:
-        DataError: when there is nothing at ``path``, or a file that is no archive, damaged or too large.
+        DataError: when ``path`` can't be read, or is a file that is no archive, damaged or too large.
     """
     files: dict[str, File] = {}
     folders: set[str] = set()
@@ -86,11 +86,6 @@ def read_tree(path: Path) -> FileTree:
 def _entries(path: Path) -> Iterator[Entry]:
     if path.is_dir():
         return _folder_entries(path)
-    if not path.exists():
-        raise DataError(
-            f"There is no file or folder {path}. A data source is cifar10, synthetic, synthetic:N (N training images)"
-            " or the path of an image folder, an archive or an .npz file."
-        )
     # Tar first: a tar that ends with a stored zip passes for a zip as well.
     if tarfile.is_tarfile(path):
         return _tar_entries(path)
@@ -100,7 +95,11 @@ def _entries(path: Path) -> Iterator[Entry]:
 
 
 def _folder_entries(path: Path) -> Iterator[Entry]:
-    for folder, subfolders, names in os.walk(path, followlinks=True):
+    def refuse(error: OSError) -> None:
+        raise error
+
+    # Without onerror, a folder that can't be read would look empty.
+    for folder, subfolders, names in os.walk(path, onerror=refuse, followlinks=True):
         relative = Path(folder).relative_to(path)
         if len(relative.parts) >= _LINK_DEPTH:
             subfolders[:] = [name for name in subfolders if not os.path.islink(os.path.join(folder, name))]
