@@ -1,0 +1,94 @@
+"""What ``cifarnet data`` tells: which data are on this machine, and what a source holds. Plain numbers only."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cifarnet.data.cache import cache_dir, decoded_sets
+from cifarnet.data.cifar10 import BINARY_ARCHIVE, keras_copy
+from cifarnet.data.dataset import Splits
+from cifarnet.data.download import RemoteFile
+from cifarnet.models.spec import Normalization
+
+
+@dataclass(frozen=True)
+class HeldFile:
+    """A file in the cache; ``source`` is what it was decoded from."""
+
+    path: str
+    bytes: int
+    source: str
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What is in the cache and in Keras's; ``checksum_holds`` is None while there is no file ``archive_path``."""
+
+    cache: str
+    archive_path: str
+    archive_bytes: int
+    partial_bytes: int
+    checksum_holds: bool | None
+    expected_bytes: int
+    expected_sha256: str
+    url: str
+    keras_copy: str | None
+    decoded: tuple[HeldFile, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The inventory as JSON-ready data: what ``cifarnet data --json`` prints."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class SourceSummary:
+    """A source's classes, images per class and split, image size in pixels, and the training images' statistics."""
+
+    source: str
+    classes: tuple[str, ...]
+    train_counts: tuple[int, ...]
+    test_counts: tuple[int, ...]
+    image_size: int
+    mean: float
+    std: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The summary as JSON-ready data: what ``cifarnet data SOURCE --json`` prints."""
+        return {**asdict(self), "train_images": sum(self.train_counts), "test_images": sum(self.test_counts)}
+
+
+def take_inventory(archive: RemoteFile = BINARY_ARCHIVE) -> Inventory:
+    """Look at the cache directory and at Keras's; hashes the archive, which takes about a second."""
+    path = cache_dir() / archive.name
+    part = path.with_name(f"{path.name}.part")
+    copy = keras_copy()
+    return Inventory(
+        cache=str(cache_dir()),
+        archive_path=str(path),
+        archive_bytes=_size(path),
+        partial_bytes=_size(part),
+        checksum_holds=archive.is_intact(path) if path.is_file() else None,
+        expected_bytes=archive.size,
+        expected_sha256=archive.sha256,
+        url=archive.url,
+        keras_copy=None if copy is None else str(copy),
+        decoded=tuple(HeldFile(str(file), _size(file), source) for file, source in decoded_sets().items()),
+    )
+
+
+def summarize(source: str, splits: Splits) -> SourceSummary:
+    """The numbers of ``splits``, which ``source`` names."""
+    normalization = Normalization.of(splits.train.images)
+    return SourceSummary(
+        source=source,
+        classes=splits.train.class_names,
+        train_counts=tuple(splits.train.counts().tolist()),
+        test_counts=tuple(splits.test.counts().tolist()),
+        image_size=splits.train.images.shape[1],
+        mean=normalization.mean,
+        std=normalization.std,
+    )
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0

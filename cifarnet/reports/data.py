@@ -1,0 +1,57 @@
+"""Data on this machine and in a source, as Rich tables."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+
+def inventory_report(inventory: Mapping[str, Any]) -> RenderableType:
+    """The cache's content; ``inventory`` as ``cifarnet data --json`` prints it."""
+    facts = Table.grid(padding=(0, 2))
+    facts.add_row("Cache", Text(inventory["cache"]))
+    facts.add_row("CIFAR-10", Text(inventory["archive_path"]))
+    facts.add_row("", _archive_state(inventory))
+    facts.add_row("Keras's copy", Text(inventory["keras_copy"] or "none"))
+    facts.add_row("Decoded sets", str(len(inventory["decoded"]) or "none"))
+    if not inventory["decoded"]:
+        return facts
+    sets = Table("Decoded from", "File")
+    sets.add_column("Size", justify="right")
+    for held in inventory["decoded"]:
+        sets.add_row(Text(held["source"]), Text(held["path"]), _megabytes(held["bytes"]))
+    return Group(facts, sets)
+
+
+def source_report(summary: Mapping[str, Any]) -> RenderableType:
+    """Classes and counts of a source; ``summary`` as ``cifarnet data SOURCE --json`` prints it."""
+    table = Table("Class", title=Text(summary["source"]), show_footer=True)
+    table.columns[0].footer = f"{len(summary['classes'])} classes"
+    table.add_column("Training images", f"{summary['train_images']:,}", justify="right")
+    table.add_column("Test images", f"{summary['test_images']:,}", justify="right")
+    for name, train, test in zip(summary["classes"], summary["train_counts"], summary["test_counts"], strict=True):
+        table.add_row(Text(name), f"{train:,}", f"{test:,}")
+    size = summary["image_size"]
+    return Group(
+        table,
+        Text(
+            f"{size} x {size} pixels; training images: mean {summary['mean']:.2f}, standard deviation"
+            f" {summary['std']:.2f} (of 0 to 255, all channels)"
+        ),
+    )
+
+
+def _archive_state(inventory: Mapping[str, Any]) -> str:
+    if inventory["checksum_holds"] is None:
+        part = inventory["partial_bytes"]
+        begun = f"; {_megabytes(part)} of {_megabytes(inventory['expected_bytes'])} have arrived" if part else ""
+        return f"not there{begun}; `cifarnet data --download` gets it"
+    if inventory["checksum_holds"]:
+        return f"{_megabytes(inventory['archive_bytes'])}, checksum holds"
+    return f"{_megabytes(inventory['archive_bytes'])}, checksum does NOT hold; `cifarnet data --download` replaces it"
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB"
