@@ -24,11 +24,6 @@ def weights(tmp_path_factory):
     return str(save_tiny_weights(tmp_path_factory.mktemp("w") / "w.h5", CLASSES, (0, math.log(5), math.log(2))))
 
 
-@pytest.fixture(autouse=True)
-def _cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("CIFARNET_CACHE", str(tmp_path / "cache"))
-
-
 def evaluate(*arguments):
     return CliRunner().invoke(app, ["evaluate", *arguments])
 

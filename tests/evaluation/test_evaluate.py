@@ -17,11 +17,6 @@ from tests.evaluation.making import SIZE, save_image_folder, save_tiny_weights
 CLASSES = ("ant", "bee", "cow")
 
 
-@pytest.fixture(autouse=True)
-def _cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("CIFARNET_CACHE", str(tmp_path / "cache"))
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return save_image_folder(tmp_path_factory.mktemp("images"), {"ant": (2, 3), "bee": (2, 1), "cow": (2, 2)})
