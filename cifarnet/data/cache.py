@@ -77,7 +77,8 @@ class DecodedSet:
     def load(self, fingerprint: str) -> tuple[Dataset, Dataset | None] | None:
         """The training and test images stored under ``fingerprint``; None where there are none, or damaged ones."""
         try:
-            with np.load(self.path, allow_pickle=False) as stored:
+            # Opened here, because np.load leaves a file that is no zip open.
+            with self.path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 if str(stored["fingerprint"]) != fingerprint:
                     return None
                 names = tuple(str(name) for name in stored["class_names"])
@@ -111,7 +112,7 @@ def decoded_sets() -> dict[Path, str]:
     sets = {}
     for path in sorted(decoded_dir().glob("*.npz")):
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 sets[path] = str(stored["source"])
         except _DAMAGE:
             sets[path] = "damaged"

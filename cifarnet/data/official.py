@@ -1,7 +1,5 @@
 """The two layouts in which CIFAR-10 is published: binary records and Python pickles, as folder or archive."""
 
-import io
-import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +8,7 @@ import numpy as np
 from cifarnet.data.dataset import Dataset
 from cifarnet.data.images import resize_images
 from cifarnet.data.labels import as_labels
+from cifarnet.data.pickles import RefusedPickleError, load_arrays
 from cifarnet.data.progress import Progress
 from cifarnet.data.tree import FileTree
 from cifarnet.errors import DataError
@@ -52,7 +51,10 @@ def read_python(tree: FileTree, image_size: int, report: Progress) -> tuple[Data
     """
     names: tuple[str, ...] = CIFAR10_CLASSES
     if "batches.meta" in tree.files:
-        names = tuple(_text(name) for name in _unpickled(tree, "batches.meta").get("label_names", CIFAR10_CLASSES))
+        held = _unpickled(tree, "batches.meta").get("label_names")
+        if not isinstance(held, list):
+            raise DataError(f"{tree.told('batches.meta')} must hold `label_names`: a list of the classes' names.")
+        names = tuple(_text(name) for name in held)
     return _read_splits(tree, "", _python_batch, names, image_size, report)
 
 
@@ -106,8 +108,8 @@ def _python_batch(tree: FileTree, name: str) -> tuple[np.ndarray, np.ndarray]:
 def _unpickled(tree: FileTree, name: str) -> dict[str, Any]:
     told = tree.told(name)
     try:
-        content = _ArrayUnpickler(io.BytesIO(tree.read(name)), encoding="bytes").load()
-    except _RefusedGlobalError as error:
+        content = load_arrays(tree.read(name))
+    except RefusedPickleError as error:
         raise DataError(
             f"{told} is refused: it asks for {error}, which no CIFAR-10 batch needs. Nothing of it was run."
         ) from error
@@ -124,36 +126,3 @@ def _unpickled(tree: FileTree, name: str) -> dict[str, Any]:
 def _text(value: Any) -> str:
     # Python 2 wrote its strings as bytes.
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
-
-
-class _RefusedGlobalError(pickle.UnpicklingError):
-    """A pickle that names a global other than those of NumPy's arrays."""
-
-
-def _latin1(text: Any, encoding: Any) -> bytes:
-    """Stands in for ``_codecs.encode``, with which Python 3 writes bytes in protocol 2, for that one encoding."""
-    if encoding not in ("latin1", b"latin1"):
-        raise _RefusedGlobalError(f"the encoding {encoding!r}")
-    encoded: bytes = text.encode("latin1")
-    return encoded
-
-
-_RECONSTRUCT = np.empty(0).__reduce__()[0]
-_ADMITTED = {
-    # As Python 2 and NumPy 1 call it; as NumPy 2 does.
-    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("_codecs", "encode"): _latin1,
-}
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """Admits NumPy arrays and plain containers; looks every global up in a table and imports none."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return _ADMITTED[module, name]
-        except KeyError:
-            raise _RefusedGlobalError(f"{module}.{name}") from None

@@ -1,0 +1,91 @@
+"""Small data sets in every layout, made by code."""
+
+import pickle
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from cifarnet.data.dataset import Splits
+
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+BATCHES = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
+
+
+def assert_same(one: Splits, other: Splits) -> None:
+    for a, b in ((one.train, other.train), (one.test, other.test)):
+        np.testing.assert_array_equal(a.images, b.images)
+        np.testing.assert_array_equal(a.labels, b.labels)
+        assert a.class_names == b.class_names
+
+
+def random_images(count: int, seed: int = 0, size: int = 32) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, size, size, 3), np.uint8)
+
+
+def image_folder(root: Path, *, train: int = 3, test: int = 2, classes: tuple[str, ...] = ("cat", "dog")) -> Path:
+    """``root/train/<class>/<n>.png`` and ``root/test/...``; without test images no test folder."""
+    for split, count in (("train", train), ("test", test)):
+        for label, name in enumerate(classes):
+            for row, image in enumerate(random_images(count, seed=label + 100 * (split == "test"))):
+                path = root / split / name / f"{row}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(image).save(path)
+    return root
+
+
+def batches(per_batch: int = 4) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Images and labels of the six official batches, with few images."""
+    rng = np.random.default_rng(7)
+    return {
+        name: (random_images(per_batch, seed=row), rng.integers(0, 10, per_batch)) for row, name in enumerate(BATCHES)
+    }
+
+
+def planes(images: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2).reshape(len(images), 3072))
+
+
+def binary_layout(root: Path, per_batch: int = 4) -> Path:
+    root.mkdir(parents=True, exist_ok=True)
+    for name, (images, labels) in batches(per_batch).items():
+        records = np.concatenate([labels.astype(np.uint8)[:, None], planes(images)], 1)
+        (root / f"{name}.bin").write_bytes(records.tobytes())
+    (root / "batches.meta.txt").write_text("\n".join(CLASSES) + "\n\n")
+    return root
+
+
+def python_layout(root: Path, per_batch: int = 4, protocol: int = 2) -> Path:
+    root.mkdir(parents=True, exist_ok=True)
+    for name, (images, labels) in batches(per_batch).items():
+        content = {b"data": planes(images), b"labels": labels.tolist()}
+        (root / name).write_bytes(pickle.dumps(content, protocol))
+    meta = {b"label_names": [name.encode() for name in CLASSES]}
+    (root / "batches.meta").write_bytes(pickle.dumps(meta, protocol))
+    return root
+
+
+def tar_of(folder: Path, archive: Path, arcname: str = ".", mode: str = "w:gz") -> Path:
+    with tarfile.open(archive, mode) as tar:
+        tar.add(folder, arcname)
+    return archive
+
+
+def zip_of(folder: Path, archive: Path) -> Path:
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in sorted(folder.rglob("*")):
+            file.write(path, path.relative_to(folder))
+    return archive
+
+
+class Attack:
+    """Pickles as a call of ``function``."""
+
+    def __init__(self, function: Callable[..., object], *arguments: object):
+        self.reduced = function, arguments
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return self.reduced

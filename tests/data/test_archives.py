@@ -1,0 +1,83 @@
+import io
+import tarfile
+import zipfile
+
+import pytest
+from PIL import Image
+
+from cifarnet.data import tree
+from cifarnet.data.sources import load_data
+from cifarnet.errors import DataError
+from tests.data.making import (
+    assert_same,
+    image_folder,
+    tar_of,
+    zip_of,
+)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "mode"), [("tar", "w"), ("tar.gz", "w:gz"), ("tar.bz2", "w:bz2"), ("tar.xz", "w:xz")]
+)
+@pytest.mark.parametrize("top", [".", "images", "a/b/images", ""])
+def test_a_tar_equals_the_folder_in_it_below_any_top_folder(tmp_path, suffix, mode, top):
+    root = image_folder(tmp_path / "pets")
+    assert_same(load_data(str(tar_of(root, tmp_path / f"pets.{suffix}", top, mode))), load_data(str(root)))
+
+
+def test_a_zip_equals_the_folder_in_it(tmp_path):
+    root = image_folder(tmp_path / "pets")
+    assert_same(load_data(str(zip_of(root, tmp_path / "pets.zip"))), load_data(str(root)))
+
+
+def test_an_archive_is_known_by_its_content_and_not_its_name(tmp_path):
+    root = image_folder(tmp_path / "pets")
+    assert_same(load_data(str(zip_of(root, tmp_path / "download"))), load_data(str(root)))
+
+
+def test_the_clutter_of_a_mac_in_a_zip_is_ignored(tmp_path):
+    archive = zip_of(image_folder(tmp_path / "pets"), tmp_path / "pets.zip")
+    with zipfile.ZipFile(archive, "a") as file:
+        file.writestr("__MACOSX/train/cat/._0.png", b"resource fork")
+    assert len(load_data(str(archive)).train) == 6
+
+
+def test_reading_an_archive_extracts_nothing_and_follows_no_link(tmp_path):
+    archive = tar_of(image_folder(tmp_path / "pets"), tmp_path / "pets.tar", mode="w")
+    secret = tmp_path / "secret.png"
+    Image.new("RGB", (32, 32)).save(secret)
+    with tarfile.open(archive, "a") as tar:
+        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE):
+            link = tarfile.TarInfo(f"train/cat/{kind.decode()}.png")
+            link.type, link.linkname = kind, str(secret)
+            tar.addfile(link)
+        escaping = tarfile.TarInfo("../escaped.png")
+        escaping.size = secret.stat().st_size
+        tar.addfile(escaping, io.BytesIO(secret.read_bytes()))
+    before = {path for path in tmp_path.rglob("*") if "cache" not in path.parts}
+    assert load_data(str(archive)).train.counts().tolist() == [3, 3]
+    assert {path for path in tmp_path.rglob("*") if "cache" not in path.parts} == before
+
+
+@pytest.mark.parametrize("limit", ["MEMBER_LIMIT", "ARCHIVE_LIMIT"])
+@pytest.mark.parametrize("pack", [zip_of, tar_of])
+def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch, limit, pack):
+    archive = pack(image_folder(tmp_path / "pets"), tmp_path / "pets.archive")
+    monkeypatch.setattr(tree, limit, 1000)
+    with pytest.raises(DataError, match=r"too much to be read into memory.*Unpack it"):
+        load_data(str(archive))
+
+
+@pytest.mark.parametrize("pack", [zip_of, tar_of])
+def test_a_truncated_archive_is_refused(tmp_path, pack):
+    archive = pack(image_folder(tmp_path / "pets"), tmp_path / "pets.archive")
+    archive.write_bytes(archive.read_bytes()[:-2000])
+    with pytest.raises(DataError, match="damaged"):
+        load_data(str(archive))
+
+
+def test_a_bad_image_in_an_archive_is_named_with_the_archive(tmp_path):
+    root = image_folder(tmp_path / "pets")
+    (root / "train" / "dog" / "1.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"train/dog/1\.png in .*pets\.zip is not"):
+        load_data(str(zip_of(root, tmp_path / "pets.zip")))

@@ -1,0 +1,107 @@
+import os
+
+import pytest
+from PIL import Image
+
+from cifarnet.data import cache
+from cifarnet.data.sources import load_data
+from tests.data.making import (
+    assert_same,
+    image_folder,
+    zip_of,
+)
+
+
+def test_a_folder_that_is_unchanged_is_not_decoded_again(tmp_path, monkeypatch):
+    source = str(image_folder(tmp_path / "pets"))
+    first = load_data(source)
+    monkeypatch.setattr("cifarnet.data.folders.read_images", None)
+    assert_same(load_data(source), first)
+
+
+def test_a_set_without_test_images_is_cached_too(tmp_path, monkeypatch):
+    source = str(image_folder(tmp_path / "pets", test=0))
+    first = load_data(source, test_split=0.3)
+    monkeypatch.setattr("cifarnet.data.folders.read_images", None)
+    assert_same(load_data(source, test_split=0.3), first)
+
+
+def replace_image(root):
+    Image.new("RGB", (32, 32), "teal").save(root / "train" / "cat" / "0.png")
+
+
+def touch_image(root):
+    os.utime(root / "train" / "cat" / "0.png", ns=(1, 1))
+
+
+def add_image(root):
+    Image.new("RGB", (32, 32), "teal").save(root / "test" / "cat" / "new.png")
+
+
+def rename_image(root):
+    (root / "train" / "cat" / "0.png").rename(root / "train" / "dog" / "was_a_cat.png")
+
+
+@pytest.mark.parametrize("change", [replace_image, touch_image, add_image, rename_image])
+def test_a_changed_folder_is_decoded_again_and_keeps_one_entry(tmp_path, change):
+    root = image_folder(tmp_path / "pets")
+    load_data(str(root))
+    (entry,) = cache.decoded_sets()
+    before = entry.read_bytes()
+    change(root)
+    splits = load_data(str(root))
+    assert list(cache.decoded_sets()) == [entry]
+    assert entry.read_bytes() != before
+    cache.clear_decoded_sets()
+    assert_same(load_data(str(root)), splits)
+
+
+def test_each_image_size_has_its_own_entry(tmp_path):
+    source = str(image_folder(tmp_path / "pets"))
+    load_data(source, image_size=16)
+    assert load_data(source).train.images.shape == (6, 32, 32, 3)
+    assert len(cache.decoded_sets()) == 2
+
+
+def test_a_replaced_archive_is_read_again(tmp_path):
+    archive = zip_of(image_folder(tmp_path / "pets"), tmp_path / "pets.zip")
+    assert len(load_data(str(archive)).train) == 6
+    zip_of(image_folder(tmp_path / "more", train=5), archive)
+    assert len(load_data(str(archive)).train) == 10
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda content: content[: len(content) // 2], lambda content: b"", lambda content: content[:-5000] + bytes(5000)],
+)
+def test_a_damaged_entry_is_built_again(tmp_path, damage):
+    source = str(image_folder(tmp_path / "pets"))
+    first = load_data(source)
+    (entry,) = cache.decoded_sets()
+    entry.write_bytes(damage(entry.read_bytes()))
+    assert_same(load_data(source), first)
+    assert cache.decoded_sets() == {entry: source}
+
+
+def test_a_flipped_pixel_in_an_entry_is_noticed(tmp_path):
+    source = str(image_folder(tmp_path / "pets"))
+    first = load_data(source)
+    (entry,) = cache.decoded_sets()
+    content = bytearray(entry.read_bytes())
+    content[content.find(first.train.images[0].tobytes()) + 7] ^= 1
+    entry.write_bytes(content)
+    assert_same(load_data(source), first)
+
+
+def test_a_cache_that_cannot_be_written_is_told_and_no_error(tmp_path, monkeypatch, caplog):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CIFARNET_CACHE", str(tmp_path / "file" / "cache"))
+    assert len(load_data(str(image_folder(tmp_path / "pets"))).train) == 6
+    assert "can't be kept" in caplog.text
+
+
+def test_without_the_variable_the_cache_is_the_platforms(monkeypatch):
+    import platformdirs
+
+    monkeypatch.delenv("CIFARNET_CACHE")
+    assert cache.cache_dir() == platformdirs.user_cache_path("cifarnet", appauthor=False)

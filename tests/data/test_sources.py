@@ -1,0 +1,21 @@
+import pytest
+
+from cifarnet.data.sources import load_data
+from cifarnet.errors import DataError
+
+
+def test_a_missing_path_names_what_a_source_can_be(tmp_path):
+    with pytest.raises(DataError, match=r"no file or folder .*nowhere.*cifar10, synthetic, synthetic:N"):
+        load_data(str(tmp_path / "nowhere"))
+
+
+def test_an_empty_folder_names_the_known_layouts(tmp_path):
+    with pytest.raises(DataError, match=r"no known layout.*binary.*Python.*npz.*image folder"):
+        load_data(str(tmp_path))
+
+
+@pytest.mark.parametrize("content", [b"", b"some text"])
+def test_a_file_that_is_no_archive_is_refused(tmp_path, content):
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(DataError, match=r"neither a folder nor a tar, zip or .npz file"):
+        load_data(str(tmp_path / "file"))
