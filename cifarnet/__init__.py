@@ -1,3 +1,34 @@
-"""cifarnet: train, check, inspect and use CIFAR-10 ResNets."""
+"""cifarnet: train, check, inspect and use CIFAR-10 ResNets.
+
+The public API is resolved on first use, so that ``import cifarnet`` costs nothing and imports no backend.
+"""
+
+import importlib
+from typing import Any
 
 __version__ = "0.1.0"
+
+_API = {
+    "Classifier": "cifarnet.evaluation.inference",
+    "ModelSpec": "cifarnet.models.spec",
+    "RECIPES": "cifarnet.recipes",
+    "Recipe": "cifarnet.recipes",
+    "RunConfig": "cifarnet.training.run",
+    "build_model": "cifarnet.models.network",
+    "evaluate": "cifarnet.evaluation.evaluate",
+    "load_data": "cifarnet.data.sources",
+    "load_weights": "cifarnet.models.weights",
+    "resume": "cifarnet.training.run",
+    "train": "cifarnet.training.run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _API:
+        raise AttributeError(f"module 'cifarnet' has no attribute {name!r}; it has {', '.join(sorted(_API))}")
+    module = importlib.import_module(_API[name])
+    return getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_API])

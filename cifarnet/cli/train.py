@@ -61,9 +61,7 @@ def train(
     nesterov: Annotated[bool | None, _recipe_option("--nesterov/--no-nesterov", help="Nesterov's momentum.")] = None,
     l2: Annotated[float | None, _recipe_option(help="L2 penalty on convolution kernels.")] = None,
     lr_decay: Annotated[float | None, _recipe_option(help="Divide the learning rate by 1 + this * step.")] = None,
-    lr_drop: Annotated[
-        int | None, _recipe_option(help="Halve the learning rate every so many epochs.")
-    ] = None,
+    lr_drop: Annotated[int | None, _recipe_option(help="Halve the learning rate every so many epochs.")] = None,
     lr_boundaries: Annotated[
         str | None, _recipe_option(metavar="STEP,...", help="Divide the learning rate by ten at these steps.")
     ] = None,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cifarnet.cli import console
 from cifarnet.reports.training import duration, epoch_line, estimate_lines, plan_lines
-from cifarnet.training.events import EpochDone, Estimated, Event, Planned, Report, StepDone, Testing, ignore
+from cifarnet.training.events import EpochDone, Estimated, Event, Planned, Report, StepDone, Classifying, ignore
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -80,7 +80,7 @@ class _Bars:
             facts = f"loss {event.loss:.3f} acc {event.accuracy:.1%} lr {event.learning_rate:.3g}{speed}"
             self.progress.update(self.epochs, facts=left)
             self.progress.update(self.steps, total=event.batches, completed=event.batch, facts=facts)
-        elif isinstance(event, Testing):
+        elif isinstance(event, Classifying):
             self.progress.update(self.steps, facts=f"classifying {event.done:,} of {event.total:,} held-out images")
         elif isinstance(event, EpochDone):
             self.progress.update(self.epochs, completed=event.row.epoch)

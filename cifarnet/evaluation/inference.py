@@ -7,6 +7,7 @@ import numpy as np
 
 from cifarnet.errors import DataError, InvalidValueError
 from cifarnet.models.weights import Weights
+from cifarnet.runtime import use_backend
 
 TTA = ("none", "flip")
 
@@ -15,6 +16,7 @@ class Classifier:
     """A network ready to classify images; building it imports Keras and its backend."""
 
     def __init__(self, weights: Weights):
+        use_backend()
         from cifarnet.models.network import build_model
 
         self.weights = weights

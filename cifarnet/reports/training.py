@@ -31,7 +31,8 @@ def plan_lines(plan: Planned) -> list[str]:
     trainable = f", {plan.trainable_params:,} of them trained (base fixed)" if plan.frozen_base else ""
     lines = [
         f"Network   {plan.spec.title}, {plan.spec.classes} classes, {plan.params:,} parameters{trainable}",
-        f"Data      {plan.data}: {plan.train_images:,} training images, {plan.held_out_images:,} {plan.held_out} images",
+        f"Data      {plan.data}: {plan.train_images:,} training images,"
+        f" {plan.held_out_images:,} {plan.held_out} images",
         f"Recipe    {recipe.name}{f' with {changed}' if changed else ''}:"
         f" {plan.epochs} epochs ({plan.steps:,} steps of {recipe.batch_size})",
         f"Device    {plan.device}",
@@ -82,8 +83,8 @@ def result_report(result: Mapping[str, Any], directory: str) -> RenderableType:
     low, high = result["accuracy_interval"]
     return Group(
         Text(
-            f"Test accuracy {result['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%}), loss {result['loss']:.4f};"
-            f" epoch {result['epoch']} ({result['selected_by']}), trained in {duration(result['training_seconds'])}"
+            f"Test accuracy {result['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%}),"
+            f" loss {result['loss']:.4f}; epoch {result['epoch']} ({result['selected_by']}), trained in {duration(result['training_seconds'])}"
         ),
         Text(f"Everything is in {directory}. Next:"),
         Text(f"  cifarnet evaluate {directory}"),

@@ -58,7 +58,7 @@ class StepDone:
 
 
 @dataclass(frozen=True)
-class Testing:
+class Classifying:
     """Images classified so far at the end of an epoch."""
 
     done: int
@@ -97,7 +97,7 @@ class HistoryRow:
         return {name.replace("held", held_out): value for name, value in vars(self).items()}
 
 
-Event = Planned | Estimated | StepDone | Testing | EpochDone
+Event = Planned | Estimated | StepDone | Classifying | EpochDone
 Report = Callable[[Event], None]
 
 

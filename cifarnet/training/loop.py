@@ -23,7 +23,7 @@ from cifarnet.training.events import (
     HistoryRow,
     Report,
     StepDone,
-    Testing,
+    Classifying,
 )
 from cifarnet.training.schedule import learning_rate
 from cifarnet.training.trainee import Trainee, epoch_order
@@ -124,7 +124,7 @@ class Loop:
         def check(_: str, done: int, total: int | None) -> None:
             if self.stop_requested():
                 raise Stopped
-            self.report(Testing(done, total or done))
+            self.report(Classifying(done, total or done))
 
         return run_batches(self._tester, self.held_out.images, 250, check)
 

@@ -1,0 +1,166 @@
+import json
+import os
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from cifarnet.errors import WeightsError
+from cifarnet.models.description import named_weights
+from cifarnet.models.resnet import describe
+from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization
+from cifarnet.models.weights import HEADER, ORIGINAL_NORMALIZATION, Weights, load_header, load_weights, save_weights
+
+
+@pytest.fixture()
+def weights():
+    spec = ModelSpec(8, 3)
+    rng = np.random.default_rng(0)
+    tensors = {
+        name: rng.standard_normal(weight.shape).astype(np.float32)
+        for name, weight in named_weights(describe(spec)).items()
+    }
+    return Weights(spec, tensors, ("a", "b", "c"), Normalization(1.5, 2.5), {"name": "paper"}, 0.5)
+
+
+@pytest.fixture()
+def path(tmp_path, weights):
+    save_weights(tmp_path / "w.h5", weights)
+    return tmp_path / "w.h5"
+
+
+def test_a_weight_file_gives_back_all_that_was_saved(path, weights):
+    loaded = load_weights(path)
+    assert loaded.header() == weights.header()
+    assert loaded.sha256() == weights.sha256()
+    for name, array in weights.tensors.items():
+        np.testing.assert_array_equal(loaded.tensors[name], array)
+
+
+def test_the_header_alone_can_be_read(path, weights):
+    assert load_header(path).header() == weights.header()
+    assert load_header(path).tensors == {}
+
+
+def save_original(path: Path, spec: ModelSpec) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(1)
+    tensors = {}
+    with h5py.File(path, "w") as file:
+        for name, weight in named_weights(describe(spec)).items():
+            tensors[name] = rng.standard_normal(weight.shape).astype(np.float32)
+            file[f"{name.split('/')[0]}/{name}:0"] = tensors[name]
+        file.create_group("activation")
+    return tensors
+
+
+@pytest.mark.parametrize("depth", [8, 20, 32, 110])
+def test_the_original_projects_layout_is_read_with_the_depth_found_from_the_file(tmp_path, depth):
+    tensors = save_original(tmp_path / "old.h5", ModelSpec(depth))
+    loaded = load_weights(tmp_path / "old.h5")
+    assert loaded.spec == ModelSpec(depth)
+    assert loaded.class_names == CIFAR10_CLASSES
+    assert loaded.normalization == ORIGINAL_NORMALIZATION
+    for name, array in tensors.items():
+        np.testing.assert_array_equal(loaded.tensors[name], array)
+
+
+def edit(path: Path, change) -> None:
+    with h5py.File(path, "r+") as file:
+        change(file)
+
+
+def test_a_missing_tensor_is_named(path):
+    edit(path, lambda file: file.pop("weights/conv2d_1/bias"))
+    with pytest.raises(WeightsError, match="lacks the tensor weights/conv2d_1/bias"):
+        load_weights(path)
+
+
+def test_an_extra_tensor_is_named(path):
+    edit(path, lambda file: file.create_dataset("weights/conv2d_9/kernel", data=[1.0]))
+    with pytest.raises(WeightsError, match="conv2d_9/kernel"):
+        load_weights(path)
+
+
+def test_a_tensor_of_another_shape_is_refused(path):
+    def reshape(file):
+        del file["weights/conv2d_1/bias"]
+        file["weights/conv2d_1/bias"] = np.zeros(4, np.float32)
+
+    edit(path, reshape)
+    with pytest.raises(WeightsError, match=r"conv2d_1/bias should be .* shape \(3,\)"):
+        load_weights(path)
+
+
+def test_values_that_are_not_finite_are_refused(path):
+    def poison(file):
+        file["weights/conv2d_1/bias"][0] = np.nan
+
+    edit(path, poison)
+    with pytest.raises(WeightsError, match="not finite"):
+        load_weights(path)
+
+
+def test_values_that_lie_in_another_file_are_not_read(path, tmp_path):
+    (tmp_path / "secret").write_bytes(np.ones(3, np.float32).tobytes())
+
+    def point_elsewhere(file):
+        del file["weights/conv2d_1/bias"]
+        file.create_dataset(
+            "weights/conv2d_1/bias", (3,), "f4", external=[(str(tmp_path / "secret"), 0, h5py.h5f.UNLIMITED)]
+        )
+
+    edit(path, point_elsewhere)
+    with pytest.raises(WeightsError, match="in the file itself"):
+        load_weights(path)
+
+
+def test_links_are_refused(path):
+    def link(file):
+        del file["weights/conv2d_1/bias"]
+        file["weights/conv2d_1/bias"] = h5py.ExternalLink("other.h5", "/x")
+
+    edit(path, link)
+    with pytest.raises(WeightsError, match="link"):
+        load_weights(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"), [(None, "no weight file"), (b"", "can't be read"), (b"no HDF5 at all", "can't be read")]
+)
+def test_what_is_no_weight_file_is_told_so(tmp_path, content, told):
+    if content is not None:
+        (tmp_path / "w.h5").write_bytes(content)
+    with pytest.raises(WeightsError, match=told):
+        load_weights(tmp_path / "w.h5")
+
+
+def test_a_file_cut_short_is_refused(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(WeightsError, match="can't be read"):
+        load_weights(path)
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["{", "[]", "{}", '{"format": 1}', json.dumps({"format": 1, "version": "0", "spec": {"depth": 9}})],
+)
+def test_a_header_that_makes_no_sense_is_refused(path, header):
+    edit(path, lambda file: file.attrs.__setitem__(HEADER, header))
+    with pytest.raises(WeightsError, match="header"):
+        load_weights(path)
+
+
+def test_a_newer_format_asks_for_an_upgrade(path):
+    edit(path, lambda file: file.attrs.__setitem__(HEADER, '{"format": 99, "version": "9.0"}'))
+    with pytest.raises(WeightsError, match=r"cifarnet 9\.0.*Upgrade"):
+        load_weights(path)
+
+
+def test_a_failed_save_keeps_the_old_file(path, weights, monkeypatch):
+    before = path.read_bytes()
+    broken = Weights(weights.spec, {"x": object()}, weights.class_names, weights.normalization)  # type: ignore[dict-item]
+    with pytest.raises(TypeError):
+        save_weights(path, broken)
+    assert path.read_bytes() == before
+    assert os.listdir(path.parent) == [path.name]

@@ -1,0 +1,95 @@
+import json
+
+import numpy as np
+import pytest
+
+from cifarnet.errors import InvalidValueError
+from cifarnet.recipes import RECIPES, Recipe, named_recipe, read_recipe
+from cifarnet.training.schedule import keras_schedule, learning_rate
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_survives_json(name):
+    assert Recipe.from_dict(json.loads(json.dumps(RECIPES[name].to_dict()))) == RECIPES[name]
+
+
+def test_the_documented_recipe_is_the_documents():
+    recipe = RECIPES["documented"]
+    assert (recipe.epochs, recipe.batch_size, recipe.learning_rate, recipe.momentum) == (250, 128, 0.1, 0.9)
+    assert (recipe.lr_decay, recipe.lr_drop, recipe.nesterov, recipe.l2) == (1e-6, 20, True, 1e-4)
+    assert (recipe.rotation, recipe.shift, recipe.flip) == (15, 0.1, True)
+
+
+@pytest.mark.parametrize(
+    ("step", "rate"),
+    [(0, 0.1), (7819, 0.1 / (1 + 7819e-6)), (7820, 0.05 / (1 + 7820e-6)), (15640, 0.025 / (1 + 15640e-6))],
+)
+def test_the_documented_learning_rate_decays_and_halves_every_20_epochs(step, rate):
+    assert learning_rate(RECIPES["documented"], 391, step) == pytest.approx(rate, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("step", "rate"), [(0, 0.01), (499, 0.01), (500, 0.1), (31_999, 0.1), (32_000, 0.01), (48_000, 0.001)]
+)
+def test_the_revised_learning_rate_warms_up_and_drops_at_its_steps(step, rate):
+    assert learning_rate(RECIPES["revised"], 391, step) == pytest.approx(rate)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_optimizer_sees_the_learning_rate_that_is_shown(name):
+    recipe = RECIPES[name]
+    schedule = keras_schedule(recipe, 391)
+    for step in (0, 499, 500, 7819, 7820, 31_999, 32_000, 47_999, 48_000, 60_000):
+        shown = learning_rate(recipe, 391, step)
+        assert float(np.asarray(schedule(np.int64(step)))) == pytest.approx(float(shown), rel=1e-5), step
+
+
+def test_the_papers_resnet110_warms_up_and_the_others_do_not():
+    assert named_recipe("paper", 110).warmup_steps == 400
+    assert named_recipe("paper", 56).warmup_steps == 0
+
+
+def test_a_new_length_in_epochs_replaces_one_in_steps():
+    assert RECIPES["paper"].with_changes(epochs=3).steps is None
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"batch_size": 0}, "batch_size"),
+        ({"learning_rate": 0.0}, "learning_rate"),
+        ({"learning_rate": float("nan")}, "learning_rate"),
+        ({"momentum": 1.0}, "momentum"),
+        ({"epochs": 0}, "epochs"),
+        ({"l2": -1.0}, "l2"),
+        ({"rotation": 181.0}, "rotation"),
+        ({"lr_boundaries": (5, 3)}, "lr_boundaries"),
+        ({"crop_padding": 4}, "crop_padding"),
+        ({"momentum": 0.0}, "Nesterov"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_by_name(change, named):
+    with pytest.raises(InvalidValueError, match=named):
+        RECIPES["documented"].with_changes(**change)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{", "can't be read as JSON"),
+        ("[]", "JSON object"),
+        ('{"name": "x", "epochs": 1, "speed": 2}', "unknown: speed"),
+        ('{"epochs": 1}', "name is missing"),
+        ('{"name": "x", "epochs": "1"}', "epochs has the wrong type"),
+        ('{"name": "x", "epochs": true}', "epochs has the wrong type"),
+    ],
+)
+def test_a_recipe_file_that_makes_no_sense_is_refused(tmp_path, text, told):
+    (tmp_path / "r.json").write_text(text)
+    with pytest.raises(InvalidValueError, match=told):
+        read_recipe(tmp_path / "r.json")
+
+
+def test_a_runs_configuration_is_a_recipe_file(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"recipe": RECIPES["revised"].to_dict(), "seed": 3}))
+    assert read_recipe(tmp_path / "config.json") == RECIPES["revised"]

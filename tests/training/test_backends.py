@@ -1,0 +1,76 @@
+"""The JAX backend, each time in a process of its own: Keras can't change its backend within one."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from cifarnet import runs
+from cifarnet.evaluation.inference import Classifier
+from cifarnet.models.network import initial_weights
+from cifarnet.models.spec import ModelSpec, Normalization
+from cifarnet.models.weights import Weights, load_weights, save_weights
+
+pytest.importorskip("jax")
+
+STOP_AND_RESUME = """
+import os, signal, sys
+from pathlib import Path
+from cifarnet.errors import InterruptedRunError
+from cifarnet.recipes import RECIPES
+from cifarnet.runtime import use_backend
+from cifarnet.training.events import StepDone
+from cifarnet.training.run import RunConfig, resume, train
+
+use_backend("jax")
+config = RunConfig(RECIPES["documented"].with_changes(epochs=2, batch_size=32), data="synthetic:200", depth=8)
+there = Path(sys.argv[1])
+train(config, there / "alone")
+
+def stop(event):
+    if isinstance(event, StepDone) and event.step == 10:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+try:
+    train(config, there / "stopped", report=stop)
+except InterruptedRunError:
+    resume(there / "stopped")
+"""
+
+LOGITS = """
+import sys
+import numpy as np
+from pathlib import Path
+from cifarnet.evaluation.inference import Classifier
+from cifarnet.models.weights import load_weights
+
+images = np.load(sys.argv[2])
+np.save(sys.argv[3], Classifier(load_weights(Path(sys.argv[1]))).logits(images))
+"""
+
+
+def run_with_jax(code: str, *arguments: object) -> None:
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    subprocess.run([sys.executable, "-c", code, *map(str, arguments)], check=True, env=environment)
+
+
+def test_with_jax_a_stopped_run_equals_one_left_alone(tmp_path):
+    run_with_jax(STOP_AND_RESUME, tmp_path)
+    alone, stopped = tmp_path / "alone", tmp_path / "stopped"
+    assert (alone / runs.HISTORY).read_text() == (stopped / runs.HISTORY).read_text()
+    assert load_weights(alone / runs.WEIGHTS).sha256() == load_weights(stopped / runs.WEIGHTS).sha256()
+    assert json.loads((stopped / runs.CONFIG).read_text())["backend"] == "jax"
+
+
+def test_both_backends_give_the_same_logits(tmp_path):
+    spec = ModelSpec(20)
+    weights = Weights(spec, initial_weights(spec, 0), tuple("abcdefghij"), Normalization(120.0, 64.0))
+    images = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), np.uint8)
+    save_weights(tmp_path / "w.h5", weights)
+    np.save(tmp_path / "images.npy", images)
+    run_with_jax(LOGITS, tmp_path / "w.h5", tmp_path / "images.npy", tmp_path / "logits.npy")
+    here = Classifier(weights).logits(images)
+    np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), here, atol=1e-4 * np.abs(here).max())

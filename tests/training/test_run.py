@@ -1,0 +1,228 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cifarnet import runs
+from cifarnet.data.sources import load_data
+from cifarnet.errors import InterruptedRunError, InvalidValueError, RunError
+from cifarnet.evaluation.inference import Classifier
+from cifarnet.models.weights import load_weights
+from cifarnet.recipes import RECIPES
+from cifarnet.training.checkpoint import load_checkpoint
+from cifarnet.training.events import EpochDone, Estimated, Planned, StepDone, Classifying
+from cifarnet.training.run import RunConfig, resume, train
+
+RECIPE = RECIPES["documented"].with_changes(epochs=3, batch_size=32)
+CONFIG = RunConfig(RECIPE, data="synthetic:200", depth=8, seed=5)  # 7 steps an epoch, the last of 8 images
+
+
+class Recorder(list):
+    """Keeps all events; sends this process ``signal_number`` at the first event that ``when`` holds for."""
+
+    def __init__(self, when=None, signal_number=signal.SIGTERM):
+        self.when, self.signal_number = when, signal_number
+
+    def __call__(self, event):
+        self.append(event)
+        if self.when and self.when(event):
+            self.when = None
+            os.kill(os.getpid(), self.signal_number)
+
+    def of(self, kind):
+        return [event for event in self if isinstance(event, kind)]
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """A run that was left alone, with its events."""
+    events = Recorder()
+    directory = tmp_path_factory.mktemp("reference") / "run"
+    return train(CONFIG, directory, report=events), events
+
+
+def assert_same_result(directory: Path, reference) -> None:
+    expected = reference[0].directory
+    assert (directory / runs.HISTORY).read_text() == (expected / runs.HISTORY).read_text()
+    found = json.loads((directory / runs.METRICS).read_text())
+    wanted = json.loads((expected / runs.METRICS).read_text())
+    for metrics in (found, wanted):
+        del metrics["training_seconds"]
+    assert found == wanted
+    assert load_weights(directory / runs.WEIGHTS).sha256() == load_weights(expected / runs.WEIGHTS).sha256()
+
+
+def test_a_run_tells_its_plan_then_its_pace_then_its_epochs(reference):
+    _, events = reference
+    kinds = [type(event) for event in events]
+    assert kinds[0] is Planned
+    assert events[0].steps == 21
+    assert kinds.count(StepDone) == 21
+    assert kinds.count(EpochDone) == 3
+    assert kinds.count(Estimated) == 1
+    assert kinds.index(Estimated) > kinds.index(StepDone)
+    assert [event.step for event in events.of(StepDone)] == list(range(1, 22))
+
+
+def test_the_run_directory_says_everything_about_the_run(reference):
+    result, events = reference
+    files = {path.name for path in result.directory.iterdir()}
+    assert files == {runs.CONFIG, runs.HISTORY, runs.CHECKPOINT, runs.WEIGHTS, runs.METRICS}
+    assert RunConfig.read(result.directory).recipe == RECIPE
+    rows = (result.directory / runs.HISTORY).read_text().splitlines()
+    assert rows[0] == "epoch,step,learning_rate,loss,accuracy,test_loss,test_accuracy"
+    assert len(rows) == 4
+    weights = load_weights(result.directory / runs.WEIGHTS)
+    assert weights.accuracy == result.metrics.accuracy == events.of(EpochDone)[-1].row.held_accuracy
+    assert result.selected_by == "last epoch"
+
+
+def test_the_network_learns(reference):
+    losses = [event.row.loss for event in reference[1].of(EpochDone)]
+    assert losses[-1] < losses[0]
+
+
+def test_two_runs_with_one_seed_are_identical(reference, tmp_path):
+    train(CONFIG, tmp_path / "again")
+    assert_same_result(tmp_path / "again", reference)
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        pytest.param(lambda e: isinstance(e, StepDone) and e.step == 10, id="inside an epoch"),
+        pytest.param(lambda e: isinstance(e, StepDone) and e.step == 14, id="at the last batch of an epoch"),
+        pytest.param(lambda e: isinstance(e, Classifying) and e.done, id="while the held-out images are classified"),
+        pytest.param(lambda e: isinstance(e, EpochDone) and e.row.epoch == 2, id="at the end of an epoch"),
+    ],
+)
+def test_a_run_stopped_by_a_signal_and_resumed_equals_one_left_alone(reference, tmp_path, when):
+    with pytest.raises(InterruptedRunError, match="--resume") as stopped:
+        train(CONFIG, tmp_path / "run", report=Recorder(when))
+    assert stopped.value.exit_code == 143
+    assert not (tmp_path / "run" / runs.METRICS).exists()
+    resume(tmp_path / "run")
+    assert_same_result(tmp_path / "run", reference)
+
+
+def test_ctrl_c_exits_with_130(tmp_path):
+    stop = Recorder(lambda event: isinstance(event, StepDone), signal.SIGINT)
+    with pytest.raises(InterruptedRunError) as stopped:
+        train(CONFIG, tmp_path / "run", report=stop)
+    assert stopped.value.exit_code == 130
+    assert load_checkpoint(tmp_path / "run" / runs.CHECKPOINT).progress.step == 1
+
+
+def test_checkpoints_inside_an_epoch_change_nothing(reference, tmp_path):
+    train(CONFIG, tmp_path / "run", save_interval=0.0)
+    assert_same_result(tmp_path / "run", reference)
+
+
+def test_a_run_killed_without_warning_and_resumed_equals_one_left_alone(reference, tmp_path):
+    directory = tmp_path / "run"
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text(json.dumps(RECIPE.to_dict()))
+    options = f"train --data synthetic:200 --depth 8 --seed 5 --recipe {recipe} --output {directory} --save-interval 0"
+    process = subprocess.Popen([sys.executable, "-m", "cifarnet", *options.split(), "-q"])
+    deadline = time.monotonic() + 120
+    while not (directory / runs.CHECKPOINT).exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert load_checkpoint(directory / runs.CHECKPOINT).progress.step < 21
+    resume(directory)
+    assert_same_result(directory, reference)
+
+
+def test_with_a_validation_split_the_best_epoch_is_kept_and_the_test_set_used_once(tmp_path):
+    events = Recorder()
+    config = RunConfig(RECIPE, data="synthetic:200", depth=8, seed=5, validation_split=0.2)
+    result = train(config, tmp_path / "run", report=events)
+    rows = [event.row for event in events.of(EpochDone)]
+    best = max(rows, key=lambda row: row.held_accuracy)
+    assert result.epoch == best.epoch
+    assert result.selected_by == "best validation accuracy"
+    assert (tmp_path / "run" / runs.HISTORY).read_text().splitlines()[0].endswith("validation_loss,validation_accuracy")
+    best_weights = load_weights(tmp_path / "run" / runs.BEST_WEIGHTS)
+    assert best_weights.sha256() == result.weights_sha256
+    assert events[0].train_images == 160
+    test = load_data("synthetic:200").test
+    logits = Classifier(best_weights).logits(test.images)
+    assert (logits.argmax(1) == test.labels).mean() == pytest.approx(result.metrics.accuracy)
+
+
+@pytest.fixture()
+def three_classes(tmp_path):
+    splits = load_data("synthetic:300")
+    keep = {0: 0, 2: 1, 8: 2}
+    arrays = {}
+    for split in ("train", "test"):
+        data = getattr(splits, split)
+        rows = np.isin(data.labels, list(keep))
+        arrays[f"x_{split}"] = data.images[rows]
+        arrays[f"y_{split}"] = np.array([keep[label] for label in data.labels[rows]])
+    np.savez(tmp_path / "three.npz", **arrays)
+    return str(tmp_path / "three.npz")
+
+
+def test_with_a_frozen_base_only_the_head_changes_also_for_other_classes(reference, tmp_path, three_classes):
+    base = load_weights(reference[0].directory / runs.WEIGHTS)
+    config = RunConfig(RECIPE, data=three_classes, weights=str(reference[0].directory), freeze_base=True)
+    events = Recorder()
+    train(config, tmp_path / "run", report=events)
+    tuned = load_weights(tmp_path / "run" / runs.WEIGHTS)
+    assert tuned.spec.classes == 3
+    assert tuned.normalization == base.normalization
+    assert events[0].trainable_params == 128 + 64 * 3 + 3
+    changed = {name for name in base.tensors if not np.array_equal(base.tensors[name], tuned.tensors[name])}
+    assert changed == {name for name in base.tensors if name.startswith(("batch_normalization/", "conv2d_1/"))}
+
+
+def test_without_freezing_all_weights_are_tuned(reference, tmp_path):
+    base = load_weights(reference[0].directory / runs.WEIGHTS)
+    config = RunConfig(RECIPE.with_changes(steps=1), data="synthetic:200", weights=str(reference[0].directory))
+    train(config, tmp_path / "run")
+    tuned = load_weights(tmp_path / "run" / runs.WEIGHTS)
+    assert not [name for name in base.tensors if np.array_equal(base.tensors[name], tuned.tensors[name])]
+
+
+def test_a_frozen_base_needs_weights():
+    with pytest.raises(InvalidValueError, match="--weights"):
+        RunConfig(RECIPE, freeze_base=True)
+
+
+def test_a_finished_run_is_not_resumed(reference):
+    with pytest.raises(RunError, match="finished"):
+        resume(reference[0].directory)
+
+
+def test_an_existing_run_is_not_overwritten(reference):
+    before = (reference[0].directory / runs.WEIGHTS).read_bytes()
+    with pytest.raises(RunError, match="--resume"):
+        train(CONFIG, reference[0].directory)
+    assert (reference[0].directory / runs.WEIGHTS).read_bytes() == before
+
+
+def test_a_run_is_not_resumed_on_other_images(tmp_path):
+    with pytest.raises(InterruptedRunError):
+        train(CONFIG, tmp_path / "run", report=Recorder(lambda event: isinstance(event, StepDone)))
+    with pytest.raises(RunError, match="SHA-256"):
+        resume(tmp_path / "run", data="synthetic:210")
+
+
+def test_the_last_epoch_is_cut_short_where_steps_do_not_fill_it(tmp_path):
+    events = Recorder()
+    train(RunConfig(RECIPE.with_changes(steps=9), data="synthetic:200", depth=8), tmp_path / "run", report=events)
+    assert [event.row.step for event in events.of(EpochDone)] == [7, 9]
+
+
+def test_the_wrong_number_of_classes_is_refused(tmp_path):
+    with pytest.raises(InvalidValueError, match="has 10 classes"):
+        train(CONFIG, tmp_path / "run", classes=3)
+    assert not (tmp_path / "run").exists()
