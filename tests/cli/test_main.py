@@ -1,0 +1,113 @@
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from cifarnet import __version__
+from cifarnet.cli.main import app, main
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = typer.main.get_command(app).commands
+HEAVY = ("tensorflow", "keras", "jax", "matplotlib", "h5py", "PIL", "numpy", "pooch", "requests")
+
+
+def readme_commands() -> list[list[str]]:
+    blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    parts = [part for block in blocks for line in block.splitlines() for part in line.split("#")[0].split("&&")]
+    words = [shlex.split(part) for part in parts]
+    return [line[1:] for line in words if line and line[0].split("/")[-1] == "cifarnet"]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "cifarnet", *arguments], capture_output=True, text=True, check=False)
+
+
+def test_the_readme_shows_every_command():
+    assert {line[0] for line in readme_commands()} == set(COMMANDS)
+
+
+@pytest.mark.parametrize("line", readme_commands(), ids=" ".join)
+def test_the_readmes_commands_are_understood(line):
+    name, *arguments = line
+    context = COMMANDS[name].make_context(name, arguments)
+    assert context.command.name == name
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_is_documented(name):
+    reference = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
+    section = reference.split(f"## `cifarnet {name}`")[1].split("\n## ")[0]
+    for parameter in COMMANDS[name].params:
+        if parameter.param_type_name == "option":
+            assert parameter.help, parameter.name
+            for option in (*parameter.opts, *parameter.secondary_opts):
+                assert re.search(rf"`[^`]*{re.escape(option)}\b", section), option
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["summary", "--depth", "20", "--plain"]])
+def test_nothing_heavy_is_imported_to_help_or_summarize(arguments):
+    code = (
+        "import sys\nfrom cifarnet.cli.main import main\n"
+        f"sys.argv = ['cifarnet', *{arguments!r}]\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        f"print('imported', [name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr
+    allowed = ["numpy"] if arguments[0] == "summary" else []
+    assert told.splitlines()[-1] == f"imported {allowed}"
+
+
+def test_importing_the_package_imports_no_backend_and_the_api_is_there():
+    code = (
+        f"import sys, cifarnet\nprint([name for name in {HEAVY!r} if name in sys.modules])\n"
+        "print(cifarnet.ModelSpec(20).title, callable(cifarnet.evaluate), 'train' in dir(cifarnet))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert told.splitlines() == ["[]", "ResNet-20 True True"]
+
+
+def test_the_version_names_the_backends():
+    told = run("--version")
+    assert told.returncode == 0
+    assert told.stdout.startswith(f"cifarnet {__version__} (Python 3.")
+    assert "keras 3." in told.stdout
+    assert "tensorflow 2." in told.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "told"),
+    [
+        (["summary", "--depth", "21"], 2, "nearest: 20 and 26"),
+        (["train", "--depth", "21"], 2, "nearest: 20 and 26"),
+        (["train", "--recipe", "nonsense"], 2, "Recipes are documented, revised, paper"),
+        (["train", "--epochs", "3", "--steps", "5"], 2, "give one of them"),
+        (["train", "--freeze-base"], 2, "--weights"),
+        (["train", "--lr-boundaries", "soon"], 2, "--lr-boundaries takes steps"),
+        (["train", "--backend", "abacus", "--data", "synthetic:20"], 2, "tensorflow, jax"),
+        (["train", "--resume", "nowhere"], 1, "not a run directory"),
+        (["train", "--resume", "nowhere", "--epochs", "3"], 2, "can't be combined with --epochs"),
+        (["train", "--data", "nowhere"], 1, "no file or folder"),
+        (["summary", "--weights", "nowhere"], 1, "no run or weight file"),
+        (["summary", "--plain"], 2, "--depth or --weights"),
+        (["evaluate", "nowhere"], 1, "no run or weight file"),
+        (["data", "nowhere"], 1, "no file or folder"),
+    ],
+)
+def test_an_error_is_a_message_and_an_exit_status_without_traceback(arguments, status, told, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["cifarnet", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    captured = capsys.readouterr()
+    assert stopped.value.code == status
+    assert told in " ".join(captured.err.split())
+    assert captured.out == ""
+
+
+def test_an_unknown_option_is_a_usage_error():
+    assert CliRunner().invoke(app, ["summary", "--dept", "20"]).exit_code == 2

@@ -1,0 +1,75 @@
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cifarnet.cli.main import app
+from cifarnet.models.network import initial_weights
+from cifarnet.models.spec import ModelSpec, Normalization
+from cifarnet.models.weights import Weights, save_weights
+
+
+def summary(*arguments: str) -> str:
+    result = CliRunner().invoke(app, ["summary", *arguments])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_json_has_the_promised_keys_and_figures():
+    data = json.loads(summary("--depth", "20", "--json"))
+    assert list(data) == [
+        "model",
+        "depth",
+        "classes",
+        "layers",
+        "total_params",
+        "trainable_params",
+        "non_trainable_params",
+        "macs",
+    ]
+    assert (data["model"], data["depth"], data["classes"]) == ("resnet20", 20, 10)
+    assert data["layers"][1] == {
+        "name": "sequential",
+        "type": "Sequential",
+        "output_shape": [None, 32, 32, 16],
+        "params": 14208,
+    }
+    figures = [data[key] for key in ("total_params", "trainable_params", "non_trainable_params", "macs")]
+    assert figures == [271_098, 269_722, 1_376, 40_551_040]
+
+
+def test_units_open_the_stages_down_to_layers():
+    data = json.loads(summary("--depth", "8", "--units", "--json"))
+    names = [row["name"] for row in data["layers"]]
+    assert "sequential_1/res_net_unit_1/conv2" in names
+    leaves = [row for row in data["layers"] if row["type"] not in ("Sequential", "ResidualUnit")]
+    assert sum(row["params"] for row in leaves) == data["total_params"]
+
+
+def test_without_arguments_all_five_networks_stand_side_by_side():
+    told = summary()
+    for depth, params in ((20, "271,098"), (32, "466,426"), (44, "661,754"), (56, "857,082"), (110, "1,736,058")):
+        assert any(f"ResNet-{depth} " in line and params in line for line in told.splitlines())
+    assert [data["depth"] for data in json.loads(summary("--json"))] == [20, 32, 44, 56, 110]
+
+
+@pytest.fixture()
+def weight_file(tmp_path) -> Path:
+    spec = ModelSpec(14, 3)
+    weights = Weights(spec, initial_weights(spec, 0), ("a", "b", "c"), Normalization(100.0, 50.0), None, 0.625)
+    save_weights(tmp_path / "w.h5", weights)
+    return tmp_path / "w.h5"
+
+
+def test_a_weight_file_says_its_network_classes_and_accuracy(weight_file):
+    told = summary("--weights", str(weight_file))
+    for fact in ("ResNet-14", "a, b, c", "mean 100.0000", "62.50%"):
+        assert fact in told
+    assert json.loads(summary("--weights", str(weight_file), "--json"))["depth"] == 14
+
+
+def test_plain_units_keep_their_columns_apart():
+    lines = summary("--depth", "20", "--units", "--plain").splitlines()
+    row = next(line for line in lines if line.startswith("sequential_2/res_net_unit_3/conv2 "))
+    assert row.split() == ["sequential_2/res_net_unit_3/conv2", "(Conv2D)", "(None,", "8,", "8,", "64)", "36864"]

@@ -1,0 +1,133 @@
+import json
+import re
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from cifarnet.cli import training_screen as screen
+from cifarnet.cli.main import app
+from cifarnet.models.spec import ModelSpec
+from cifarnet.recipes import RECIPES
+from cifarnet.reports.training import duration, estimate_lines
+from cifarnet.runtime import Device, GpuFacts, _advice
+from cifarnet.training.events import EpochDone, Estimated, HistoryRow, Planned, StepDone
+
+PLAN = Planned(
+    spec=ModelSpec(110),
+    params=1,
+    trainable_params=1,
+    data="cifar10",
+    train_images=50_000,
+    held_out_images=10_000,
+    held_out="test",
+    recipe=RECIPES["documented"],
+    device=Device("tensorflow", "cpu", "CPU, 2 cores"),
+    epochs=250,
+    steps=97_750,
+    directory=Path("runs/x"),
+    start_epoch=0,
+    start_batch=0,
+    frozen_base=False,
+)
+STEP = StepDone(1, 5, 391, 5, 2.0, 0.25, 0.1, 500.0, 100.0)
+EPOCH = EpochDone(HistoryRow(1, 391, 0.1, 1.5, 0.5, 1.25, 0.625), 250, "test", 60.0, 500.0, True)
+
+
+def test_train_evaluate_and_predict_work_one_after_the_other(tmp_path):
+    runner = CliRunner()
+    options = "--data synthetic:100 --depth 8 --recipe paper --epochs 2 --batch-size 25 --learning-rate 0.05 --no-flip"
+    trained = runner.invoke(app, ["train", *options.split(), "--output", str(tmp_path / "run")])
+    assert trained.exit_code == 0, trained.output
+    assert re.search(r"Epoch 1/2  loss \d", trained.stderr)
+    assert "Test accuracy" in trained.stdout
+    assert f"cifarnet evaluate {tmp_path / 'run'}" in trained.stdout
+    config = json.loads((tmp_path / "run/config.json").read_text())
+    assert config["recipe"]["flip"] is False
+    assert config["recipe"]["batch_size"] == 25
+    evaluated = runner.invoke(app, ["evaluate", str(tmp_path / "run"), "--json"])
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert json.loads(evaluated.stdout)["accuracy"] == metrics["accuracy"]
+    picture = Path(__file__).parents[2] / "docs/circle.png"
+    predicted = runner.invoke(app, ["predict", str(picture), "--weights", str(tmp_path / "run"), "--json"])
+    assert len(json.loads(predicted.stdout)[0]["predictions"]) == 3
+
+
+def test_quiet_leaves_the_result_alone(tmp_path):
+    options = f"--data synthetic:50 --depth 8 --steps 1 --batch-size 25 -q --output {tmp_path / 'run'}"
+    result = CliRunner().invoke(app, ["train", *options.split()])
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    assert result.stdout.startswith("Test accuracy")
+
+
+def test_a_hopeless_plan_is_told_with_what_to_do_instead():
+    days = 40 * 86400.0
+    told = "\n".join(estimate_lines(Estimated(days, days / 250, 210.0), PLAN))
+    assert "about 40 days" in told
+    assert "--depth 20: about 6 days" in told  # 40.55 of 252.89 million multiply-accumulates
+    assert "GPU" in told
+
+
+def test_a_plan_of_minutes_is_told_without_advice():
+    assert len(estimate_lines(Estimated(600.0, 60.0, 500.0), PLAN)) == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(45, "45 s"), (720, "12 min"), (12_600, "3.5 hours"), (40 * 86400, "40 days")]
+)
+def test_durations_are_told_in_a_fitting_unit(seconds, told):
+    assert duration(seconds) == told
+
+
+def show(terminal: bool, monkeypatch, **environment: str) -> str:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    stream = StringIO()
+    console = Console(file=stream, force_terminal=terminal, width=120, highlight=False)
+    monkeypatch.setattr(screen.console, "stderr", lambda: console)
+    with screen.training_screen(quiet=False) as report:
+        for event in (PLAN, STEP, Estimated(100.0, 60.0, 500.0), EPOCH):
+            report(event)
+    return stream.getvalue()
+
+
+def test_without_a_terminal_there_are_plain_lines_alone(monkeypatch):
+    told = show(False, monkeypatch)
+    assert "\x1b" not in told
+    assert "\r" not in told
+    assert told.splitlines()[-1].startswith("Epoch   1/250  loss 1.5000  accuracy 50.00%  test loss 1.2500")
+
+
+def test_on_a_terminal_the_finished_epochs_stay_below_bars(monkeypatch):
+    told = show(True, monkeypatch, TERM="xterm")
+    assert "Epoch   1/250  loss 1.5000" in told
+    assert "loss 2.000 acc 25.0% lr 0.1 500 images/s" in told
+    assert "2 min left" in told
+
+
+def test_no_color_is_respected(monkeypatch):
+    told = show(True, monkeypatch, TERM="xterm", NO_COLOR="1")
+    assert not re.search(r"\x1b\[[0-9;]*3\dm", told)
+
+
+FACTS = GpuFacts("linux", nvidia_hardware=True, nvidia_driver=True, visible_devices=None, cuda_libraries=True)
+
+
+@pytest.mark.parametrize(
+    ("facts", "told"),
+    [
+        (FACTS, "don't fit"),
+        (GpuFacts("linux", True, True, None, False), r"pip install 'cifarnet\[gpu\]'"),
+        (GpuFacts("linux", True, False, None, True), "nvidia-smi"),
+        (GpuFacts("linux", True, True, "-1", True), "CUDA_VISIBLE_DEVICES"),
+    ],
+)
+def test_an_idle_gpu_is_told_with_the_reason_and_what_to_install(facts, told):
+    assert re.search(told, _advice("tensorflow", facts) or "")
+
+
+def test_a_machine_without_a_gpu_gets_no_advice():
+    assert _advice("tensorflow", GpuFacts("linux", False, False, None, False)) is None
