@@ -16,7 +16,7 @@ BINARY_ARCHIVE = RemoteFile(
     "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
 )
 # keras.datasets.cifar10 gets the Python layout, and checks this.
-_PYTHON_ARCHIVE_SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
+PYTHON_ARCHIVE_SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
 
 
 def find_or_fetch(mirrors: Sequence[str] = (), report: Progress = silent, archive: RemoteFile = BINARY_ARCHIVE) -> Path:
@@ -52,6 +52,6 @@ def keras_copy() -> Path | None:
         if all((datasets / folder / batch).is_file() for batch in (*TRAIN_BATCHES, TEST_BATCH)):
             return datasets / folder
     for name in ("cifar-10-batches-py-target_archive", "cifar-10-batches-py.tar.gz"):
-        if (datasets / name).is_file() and sha256_of(datasets / name) == _PYTHON_ARCHIVE_SHA256:
+        if (datasets / name).is_file() and sha256_of(datasets / name) == PYTHON_ARCHIVE_SHA256:
             return datasets / name
     return None

@@ -127,6 +127,8 @@ class _ResumingDownloader:
         start = part.stat().st_size
         if start == self.remote.size:
             return
+        if start > self.remote.size:
+            start = 0
         # Identity: a server that compresses on the way would make lengths incomparable.
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
         with requests.get(url, headers=headers, stream=True, timeout=self.timeout) as response:

@@ -1,0 +1,73 @@
+import hashlib
+
+import pytest
+
+from cifarnet.data import cifar10
+from cifarnet.data.download import RemoteFile
+from cifarnet.data.sources import load_data
+from cifarnet.errors import DownloadError
+from tests.data.making import binary_layout, python_layout, tar_of
+
+KERAS_2 = "cifar-10-batches-py"
+KERAS_3 = "cifar-10-batches-py-target/cifar-10-batches-py"
+
+
+def unreachable(content: bytes = b"") -> RemoteFile:
+    return RemoteFile("cifar.tar.gz", "http://127.0.0.1:9/x", len(content), hashlib.sha256(content).hexdigest())
+
+
+def test_the_official_archive_is_the_published_one():
+    archive = cifar10.BINARY_ARCHIVE
+    assert archive.url == "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
+    assert archive.size == 170_052_171
+    assert archive.sha256 == "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
+
+
+def test_an_archive_put_into_the_cache_by_hand_is_used_once_its_checksum_holds(tmp_path, cache):
+    made = tar_of(binary_layout(tmp_path / "cifar-10-batches-bin"), tmp_path / "made.tar.gz")
+    archive = unreachable(made.read_bytes())
+    cache.mkdir()
+    (cache / archive.name).write_bytes(made.read_bytes()[:-1] + b"?")
+    with pytest.raises(DownloadError, match="could not be downloaded"):
+        cifar10.find_or_fetch(archive=archive)
+    (cache / archive.name).write_bytes(made.read_bytes())
+    assert cifar10.find_or_fetch(archive=archive) == cache / archive.name
+
+
+@pytest.mark.parametrize("folder", [KERAS_2, KERAS_3])
+def test_the_copy_that_keras_has_unpacked_is_used(tmp_path, folder):
+    made = python_layout(tmp_path / "keras" / "datasets" / folder)
+    assert cifar10.find_or_fetch(archive=unreachable()) == made
+    assert len(load_data("cifar10").train) == 20
+
+
+def test_without_keras_home_the_copy_is_looked_for_in_the_home_directory(tmp_path, monkeypatch):
+    monkeypatch.delenv("KERAS_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cifar10.keras_copy() is None
+    made = python_layout(tmp_path / ".keras" / "datasets" / KERAS_3)
+    assert cifar10.keras_copy() == made
+
+
+def test_a_copy_of_keras_that_lacks_a_batch_is_not_used(tmp_path):
+    (python_layout(tmp_path / "keras" / "datasets" / KERAS_3) / "data_batch_5").unlink()
+    assert cifar10.keras_copy() is None
+
+
+@pytest.mark.parametrize("name", ["cifar-10-batches-py.tar.gz", "cifar-10-batches-py-target_archive"])
+def test_an_archive_of_keras_is_used_only_if_its_checksum_holds(tmp_path, monkeypatch, name):
+    path = tmp_path / "keras" / "datasets" / name
+    path.parent.mkdir(parents=True)
+    tar_of(python_layout(tmp_path / "cifar-10-batches-py"), path)
+    assert cifar10.keras_copy() is None
+    monkeypatch.setattr(cifar10, "PYTHON_ARCHIVE_SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
+    assert cifar10.keras_copy() == path
+    assert len(load_data("cifar10").train) == 20
+
+
+def test_the_cached_archive_goes_before_the_copy_of_keras(tmp_path, cache):
+    python_layout(tmp_path / "keras" / "datasets" / KERAS_3)
+    archive = unreachable(b"intact")
+    cache.mkdir()
+    (cache / archive.name).write_bytes(b"intact")
+    assert cifar10.find_or_fetch(archive=archive) == cache / archive.name

@@ -1,0 +1,60 @@
+import hashlib
+import json
+
+import numpy as np
+
+from cifarnet.data.download import RemoteFile
+from cifarnet.data.inventory import summarize, take_inventory
+from cifarnet.data.sources import load_data
+from tests.data.making import image_folder, python_layout
+
+ARCHIVE = RemoteFile("a.tar.gz", "http://example.org/a.tar.gz", 6, hashlib.sha256(b"intact").hexdigest())
+
+
+def test_an_empty_cache_has_nothing(cache):
+    inventory = take_inventory(ARCHIVE)
+    assert inventory.cache == str(cache)
+    assert inventory.archive_path == str(cache / "a.tar.gz")
+    assert inventory.checksum_holds is None
+    assert (inventory.archive_bytes, inventory.partial_bytes) == (0, 0)
+    assert inventory.keras_copy is None
+    assert inventory.decoded == ()
+
+
+def test_the_checksum_of_the_archive_is_told(cache):
+    cache.mkdir()
+    (cache / "a.tar.gz").write_bytes(b"intact")
+    assert take_inventory(ARCHIVE).checksum_holds is True
+    (cache / "a.tar.gz").write_bytes(b"intacT")
+    assert take_inventory(ARCHIVE).checksum_holds is False
+    (cache / "a.tar.gz.part").write_bytes(b"int")
+    assert take_inventory(ARCHIVE).partial_bytes == 3
+
+
+def test_decoded_sets_and_the_copy_of_keras_are_listed(tmp_path):
+    source = image_folder(tmp_path / "pets")
+    load_data(str(source))
+    keras = python_layout(tmp_path / "keras" / "datasets" / "cifar-10-batches-py")
+    inventory = take_inventory(ARCHIVE)
+    (held,) = inventory.decoded
+    assert held.source == str(source)
+    assert held.bytes > 10 * 3072
+    assert inventory.keras_copy == str(keras)
+    assert json.loads(json.dumps(inventory.to_dict()))["decoded"][0]["source"] == str(source)
+
+
+def test_a_damaged_decoded_set_is_listed_as_such(tmp_path, cache):
+    load_data(str(image_folder(tmp_path / "pets")))
+    next((cache / "decoded").iterdir()).write_bytes(b"")
+    assert take_inventory(ARCHIVE).decoded[0].source == "damaged"
+
+
+def test_a_summary_holds_counts_and_the_statistics_of_the_training_images(tmp_path):
+    splits = load_data(str(image_folder(tmp_path / "pets")))
+    summary = summarize("pets", splits)
+    assert summary.classes == ("cat", "dog")
+    assert (summary.train_counts, summary.test_counts) == ((3, 3), (2, 2))
+    assert summary.image_size == 32
+    np.testing.assert_allclose([summary.mean, summary.std], [splits.train.images.mean(), splits.train.images.std()])
+    assert summary.to_dict()["train_images"] == 6
+    assert json.dumps(summary.to_dict())
