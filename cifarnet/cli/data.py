@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from cifarnet.cli import console
+from cifarnet.cli.options import Json, Mirror, TestSplit
 from cifarnet.errors import InvalidValueError
 
 
@@ -18,22 +19,12 @@ def data(
         ),
     ] = None,
     download: Annotated[bool, typer.Option("--download", help="Download CIFAR-10 into the cache first.")] = False,
-    mirror: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--mirror",
-            metavar="URL",
-            help="Address to try before the official one; may be repeated. CIFARNET_MIRROR holds more.",
-        ),
-    ] = None,
-    test_split: Annotated[
-        float | None,
-        typer.Option("--test-split", metavar="FRACTION", help="Hold this much of every class out as test images."),
-    ] = None,
+    mirror: Mirror = None,
+    test_split: TestSplit = None,
     clear_cache: Annotated[
         bool, typer.Option("--clear-cache", help="Delete the decoded image sets from the cache first.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Show what data are cached and whether they are intact, download CIFAR-10, or describe a source."""
     if test_split is not None and source is None:

@@ -1,0 +1,115 @@
+import hashlib
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from cifarnet.cli.main import app
+from cifarnet.data.download import RemoteFile
+from cifarnet.data.inventory import take_inventory
+from cifarnet.data.sources import load_data
+from cifarnet.errors import DownloadError, InvalidValueError
+from cifarnet.reports.data import inventory_report
+from tests.data.making import image_folder
+
+
+def data(*arguments):
+    return CliRunner().invoke(app, ["data", *map(str, arguments)])
+
+
+@pytest.fixture
+def pets(tmp_path):
+    return image_folder(tmp_path / "pets", train=10, test=2)
+
+
+def test_a_source_is_shown_with_classes_counts_mean_and_standard_deviation(pets):
+    shown = data(pets)
+    assert shown.exit_code == 0
+    summary = json.loads(data(pets, "--json").stdout)
+    for text in ("cat", "dog", "2 classes", "32 x 32", f"{summary['mean']:.2f}", f"{summary['std']:.2f}"):
+        assert text in shown.stdout
+    assert [line.split()[1:6:2] for line in shown.stdout.splitlines() if "cat" in line] == [["cat", "10", "2"]]
+
+
+def test_json_holds_the_numbers_of_a_source_and_nothing_else_is_on_stdout(pets):
+    splits = load_data(str(pets))
+    summary = json.loads(data(pets, "--json").stdout)
+    assert summary["source"] == str(pets)
+    assert summary["classes"] == ["cat", "dog"]
+    assert (summary["train_counts"], summary["test_counts"]) == ([10, 10], [2, 2])
+    assert (summary["train_images"], summary["test_images"]) == (20, 4)
+    assert summary["image_size"] == 32
+    assert summary["mean"] == pytest.approx(splits.train.images.mean())
+    assert summary["std"] == pytest.approx(splits.train.images.std())
+
+
+def test_progress_goes_to_stderr(pets):
+    shown = data(pets, "--json")
+    assert "Decoding training images" in shown.stderr
+    assert json.loads(shown.stdout)
+
+
+def test_a_test_split_is_held_out(tmp_path):
+    source = image_folder(tmp_path / "pets", train=10, test=0)
+    assert json.loads(data(source, "--test-split", 0.3, "--json").stdout)["test_counts"] == [3, 3]
+
+
+def test_a_test_split_without_a_source_is_refused():
+    assert isinstance(data("--test-split", 0.3).exception, InvalidValueError)
+
+
+def test_without_a_source_the_cache_is_shown(pets, cache):
+    assert "not there" in data().stdout
+    load_data(str(pets))
+    cache.joinpath("cifar-10-binary.tar.gz").write_bytes(b"damaged")
+    shown = data().stdout
+    for text in (str(cache), "checksum does NOT hold", "cifarnet data --download", str(pets)):
+        assert text in shown.replace("\n", "")
+
+
+def test_json_holds_what_is_cached(pets, cache):
+    load_data(str(pets))
+    inventory = json.loads(data("--json").stdout)
+    assert inventory["cache"] == str(cache)
+    assert inventory["checksum_holds"] is None
+    assert inventory["expected_bytes"] == 170_052_171
+    assert [held["source"] for held in inventory["decoded"]] == [str(pets)]
+
+
+def test_the_decoded_sets_can_be_deleted(pets, cache):
+    load_data(str(pets))
+    assert json.loads(data("--clear-cache", "--json").stdout)["decoded"] == []
+    assert list((cache / "decoded").iterdir()) == []
+
+
+@pytest.mark.parametrize(("content", "state"), [(b"intact", "0.0 MB, checksum holds"), (b"intacT", "does NOT hold")])
+def test_the_state_of_the_archive_is_shown(cache, content, state):
+    cache.mkdir()
+    (cache / "small.tar.gz").write_bytes(content)
+    small = RemoteFile("small.tar.gz", "http://127.0.0.1:9/x", 6, hashlib.sha256(b"intact").hexdigest())
+    console = Console(file=io.StringIO(), width=200)
+    console.print(inventory_report(take_inventory(small).to_dict()))
+    assert state in console.file.getvalue()
+
+
+def test_a_download_tries_the_mirrors_and_says_how_to_do_it_by_hand(cache, monkeypatch):
+    # No connection leaves this machine: the proxy is a port on which nothing listens.
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    error = data("--download", "--mirror", "http://127.0.0.1:9/one", "--mirror", "http://127.0.0.1:9/two").exception
+    assert isinstance(error, DownloadError)
+    for text in ("127.0.0.1:9/one: no connection", "127.0.0.1:9/two: no connection", "www.cs.toronto.edu"):
+        assert text in str(error)
+    assert str(cache / "cifar-10-binary.tar.gz") in str(error)
+
+
+def test_a_bad_source_is_one_line_on_stderr_and_exit_status_1(tmp_path):
+    command = [sys.executable, "-m", "cifarnet", "data", str(tmp_path / "nowhere")]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    assert "There is no file or folder" in ended.stderr
+    assert "Traceback" not in ended.stderr
