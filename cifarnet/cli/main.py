@@ -1,5 +1,6 @@
 """The command ``cifarnet``: the app, and the boundary where errors become messages and exit statuses."""
 
+import io
 import sys
 from typing import Annotated
 
@@ -47,6 +48,9 @@ def main() -> None:
     """Run the command line; every expected failure ends in a message and its exit status, never in a traceback."""
     from cifarnet.errors import CifarnetError
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # File names need not be valid in the terminal's encoding, and Windows pipes know few characters.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except CifarnetError as error:

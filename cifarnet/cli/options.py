@@ -7,7 +7,7 @@ import typer
 
 Backend = Annotated[
     str | None,
-    typer.Option("--backend", metavar="tensorflow|jax", help="Keras backend. [default: KERAS_BACKEND or tensorflow]"),
+    typer.Option("--backend", metavar="tensorflow|jax", help="Keras backend. (default: KERAS_BACKEND or tensorflow)"),
 ]
 Mirror = Annotated[
     list[str] | None,

@@ -12,7 +12,7 @@ from cifarnet.errors import InvalidValueError
 def summary(
     depth: Annotated[int | None, typer.Option(help="Layers, 6n+2: 20, 32, 44, ...", show_default=False)] = None,
     weights: OptionalWeights = None,
-    classes: Annotated[int | None, typer.Option(min=2, help="Number of classes. [default: 10]")] = None,
+    classes: Annotated[int | None, typer.Option(min=2, help="Number of classes. (default: 10)")] = None,
     plain: Annotated[bool, typer.Option("--plain", help="Print the table as Keras 2 did, in plain text.")] = False,
     units: Annotated[bool, typer.Option("--units", help="Open the stages to residual units and layers.")] = False,
     as_json: Json = False,

@@ -19,18 +19,18 @@ def _recipe_option(*names: str, help: str, metavar: str | None = None) -> Any:
 def train(
     context: typer.Context,
     depth: Annotated[
-        int | None, typer.Option(help="Layers, 6n+2. [default: that of --weights, or 20]", show_default=False)
+        int | None, typer.Option(help="Layers, 6n+2. (default: that of --weights, or 20)", show_default=False)
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(metavar="SOURCE", help="cifar10, synthetic, synthetic:N or a path. [default: cifar10]"),
+        typer.Option(metavar="SOURCE", help="cifar10, synthetic, synthetic:N or a path. (default: cifar10)"),
     ] = None,
     recipe: Annotated[
         str | None,
-        typer.Option(metavar="NAME|FILE", help="documented, revised, paper, or a JSON file. [default: documented]"),
+        typer.Option(metavar="NAME|FILE", help="documented, revised, paper, or a JSON file. (default: documented)"),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Run directory. [default: runs/<network>-<recipe>-<time>]")
+        Path | None, typer.Option(metavar="DIR", help="Run directory. (default: runs/<network>-<recipe>-<time>)")
     ] = None,
     resume: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Go on with the run in this directory.", show_default=False)
@@ -52,7 +52,7 @@ def train(
             show_default=False,
         ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Fixes everything that is random. [default: 0]")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Fixes everything that is random. (default: 0)")] = None,
     epochs: Annotated[int | None, _recipe_option(help="Passes over the training images.")] = None,
     steps: Annotated[int | None, _recipe_option(help="Batches in all, instead of epochs.")] = None,
     batch_size: Annotated[int | None, _recipe_option(help="Images per step.")] = None,

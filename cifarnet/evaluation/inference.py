@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from cifarnet.errors import DataError, InvalidValueError
+from cifarnet.errors import DataError, InvalidValueError, WeightsError
 from cifarnet.models.weights import Weights
 from cifarnet.runtime import use_backend
 
@@ -38,6 +38,7 @@ class Classifier:
         Raises:
             DataError: for images of another type or size than the network takes.
             InvalidValueError: for an unknown ``tta``.
+            WeightsError: when a logit is not a finite number.
         """
         size = self.weights.spec.image_size
         if images.dtype != np.uint8 or images.shape[1:] != (size, size, 3):
@@ -50,6 +51,11 @@ class Classifier:
         logits = run_batches(self._model, images, batch_size, report)
         if tta == "flip":
             logits = (logits + run_batches(self._model, images[:, :, ::-1], batch_size, report)) / 2
+        if not np.isfinite(logits).all():
+            raise WeightsError(
+                f"The {self.weights.spec.title} gives logits that are not finite numbers: its training diverged, or its"
+                " weights are damaged. Train it again, with a lower learning rate where it diverged."
+            )
         return logits
 
 
