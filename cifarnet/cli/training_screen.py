@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cifarnet.cli import console
 from cifarnet.reports.training import duration, epoch_line, estimate_lines, plan_lines
-from cifarnet.training.events import EpochDone, Estimated, Event, Planned, Report, StepDone, Classifying, ignore
+from cifarnet.training.events import Classifying, EpochDone, Estimated, Event, Planned, Report, StepDone, ignore
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -18,12 +18,12 @@ from cifarnet.evaluation.inference import logits_model, run_batches
 from cifarnet.evaluation.metrics import accuracy, cross_entropy
 from cifarnet.training.checkpoint import Progress
 from cifarnet.training.events import (
+    Classifying,
     EpochDone,
     Estimated,
     HistoryRow,
     Report,
     StepDone,
-    Classifying,
 )
 from cifarnet.training.schedule import learning_rate
 from cifarnet.training.trainee import Trainee, epoch_order

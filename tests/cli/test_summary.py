@@ -54,7 +54,7 @@ def test_without_arguments_all_five_networks_stand_side_by_side():
     assert [data["depth"] for data in json.loads(summary("--json"))] == [20, 32, 44, 56, 110]
 
 
-@pytest.fixture()
+@pytest.fixture
 def weight_file(tmp_path) -> Path:
     spec = ModelSpec(14, 3)
     weights = Weights(spec, initial_weights(spec, 0), ("a", "b", "c"), Normalization(100.0, 50.0), None, 0.625)

@@ -13,7 +13,7 @@ from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization
 from cifarnet.models.weights import HEADER, ORIGINAL_NORMALIZATION, Weights, load_header, load_weights, save_weights
 
 
-@pytest.fixture()
+@pytest.fixture
 def weights():
     spec = ModelSpec(8, 3)
     rng = np.random.default_rng(0)
@@ -24,7 +24,7 @@ def weights():
     return Weights(spec, tensors, ("a", "b", "c"), Normalization(1.5, 2.5), {"name": "paper"}, 0.5)
 
 
-@pytest.fixture()
+@pytest.fixture
 def path(tmp_path, weights):
     save_weights(tmp_path / "w.h5", weights)
     return tmp_path / "w.h5"

@@ -16,7 +16,7 @@ from cifarnet.evaluation.inference import Classifier
 from cifarnet.models.weights import load_weights
 from cifarnet.recipes import RECIPES
 from cifarnet.training.checkpoint import load_checkpoint
-from cifarnet.training.events import EpochDone, Estimated, Planned, StepDone, Classifying
+from cifarnet.training.events import Classifying, EpochDone, Estimated, Planned, StepDone
 from cifarnet.training.run import RunConfig, resume, train
 
 RECIPE = RECIPES["documented"].with_changes(epochs=3, batch_size=32)
@@ -157,7 +157,7 @@ def test_with_a_validation_split_the_best_epoch_is_kept_and_the_test_set_used_on
     assert (logits.argmax(1) == test.labels).mean() == pytest.approx(result.metrics.accuracy)
 
 
-@pytest.fixture()
+@pytest.fixture
 def three_classes(tmp_path):
     splits = load_data("synthetic:300")
     keep = {0: 0, 2: 1, 8: 2}
