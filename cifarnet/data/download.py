@@ -107,16 +107,15 @@ class _ResumingDownloader:
 
         part = Path(output_file).with_name(f"{self.remote.name}.part")
         part.touch()
-        reached = -1
         while True:
+            reached = part.stat().st_size
             try:
                 self._go_on(url, part)
                 break
             except (ConnectionError, Timeout, ChunkedEncodingError):
                 # A long download is often cut: go on as long as every try brings more.
-                if part.stat().st_size <= max(reached, 0):
+                if part.stat().st_size <= reached:
                     raise
-                reached = part.stat().st_size
         # Pooch checks the SHA-256 of output_file, and deletes it if it is wrong.
         os.replace(part, output_file)
 
@@ -140,6 +139,8 @@ class _ResumingDownloader:
                 for chunk in response.iter_content(_CHUNK):
                     file.write(chunk)
                     done += len(chunk)
+                    if done > self.remote.size:
+                        break
                     self.report(f"Downloading {self.remote.name}", done, self.remote.size)
         if done != self.remote.size:
             part.unlink()

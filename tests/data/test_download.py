@@ -94,6 +94,13 @@ def too_short_without_length(handler: Handler) -> None:
     handler.wfile.write(b"x" * 10)
 
 
+def endless(handler: Handler) -> None:
+    handler.send_response(200)
+    handler.end_headers()
+    while True:
+        handler.wfile.write(CONTENT)
+
+
 def wrong_range(handler: Handler) -> None:
     handler.answer(206, CONTENT[5:], Content_Range=f"bytes 5-{len(CONTENT) - 1}/{len(CONTENT)}")
 
@@ -106,7 +113,7 @@ BEHAVIOURS: dict[str, Callable[[Handler], None]] = {
     behaviour.__name__: behaviour
     for behaviour in (
         good, cut, cut_once, without_range, missing, altered, web_page, too_short, too_short_without_length,
-        wrong_range, silent,
+        wrong_range, silent, endless,
     )
 }  # fmt: skip
 
@@ -241,6 +248,7 @@ def test_a_mirror_may_be_a_directory(server, tmp_path):
         ("altered", "SHA-256 of what it gave is another"),
         ("web_page", "answered with a web page"),
         ("too_short", "offers 2,999,999 bytes instead of 3,000,000"),
+        ("endless", "sent 3,[0-9,]+ bytes instead of 3,000,000"),
         ("too_short_without_length", "sent 10 bytes instead of 3,000,000"),
     ],
 )
