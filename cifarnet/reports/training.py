@@ -84,7 +84,8 @@ def result_report(result: Mapping[str, Any], directory: str) -> RenderableType:
     return Group(
         Text(
             f"Test accuracy {result['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%}),"
-            f" loss {result['loss']:.4f}; epoch {result['epoch']} ({result['selected_by']}), trained in {duration(result['training_seconds'])}"
+            f" loss {result['loss']:.4f}; epoch {result['epoch']} ({result['selected_by']}),"
+            f" trained in {duration(result['training_seconds'])}"
         ),
         Text(f"Everything is in {directory}. Next:"),
         Text(f"  cifarnet evaluate {directory}"),
