@@ -13,7 +13,7 @@ _API = {
     "ModelSpec": "cifarnet.models.spec",
     "RECIPES": "cifarnet.recipes",
     "Recipe": "cifarnet.recipes",
-    "RunConfig": "cifarnet.training.run",
+    "RunConfig": "cifarnet.training.config",
     "build_model": "cifarnet.models.network",
     "evaluate": "cifarnet.evaluation.evaluate",
     "load_data": "cifarnet.data.sources",

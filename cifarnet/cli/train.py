@@ -79,7 +79,7 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress; only the result and errors.")] = False,
 ) -> None:
     """Train a network: end to end, or with --freeze-base the head alone; Ctrl-C saves, --resume goes on."""
-    from cifarnet.training.run import RunConfig
+    from cifarnet.training.config import RunConfig
     from cifarnet.training.run import resume as resume_run
     from cifarnet.training.run import train as train_run
 

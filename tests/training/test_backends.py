@@ -23,7 +23,8 @@ from cifarnet.errors import InterruptedRunError
 from cifarnet.recipes import RECIPES
 from cifarnet.runtime import use_backend
 from cifarnet.training.events import StepDone
-from cifarnet.training.run import RunConfig, resume, train
+from cifarnet.training.config import RunConfig
+from cifarnet.training.run import resume, train
 
 use_backend("jax")
 config = RunConfig(RECIPES["documented"].with_changes(epochs=2, batch_size=32), data="synthetic:200", depth=8)

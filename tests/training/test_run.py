@@ -16,8 +16,9 @@ from cifarnet.evaluation.inference import Classifier
 from cifarnet.models.weights import load_weights
 from cifarnet.recipes import RECIPES
 from cifarnet.training.checkpoint import load_checkpoint
+from cifarnet.training.config import RunConfig
 from cifarnet.training.events import Classifying, EpochDone, Estimated, Planned, StepDone
-from cifarnet.training.run import RunConfig, resume, train
+from cifarnet.training.run import resume, train
 
 RECIPE = RECIPES["documented"].with_changes(epochs=3, batch_size=32)
 CONFIG = RunConfig(RECIPE, data="synthetic:200", depth=8, seed=5)  # 7 steps an epoch, the last of 8 images

@@ -1,0 +1,55 @@
+"""What decides a run's result, as data: the content of its config.json."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cifarnet import __version__, runs
+from cifarnet.errors import InvalidValueError, RunError
+from cifarnet.recipes import Recipe
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All that decides a run's result, and what its config.json holds.
+
+    ``depth`` None means that of ``weights``, or 20. ``data_sha256`` is filled in when the run starts, so that it can
+    only be resumed on the same images.
+    """
+
+    recipe: Recipe
+    data: str = "cifar10"
+    depth: int | None = None
+    seed: int = 0
+    test_split: float | None = None
+    validation_split: float | None = None
+    weights: str | None = None
+    freeze_base: bool = False
+    backend: str = "tensorflow"
+    data_sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.freeze_base and self.weights is None:
+            raise InvalidValueError(
+                "--freeze-base keeps a trained base fixed, so it needs one: give --weights RUN or FILE.h5 too."
+            )
+        if self.seed < 0:
+            raise InvalidValueError(f"The seed must be 0 or more. Received: {self.seed}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The configuration as JSON-ready data."""
+        return {"cifarnet": __version__, **asdict(self), "recipe": self.recipe.to_dict()}
+
+    @classmethod
+    def read(cls, directory: Path) -> "RunConfig":
+        """The configuration of the run in ``directory``.
+
+        Raises:
+            RunError: when there is none, or not a valid one.
+        """
+        data = runs.read_config(directory)
+        data.pop("cifarnet", None)
+        try:
+            return cls(**{**data, "recipe": Recipe.from_dict(data["recipe"])})
+        except (TypeError, KeyError, ValueError) as error:
+            raise RunError(f"{directory / runs.CONFIG} is not a valid run configuration: {error}") from error
