@@ -1,8 +1,9 @@
 """The command ``cifarnet``: the app, and the boundary where errors become messages and exit statuses."""
 
 import io
+import signal
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -51,21 +52,25 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # File names need not be valid in the terminal's encoding, and Windows pipes know few characters.
         sys.stdout.reconfigure(errors="backslashreplace")
+    # Click would turn a KeyboardInterrupt into "Aborted." and status 1; training replaces this handler by its own.
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.default_int_handler:
+        signal.signal(signal.SIGINT, lambda *_: _fail("Stopped.", 130))
     try:
         app()
     except CifarnetError as error:
         _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        _fail("Stopped.", 130)
     except BrokenPipeError:
         # The reader (head, say) has gone; without this, Python would complain at exit when it flushes stdout.
         sys.stdout = None
         sys.exit(1)
     except OSError as error:
         _fail(f"The system refused: {error}", 1)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
-def _fail(message: str, exit_code: int) -> None:
+def _fail(message: str, exit_code: int) -> NoReturn:
     from cifarnet.cli import console
 
     console.stderr().print(message, style="bold red" if exit_code < 128 else "yellow", markup=False)

@@ -111,3 +111,10 @@ def test_an_error_is_a_message_and_an_exit_status_without_traceback(arguments, s
 
 def test_an_unknown_option_is_a_usage_error():
     assert CliRunner().invoke(app, ["summary", "--dept", "20"]).exit_code == 2
+
+
+def test_ctrl_c_ends_any_command_with_130_and_without_traceback():
+    code = "import signal, os; from cifarnet.cli import main as m; m.app = lambda: os.kill(os.getpid(), signal.SIGINT)"
+    told = subprocess.run([sys.executable, "-c", f"{code}; m.main()"], capture_output=True, text=True, check=False)
+    assert told.returncode == 130
+    assert told.stderr.strip() == "Stopped."
