@@ -73,5 +73,5 @@ def main() -> None:
 def _fail(message: str, exit_code: int) -> NoReturn:
     from cifarnet.cli import console
 
-    console.stderr().print(message, style="bold red" if exit_code < 128 else "yellow", markup=False)
+    console.stderr().print(message, style="bold red" if exit_code < 128 else "yellow", markup=False, soft_wrap=True)
     sys.exit(exit_code)

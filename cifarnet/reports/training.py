@@ -72,8 +72,8 @@ def epoch_line(event: EpochDone) -> str:
     speed = "" if event.images_per_second is None else f"  {event.images_per_second:,.0f} images/s"
     best = "  best" if event.best and event.held_out == "validation" else ""
     return (
-        f"Epoch {row.epoch:>{width}}/{event.epochs}  loss {row.loss:.4f}  accuracy {row.accuracy:.2%}"
-        f"  {event.held_out} loss {row.held_loss:.4f}  {event.held_out} accuracy {row.held_accuracy:.2%}"
+        f"Epoch {row.epoch:>{width}}/{event.epochs}  loss {row.loss:.3f} acc {row.accuracy:.2%}"
+        f"  {event.held_out} loss {row.held_loss:.3f} acc {row.held_accuracy:.2%}"
         f"  lr {row.learning_rate:.3g}  {duration(event.seconds)}{speed}{best}"
     )
 

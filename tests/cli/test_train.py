@@ -98,12 +98,12 @@ def test_without_a_terminal_there_are_plain_lines_alone(monkeypatch):
     told = show(False, monkeypatch)
     assert "\x1b" not in told
     assert "\r" not in told
-    assert told.splitlines()[-1].startswith("Epoch   1/250  loss 1.5000  accuracy 50.00%  test loss 1.2500")
+    assert told.splitlines()[-1].startswith("Epoch   1/250  loss 1.500 acc 50.00%  test loss 1.250 acc 62.50%")
 
 
 def test_on_a_terminal_the_finished_epochs_stay_below_bars(monkeypatch):
     told = show(True, monkeypatch, TERM="xterm")
-    assert "Epoch   1/250  loss 1.5000" in told
+    assert "Epoch   1/250  loss 1.500" in told
     assert "loss 2.000 acc 25.0% lr 0.1 500 images/s" in told
     assert "2 min left" in told
 
