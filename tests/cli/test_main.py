@@ -114,7 +114,12 @@ def test_an_unknown_option_is_a_usage_error():
 
 
 def test_ctrl_c_ends_any_command_with_130_and_without_traceback():
-    code = "import signal, os; from cifarnet.cli import main as m; m.app = lambda: os.kill(os.getpid(), signal.SIGINT)"
-    told = subprocess.run([sys.executable, "-c", f"{code}; m.main()"], capture_output=True, text=True, check=False)
+    code = (
+        "import os, signal\nfrom cifarnet.cli import main as command\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job's is ignored
+        "@command.app.command('wait')\ndef wait(): os.kill(os.getpid(), signal.SIGINT)\n"
+        "command.sys.argv = ['cifarnet', 'wait']\ncommand.main()"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert told.returncode == 130
     assert told.stderr.strip() == "Stopped."
