@@ -15,6 +15,10 @@ from cifarnet.models.resnet import describe
 from cifarnet.models.spec import ModelSpec
 
 
+# Said wherever Keras would ask the user's keras.json, which may say channels_first.
+LAYOUT = "channels_last"
+
+
 class ResidualUnit(keras.layers.Layer):
     """BN - ReLU - conv 3x3 - BN - ReLU - conv 3x3, plus a shortcut without parameters.
 
@@ -33,7 +37,7 @@ class ResidualUnit(keras.layers.Layer):
         activated = ops.relu(self.batchnorm_1(x, training=training))
         shortcut = activated if self.shortcut_after_activation else x
         if self.strides > 1:
-            shortcut = ops.average_pool(shortcut, self.strides, self.strides)
+            shortcut = ops.average_pool(shortcut, self.strides, self.strides, data_format=LAYOUT)
             missing = (self.conv1.filters - shortcut.shape[-1]) // 2
             shortcut = ops.pad(shortcut, ((0, 0), (0, 0), (0, 0), (missing, missing)))
         x = self.conv1(activated)
@@ -163,7 +167,7 @@ def _keras_layer(description: Layer) -> keras.layers.Layer:
 
 
 _BUILDERS = {
-    "Conv2D": lambda d: keras.layers.Conv2D(name=d.name, padding="same", **d.config),
+    "Conv2D": lambda d: keras.layers.Conv2D(name=d.name, padding="same", data_format=LAYOUT, **d.config),
     "BatchNormalization": lambda d: keras.layers.BatchNormalization(name=d.name, **d.config),
     "Sequential": lambda d: keras.Sequential([ResidualUnit(unit) for unit in d.layers], name=d.name),
     "Activation": lambda d: keras.layers.Activation("softmax", name=d.name),
