@@ -14,7 +14,6 @@ from cifarnet.models.description import Layer, named_weights
 from cifarnet.models.resnet import describe
 from cifarnet.models.spec import ModelSpec
 
-
 # Said wherever Keras would ask the user's keras.json, which may say channels_first.
 LAYOUT = "channels_last"
 
