@@ -86,7 +86,7 @@ def train(
     depth = config.depth or (base.spec.depth if base else ModelSpec().depth)
     if base and base.spec.depth != depth:
         raise InvalidValueError(f"{config.weights} is a {base.spec.title}, not the depth {depth} that was asked for.")
-    ModelSpec(depth)
+    ModelSpec(depth)  # Refuses an impossible depth before the data are read, which may take a download.
     directory = directory or default_directory(config, depth)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise RunError(
