@@ -83,9 +83,11 @@ def train(
     from cifarnet.training.run import resume as resume_run
     from cifarnet.training.run import train as train_run
 
-    given = {name: value for name, value in context.params.items() if value is not None and value is not False}
-    if context.params["nesterov"] is False or context.params["flip"] is False:
-        given |= {name: False for name in ("nesterov", "flip") if context.params[name] is False}
+    given = {
+        name: value
+        for name, value in context.params.items()
+        if getattr(context.get_parameter_source(name), "name", None) == "COMMANDLINE"
+    }
     if resume:
         _refuse_with_resume(given)
         backend = backend or RunConfig.read(resume).backend
@@ -128,8 +130,6 @@ def _recipe(name: str | None, depth: int | None, weights: Path | None, given: di
     from cifarnet.models.spec import ModelSpec
     from cifarnet.recipes import RECIPES, Recipe, named_recipe, read_recipe
 
-    if depth is not None:
-        ModelSpec(depth)
     name = name or "documented"
     if name in RECIPES or not Path(name).is_file():
         if depth is None and weights is not None:
@@ -141,7 +141,6 @@ def _recipe(name: str | None, depth: int | None, weights: Path | None, given: di
     else:
         recipe = read_recipe(Path(name))
     changes = {field.name: given[field.name] for field in fields(Recipe) if field.name in given}
-    changes.pop("name", None)
     if "epochs" in changes and "steps" in changes:
         raise InvalidValueError("--epochs and --steps both give the length of the run: give one of them.")
     if "lr_boundaries" in changes:

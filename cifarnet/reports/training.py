@@ -70,7 +70,7 @@ def epoch_line(event: EpochDone) -> str:
     """One finished epoch, in columns."""
     row, width = event.row, len(str(event.epochs))
     speed = "" if event.images_per_second is None else f"  {event.images_per_second:,.0f} images/s"
-    best = "  best" if event.best and event.held_out == "validation" else ""
+    best = "  best" if event.best else ""
     return (
         f"Epoch {row.epoch:>{width}}/{event.epochs}  loss {row.loss:.3f} acc {row.accuracy:.2%}"
         f"  {event.held_out} loss {row.held_loss:.3f} acc {row.held_accuracy:.2%}"

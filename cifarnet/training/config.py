@@ -6,6 +6,7 @@ from typing import Any
 
 from cifarnet import __version__, runs
 from cifarnet.errors import InvalidValueError, RunError
+from cifarnet.models.spec import ModelSpec
 from cifarnet.recipes import Recipe
 
 
@@ -29,6 +30,8 @@ class RunConfig:
     data_sha256: str | None = None
 
     def __post_init__(self) -> None:
+        if self.depth is not None:
+            ModelSpec(self.depth)
         if self.freeze_base and self.weights is None:
             raise InvalidValueError(
                 "--freeze-base keeps a trained base fixed, so it needs one: give --weights RUN or FILE.h5 too."

@@ -68,7 +68,7 @@ class Loop:
         self.save_interval = save_interval
         self.report = report
         recipe = trainee.recipe
-        self.steps_per_epoch = -(-len(train) // recipe.batch_size)
+        self.steps_per_epoch = trainee.steps_per_epoch
         self.steps = recipe.steps or self.steps_per_epoch * (recipe.epochs or 0)
         self.epochs = -(-self.steps // self.steps_per_epoch)
         self.metrics: list[np.ndarray] = []
@@ -98,6 +98,11 @@ class Loop:
         """Save the state and start the interval to the next save in between."""
         self.save()
         self._saved_at = time.monotonic()
+
+    def restore_metrics(self) -> None:
+        """Put the epoch's running metrics back into the trainee; there are none at an epoch's beginning."""
+        for variable, value in zip(self.trainee.metrics_variables, self.metrics, strict=bool(self.metrics)):
+            variable.assign(value)
 
     def _train_batches(self) -> None:
         progress, recipe = self.progress, self.trainee.recipe
@@ -143,6 +148,8 @@ class Loop:
 
     def _note_best(self, row: HistoryRow) -> bool:
         progress = self.progress
+        if self.held_name != "validation":  # The test set selects nothing.
+            return False
         if progress.best_accuracy is not None and row.held_accuracy <= progress.best_accuracy:
             return False
         progress.best_epoch, progress.best_accuracy = row.epoch, row.held_accuracy
@@ -223,8 +230,7 @@ class _Segment(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         # fit has just reset them; without this, an epoch in two parts would report its second part alone.
-        for variable, value in zip(self.model.metrics_variables, self.loop.metrics, strict=bool(self.loop.metrics)):
-            variable.assign(value)
+        self.loop.restore_metrics()
         self.loop.pace.begin()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:

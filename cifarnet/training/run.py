@@ -86,7 +86,6 @@ def train(
     depth = config.depth or (base.spec.depth if base else ModelSpec().depth)
     if base and base.spec.depth != depth:
         raise InvalidValueError(f"{config.weights} is a {base.spec.title}, not the depth {depth} that was asked for.")
-    ModelSpec(depth)  # Refuses an impossible depth before the data are read, which may take a download.
     directory = directory or default_directory(config, depth)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise RunError(
@@ -210,8 +209,7 @@ class _Run:
         network = build_model(self.spec, tensors)
         if self.config.freeze_base:
             network.freeze_base()
-        steps_per_epoch = -(-len(self.data.train) // self.config.recipe.batch_size)
-        trainee = Trainee(network, self.data.train.images, self.normalization, self.config.recipe, steps_per_epoch)
+        trainee = Trainee(network, self.data.train.images, self.normalization, self.config.recipe)
         progress = checkpoint.progress if checkpoint else Progress(0, 0, 0, 0.0, [])
         began = time.monotonic() - progress.seconds
         with StopRequest() as stop:
@@ -278,7 +276,7 @@ class _Run:
 
     def _keep_epoch(self, loop: "Loop", network: "ResNet") -> None:
         # The best weights first: a crash between the two then repeats the epoch, which writes the same file again.
-        if self.config.validation_split is not None and loop.progress.best_epoch == loop.progress.epoch:
+        if loop.progress.best_epoch == loop.progress.epoch:
             save_weights(self.directory / runs.BEST_WEIGHTS, self.weights(network))
         loop.save_now()
         rows = [row.columns(self.data.held_name) for row in loop.progress.history]
@@ -335,5 +333,5 @@ def _restore(loop: "Loop", checkpoint: Checkpoint) -> None:
     for variable, array in zip(variables, checkpoint.optimizer, strict=True):
         variable.assign(array)
     loop.metrics = checkpoint.metrics
-    for variable, array in zip(loop.trainee.metrics_variables, checkpoint.metrics, strict=bool(checkpoint.metrics)):
-        variable.assign(array)
+    # Here too, for a run stopped after an epoch's last batch: no fit puts them back before they are read.
+    loop.restore_metrics()

@@ -21,19 +21,18 @@ class Trainee(keras.Model):
     cross-entropy alone, comparable with a test set's) and ``accuracy`` are means over the epoch so far.
     """
 
-    def __init__(
-        self, network: ResNet, images: np.ndarray, normalization: Normalization, recipe: Recipe, steps_per_epoch: int
-    ):
+    def __init__(self, network: ResNet, images: np.ndarray, normalization: Normalization, recipe: Recipe):
         super().__init__(name="trainee")
         self.network = network
         self.images = keras.Variable(images, dtype="uint8", trainable=False, name="images")
         self.normalization = normalization
         self.recipe = recipe
+        self.steps_per_epoch = -(-len(images) // recipe.batch_size)
         self.cross_entropy = keras.metrics.Mean(name="cross_entropy")
         self.accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
         self.built = True
         optimizer = keras.optimizers.SGD(
-            keras_schedule(recipe, steps_per_epoch), momentum=recipe.momentum, nesterov=recipe.nesterov
+            keras_schedule(recipe, self.steps_per_epoch), momentum=recipe.momentum, nesterov=recipe.nesterov
         )
         self.compile(optimizer)
         # Built now rather than in the first step, because resuming assigns the state before any step.
