@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 _NO_WEIGHTS = """\
 cifarnet predict needs trained weights, and none come with the package yet. Train some, then name the run:
-  cifarnet train --data synthetic --epochs 3 --output runs/first   (coloured shapes, minutes on a CPU)
-  cifarnet train --output runs/cifar10                             (CIFAR-10, long without a GPU)
+  cifarnet train --data synthetic --depth 8 --recipe paper --batch-size 32 --epochs 5 --learning-rate 0.05 \\
+    --output runs/first                    (coloured shapes, a minute on a CPU)
+  cifarnet train --output runs/cifar10     (CIFAR-10, long without a GPU)
   cifarnet predict IMAGE... --weights runs/first"""
 
 
