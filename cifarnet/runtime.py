@@ -12,6 +12,7 @@ from pathlib import Path
 from cifarnet.errors import BackendError, InvalidValueError
 
 BACKENDS = ("tensorflow", "jax")
+PRECISIONS = ("float32", "bfloat16", "float16")
 
 
 def use_backend(name: str | None = None) -> str:
@@ -100,6 +101,35 @@ def device() -> Device:
     if gpus:
         return Device(backend, "gpu", f"GPU {gpus[0]}")
     return Device(backend, "cpu", f"CPU, {_usable_cores()} cores", _advice(backend, GpuFacts.collect()))
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How the training step runs on a device: what is fastest there, as far as it was measured.
+
+    ``precision`` is that of the feature maps, ``jit`` whether XLA compiles the step, ``steps_per_call`` how many steps
+    the device does before the host hears of them.
+    """
+
+    precision: str
+    jit: bool
+    steps_per_call: int
+
+    @classmethod
+    def best_on(cls, device: Device) -> "Execution":
+        """The fastest on ``device``; the figures are in benchmarks/README.md."""
+        if device.kind == "gpu":
+            # Not measured yet: benchmarks/README.md, section GPU.
+            return cls("bfloat16", True, 32)
+        if device.backend == "jax":
+            return cls("float32", True, 1)
+        return cls("bfloat16" if _cpu_multiplies_bfloat16() else "float32", False, 1)
+
+
+def _cpu_multiplies_bfloat16() -> bool:
+    """Whether the CPU has bfloat16 products (AVX512_BF16 or AMX); without them bfloat16 is slower than float32."""
+    flags = next((line for line in _read(Path("/proc/cpuinfo")).splitlines() if line.startswith("flags")), "").split()
+    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 @dataclass(frozen=True)

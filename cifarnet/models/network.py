@@ -3,6 +3,7 @@
 Importing this module imports Keras and its backend (seconds): import it inside functions.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -10,12 +11,16 @@ import numpy as np
 from keras import ops
 
 from cifarnet.errors import WeightsError
+from cifarnet.models.batchnorm import BatchNormalization
 from cifarnet.models.description import Layer, named_weights
 from cifarnet.models.resnet import describe
 from cifarnet.models.spec import ModelSpec
 
 # Said wherever Keras would ask the user's keras.json, which may say channels_first.
 LAYOUT = "channels_last"
+
+KERAS_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+"""Keras's name of each precision that ``cifarnet.runtime.PRECISIONS`` lists."""
 
 
 class ResidualUnit(keras.layers.Layer):
@@ -25,9 +30,11 @@ class ResidualUnit(keras.layers.Layer):
     shortcut is 2x2 average pooling and zero channels, half before and half after ("option A" of He et al. 2015).
     """
 
-    def __init__(self, description: Layer):
-        super().__init__(name=description.name)
-        self.batchnorm_1, self.conv1, self.batchnorm_2, self.conv2 = (_keras_layer(x) for x in description.layers)
+    def __init__(self, description: Layer, dtype: str):
+        super().__init__(name=description.name, dtype=dtype)
+        self.batchnorm_1, self.conv1, self.batchnorm_2, self.conv2 = (
+            _keras_layer(x, dtype) for x in description.layers
+        )
         self.strides = description.config["strides"]
         self.shortcut_after_activation = description.config["shortcut_after_activation"]
 
@@ -50,13 +57,18 @@ class ResNet(keras.Model):
     Calling it on normalized images (batch, size, size, 3), float32, gives class probabilities (batch, classes);
     ``logits`` stops before the softmax. ReLU, pooling and flattening have no row in the table, so they are plain
     operations between the layers.
+
+    ``precision`` is that of the feature maps. Weights, batch moments, head and logits are float32 in any case (mixed
+    precision, Micikevicius et al. 2018, arXiv:1710.03740).
     """
 
-    def __init__(self, spec: ModelSpec):
-        super().__init__(name=spec.name)
+    def __init__(self, spec: ModelSpec, precision: str = "float32"):
+        super().__init__(name=spec.name, dtype="float32")
         self.spec = spec
         self.description = describe(spec)
-        rows = [_keras_layer(description) for description in self.description]
+        dtype = KERAS_POLICIES[precision]
+        *base, head, softmax = self.description
+        rows = [_keras_layer(x, dtype) for x in base] + [_keras_layer(x, "float32") for x in (head, softmax)]
         self.stem, *self.stages, self.batchnorm, self.head, self.softmax = rows
         self(keras.KerasTensor((None, spec.image_size, spec.image_size, 3)))
         # An Activation counts as built from the start, so Keras would show its shape as unknown.
@@ -71,7 +83,7 @@ class ResNet(keras.Model):
 
     def head_logits(self, features: Any, training: bool | None = None) -> Any:
         """Logits (batch, classes) from the base's features."""
-        x = ops.relu(self.batchnorm(features, training=training))
+        x = ops.cast(ops.relu(self.batchnorm(features, training=training)), "float32")
         x = self.head(ops.mean(x, axis=(1, 2), keepdims=True))  # (batch, 1, 1, classes)
         return ops.reshape(x, (-1, self.spec.classes))
 
@@ -128,13 +140,15 @@ class ResNet(keras.Model):
             variables[name].assign(array)
 
 
-def build_model(spec: ModelSpec, weights: dict[str, np.ndarray] | None = None, seed: int = 0) -> ResNet:
+def build_model(
+    spec: ModelSpec, weights: dict[str, np.ndarray] | None = None, seed: int = 0, precision: str = "float32"
+) -> ResNet:
     """The network of ``spec`` with ``weights`` (by full name), or with initial weights drawn from ``seed``.
 
     Raises:
         WeightsError: when ``weights`` don't fit the network.
     """
-    model = ResNet(spec)
+    model = ResNet(spec, precision)
     model.set_tensors(initial_weights(spec, seed) if weights is None else weights)
     return model
 
@@ -161,13 +175,15 @@ def initial_weights(spec: ModelSpec, seed: int) -> dict[str, np.ndarray]:
 _INIT_STREAM = 2**32 - 1
 
 
-def _keras_layer(description: Layer) -> keras.layers.Layer:
-    return _BUILDERS[description.type](description)
+def _keras_layer(description: Layer, dtype: str) -> keras.layers.Layer:
+    return _BUILDERS[description.type](description, dtype)
 
 
-_BUILDERS = {
-    "Conv2D": lambda d: keras.layers.Conv2D(name=d.name, padding="same", data_format=LAYOUT, **d.config),
-    "BatchNormalization": lambda d: keras.layers.BatchNormalization(name=d.name, **d.config),
-    "Sequential": lambda d: keras.Sequential([ResidualUnit(unit) for unit in d.layers], name=d.name),
-    "Activation": lambda d: keras.layers.Activation("softmax", name=d.name),
+_BUILDERS: dict[str, Callable[[Layer, str], keras.layers.Layer]] = {
+    "Conv2D": lambda d, dtype: keras.layers.Conv2D(
+        name=d.name, padding="same", data_format=LAYOUT, dtype=dtype, **d.config
+    ),
+    "BatchNormalization": lambda d, dtype: BatchNormalization(name=d.name, dtype=dtype, **d.config),
+    "Sequential": lambda d, dtype: keras.Sequential([ResidualUnit(unit, dtype) for unit in d.layers], name=d.name),
+    "Activation": lambda d, dtype: keras.layers.Activation("softmax", name=d.name, dtype=dtype),
 }
