@@ -5,7 +5,8 @@ import pytest
 
 from cifarnet.errors import InvalidValueError
 from cifarnet.recipes import RECIPES, Recipe, named_recipe, read_recipe
-from cifarnet.training.schedule import keras_schedule, learning_rate
+from cifarnet.training.optimizer import PlannedSGD
+from cifarnet.training.schedule import Plan, learning_rate, size_at, spans
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -25,23 +26,47 @@ def test_the_documented_recipe_is_the_documents():
     [(0, 0.1), (7819, 0.1 / (1 + 7819e-6)), (7820, 0.05 / (1 + 7820e-6)), (15640, 0.025 / (1 + 15640e-6))],
 )
 def test_the_documented_learning_rate_decays_and_halves_every_20_epochs(step, rate):
-    assert learning_rate(RECIPES["documented"], 391, step) == pytest.approx(rate, rel=1e-9)
+    assert learning_rate(RECIPES["documented"], 391, step, 0.5) == pytest.approx(rate, rel=1e-9)
 
 
 @pytest.mark.parametrize(
     ("step", "rate"), [(0, 0.01), (499, 0.01), (500, 0.1), (31_999, 0.1), (32_000, 0.01), (48_000, 0.001)]
 )
 def test_the_revised_learning_rate_warms_up_and_drops_at_its_steps(step, rate):
-    assert learning_rate(RECIPES["revised"], 391, step) == pytest.approx(rate)
+    assert learning_rate(RECIPES["revised"], 391, step, 0.5) == pytest.approx(rate)
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_optimizer_sees_the_learning_rate_that_is_shown(name):
-    recipe = RECIPES[name]
-    schedule = keras_schedule(recipe, 391)
+    recipe, plan = RECIPES[name], Plan(70_000)
+    optimizer = PlannedSGD(recipe, 391)
+    optimizer.build([])
+    optimizer.follow(plan)
     for step in (0, 499, 500, 7819, 7820, 31_999, 32_000, 47_999, 48_000, 60_000):
-        shown = learning_rate(recipe, 391, step)
-        assert float(np.asarray(schedule(np.int64(step)))) == pytest.approx(float(shown), rel=1e-5), step
+        shown = learning_rate(recipe, 391, step, plan.at(step + 0.5))
+        optimizer.iterations.assign(step)
+        assert float(np.asarray(optimizer.learning_rate)) == pytest.approx(float(shown), rel=1e-4), step
+
+
+@pytest.mark.parametrize(("position", "rate"), [(0, 0), (0.1, 0.2), (0.2, 0.4), (0.6, 0.2), (1, 0), (1.01, 0)])
+def test_a_cycle_rises_to_its_peak_and_ends_at_zero(position, rate):
+    recipe = RECIPES["fast"].with_changes(learning_rate=0.4, cycle_peak=0.2)
+    assert learning_rate(recipe, 391, 0, position) == pytest.approx(rate)
+
+
+def test_a_new_plan_goes_on_from_where_the_old_one_stood():
+    old = Plan(100)
+    new = Plan(60, 40, old.at(40))
+    assert new.at(40) == pytest.approx(0.4)
+    assert new.at(50) == pytest.approx(0.7)
+    assert new.at(60) == pytest.approx(1)
+
+
+def test_image_sizes_follow_the_recipes_shares_and_end_at_full_size():
+    recipe = RECIPES["fast"].with_changes(resolutions=((20, 0.5), (24, 0.25)))
+    assert spans(recipe, 32) == [(0, 0.5, 20), (0.5, 0.75, 24), (0.75, 1, 32)]
+    assert [size_at(recipe, 32, position) for position in (0, 0.49, 0.5, 0.75, 1, 1.1)] == [20, 20, 24, 32, 32, 32]
+    assert spans(RECIPES["paper"], 32) == [(0, 1, 32)]
 
 
 def test_the_papers_resnet110_warms_up_and_the_others_do_not():

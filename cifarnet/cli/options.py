@@ -1,9 +1,12 @@
 """Options that several commands share, so that they read the same everywhere."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from cifarnet.errors import InvalidValueError
 
 Backend = Annotated[
     str | None,
@@ -28,3 +31,15 @@ OptionalWeights = Annotated[
     Path | None,
     typer.Option("--weights", metavar="RUN|FILE", help="A run directory or a weight file.", show_default=False),
 ]
+
+
+def seconds(text: str, option: str) -> float:
+    """The seconds in a span of time such as ``1h30m``, ``20m`` or ``90s``.
+
+    Raises:
+        InvalidValueError: for anything else, naming ``option``.
+    """
+    match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", text.strip().lower())
+    if not text.strip() or not match:
+        raise InvalidValueError(f"{option} takes a time such as 20m, 1h30m or 90s. Received: {text}")
+    return sum(float(part) * unit for part, unit in zip(match.groups("0"), (3600, 60, 1), strict=True))

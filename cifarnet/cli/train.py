@@ -1,12 +1,13 @@
 """``cifarnet train``: train a network, or go on with a run that was stopped."""
 
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from cifarnet.cli import console
-from cifarnet.cli.options import Backend, Mirror, OptionalWeights, TestSplit
+from cifarnet.cli.options import Backend, Mirror, OptionalWeights, TestSplit, seconds
 from cifarnet.errors import InvalidValueError
 
 _RECIPE = "Recipe (default: the recipe's)"
@@ -27,7 +28,16 @@ def train(
     ] = None,
     recipe: Annotated[
         str | None,
-        typer.Option(metavar="NAME|FILE", help="documented, revised, paper, or a JSON file. (default: documented)"),
+        typer.Option(
+            metavar="NAME|FILE",
+            help="documented, revised, paper, fast, or a JSON file. (default: documented, with --budget fast)",
+        ),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="Make the best of this much time: 20m, 1h30m, 90s. In place of --epochs and --steps."
+        ),
     ] = None,
     output: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Run directory. (default: runs/<network>-<recipe>-<time>)")
@@ -65,12 +75,39 @@ def train(
     lr_boundaries: Annotated[
         str | None, _recipe_option(metavar="STEP,...", help="Divide the learning rate by ten at these steps.")
     ] = None,
+    cycle_peak: Annotated[
+        float | None, _recipe_option(help="Learning rate up until this fraction of the run, then down to zero.")
+    ] = None,
     warmup_steps: Annotated[int | None, _recipe_option(help="Steps at the warm-up learning rate.")] = None,
     warmup_learning_rate: Annotated[float | None, _recipe_option(help="Learning rate of the warm-up.")] = None,
     rotation: Annotated[float | None, _recipe_option(help="Random rotation, degrees either way.")] = None,
     shift: Annotated[float | None, _recipe_option(help="Random shift, fraction of the image.")] = None,
     crop_padding: Annotated[int | None, _recipe_option(help="Random crop after padding by these pixels.")] = None,
     flip: Annotated[bool | None, _recipe_option("--flip/--no-flip", help="Random horizontal flips.")] = None,
+    alternate_flips: Annotated[
+        bool | None, _recipe_option("--alternate-flips/--no-alternate-flips", help="Flip in every other epoch instead.")
+    ] = None,
+    cutout: Annotated[int | None, _recipe_option(help="Hide a square of this many pixels.")] = None,
+    label_smoothing: Annotated[float | None, _recipe_option(help="Spread this much of each label.")] = None,
+    resolutions: Annotated[
+        str | None,
+        _recipe_option(metavar="SIDE:SHARE,...", help="Train these shares of the run on images shrunk to SIDE pixels."),
+    ] = None,
+    checks: Annotated[
+        int | None, _recipe_option(help="Classify the held-out images this often only; 0: after every epoch.")
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TYPE",
+            help="float32, bfloat16 or float16, of the feature maps. (default: the fastest here)",
+            show_default=False,
+        ),
+    ] = None,
+    jit: Annotated[
+        bool | None,
+        typer.Option("--jit/--no-jit", help="Compile steps with XLA. (default: if faster here)", show_default=False),
+    ] = None,
     mirror: Mirror = None,
     save_interval: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.0, help="Longest time between two checkpoints.")
@@ -79,6 +116,7 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress; only the result and errors.")] = False,
 ) -> None:
     """Train a network: end to end, or with --freeze-base the head alone; Ctrl-C saves, --resume goes on."""
+    started = time.monotonic()
     from cifarnet.training.config import RunConfig
     from cifarnet.training.run import resume as resume_run
     from cifarnet.training.run import train as train_run
@@ -102,6 +140,9 @@ def train(
             validation_split=validation_split,
             weights=str(weights) if weights else None,
             freeze_base=freeze_base,
+            budget=seconds(budget, "--budget") if budget is not None else None,
+            precision=precision,
+            jit=jit,
         )
     from cifarnet.cli.training_screen import training_screen
     from cifarnet.runtime import use_backend
@@ -111,6 +152,7 @@ def train(
         common: dict[str, Any] = {
             "mirrors": mirror or (),
             "save_interval": save_interval,
+            "started": started,
             "report": report,
             "data_report": data_report,
         }
@@ -130,7 +172,7 @@ def _recipe(name: str | None, depth: int | None, weights: Path | None, given: di
     from cifarnet.models.spec import ModelSpec
     from cifarnet.recipes import RECIPES, Recipe, named_recipe, read_recipe
 
-    name = name or "documented"
+    name = name or ("fast" if "budget" in given else "documented")
     if name in RECIPES or not Path(name).is_file():
         if depth is None and weights is not None:
             from cifarnet.models.weights import load_header
@@ -141,10 +183,13 @@ def _recipe(name: str | None, depth: int | None, weights: Path | None, given: di
     else:
         recipe = read_recipe(Path(name))
     changes = {field.name: given[field.name] for field in fields(Recipe) if field.name in given}
-    if "epochs" in changes and "steps" in changes:
-        raise InvalidValueError("--epochs and --steps both give the length of the run: give one of them.")
+    lengths = [f"--{name}" for name in ("epochs", "steps", "budget") if name in given]
+    if len(lengths) > 1:
+        raise InvalidValueError(f"{' and '.join(lengths)} all give the length of the run: give one of them.")
     if "lr_boundaries" in changes:
         changes["lr_boundaries"] = _steps(changes["lr_boundaries"])
+    if "resolutions" in changes:
+        changes["resolutions"] = _resolutions(changes["resolutions"])
     return recipe.with_changes(**changes)
 
 
@@ -153,6 +198,16 @@ def _steps(text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(",") if part.strip())
     except ValueError:
         raise InvalidValueError(f"--lr-boundaries takes steps such as 32000,48000. Received: {text}") from None
+
+
+def _resolutions(text: str) -> tuple[tuple[int, float], ...]:
+    try:
+        pairs = [part.split(":") for part in text.split(",") if part.strip()]
+        return tuple((int(side), float(share)) for side, share in pairs)
+    except ValueError:
+        raise InvalidValueError(
+            f"--resolutions takes sides and shares such as 20:0.4,24:0.3. Received: {text}"
+        ) from None
 
 
 def _refuse_with_resume(given: dict[str, Any]) -> None:

@@ -5,8 +5,19 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from cifarnet.cli import console
-from cifarnet.reports.training import duration, epoch_line, estimate_lines, plan_lines
-from cifarnet.training.events import Classifying, EpochDone, Estimated, Event, Planned, Report, StepDone, ignore
+from cifarnet.reports.training import budget_lines, duration, epoch_line, estimate_lines, plan_lines
+from cifarnet.training.events import (
+    BudgetPlanned,
+    Classifying,
+    EpochDone,
+    Estimated,
+    Event,
+    Measuring,
+    Planned,
+    Report,
+    StepDone,
+    ignore,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,6 +54,8 @@ class _Lines:
         if isinstance(event, Planned):
             self.plan = event
             self._print(plan_lines(event))
+        elif isinstance(event, BudgetPlanned):
+            self._print(budget_lines(event))
         elif isinstance(event, Estimated) and self.plan:
             self._print(estimate_lines(event, self.plan))
         elif isinstance(event, EpochDone):
@@ -74,6 +87,8 @@ class _Bars:
         if isinstance(event, Planned):
             self.progress.update(self.epochs, total=event.epochs, completed=event.start_epoch, visible=True)
             self.progress.update(self.steps, visible=True)
+        elif isinstance(event, Measuring):
+            self.progress.update(self.steps, facts=f"timing steps on {event.image_size}x{event.image_size} pixels")
         elif isinstance(event, StepDone):
             left = "" if event.seconds_left is None else f"{duration(event.seconds_left)} left"
             speed = "" if event.images_per_second is None else f" {event.images_per_second:,.0f} images/s"
@@ -83,7 +98,7 @@ class _Bars:
         elif isinstance(event, Classifying):
             self.progress.update(self.steps, facts=f"classifying {event.done:,} of {event.total:,} held-out images")
         elif isinstance(event, EpochDone):
-            self.progress.update(self.epochs, completed=event.row.epoch)
+            self.progress.update(self.epochs, total=event.epochs, completed=event.row.epoch)
 
 
 @contextmanager

@@ -1,19 +1,26 @@
-"""Random rotations, shifts, crops and flips of a batch, on the device, as one affine map an image.
+"""What happens to a batch of images before the network sees it, on the device.
 
-The random numbers are an argument: ``DRAWS`` uniform numbers an image, drawn on the host from (seed, epoch).
+Rotations, shifts, crops and flips are one affine map an image. The random numbers are an argument: uniform numbers,
+drawn on the host from (seed, epoch); ``MOVE_DRAWS`` an image for the map, then ``CUTOUT_DRAWS`` where a square is
+hidden.
 """
 
+from functools import cache
 from typing import Any
+
+import numpy as np
 
 from cifarnet.recipes import Recipe
 
-DRAWS = 4  # rotation, vertical move, horizontal move, flip
+MOVE_DRAWS = 4  # rotation, vertical move, horizontal move, flip
+FLIP = 3
+CUTOUT_DRAWS = 2  # vertical and horizontal place
 
 
 def augment(images: Any, draws: Any, recipe: Recipe) -> Any:
     """Move ``images`` about at random as ``recipe`` says.
 
-    ``images`` float32 (batch, size, size, channels), normalized; ``draws`` float32 (batch, DRAWS), uniform in [0, 1).
+    ``images`` float32 (batch, size, size, channels), normalized; ``draws`` float32 (batch, draws), uniform in [0, 1).
     Crops are padded with zeros, which normalization made the mean grey, as He et al. 2015 do; what rotation and shift
     uncover repeats the border, as Keras's ImageDataGenerator, the original project's tool, did.
     """
@@ -43,7 +50,7 @@ def affine_maps(draws: Any, recipe: Recipe, size: int) -> Any:
 
     from keras import ops
 
-    turn, down, right, mirror = (2 * draws[:, k] - 1 for k in range(DRAWS))  # each in [-1, 1)
+    turn, down, right, mirror = (2 * draws[:, k] - 1 for k in range(MOVE_DRAWS))  # each in [-1, 1)
     angle = turn * math.radians(recipe.rotation)
     if recipe.crop_padding:
         reach = recipe.crop_padding + 0.5
@@ -68,3 +75,43 @@ def affine_maps(draws: Any, recipe: Recipe, size: int) -> Any:
         zero,
     )
     return ops.stack(rows, axis=1)
+
+
+def hide_squares(images: Any, draws: Any, side: int) -> Any:
+    """Set a square of ``side`` pixels, centred anywhere in the image, to zero (the mean grey) in each image."""
+    if not side:
+        return images
+    from keras import ops
+
+    pixels = ops.arange(images.shape[1], dtype="float32")
+
+    def inside(draw: Any) -> Any:  # (batch,) -> (batch, size)
+        centre = ops.floor(draw * images.shape[1])[:, None]
+        begin = centre - side // 2
+        return ops.logical_and(pixels[None] >= begin, pixels[None] < begin + side)
+
+    down, right = (inside(draws[:, MOVE_DRAWS + k]) for k in range(CUTOUT_DRAWS))
+    hidden = ops.logical_and(down[:, :, None], right[:, None, :])[..., None]
+    return ops.where(hidden, 0.0, images)
+
+
+def shrink(images: Any, size: int) -> Any:
+    """Resample float32 images (batch, n, n, channels) to (batch, size, size, channels), without aliasing."""
+    if images.shape[1] == size:
+        return images
+    from keras import ops
+
+    # As two matrix products: ops.image.resize runs on one core in TensorFlow.
+    weights = ops.convert_to_tensor(_triangle(images.shape[1], size))
+    rows = ops.einsum("oh,bhwc->bowc", weights, images)
+    return ops.einsum("pw,bowc->bopc", weights, rows)
+
+
+@cache
+def _triangle(old: int, new: int) -> np.ndarray:
+    """Weights (new, old) of a triangle filter as wide as the reduction: Pillow's BILINEAR."""
+    scale = old / new
+    centres = (np.arange(new) + 0.5) * scale
+    distances = np.abs(np.arange(old)[None] + 0.5 - centres[:, None]) / scale
+    weights = np.clip(1 - distances, 0, None)
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)

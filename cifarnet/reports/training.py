@@ -9,7 +9,7 @@ from rich.text import Text
 from cifarnet.models.description import total_macs
 from cifarnet.models.resnet import describe
 from cifarnet.models.spec import ModelSpec
-from cifarnet.training.events import EpochDone, Estimated, Planned
+from cifarnet.training.events import BudgetPlanned, EpochDone, Estimated, Planned
 
 # Beyond a night, most people would rather change the plan than wait.
 LONG_RUN = 12 * 3600.0
@@ -23,19 +23,29 @@ def duration(seconds: float) -> str:
     return f"{seconds / 86400:.0f} days"
 
 
+def span(seconds: float) -> str:
+    """A time as ``--budget`` takes it: ``20m``, ``1h30m``, ``90s``."""
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(int(minutes), 60)
+    parts = [f"{hours}h" if hours else "", f"{minutes}m" if minutes else "", f"{rest:g}s" if rest else ""]
+    return "".join(parts) or "0s"
+
+
 def plan_lines(plan: Planned) -> list[str]:
     """What is about to be trained, a fact a line."""
     recipe = plan.recipe
     differences = {k: v for k, v in recipe.differences().items() if v is not None}
     changed = ", ".join(f"{name} {value}" for name, value in differences.items())
+    length = f"{plan.epochs} epochs ({plan.steps:,} steps of {recipe.batch_size})"
+    if plan.budget:
+        length = f"as long as {span(plan.budget)} allow (batches of {recipe.batch_size})"
     trainable = f", {plan.trainable_params:,} of them trained (base fixed)" if plan.frozen_base else ""
     lines = [
         f"Network   {plan.spec.title}, {plan.spec.classes} classes, {plan.params:,} parameters{trainable}",
         f"Data      {plan.data}: {plan.train_images:,} training images,"
         f" {plan.held_out_images:,} {plan.held_out} images",
-        f"Recipe    {recipe.name}{f' with {changed}' if changed else ''}:"
-        f" {plan.epochs} epochs ({plan.steps:,} steps of {recipe.batch_size})",
-        f"Device    {plan.device}",
+        f"Recipe    {recipe.name}{f' with {changed}' if changed else ''}: {length}",
+        f"Device    {plan.device}, {plan.precision}",
         f"Run       {plan.directory}",
     ]
     if plan.device.advice:
@@ -43,6 +53,18 @@ def plan_lines(plan: Planned) -> list[str]:
     if plan.start_epoch or plan.start_batch:
         lines.append(f"Resuming  after {plan.start_epoch} epochs and {plan.start_batch} batches of the next")
     return lines
+
+
+def budget_lines(planned: BudgetPlanned) -> list[str]:
+    """What a run with a time budget will do, told once a few steps have been timed."""
+    sizes = ", ".join(
+        f"{epochs:.1f} at {size}x{size} ({planned.images_per_second[size]:,.0f} images/s)"
+        for size, epochs in planned.epochs.items()
+    )
+    return [
+        f"Plan      {sum(planned.epochs.values()):.1f} epochs ({planned.steps:,} steps) in the"
+        f" {duration(planned.seconds_left)} that are left: {sizes}"
+    ]
 
 
 def estimate_lines(estimate: Estimated, plan: Planned) -> list[str]:
@@ -71,9 +93,11 @@ def epoch_line(event: EpochDone) -> str:
     row, width = event.row, len(str(event.epochs))
     speed = "" if event.images_per_second is None else f"  {event.images_per_second:,.0f} images/s"
     best = "  best" if event.best else ""
+    held = ""
+    if row.held_loss is not None and row.held_accuracy is not None:
+        held = f"  {event.held_out} loss {row.held_loss:.3f} acc {row.held_accuracy:.2%}"
     return (
-        f"Epoch {row.epoch:>{width}}/{event.epochs}  loss {row.loss:.3f} acc {row.accuracy:.2%}"
-        f"  {event.held_out} loss {row.held_loss:.3f} acc {row.held_accuracy:.2%}"
+        f"Epoch {row.epoch:>{width}}/{event.epochs}  loss {row.loss:.3f} acc {row.accuracy:.2%}{held}"
         f"  lr {row.learning_rate:.3g}  {duration(event.seconds)}{speed}{best}"
     )
 

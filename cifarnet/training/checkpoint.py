@@ -5,7 +5,7 @@ metrics' arrays below ``training``, and where the run stood as JSON in the attri
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from cifarnet.errors import WeightsError
 from cifarnet.files import replacing
 from cifarnet.models.weights import Weights, open_hdf5, read_from, read_tensor, write_into
 from cifarnet.training.events import HistoryRow
+from cifarnet.training.schedule import Plan
 
 if TYPE_CHECKING:
     import h5py
@@ -26,7 +27,9 @@ STATE = "training"
 class Progress:
     """Where a run stands: ``batch`` batches into ``epoch`` (both from 0), ``step`` batches in all.
 
-    ``seconds`` is the time spent so far; ``best_epoch`` counts from 1 and stays None without validation.
+    ``seconds`` is the time spent so far; ``best_epoch`` counts from 1 and stays None without validation. ``plan`` says
+    how long the run is (checkpoints of cifarnet 0.1 have none: no steps), ``image_size`` what the present epoch is
+    trained at.
     """
 
     epoch: int
@@ -36,6 +39,8 @@ class Progress:
     history: list[HistoryRow]
     best_epoch: int | None = None
     best_accuracy: float | None = None
+    plan: Plan = field(default_factory=lambda: Plan(0))
+    image_size: int = 32
 
 
 @dataclass(frozen=True)
@@ -80,11 +85,18 @@ def load_checkpoint(path: Path) -> Checkpoint:
         try:
             state = json.loads(file.attrs[STATE])
             shapes = state.pop("shapes")
-            progress = Progress(**{**state, "history": [HistoryRow(**row) for row in state["history"]]})
+            progress = _progress(state)
             arrays = {kind: _read_arrays(file, kind, shapes[kind], path) for kind in ("optimizer", "metrics")}
         except (TypeError, KeyError, ValueError) as error:
             raise WeightsError(f"{path} has a training state that can't be read: {error!r}.") from error
     return Checkpoint(weights, progress, **arrays)
+
+
+def _progress(state: dict[str, Any]) -> Progress:
+    # Cifarnet 0.1 had neither plans nor image sizes: it trained at full size.
+    history = [HistoryRow(**{"image_size": 32, **row}) for row in state["history"]]
+    plan = Plan(**state["plan"]) if "plan" in state else Plan(0)
+    return Progress(**{**state, "history": history, "plan": plan})
 
 
 def _read_arrays(file: "h5py.File", kind: str, shapes: list[list[int]], path: Path) -> list[Any]:

@@ -8,14 +8,16 @@ from cifarnet import __version__, runs
 from cifarnet.errors import InvalidValueError, RunError
 from cifarnet.models.spec import ModelSpec
 from cifarnet.recipes import Recipe
+from cifarnet.runtime import PRECISIONS
 
 
 @dataclass(frozen=True)
 class RunConfig:
     """All that decides a run's result, and what its config.json holds.
 
-    ``depth`` None means that of ``weights``, or 20. ``data_sha256`` is filled in when the run starts, so that it can
-    only be resumed on the same images.
+    ``depth`` None means that of ``weights``, or 20. ``budget``, seconds, takes the place of the recipe's length.
+    ``precision`` and ``jit`` None mean what is fastest on the device (``cifarnet.runtime.Execution``).
+    ``data_sha256`` is filled in when the run starts, so that it can only be resumed on the same images.
     """
 
     recipe: Recipe
@@ -26,7 +28,10 @@ class RunConfig:
     validation_split: float | None = None
     weights: str | None = None
     freeze_base: bool = False
+    budget: float | None = None
     backend: str = "tensorflow"
+    precision: str | None = None
+    jit: bool | None = None
     data_sha256: str | None = None
 
     def __post_init__(self) -> None:
@@ -36,6 +41,16 @@ class RunConfig:
             raise InvalidValueError(
                 "--freeze-base keeps a trained base fixed, so it needs one: give --weights RUN or FILE.h5 too."
             )
+        if self.precision not in (None, *PRECISIONS):
+            raise InvalidValueError(f"The precision must be one of {', '.join(PRECISIONS)}. Received: {self.precision}")
+        if self.budget is not None:
+            if not 0 < self.budget < float("inf"):
+                raise InvalidValueError(f"A budget must be above 0 seconds. Received: {self.budget}")
+            if not self.recipe.cycle_peak:
+                raise InvalidValueError(
+                    f"A budget needs a recipe whose learning rate ends at zero whenever the time is over: fast, or one"
+                    f" with a cycle_peak. Received: {self.recipe.name}"
+                )
         if self.seed < 0:
             raise InvalidValueError(f"The seed must be 0 or more. Received: {self.seed}")
 
@@ -50,7 +65,8 @@ class RunConfig:
         Raises:
             RunError: when there is none, or not a valid one.
         """
-        data = runs.read_config(directory)
+        # Cifarnet 0.1 knew neither precision nor jit.
+        data = {"precision": "float32", "jit": False, **runs.read_config(directory)}
         data.pop("cifarnet", None)
         try:
             return cls(**{**data, "recipe": Recipe.from_dict(data["recipe"])})

@@ -31,6 +31,28 @@ class Planned:
     start_epoch: int
     start_batch: int
     frozen_base: bool
+    precision: str
+    budget: float | None
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """Steps at ``image_size`` pixels are timed before the run, to plan it by."""
+
+    image_size: int
+
+
+@dataclass(frozen=True)
+class BudgetPlanned:
+    """What the seconds that are left are enough for, by the steps that were timed; told before the first step.
+
+    ``epochs`` and ``images_per_second`` by image size, in the order of training.
+    """
+
+    seconds_left: float
+    steps: int
+    epochs: dict[int, float]
+    images_per_second: dict[int, float]
 
 
 @dataclass(frozen=True)
@@ -81,23 +103,25 @@ class EpochDone:
 class HistoryRow:
     """One epoch's figures; the fields are the columns of history.csv, ``held_*`` under the held-out split's name.
 
+    ``image_size`` is in pixels; ``held_*`` are None in an epoch that did not classify the held-out images.
     Nothing in it depends on the clock, so a resumed run's history equals an uninterrupted one's.
     """
 
     epoch: int
     step: int
+    image_size: int
     learning_rate: float
     loss: float
     accuracy: float
-    held_loss: float
-    held_accuracy: float
+    held_loss: float | None
+    held_accuracy: float | None
 
-    def columns(self, held_out: str) -> dict[str, int | float]:
+    def columns(self, held_out: str) -> dict[str, int | float | None]:
         """The row under its columns' names: ``held_loss`` as ``test_loss`` or ``validation_loss``."""
         return {name.replace("held", held_out): value for name, value in vars(self).items()}
 
 
-Event = Planned | Estimated | StepDone | Classifying | EpochDone
+Event = Planned | Measuring | BudgetPlanned | Estimated | StepDone | Classifying | EpochDone
 Report = Callable[[Event], None]
 
 

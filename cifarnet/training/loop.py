@@ -1,46 +1,46 @@
 """The training loop: Keras's ``fit``, epoch by epoch, stoppable and resumable between any two batches.
 
 An epoch is one or more calls of ``fit``, each on the rows that are left. Whatever ends one early (a signal, a
-checkpoint that is due) takes the same way: ``fit`` returns, the whole state is saved, and the epoch goes on from
-it, in this process or in the next.
+checkpoint or a new plan that is due) takes the same way: ``fit`` returns, what is due is done, and the epoch goes on
+from there, in this process or in the next.
 """
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import numpy as np
 from keras import ops
 
 from cifarnet.data.dataset import Dataset
-from cifarnet.evaluation.inference import logits_model, run_batches
 from cifarnet.evaluation.metrics import accuracy, cross_entropy
+from cifarnet.training.budget import Planner
 from cifarnet.training.checkpoint import Progress
-from cifarnet.training.events import (
-    Classifying,
-    EpochDone,
-    Estimated,
-    HistoryRow,
-    Report,
-    StepDone,
-)
-from cifarnet.training.schedule import learning_rate
+from cifarnet.training.events import Classifying, EpochDone, Estimated, HistoryRow, Report, StepDone
+from cifarnet.training.pace import ESTIMATE_AFTER, Pace
+from cifarnet.training.schedule import learning_rate, size_at, spans
 from cifarnet.training.trainee import Trainee, epoch_order
-
-# The first steps trace and compile the network; what comes after tells how fast it is.
-WARMUP_STEPS = 3
-ESTIMATE_AFTER = 10
 
 
 class Stopped(Exception):  # noqa: N818 - a request that was granted, no error
     """A stop was requested and the loop stands between two batches; the caller saves and ends."""
 
 
+class Tester(Protocol):
+    """What classifies the held-out images."""
+
+    def logits(self, tensors: dict[str, np.ndarray], report: Callable[[str, int, int | None], None]) -> np.ndarray:
+        """Logits (n, classes) of the held-out images by the network with these weights."""
+
+    def time(self, count: int) -> float:
+        """Seconds that classifying ``count`` of them takes."""
+
+
 class Loop:
     """A trainee on its way through the epochs; ``progress`` says where, ``save`` is called to keep it.
 
-    ``held_out`` are the images that every epoch ends with classifying; ``held_name`` says which they are.
+    ``tester`` classifies the ``held_out`` images at the end of the epochs that check; ``held_name`` is what they are.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class Loop:
         train: Dataset,
         held_out: Dataset,
         held_name: str,
+        tester: Tester,
         seed: int,
         progress: Progress,
         *,
@@ -61,20 +62,36 @@ class Loop:
         self.train = train
         self.held_out = held_out
         self.held_name = held_name
+        self.tester = tester
         self.seed = seed
         self.progress = progress
         self.save = save
         self.stop_requested = stop_requested
         self.save_interval = save_interval
         self.report = report
-        recipe = trainee.recipe
+        self.recipe = trainee.recipe
         self.steps_per_epoch = trainee.steps_per_epoch
-        self.steps = recipe.steps or self.steps_per_epoch * (recipe.epochs or 0)
-        self.epochs = -(-self.steps // self.steps_per_epoch)
         self.metrics: list[np.ndarray] = []
-        self.pace = Pace()
-        self._tester = logits_model(trainee.network, trainee.normalization)
+        self.pace = Pace(trainee.full_size)
+        self.planner: Planner | None = None
+        self.last_logits: np.ndarray | None = None
+        self._check_seconds: float | None = None
         self._saved_at = time.monotonic()
+
+    @property
+    def steps(self) -> int:
+        """Batches of the whole run, by the present plan."""
+        return self.progress.plan.steps
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of the whole run, by the present plan; the last may be cut short."""
+        return -(-self.steps // self.steps_per_epoch)
+
+    @property
+    def done(self) -> bool:
+        """Whether the last step has been trained and its epoch ended."""
+        return self.progress.batch == 0 and self.progress.step >= self.steps
 
     def run_epoch(self) -> HistoryRow:
         """Finish the epoch that ``progress`` stands in, and return its row.
@@ -84,15 +101,22 @@ class Loop:
         """
         started = time.monotonic()
         self._train_batches()
-        logits = self._classify_held_out()
+        logits = self._classify_held_out() if self._checks() else None
         row = self._row(logits)
         progress = self.progress
         progress.history.append(row)
         progress.epoch, progress.batch, self.metrics = progress.epoch + 1, 0, []
+        self.last_logits = logits
         best = self._note_best(row)
         seconds = time.monotonic() - started
-        self.report(EpochDone(row, self.epochs, self.held_name, seconds, self.pace.images_per_second, best))
+        self.report(EpochDone(row, self.epochs, self.held_name, seconds, self.images_per_second, best))
         return row
+
+    @property
+    def images_per_second(self) -> float | None:
+        """The pace on the present image size; None while it is too early to tell."""
+        seconds = self.pace.seconds_per_step(self.trainee.image_size)
+        return None if seconds is None else self.recipe.batch_size / seconds
 
     def save_now(self) -> None:
         """Save the state and start the interval to the next save in between."""
@@ -104,26 +128,53 @@ class Loop:
         for variable, value in zip(self.trainee.metrics_variables, self.metrics, strict=bool(self.metrics)):
             variable.assign(value)
 
+    def fit(self, rows: np.ndarray, draws: np.ndarray, callbacks: list[keras.callbacks.Callback]) -> None:
+        """Train on ``rows`` in their order."""
+        self.trainee.fit(
+            {"rows": rows, "draws": draws},
+            self.train.labels[rows],
+            batch_size=self.recipe.batch_size,
+            shuffle=False,
+            verbose=0,
+            callbacks=callbacks,
+        )
+
     def _train_batches(self) -> None:
-        progress, recipe = self.progress, self.trainee.recipe
-        rows, draws = epoch_order(self.seed, progress.epoch, len(self.train))
-        batches = min(self.steps_per_epoch, self.steps - progress.epoch * self.steps_per_epoch)
-        end = batches * recipe.batch_size
-        while progress.batch < batches:
-            left = slice(progress.batch * recipe.batch_size, end)
-            self.trainee.fit(
-                {"rows": rows[left], "draws": draws[left]},
-                self.train.labels[rows[left]],
-                batch_size=recipe.batch_size,
-                shuffle=False,
-                verbose=0,
-                callbacks=[_Segment(self, batches)],
-            )
+        progress, batch_size = self.progress, self.recipe.batch_size
+        rows, draws = epoch_order(self.recipe, self.seed, progress.epoch, len(self.train))
+        if not progress.batch:
+            self._replan()
+            middle = (progress.epoch + 0.5) * self.steps_per_epoch
+            progress.image_size = size_at(self.recipe, self.trainee.full_size, progress.plan.at(middle))
+        self.trainee.use_size(progress.image_size)
+        while progress.batch < (batches := self._batches()):
+            self.trainee.sgd.follow(progress.plan)
+            left = slice(progress.batch * batch_size, batches * batch_size)
+            self.fit(rows[left], draws[left], [_Segment(self, batches)])
             self.metrics = [ops.convert_to_numpy(variable) for variable in self.trainee.metrics_variables]
             if self.stop_requested():
                 raise Stopped
             if progress.batch < batches:
-                self.save_now()
+                if self._save_due():
+                    self.save_now()
+                self._replan()
+
+    def _batches(self) -> int:
+        """Batches of the present epoch; at least as many as have been trained, even where a new plan has fewer."""
+        planned = min(self.steps_per_epoch, self.steps - self.progress.epoch * self.steps_per_epoch)
+        return max(planned, self.progress.batch)
+
+    def _replan(self) -> None:
+        if self.planner:
+            self.progress.plan = self.planner.replan(self.progress.plan, self.progress.step)
+
+    def _checks(self) -> bool:
+        """Whether the present epoch, its batches done, ends with classifying the held-out images."""
+        checks, progress = self.recipe.checks, self.progress
+        if not checks or progress.step >= self.steps:
+            return True
+        now, before = progress.plan.at(progress.step), progress.plan.at(progress.epoch * self.steps_per_epoch)
+        return int(now * checks) > int(before * checks)
 
     def _classify_held_out(self) -> np.ndarray:
         def check(_: str, done: int, total: int | None) -> None:
@@ -131,24 +182,30 @@ class Loop:
                 raise Stopped
             self.report(Classifying(done, total or done))
 
-        return run_batches(self._tester, self.held_out.images, 250, check)
+        started = time.monotonic()
+        logits = self.tester.logits(self.trainee.network.get_tensors(), check)
+        self._check_seconds = time.monotonic() - started
+        if self.planner:
+            self.planner.note_check(self._check_seconds)
+        return logits
 
-    def _row(self, logits: np.ndarray) -> HistoryRow:
+    def _row(self, logits: np.ndarray | None) -> HistoryRow:
         values = self.trainee.get_metrics_result()
         step = self.progress.step
         return HistoryRow(
             epoch=self.progress.epoch + 1,
             step=step,
+            image_size=self.trainee.image_size,
             learning_rate=self.learning_rate(step - 1),
             loss=float(values["cross_entropy"]),
             accuracy=float(values["accuracy"]),
-            held_loss=cross_entropy(logits, self.held_out.labels),
-            held_accuracy=accuracy(logits, self.held_out.labels),
+            held_loss=None if logits is None else cross_entropy(logits, self.held_out.labels),
+            held_accuracy=None if logits is None else accuracy(logits, self.held_out.labels),
         )
 
     def _note_best(self, row: HistoryRow) -> bool:
         progress = self.progress
-        if self.held_name != "validation":  # The test set selects nothing.
+        if self.held_name != "validation" or row.held_accuracy is None:  # The test set selects nothing.
             return False
         if progress.best_accuracy is not None and row.held_accuracy <= progress.best_accuracy:
             return False
@@ -157,17 +214,18 @@ class Loop:
 
     def learning_rate(self, step: int) -> float:
         """The learning rate of ``step``, counted from 0."""
-        return float(learning_rate(self.trainee.recipe, self.steps_per_epoch, step))
+        position = self.progress.plan.at(step + 0.5)
+        return float(learning_rate(self.recipe, self.steps_per_epoch, step, position))
 
-    def batch_done(self, batch: int, batches: int, logs: dict[str, Any]) -> bool:
-        """Note a finished batch and tell about it; returns whether ``fit`` should return now."""
-        progress = self.progress
-        progress.batch += 1
-        progress.step += 1
-        recipe = self.trainee.recipe
-        rate = self.pace.step(recipe.batch_size)
-        steps_left = self.steps - progress.step
-        seconds_left = None if rate is None else steps_left * recipe.batch_size / rate * self._testing_factor()
+    def steps_done(self, steps: int, batches: int, logs: dict[str, Any]) -> bool:
+        """Note finished steps and tell about them; returns whether ``fit`` should return now."""
+        progress, size = self.progress, self.trainee.image_size
+        progress.batch += steps
+        progress.step += steps
+        self.pace.step(size, steps)
+        if self.planner:
+            self.planner.note_steps(size, steps)
+        seconds_left = self._seconds_left()
         self.report(
             StepDone(
                 progress.epoch + 1,
@@ -177,47 +235,40 @@ class Loop:
                 float(logs["cross_entropy"]),
                 float(logs["accuracy"]),
                 self.learning_rate(progress.step - 1),
-                rate,
+                self.images_per_second,
                 seconds_left,
             )
         )
-        if rate is not None and seconds_left is not None and self.pace.steps == ESTIMATE_AFTER:
-            per_epoch = len(self.train) / rate * self._testing_factor()
+        rate, timed = self.images_per_second, self.pace.steps
+        if not self.planner and rate and seconds_left is not None and timed - steps < ESTIMATE_AFTER <= timed:
+            per_epoch = seconds_left / max(1, self.steps - progress.step) * self.steps_per_epoch
             self.report(Estimated(seconds_left, per_epoch, rate))
-        return self.stop_requested() or time.monotonic() - self._saved_at >= self.save_interval
+        return self.stop_requested() or self._save_due() or bool(self.planner and self.planner.due())
 
-    def _testing_factor(self) -> float:
-        """What classifying the held-out images adds to an epoch: a forward pass, where training costs about three.
+    def _save_due(self) -> bool:
+        return time.monotonic() - self._saved_at >= self.save_interval
+
+    def _seconds_left(self) -> float | None:
+        if self.planner:
+            return max(0.0, self.planner.budget - self.planner.clock())
+        progress, full = self.progress, self.pace.seconds_per_step(self.trainee.full_size)
+        if full is None:
+            return None
+        position = progress.plan.at(progress.step)
+        seconds = 0.0
+        for begin, end, size in spans(self.recipe, self.trainee.full_size):
+            steps = max(0.0, end - max(begin, position)) / progress.plan.slope
+            seconds += steps * (self.pace.seconds_per_step(size) or 0.0)
+        checks = self.recipe.checks or self.epochs
+        return seconds + (checks - int(position * checks)) * (self._check_seconds or self._guessed_check(full))
+
+    def _guessed_check(self, step: float) -> float:
+        """Seconds for classifying the held-out images: a forward pass, where training costs about three.
 
         With a fixed base nearly all of a training step is its forward pass too.
         """
         passes = 3 if self.trainee.network.stem.trainable else 1
-        return 1 + len(self.held_out) / (passes * len(self.train))
-
-
-class Pace:
-    """Images per second of the steps so far, the first few left out and the last ones counting most."""
-
-    def __init__(self) -> None:
-        self.steps = 0
-        self.images_per_second: float | None = None
-        self._last = time.monotonic()
-
-    def begin(self) -> None:
-        """Start the clock, after something other than training took time."""
-        self._last = time.monotonic()
-
-    def step(self, images: int) -> float | None:
-        """Note a finished step; returns the pace, None while it is too early to tell."""
-        now = time.monotonic()
-        self.steps += 1
-        if self.steps > WARMUP_STEPS:
-            rate = images / max(now - self._last, 1e-9)
-            previous = self.images_per_second
-            # A harmonic mean over about the last 20 steps, since it is the times that add up.
-            self.images_per_second = rate if previous is None else 1 / (0.95 / previous + 0.05 / rate)
-        self._last = now
-        return self.images_per_second
+        return step / self.recipe.batch_size * len(self.held_out) / passes
 
 
 class _Segment(keras.callbacks.Callback):
@@ -227,6 +278,7 @@ class _Segment(keras.callbacks.Callback):
         super().__init__()
         self.loop = loop
         self.batches = batches
+        self.done = 0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         # fit has just reset them; without this, an epoch in two parts would report its second part alone.
@@ -234,5 +286,7 @@ class _Segment(keras.callbacks.Callback):
         self.loop.pace.begin()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        if self.loop.batch_done(batch, self.batches, logs or {}):
+        # Of several steps in one call, ``batch`` is the last.
+        steps, self.done = batch + 1 - self.done, batch + 1
+        if self.loop.steps_done(steps, self.batches, logs or {}):
             self.model.stop_training = True

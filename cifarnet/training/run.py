@@ -5,7 +5,7 @@ import hashlib
 import io
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -23,15 +23,17 @@ from cifarnet.evaluation.metrics import Metrics, measure
 from cifarnet.files import write_text
 from cifarnet.models.spec import ModelSpec, Normalization
 from cifarnet.models.weights import Weights, load_weights, save_weights
-from cifarnet.runtime import device, use_backend
+from cifarnet.runtime import Execution, device, use_backend
 from cifarnet.training.checkpoint import Checkpoint, Progress, load_checkpoint, save_checkpoint
 from cifarnet.training.config import RunConfig
 from cifarnet.training.events import Planned, Report, ignore
+from cifarnet.training.schedule import Plan
 from cifarnet.training.signals import StopRequest
 
 if TYPE_CHECKING:
     from cifarnet.models.network import ResNet
-    from cifarnet.training.loop import Loop
+    from cifarnet.training.loop import Loop, Tester
+    from cifarnet.training.trainee import Trainee
 
 SAVE_INTERVAL = 180.0
 """Seconds between checkpoints within an epoch."""
@@ -71,17 +73,20 @@ def train(
     classes: int | None = None,
     mirrors: Sequence[str] = (),
     save_interval: float = SAVE_INTERVAL,
+    started: float | None = None,
     report: Report = ignore,
     data_report: DataProgress = silent,
 ) -> Result:
     """Start the run that ``config`` describes in ``directory``, new or empty, and train it to its end.
 
-    The data decide the number of classes; ``classes``, where given, is what they must have.
+    The data decide the number of classes; ``classes``, where given, is what they must have. ``started``, by
+    ``time.monotonic()``, is what a budget counts from; by default this call.
 
     Raises:
         InterruptedRunError: when a signal stopped it, after its state was saved.
         CifarnetError: when data, weights or directory can't be used; nothing has been trained then.
     """
+    started = time.monotonic() if started is None else started
     base = load_weights(runs.find_weights(Path(config.weights))) if config.weights else None
     depth = config.depth or (base.spec.depth if base else ModelSpec().depth)
     if base and base.spec.depth != depth:
@@ -98,12 +103,21 @@ def train(
             f"{config.data} has {len(data.train.class_names)} classes ({', '.join(data.train.class_names)})."
             f" Received: --classes {classes}"
         )
-    config = replace(config, depth=depth, data_sha256=data.sha256, backend=use_backend())
+    backend = use_backend()
+    execution = Execution.best_on(device())
+    config = replace(
+        config,
+        depth=depth,
+        data_sha256=data.sha256,
+        backend=backend,
+        precision=config.precision or execution.precision,
+        jit=execution.jit if config.jit is None else config.jit,
+    )
     spec = ModelSpec(depth, len(data.train.class_names), data.train.images.shape[1])
     normalization = base.normalization if base else Normalization.of(data.train.images)
-    run = _Run(config, directory, data, spec, normalization)
+    run = _Run(config, directory, data, spec, normalization, started, report, data_report)
     write_text(directory / runs.CONFIG, json.dumps(config.to_dict(), indent=2) + "\n")
-    return run.go(run.start_weights(base), None, save_interval, report)
+    return run.go(run.start_weights(base), None, save_interval)
 
 
 def resume(
@@ -112,17 +126,20 @@ def resume(
     data: str | None = None,
     mirrors: Sequence[str] = (),
     save_interval: float = SAVE_INTERVAL,
+    started: float | None = None,
     report: Report = ignore,
     data_report: DataProgress = silent,
 ) -> Result:
     """Go on with the run in ``directory`` from its checkpoint; ``data`` says where its images lie now.
 
-    The result is that of a run that was never stopped, to the last bit on the CPU.
+    The result is that of a run that was never stopped, to the last bit on the CPU; with a budget the clock has its say,
+    and the time until ``started`` (see ``train``) does not count.
 
     Raises:
         InterruptedRunError: when a signal stopped it again, after its state was saved.
         RunError: when it is finished, has no checkpoint, or the images are not those that it began with.
     """
+    started = time.monotonic() if started is None else started
     config = RunConfig.read(directory)
     if (directory / runs.METRICS).exists():
         raise RunError(f"The run in {directory} is finished. See what it reached: cifarnet evaluate {directory}")
@@ -146,8 +163,8 @@ def resume(
             f"{data or config.data} does not hold the images that the run in {directory} began with (their SHA-256"
             " differs). Give the place of those with --data."
         )
-    run = _Run(config, directory, loaded, spec, checkpoint.weights.normalization)
-    return run.go(checkpoint.weights.tensors, checkpoint, save_interval, report)
+    run = _Run(config, directory, loaded, spec, checkpoint.weights.normalization, started, report, data_report)
+    return run.go(checkpoint.weights.tensors, checkpoint, save_interval)
 
 
 @dataclass(frozen=True)
@@ -183,6 +200,9 @@ class _Run:
     data: _Data
     spec: ModelSpec
     normalization: Normalization
+    started: float
+    report: Report
+    data_report: DataProgress
 
     def start_weights(self, base: Weights | None) -> dict[str, np.ndarray]:
         """Initial weights, with those of ``base`` where there are; a head for other classes begins anew."""
@@ -195,27 +215,24 @@ class _Run:
             return base.tensors
         return {name: fresh[name] if name.startswith("conv2d_1/") else base.tensors[name] for name in fresh}
 
-    def go(
-        self,
-        tensors: dict[str, np.ndarray],
-        checkpoint: Checkpoint | None,
-        save_interval: float,
-        report: Report,
-    ) -> Result:
-        from cifarnet.models.network import build_model
+    def go(self, tensors: dict[str, np.ndarray], checkpoint: Checkpoint | None, save_interval: float) -> Result:
+        from cifarnet.training.calibration import calibrate
         from cifarnet.training.loop import Loop, Stopped
-        from cifarnet.training.trainee import Trainee
 
-        network = build_model(self.spec, tensors)
-        if self.config.freeze_base:
-            network.freeze_base()
-        trainee = Trainee(network, self.data.train.images, self.normalization, self.config.recipe)
+        trainee, tester = self._trainee(tensors)
+        network, recipe = trainee.network, self.config.recipe
         progress = checkpoint.progress if checkpoint else Progress(0, 0, 0, 0.0, [])
-        began = time.monotonic() - progress.seconds
+        if not progress.plan.steps:
+            progress.plan = Plan(recipe.steps or trainee.steps_per_epoch * (recipe.epochs or 0))
+        began = self.started - progress.seconds
+
+        def used() -> float:
+            return time.monotonic() - began
+
         with StopRequest() as stop:
 
             def save() -> None:
-                progress.seconds = time.monotonic() - began
+                progress.seconds = used()
                 save_checkpoint(self.directory / runs.CHECKPOINT, _state(loop, self.weights(network)))
 
             loop = Loop(
@@ -223,35 +240,72 @@ class _Run:
                 self.data.train,
                 self.data.held_out,
                 self.data.held_name,
+                tester,
                 self.config.seed,
                 progress,
                 save=save,
                 stop_requested=lambda: bool(stop),
                 save_interval=save_interval,
-                report=report,
+                report=self.report,
             )
             if checkpoint:
                 _restore(loop, checkpoint)
-            report(self._plan(network, loop))
+            self.report(self._plan(network, loop))
+            if self.config.budget and not loop.done:
+                calibrate(loop, self.config.budget, used)
             try:
-                while progress.epoch < loop.epochs:
+                while not loop.done:
                     loop.run_epoch()
                     self._keep_epoch(loop, network)
-                    if stop and progress.epoch < loop.epochs:
+                    if stop and not loop.done:
                         raise Stopped
             except Stopped:
                 loop.save_now()
                 raise self._interruption(loop, stop) from None
-        return self._finish(loop)
+        return self._finish(loop, used)
+
+    def _trainee(self, tensors: dict[str, np.ndarray]) -> "tuple[Trainee, Tester]":
+        """What ``fit`` trains, and what classifies the held-out images."""
+        from cifarnet.evaluation.inference import Classifier
+        from cifarnet.models.network import build_model
+        from cifarnet.training.fixed_base import FeatureTester, HeadTrainee, base_features, can_be_computed_once
+        from cifarnet.training.held_out import ImageTester
+        from cifarnet.training.trainee import Trainee
+
+        config, data = self.config, self.data
+        execution = self._execution()
+        if not (config.freeze_base and can_be_computed_once(config.recipe)):
+            network = build_model(self.spec, tensors, precision=execution.precision)
+            if config.freeze_base:
+                network.freeze_base()
+            trainee = Trainee(network, data.train.images, self.normalization, config.recipe, execution)
+            return trainee, ImageTester(Classifier(self._weights(tensors)), data.held_out.images)
+        network = build_model(self.spec, tensors)
+        network.freeze_base()
+        features = [
+            base_features(network, dataset.images, self.normalization, self.data_report, f"Features of {name} images")
+            for name, dataset in (("training", data.train), (data.held_name, data.held_out))
+        ]
+        execution = replace(execution, precision="float32")
+        trainee = HeadTrainee(network, features[0], self.normalization, config.recipe, execution)
+        return trainee, FeatureTester(network, features[1])
+
+    def _execution(self) -> Execution:
+        best = Execution.best_on(device())
+        config = self.config
+        return replace(
+            best,
+            precision=config.precision or best.precision,
+            jit=best.jit if config.jit is None else config.jit,
+        )
 
     def weights(self, network: "ResNet") -> Weights:
         """The network's weights as they are now, with all that using them needs."""
+        return self._weights(network.get_tensors())
+
+    def _weights(self, tensors: dict[str, np.ndarray]) -> Weights:
         return Weights(
-            self.spec,
-            network.get_tensors(),
-            self.data.train.class_names,
-            self.normalization,
-            self.config.recipe.to_dict(),
+            self.spec, tensors, self.data.train.class_names, self.normalization, self.config.recipe.to_dict()
         )
 
     def _plan(self, network: "ResNet", loop: "Loop") -> Planned:
@@ -272,6 +326,8 @@ class _Run:
             start_epoch=loop.progress.epoch,
             start_batch=loop.progress.batch,
             frozen_base=self.config.freeze_base,
+            precision=self.config.precision or "float32",
+            budget=self.config.budget,
         )
 
     def _keep_epoch(self, loop: "Loop", network: "ResNet") -> None:
@@ -296,21 +352,21 @@ class _Run:
             stop.signal_number or 0,
         )
 
-    def _finish(self, loop: "Loop") -> Result:
+    def _finish(self, loop: "Loop", used: Callable[[], float]) -> Result:
         """Choose the weights, score them on the test images, and write the result."""
         from cifarnet.evaluation.inference import Classifier
 
-        validated = self.config.validation_split is not None
-        if validated:
+        if self.config.validation_split is not None:
             weights = load_weights(self.directory / runs.BEST_WEIGHTS)
-            epoch, selected_by = loop.progress.best_epoch or 0, "best validation accuracy"
+            epoch, selected_by, logits = loop.progress.best_epoch or 0, "best validation accuracy", None
         else:
             weights = self.weights(loop.trainee.network)
-            epoch, selected_by = loop.progress.epoch, "last epoch"
-        logits = Classifier(weights).logits(self.data.test.images)
+            epoch, selected_by, logits = loop.progress.epoch, "last epoch", loop.last_logits
+        if logits is None:
+            logits = Classifier(weights).logits(self.data.test.images)
         metrics = measure(logits, self.data.test.labels, self.data.test.class_names)
-        result = Result(self.directory, metrics, epoch, selected_by, loop.progress.seconds, weights.sha256())
         save_weights(self.directory / runs.WEIGHTS, replace(weights, accuracy=metrics.accuracy))
+        result = Result(self.directory, metrics, epoch, selected_by, used(), weights.sha256())
         write_text(self.directory / runs.METRICS, json.dumps(result.to_dict(), indent=2) + "\n")
         return result
 
@@ -318,12 +374,18 @@ class _Run:
 def _state(loop: "Loop", weights: Weights) -> Checkpoint:
     from keras import ops
 
-    optimizer = [np.array(ops.convert_to_numpy(variable)) for variable in loop.trainee.optimizer.variables]
+    optimizer = [np.array(ops.convert_to_numpy(variable)) for variable in _optimizer_state(loop)]
     return Checkpoint(weights, loop.progress, optimizer, loop.metrics)
 
 
+def _optimizer_state(loop: "Loop") -> list[Any]:
+    """The optimizer's variables; the plan is part of the progress."""
+    plan = loop.trainee.sgd.plan
+    return [variable for variable in loop.trainee.optimizer.variables if variable is not plan]
+
+
 def _restore(loop: "Loop", checkpoint: Checkpoint) -> None:
-    variables = loop.trainee.optimizer.variables
+    variables = _optimizer_state(loop)
     shapes = [tuple(variable.shape) for variable in variables]
     if shapes != [array.shape for array in checkpoint.optimizer]:
         raise WeightsError(

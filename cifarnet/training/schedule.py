@@ -1,5 +1,6 @@
-"""The learning-rate schedule of a recipe, one formula for the optimizer and for whoever shows it."""
+"""Where a run stands on its way, and the learning rate and image size that go with it: plain functions of a recipe."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -7,8 +8,37 @@ import numpy as np
 from cifarnet.recipes import Recipe
 
 
-def learning_rate(recipe: Recipe, steps_per_epoch: int, step: Any, xp: Any = np) -> Any:
-    """The learning rate of ``step`` (0 for the first); ``xp`` is ``numpy``, or ``keras.ops`` for a tensor ``step``."""
+@dataclass(frozen=True)
+class Plan:
+    """How far each step takes the run: from ``position`` (0 at its beginning, 1 at its end) after ``step`` steps on,
+    evenly, to the end after ``steps`` in all.
+
+    A run of fixed length has one plan. One with a time budget gets a new one whenever its pace was measured anew; what
+    is behind it stays as it was.
+    """
+
+    steps: int
+    step: int = 0
+    position: float = 0.0
+
+    @property
+    def slope(self) -> float:
+        """What one step adds to the position."""
+        return (1 - self.position) / max(1, self.steps - self.step)
+
+    def at(self, step: float) -> float:
+        """The position after ``step`` steps."""
+        return self.position + (step - self.step) * self.slope
+
+
+def learning_rate(recipe: Recipe, steps_per_epoch: int, step: Any, position: Any, xp: Any = np) -> Any:
+    """The learning rate of ``step`` (0 for the first), taken at ``position`` of the run.
+
+    One formula for the optimizer and for whoever shows it: ``xp`` is ``numpy``, or ``keras.ops`` for tensors.
+    """
+    if recipe.cycle_peak:
+        rising, falling = position / recipe.cycle_peak, (1 - position) / (1 - recipe.cycle_peak)
+        return recipe.learning_rate * xp.maximum(xp.minimum(rising, falling), 0.0)
     rate = recipe.learning_rate / (1.0 + recipe.lr_decay * step)
     if recipe.lr_drop:
         rate = rate * 0.5 ** xp.floor(step / (recipe.lr_drop * steps_per_epoch))
@@ -19,16 +49,21 @@ def learning_rate(recipe: Recipe, steps_per_epoch: int, step: Any, xp: Any = np)
     return rate
 
 
-def keras_schedule(recipe: Recipe, steps_per_epoch: int) -> Any:
-    """The schedule as Keras's optimizers take it."""
-    import keras
-    from keras import ops
+def spans(recipe: Recipe, full_size: int) -> list[tuple[float, float, int]]:
+    """The run as (begin, end, image size in pixels), by position; the last span ends at 1."""
+    found, begin = [], 0.0
+    for size, share in recipe.resolutions:
+        end = min(1.0, begin + share)
+        found.append((begin, end, min(size, full_size)))
+        begin = end
+    if begin < 1 - 1e-9:
+        found.append((begin, 1.0, full_size))
+    return found
 
-    class RecipeSchedule(keras.optimizers.schedules.LearningRateSchedule):
-        def __call__(self, step: Any) -> Any:
-            return learning_rate(recipe, steps_per_epoch, ops.cast(step, "float32"), ops)
 
-        def get_config(self) -> dict[str, Any]:
-            return {"recipe": recipe.to_dict(), "steps_per_epoch": steps_per_epoch}
-
-    return RecipeSchedule()
+def size_at(recipe: Recipe, full_size: int, position: float) -> int:
+    """The image size that is trained on at ``position``."""
+    for _, end, size in spans(recipe, full_size):
+        if position < end:
+            return size
+    return spans(recipe, full_size)[-1][2]

@@ -1,55 +1,82 @@
 """The Keras model that ``fit`` trains: row numbers and draws in, logits out, everything between on the device."""
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from cifarnet.data.augmentation import DRAWS, augment
-from cifarnet.models.network import ResNet
+from cifarnet.data.augmentation import CUTOUT_DRAWS, FLIP, MOVE_DRAWS, augment, hide_squares, shrink
+from cifarnet.models.network import KERAS_POLICIES, ResNet
 from cifarnet.models.spec import Normalization
 from cifarnet.recipes import Recipe
-from cifarnet.training.schedule import keras_schedule
+from cifarnet.runtime import Execution
+from cifarnet.training.optimizer import PlannedSGD
 
 
 class Trainee(keras.Model):
     """A network with the training images beside it, uploaded to the device once, as uint8.
 
-    A batch is ``{"rows": int32 (batch,), "draws": float32 (batch, DRAWS)}``; its images are gathered, normalized and
-    augmented on the device. The loss is cross-entropy plus the recipe's L2 penalty; the metrics ``loss`` (the
-    cross-entropy alone, comparable with a test set's) and ``accuracy`` are means over the epoch so far.
+    A batch is ``{"rows": int32 (batch,), "draws": float32 (batch, draws)}``; its images are gathered, normalized,
+    augmented and shrunk to ``image_size`` on the device. The loss is cross-entropy plus the recipe's L2 penalty; the
+    metrics ``loss`` (the cross-entropy alone, comparable with a test set's) and ``accuracy`` are means over the epoch.
+
+    The network must have been built with the precision that ``execution`` says.
     """
 
-    def __init__(self, network: ResNet, images: np.ndarray, normalization: Normalization, recipe: Recipe):
-        super().__init__(name="trainee")
+    def __init__(
+        self,
+        network: ResNet,
+        images: np.ndarray,
+        normalization: Normalization,
+        recipe: Recipe,
+        execution: Execution,
+    ):
+        # No autocast: it would round the draws. The policy makes Keras scale the loss for float16.
+        super().__init__(name="trainee", dtype=KERAS_POLICIES[execution.precision], autocast=False)
         self.network = network
         self.images = keras.Variable(images, dtype="uint8", trainable=False, name="images")
         self.normalization = normalization
         self.recipe = recipe
         self.steps_per_epoch = -(-len(images) // recipe.batch_size)
+        self.steps_per_call = execution.steps_per_call
+        self.full_size = network.spec.image_size
+        self.image_size = self.full_size
         self.cross_entropy = keras.metrics.Mean(name="cross_entropy")
         self.accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
         self.built = True
-        optimizer = keras.optimizers.SGD(
-            keras_schedule(recipe, self.steps_per_epoch), momentum=recipe.momentum, nesterov=recipe.nesterov
-        )
-        self.compile(optimizer)
+        self.sgd = PlannedSGD(recipe, self.steps_per_epoch)
+        self.compile(self.sgd, jit_compile=execution.jit, steps_per_execution=execution.steps_per_call)
         # Built now rather than in the first step, because resuming assigns the state before any step.
-        optimizer.build(self.trainable_variables)
+        self.optimizer.build(self.trainable_variables)
+        self.train_function: Any = None
+        self._train_functions: dict[int, Any] = {}
+
+    def use_size(self, image_size: int) -> None:
+        """Train on images shrunk to ``image_size`` pixels from now on."""
+        # Keras holds one train function, whose traces don't know of the size; so there is one for each.
+        self._train_functions[self.image_size] = self.train_function
+        self.image_size = image_size
+        self.train_function = self._train_functions.get(image_size)
 
     def call(self, batch: dict[str, Any], training: bool | None = None) -> Any:
         """Logits (batch, classes) of the training images that ``batch`` names."""
         pixels = ops.cast(ops.take(self.images, batch["rows"], axis=0), "float32")
         images = (pixels - self.normalization.mean) / self.normalization.std
-        return self.network.logits(augment(images, batch["draws"], self.recipe), training=training)
+        images = augment(images, batch["draws"], self.recipe)
+        images = hide_squares(images, batch["draws"], self.recipe.cutout)
+        return self.network.logits(shrink(images, self.image_size), training=training)
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:
-        """Mean cross-entropy of the logits ``y_pred`` plus the L2 penalty: a scalar."""
+        """Mean cross-entropy of the logits ``y_pred``, labels smoothed, plus the L2 penalty: a scalar."""
         losses = keras.losses.sparse_categorical_crossentropy(y, y_pred, from_logits=True)
         self.cross_entropy.update_state(losses)
+        if smoothing := self.recipe.label_smoothing:
+            uniform = -ops.mean(ops.log_softmax(y_pred), axis=-1)
+            losses = (1 - smoothing) * losses + smoothing * uniform
         penalty = sum(ops.sum(ops.square(kernel)) for kernel in self.network.kernels())
         return ops.mean(losses) + self.recipe.l2 * penalty
 
@@ -58,11 +85,64 @@ class Trainee(keras.Model):
         self.accuracy.update_state(y, y_pred)
         return self.get_metrics_result()
 
+    def make_train_function(self, force: bool = False) -> None:
+        """Keras's, but on JAX the steps of one call are one scan on the device.
 
-def epoch_order(seed: int, epoch: int, images: int) -> tuple[np.ndarray, np.ndarray]:
-    """An epoch's rows, int32 (images,), in random order, and draws, float32 (images, DRAWS).
+        Keras 3.15 starts them one by one from the host there, which has to hand over every weight and optimizer slot
+        each time.
+        """
+        known = self.train_function is not None and not force
+        if known or keras.backend.backend() != "jax" or self.steps_per_execution == 1:
+            super().make_train_function(force)
+            return
+        self.train_function = _scanned(self.train_step, self.steps_per_execution)
+
+
+def _scanned(train_step: Callable[..., Any], steps: int) -> Callable[..., Any]:
+    """A train function as Keras's JAX trainer calls it: (state, iterator of batches) to (logs, state)."""
+    import jax
+
+    def many(state: Any, batches: Any) -> Any:
+        def one(state: Any, batch: Any) -> Any:
+            logs, state = train_step(state, batch)
+            return state, logs
+
+        state, logs = jax.lax.scan(one, state, batches)
+        return jax.tree.map(lambda log: log[-1], logs), state
+
+    one_step = jax.jit(train_step, donate_argnums=0)
+    many_steps = jax.jit(many, donate_argnums=0)
+
+    def train_function(state: Any, iterator: Iterator[Any]) -> Any:
+        batches = [batch for _, batch in zip(range(steps), iterator, strict=False)]
+        if not batches:
+            raise StopIteration
+        sizes = [len(jax.tree.leaves(batch)[0]) for batch in batches]
+        logs = None
+        # An epoch's rest goes step by step: a scan of every length would be a compilation of its own.
+        if len(batches) == steps and len(set(sizes)) == 1:
+            return many_steps(state, jax.tree.map(lambda *leaves: jax.numpy.stack(leaves), *batches))
+        for batch in batches:
+            logs, state = one_step(state, batch)
+        return logs, state
+
+    return train_function
+
+
+def epoch_order(recipe: Recipe, seed: int, epoch: int, images: int) -> tuple[np.ndarray, np.ndarray]:
+    """An epoch's rows, int32 (images,), in random order, and draws, float32 (images, draws).
 
     A function of (seed, epoch) alone, so that a resumed run sees what an uninterrupted one sees.
     """
     rng = np.random.default_rng([seed, epoch])
-    return rng.permutation(images).astype(np.int32), rng.random((images, DRAWS), np.float32)
+    rows, draws = rng.permutation(images).astype(np.int32), rng.random((images, MOVE_DRAWS), np.float32)
+    if recipe.alternate_flips:
+        sides = np.random.default_rng([seed, _FLIP_STREAM]).random(images) < 0.5
+        draws[:, FLIP] = np.where(sides[rows] ^ bool(epoch % 2), 0.25, 0.75)
+    if recipe.cutout:
+        draws = np.concatenate([draws, rng.random((images, CUTOUT_DRAWS), np.float32)], axis=1)
+    return rows, draws
+
+
+# Keeps the draw of each image's first side apart from the epochs' and the initial weights' streams.
+_FLIP_STREAM = 2**32 - 2

@@ -31,9 +31,11 @@ PLAN = Planned(
     start_epoch=0,
     start_batch=0,
     frozen_base=False,
+    precision="float32",
+    budget=None,
 )
 STEP = StepDone(1, 5, 391, 5, 2.0, 0.25, 0.1, 500.0, 100.0)
-EPOCH = EpochDone(HistoryRow(1, 391, 0.1, 1.5, 0.5, 1.25, 0.625), 250, "test", 60.0, 500.0, True)
+EPOCH = EpochDone(HistoryRow(1, 391, 32, 0.1, 1.5, 0.5, 1.25, 0.625), 250, "test", 60.0, 500.0, True)
 
 
 def test_train_evaluate_and_predict_work_one_after_the_other(tmp_path):

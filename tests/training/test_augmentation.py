@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+from PIL import Image
 
-from cifarnet.data.augmentation import augment
+from cifarnet.data.augmentation import CUTOUT_DRAWS, FLIP, MOVE_DRAWS, augment, hide_squares, shrink
 from cifarnet.recipes import RECIPES
 from cifarnet.training.trainee import epoch_order
 
@@ -51,10 +52,48 @@ def test_a_shift_by_fractions_interpolates_and_repeats_the_border():
 
 
 def test_an_epochs_order_depends_on_seed_and_epoch_alone():
-    rows, draws = epoch_order(1, 2, 100)
-    again, draws_again = epoch_order(1, 2, 100)
+    rows, draws = epoch_order(NOTHING, 1, 2, 100)
+    again, draws_again = epoch_order(NOTHING, 1, 2, 100)
     np.testing.assert_array_equal(rows, again)
     np.testing.assert_array_equal(draws, draws_again)
     assert sorted(rows) == list(range(100))
-    assert not np.array_equal(rows, epoch_order(1, 3, 100)[0])
-    assert not np.array_equal(rows, epoch_order(2, 2, 100)[0])
+    assert not np.array_equal(rows, epoch_order(NOTHING, 1, 3, 100)[0])
+    assert not np.array_equal(rows, epoch_order(NOTHING, 2, 2, 100)[0])
+
+
+def flipped(recipe, epoch):
+    rows, draws = epoch_order(recipe, 0, epoch, 1000)
+    return (draws[:, FLIP] < 0.5)[np.argsort(rows)]
+
+
+def test_alternate_flips_show_each_image_in_both_ways_in_two_epochs():
+    recipe = NOTHING.with_changes(flip=True, alternate_flips=True)
+    np.testing.assert_array_equal(flipped(recipe, 0), ~flipped(recipe, 1))
+    np.testing.assert_array_equal(flipped(recipe, 0), flipped(recipe, 2))
+    assert 400 < flipped(recipe, 0).sum() < 600
+
+
+def test_alternate_flips_and_cutout_leave_the_other_draws_alone():
+    _, plain = epoch_order(NOTHING, 0, 0, 50)
+    _, draws = epoch_order(NOTHING.with_changes(flip=True, alternate_flips=True, cutout=4), 0, 0, 50)
+    np.testing.assert_array_equal(draws[:, :FLIP], plain[:, :FLIP])
+    assert draws.shape == (50, MOVE_DRAWS + CUTOUT_DRAWS)
+
+
+@pytest.mark.parametrize(("place", "rows"), [(0.5, slice(2, 6)), (0.0, slice(0, 2)), (0.99, slice(5, 8))])
+def test_cutout_hides_a_square_that_the_border_may_cut(place, rows):
+    draws = np.full((3, MOVE_DRAWS + CUTOUT_DRAWS), place, np.float32)
+    wanted = IMAGES.copy()
+    wanted[:, rows, rows] = 0
+    np.testing.assert_array_equal(np.asarray(hide_squares(IMAGES, draws, 4)), wanted)
+
+
+def test_shrinking_is_pillows_bilinear():
+    pixels = np.random.default_rng(0).random((32, 32), np.float32)
+    wanted = np.asarray(Image.fromarray(pixels).resize((20, 20), Image.Resampling.BILINEAR))
+    found = np.asarray(shrink(pixels[None, :, :, None], 20))[0, :, :, 0]
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+def test_an_image_of_the_right_size_is_not_shrunk():
+    assert shrink(IMAGES, 8) is IMAGES

@@ -77,7 +77,7 @@ def test_the_run_directory_says_everything_about_the_run(reference):
     assert files == {runs.CONFIG, runs.HISTORY, runs.CHECKPOINT, runs.WEIGHTS, runs.METRICS}
     assert RunConfig.read(result.directory).recipe == RECIPE
     rows = (result.directory / runs.HISTORY).read_text().splitlines()
-    assert rows[0] == "epoch,step,learning_rate,loss,accuracy,test_loss,test_accuracy"
+    assert rows[0] == "epoch,step,image_size,learning_rate,loss,accuracy,test_loss,test_accuracy"
     assert len(rows) == 4
     weights = load_weights(result.directory / runs.WEIGHTS)
     assert weights.accuracy == result.metrics.accuracy == events.of(EpochDone)[-1].row.held_accuracy

@@ -1,0 +1,77 @@
+"""Planning a run that ends on time: how many steps, at which image size, for the seconds that are left."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from cifarnet.training.schedule import Plan
+
+# How often a plan is made anew, as a fraction of the budget: a machine that slows to half its speed just after the
+# last time makes the run late by this much.
+REPLAN = 1 / 40
+
+# What the newest measurement counts among all.
+NEWEST = 0.25
+
+# Seconds for what follows the last check: writing the result, telling it, and the end of the process.
+ENDING = 1.5
+
+
+class Planner:
+    """Keeps a run within ``budget`` seconds by its ``clock``, which tells the seconds used so far, restarts included.
+
+    ``seconds_per_step`` by image size and ``seconds_per_check`` (classifying the held-out images) were measured before
+    the run; what the planner goes on measuring is how much slower or faster than that the machine has become.
+    """
+
+    def __init__(
+        self,
+        budget: float,
+        clock: Callable[[], float],
+        spans: Sequence[tuple[float, float, int]],
+        seconds_per_step: Mapping[int, float],
+        seconds_per_check: float,
+        checks: int,
+    ):
+        self.budget = budget
+        self.clock = clock
+        self.spans = spans
+        self.seconds_per_step = seconds_per_step
+        self.seconds_per_check = seconds_per_check
+        self.checks = checks
+        self.slowness = 1.0
+        self._work = 0.0
+        self._since = clock()
+
+    def note_steps(self, size: int, steps: int) -> None:
+        """``steps`` on images of ``size`` pixels were done."""
+        self._work += steps * self.seconds_per_step[size]
+
+    def note_check(self, seconds: float) -> None:
+        """The held-out images were classified, which took ``seconds``."""
+        self.seconds_per_check = seconds
+        self._since += seconds
+
+    def due(self) -> bool:
+        """Whether the last plan is old enough for a new one."""
+        return self.clock() - self._since >= self.budget * REPLAN
+
+    def replan(self, plan: Plan, step: int) -> Plan:
+        """The plan from ``step`` on: as many steps as the time that is left is enough for, at least one."""
+        now = self.clock()
+        if self._work and now > self._since:
+            measured = (now - self._since) / self._work
+            # About the last tenth of the budget counts: one slow moment should not cost epochs.
+            self.slowness += (measured - self.slowness) * NEWEST
+        self._since, self._work = now, 0.0
+        position = plan.at(step)
+        checks = self.checks - int(position * self.checks) if self.checks else 0
+        left = self.budget - ENDING - now - max(1, checks) * self.seconds_per_check
+        steps = round(left / (self.slowness * self._seconds_per_step_from(position)))
+        return Plan(step + max(1, steps), step, position)
+
+    def _seconds_per_step_from(self, position: float) -> float:
+        """The mean over the steps from ``position`` to the end, on the machine as it was measured."""
+        seconds = share = 0.0
+        for begin, end, size in self.spans:
+            part = max(0.0, end - max(begin, position))
+            seconds, share = seconds + part * self.seconds_per_step[size], share + part
+        return seconds / share if share else self.seconds_per_step[self.spans[-1][2]]

@@ -1,0 +1,93 @@
+"""Timing a run before it begins, so that it can be planned to end on time."""
+
+import time
+from collections.abc import Callable
+from itertools import pairwise
+
+import keras
+import numpy as np
+from keras import ops
+
+from cifarnet.training.budget import Planner
+from cifarnet.training.events import BudgetPlanned, Measuring
+from cifarnet.training.loop import Loop
+from cifarnet.training.schedule import spans
+from cifarnet.training.trainee import epoch_order
+
+# The first of these compile.
+WARMUP_STEPS = 2
+TIMED_STEPS = 6
+
+
+def calibrate(loop: Loop, budget: float, used: Callable[[], float]) -> None:
+    """Time a few steps at each image size and a batch of the held-out images, plan by them, and tell the plan.
+
+    The state is put back afterwards: what was trained here does not count. Nor is the time lost: each size is compiled
+    once, now or later.
+    """
+    trainee, progress = loop.trainee, loop.progress
+    state = [ops.convert_to_numpy(variable).copy() for variable in _state(loop)]
+    position = progress.plan.at(progress.step)
+    ahead = [span for span in spans(loop.recipe, trainee.full_size) if span[1] > position]
+    seconds = {}
+    for _, _, size in ahead:
+        if size not in seconds:
+            loop.report(Measuring(size))
+            seconds[size] = _seconds_per_step(loop, size)
+    if progress.batch and progress.image_size not in seconds:
+        loop.report(Measuring(progress.image_size))
+        seconds[progress.image_size] = _seconds_per_step(loop, progress.image_size)
+    check = _seconds_per_check(loop)
+    for variable, value in zip(_state(loop), state, strict=True):
+        variable.assign(value)
+    loop.restore_metrics()
+    planner = Planner(budget, used, ahead, seconds, check, loop.recipe.checks)
+    progress.plan = planner.replan(progress.plan, progress.step)
+    loop.planner = planner
+    loop.pace.relative = {size: value / seconds[ahead[-1][2]] for size, value in seconds.items()}
+    steps = progress.plan.steps - progress.step
+    epochs = {
+        size: steps * (end - max(begin, position)) / (1 - position) / loop.steps_per_epoch for begin, end, size in ahead
+    }
+    rates = {size: loop.recipe.batch_size / value for size, value in seconds.items()}
+    loop.report(BudgetPlanned(max(0.0, budget - used()), steps, epochs, rates))
+
+
+def _state(loop: Loop) -> list[keras.Variable]:
+    """All that a training step changes."""
+    trainee = loop.trainee
+    return [*trainee.network.variables, *trainee.optimizer.variables]
+
+
+def _seconds_per_step(loop: Loop, size: int) -> float:
+    trainee, batch_size = loop.trainee, loop.recipe.batch_size
+    trainee.use_size(size)
+    trainee.sgd.follow(loop.progress.plan)
+    rows, draws = epoch_order(loop.recipe, loop.seed, loop.progress.epoch, len(loop.train))
+    clock = _Clock()
+    # As often as it takes where the images fill fewer batches than that.
+    needed = (WARMUP_STEPS + TIMED_STEPS) * max(1, trainee.steps_per_call) * batch_size
+    chosen = np.resize(np.arange(len(rows)), needed)
+    loop.fit(rows[chosen], draws[chosen], [clock])
+    return clock.seconds_per_step()
+
+
+def _seconds_per_check(loop: Loop) -> float:
+    images = len(loop.held_out)
+    loop.tester.time(min(images, 250))
+    return loop.tester.time(min(images, 1000)) * images / min(images, 1000)
+
+
+class _Clock(keras.callbacks.Callback):
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[int, float]] = []
+
+    def on_train_batch_end(self, batch: int, logs: object = None) -> None:
+        self.calls.append((batch + 1, time.monotonic()))
+
+    def seconds_per_step(self) -> float:
+        calls = self.calls[WARMUP_STEPS - 1 :]
+        pairs = pairwise(calls)
+        # The median: a moment in which the machine did something else should not plan the run.
+        return float(np.median([(end - begin) / (done - before) for (before, begin), (done, end) in pairs]))

@@ -1,0 +1,102 @@
+"""Training the head alone on features of the base that are computed once.
+
+Where nothing moves the images about, a fixed base makes the same features of an image in every epoch. They are kept as
+float16, half a gigabyte less than float32 for 50,000 images; they lie well within its range, and its rounding (one part
+in two thousand) is far below what batch normalization's moments vary by.
+"""
+
+import time
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from cifarnet.data.progress import Progress as Report
+from cifarnet.errors import WeightsError
+from cifarnet.evaluation.inference import run_batches
+from cifarnet.models.network import ResNet
+from cifarnet.models.spec import Normalization
+from cifarnet.recipes import Recipe
+from cifarnet.training.trainee import Trainee
+
+BATCH_SIZE = 250
+_CHUNK = 10 * BATCH_SIZE  # What is held as float32 at a time: 41 MB.
+
+
+def base_features(
+    network: ResNet, images: np.ndarray, normalization: Normalization, report: Report, activity: str
+) -> np.ndarray:
+    """What the base makes of uint8 ``images`` (n, size, size, 3): float16 (n, size / 4, size / 4, 64).
+
+    Raises:
+        WeightsError: when a feature is not a number within float16's range.
+    """
+    model = _Base(network, normalization)
+    features = np.empty((len(images), *network.description[-4].output_shape), np.float16)
+    for start in range(0, len(images), _CHUNK):
+        chunk = run_batches(model, images[start : start + _CHUNK], BATCH_SIZE)
+        with np.errstate(over="ignore"):
+            features[start : start + len(chunk)] = chunk
+        if not np.isfinite(features[start : start + len(chunk)]).all():
+            raise WeightsError(
+                "The fixed base gives features that are not finite, or beyond 65,504: its weights are damaged or its"
+                " training diverged. Use other --weights."
+            )
+        report(activity, start + len(chunk), len(images))
+    return features
+
+
+class HeadTrainee(Trainee):
+    """A trainee that holds features (n, height, width, 64) in the place of images, and trains the head on them."""
+
+    def call(self, batch: dict[str, Any], training: bool | None = None) -> Any:
+        """Logits (batch, classes) of the features that ``batch`` names."""
+        features = ops.cast(ops.take(self.images, batch["rows"], axis=0), "float32")
+        return self.network.head_logits(features, training=training)
+
+
+class FeatureTester:
+    """Classifies the same features again and again, with ever other heads."""
+
+    def __init__(self, network: ResNet, features: np.ndarray):
+        self.network = network
+        self.features = features
+        self._model = _Head(network)
+
+    def logits(self, tensors: dict[str, np.ndarray], report: Report) -> np.ndarray:
+        """Logits (n, classes) of the features by the head with the weights ``tensors``."""
+        self.network.set_tensors(tensors)
+        return run_batches(self._model, self.features, BATCH_SIZE, report)
+
+    def time(self, count: int) -> float:
+        """Seconds that classifying ``count`` of the features takes."""
+        started = time.monotonic()
+        run_batches(self._model, self.features[:count], BATCH_SIZE)
+        return time.monotonic() - started
+
+
+class _Base(keras.Model):
+    def __init__(self, network: ResNet, normalization: Normalization):
+        super().__init__(name="base")
+        self.network = network
+        self.normalization = normalization
+
+    def call(self, images: Any) -> Any:
+        pixels = ops.cast(images, "float32")
+        return self.network.features((pixels - self.normalization.mean) / self.normalization.std, training=False)
+
+
+class _Head(keras.Model):
+    def __init__(self, network: ResNet):
+        super().__init__(name="head", autocast=False)
+        self.network = network
+
+    def call(self, features: Any) -> Any:
+        return self.network.head_logits(ops.cast(features, "float32"), training=False)
+
+
+def can_be_computed_once(recipe: Recipe) -> bool:
+    """Whether ``recipe`` shows the network the same images in every epoch."""
+    moves = recipe.rotation or recipe.shift or recipe.crop_padding or recipe.flip or recipe.cutout
+    return not (moves or recipe.resolutions)

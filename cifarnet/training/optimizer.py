@@ -1,0 +1,48 @@
+"""SGD whose learning rate follows a recipe along a plan that may change while it runs."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from cifarnet.recipes import Recipe
+from cifarnet.training.schedule import Plan, learning_rate
+
+
+class PlannedSGD(keras.optimizers.SGD):
+    """Keras's SGD with momentum; the learning rate of a step is the recipe's at its place in the plan.
+
+    The plan is a variable of the optimizer's own, the last one: of all others Keras's JAX trainer hands none to it.
+    """
+
+    def __init__(self, recipe: Recipe, steps_per_epoch: int):
+        super().__init__(
+            _Schedule(self, recipe, steps_per_epoch), momentum=recipe.momentum, nesterov=recipe.nesterov, name="sgd"
+        )
+
+    def build(self, variables: list[Any]) -> None:
+        """Create the variables."""
+        super().build(variables)
+        self.plan = self.add_variable(shape=(3,), dtype="float32", name="plan")
+
+    def follow(self, plan: Plan) -> None:
+        """Take the learning rate from ``plan`` from now on."""
+        self.plan.assign(np.array([plan.step, plan.position, plan.slope], np.float32))
+
+
+class _Schedule(keras.optimizers.schedules.LearningRateSchedule):
+    def __init__(self, optimizer: PlannedSGD, recipe: Recipe, steps_per_epoch: int):
+        self.optimizer = optimizer
+        self.recipe = recipe
+        self.steps_per_epoch = steps_per_epoch
+
+    def __call__(self, step: Any) -> Any:
+        step = ops.cast(step, "float32")
+        start, position, slope = ops.unstack(ops.convert_to_tensor(self.optimizer.plan))
+        # Half a step on is the mean over the step: a cycle's first step learns something, too.
+        position = position + (step + 0.5 - start) * slope
+        return learning_rate(self.recipe, self.steps_per_epoch, step, position, ops)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"recipe": self.recipe.to_dict(), "steps_per_epoch": self.steps_per_epoch}

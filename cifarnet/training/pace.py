@@ -1,0 +1,42 @@
+"""How fast the steps of a run are, at whatever image size."""
+
+import time
+
+# The first steps trace and compile the network; what comes after tells how fast it is.
+WARMUP_STEPS = 3
+ESTIMATE_AFTER = 10
+
+
+class Pace:
+    """Seconds per step of the steps so far, the first few left out and the last ones counting most.
+
+    Steps on smaller images take less time by their number of pixels until ``relative`` says otherwise.
+    """
+
+    def __init__(self, full_size: int) -> None:
+        self.full_size = full_size
+        self.relative: dict[int, float] = {}
+        self.steps = 0
+        self._full_step: float | None = None
+        self._last = time.monotonic()
+
+    def begin(self) -> None:
+        """Start the clock, after something other than training took time."""
+        self._last = time.monotonic()
+
+    def step(self, size: int, steps: int = 1) -> None:
+        """Note ``steps`` finished together, on images of ``size`` pixels."""
+        now = time.monotonic()
+        self.steps += steps
+        if self.steps > WARMUP_STEPS:
+            seconds = max(now - self._last, 1e-9) / steps / self._share(size)
+            previous = self._full_step
+            self._full_step = seconds if previous is None else 0.95 * previous + 0.05 * seconds
+        self._last = now
+
+    def seconds_per_step(self, size: int) -> float | None:
+        """The time of a step on images of ``size`` pixels; None while it is too early to tell."""
+        return None if self._full_step is None else self._full_step * self._share(size)
+
+    def _share(self, size: int) -> float:
+        return self.relative.get(size, (size / self.full_size) ** 2)
