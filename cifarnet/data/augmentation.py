@@ -24,21 +24,59 @@ def augment(images: Any, draws: Any, recipe: Recipe) -> Any:
     Crops are padded with zeros, which normalization made the mean grey, as He et al. 2015 do; what rotation and shift
     uncover repeats the border, as Keras's ImageDataGenerator, the original project's tool, did.
     """
-    from keras import ops
-
     if not (recipe.rotation or recipe.shift or recipe.crop_padding or recipe.flip):
         return images
     maps = affine_maps(draws, recipe, images.shape[1])
-    moves_by_fractions = recipe.rotation > 0 or recipe.shift > 0
-    return ops.image.affine_transform(
-        images,
-        maps,
-        # Whole pixels need no interpolation, so crops and flips stay exact.
-        interpolation="bilinear" if moves_by_fractions else "nearest",
-        fill_mode="nearest" if moves_by_fractions else "constant",
-        fill_value=0.0,
-        data_format="channels_last",
+    if recipe.rotation or recipe.shift:
+        return _sample_between(images, maps)
+    return _sample_whole(images, maps)
+
+
+def _sample_whole(images: Any, maps: Any) -> Any:
+    """Crops and flips, exactly: whole pixels, zeros outside."""
+    from keras import ops
+
+    size = images.shape[1]
+    x, y = _coordinates(maps, size)
+    x, y = (ops.cast(ops.round(c), "int32") for c in (x, y))
+    inside = ops.logical_and(
+        ops.logical_and(x >= 0, x < size),
+        ops.logical_and(y >= 0, y < size),
     )
+    return ops.where(inside[..., None], _pixels(images, ops.clip(x, 0, size - 1), ops.clip(y, 0, size - 1)), 0.0)
+
+
+def _sample_between(images: Any, maps: Any) -> Any:
+    """Rotations and shifts by fractions: bilinear, the border repeated outside."""
+    from keras import ops
+
+    size = images.shape[1]
+    x, y = (ops.clip(c, 0, size - 1) for c in _coordinates(maps, size))
+    left, top = ops.floor(x), ops.floor(y)
+    right_share, bottom_share = (x - left)[..., None], (y - top)[..., None]
+    left, top = ops.cast(left, "int32"), ops.cast(top, "int32")
+    right, bottom = ops.minimum(left + 1, size - 1), ops.minimum(top + 1, size - 1)
+    upper = _pixels(images, left, top) * (1 - right_share) + _pixels(images, right, top) * right_share
+    lower = _pixels(images, left, bottom) * (1 - right_share) + _pixels(images, right, bottom) * right_share
+    return upper * (1 - bottom_share) + lower * bottom_share
+
+
+def _coordinates(maps: Any, size: int) -> tuple[Any, Any]:
+    """Where in the input each output pixel comes from: x and y, each (batch, size, size)."""
+    from keras import ops
+
+    across, down = ops.meshgrid(ops.arange(size, dtype="float32"), ops.arange(size, dtype="float32"))
+    a, b, c, d, e, f = ops.unstack(maps[:, :6, None, None], axis=1)
+    return a * across + b * down + c, d * across + e * down + f
+
+
+def _pixels(images: Any, x: Any, y: Any) -> Any:
+    """The pixels (batch, size, size, channels) of ``images`` at integer x and y (batch, size, size)."""
+    from keras import ops
+
+    size, channels = images.shape[1], images.shape[3]
+    first = ops.arange(ops.shape(images)[0], dtype="int32")[:, None, None] * (size * size)
+    return ops.take(ops.reshape(images, (-1, channels)), first + y * size + x, axis=0)
 
 
 def affine_maps(draws: Any, recipe: Recipe, size: int) -> Any:

@@ -278,6 +278,7 @@ class _Segment(keras.callbacks.Callback):
         super().__init__()
         self.loop = loop
         self.batches = batches
+        self.steps = batches - loop.progress.batch
         self.done = 0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -286,7 +287,8 @@ class _Segment(keras.callbacks.Callback):
         self.loop.pace.begin()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        # Of several steps in one call, ``batch`` is the last.
-        steps, self.done = batch + 1 - self.done, batch + 1
+        # Of several steps in one call ``batch`` is the last, or would be had the call not run out of batches.
+        done = min(batch + 1, self.steps)
+        steps, self.done = done - self.done, done
         if self.loop.steps_done(steps, self.batches, logs or {}):
             self.model.stop_training = True

@@ -268,7 +268,13 @@ class _Run:
         """What ``fit`` trains, and what classifies the held-out images."""
         from cifarnet.evaluation.inference import Classifier
         from cifarnet.models.network import build_model
-        from cifarnet.training.fixed_base import FeatureTester, HeadTrainee, base_features, can_be_computed_once
+        from cifarnet.training.fixed_base import (
+            HEAD_STEPS,
+            FeatureTester,
+            HeadTrainee,
+            base_features,
+            can_be_computed_once,
+        )
         from cifarnet.training.held_out import ImageTester
         from cifarnet.training.trainee import Trainee
 
@@ -282,13 +288,14 @@ class _Run:
             return trainee, ImageTester(Classifier(self._weights(tensors)), data.held_out.images)
         network = build_model(self.spec, tensors)
         network.freeze_base()
-        features = [
-            base_features(network, dataset.images, self.normalization, self.data_report, f"Features of {name} images")
-            for name, dataset in (("training", data.train), (data.held_name, data.held_out))
-        ]
-        execution = replace(execution, precision="float32")
-        trainee = HeadTrainee(network, features[0], self.normalization, config.recipe, execution)
-        return trainee, FeatureTester(network, features[1])
+
+        def features(dataset: Dataset, name: str) -> np.ndarray:
+            activity = f"Computing the features of {len(dataset):,} {name} images"
+            return base_features(network, dataset.images, self.normalization, self.data_report, activity)
+
+        execution = replace(execution, precision="float32", steps_per_call=max(execution.steps_per_call, HEAD_STEPS))
+        trainee = HeadTrainee(network, features(data.train, "training"), self.normalization, config.recipe, execution)
+        return trainee, FeatureTester(network, features(data.held_out, data.held_name))
 
     def _execution(self) -> Execution:
         best = Execution.best_on(device())

@@ -36,7 +36,7 @@ class Trainee(keras.Model):
         # No autocast: it would round the draws. The policy makes Keras scale the loss for float16.
         super().__init__(name="trainee", dtype=KERAS_POLICIES[execution.precision], autocast=False)
         self.network = network
-        self.images = keras.Variable(images, dtype="uint8", trainable=False, name="images")
+        self.images = keras.Variable(images, dtype=images.dtype.name, trainable=False, name="images")
         self.normalization = normalization
         self.recipe = recipe
         self.steps_per_epoch = -(-len(images) // recipe.batch_size)

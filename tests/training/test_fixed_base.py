@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+
+from cifarnet import runs
+from cifarnet.data.progress import silent
+from cifarnet.data.sources import load_data
+from cifarnet.errors import WeightsError
+from cifarnet.evaluation.inference import Classifier
+from cifarnet.models.network import build_model, initial_weights
+from cifarnet.models.spec import ModelSpec, Normalization
+from cifarnet.models.weights import Weights, load_weights, save_weights
+from cifarnet.recipes import RECIPES
+from cifarnet.training.config import RunConfig
+from cifarnet.training.events import EpochDone
+from cifarnet.training.fixed_base import FeatureTester, base_features, can_be_computed_once
+from cifarnet.training.run import train
+
+STILL = RECIPES["paper"].with_changes(crop_padding=0, flip=False, batch_size=32, epochs=3, learning_rate=0.01)
+NORMALIZATION = Normalization(120.0, 64.0)
+CLASSES = load_data("synthetic:50").train.class_names
+
+
+@pytest.fixture
+def base(tmp_path):
+    """A weight file to train a head on."""
+    path = tmp_path / "base.h5"
+    save_weights(path, Weights(ModelSpec(8), initial_weights(ModelSpec(8), 0), CLASSES, NORMALIZATION))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "once"),
+    [
+        ({}, True),
+        ({"flip": True}, False),
+        ({"crop_padding": 4}, False),
+        ({"rotation": 5.0}, False),
+        ({"shift": 0.1}, False),
+        ({"cutout": 4}, False),
+        ({"resolutions": ((16, 0.5),)}, False),
+    ],
+)
+def test_features_are_computed_once_unless_something_changes_the_images(change, once):
+    assert can_be_computed_once(STILL.with_changes(**change)) is once
+
+
+def test_the_heads_logits_of_the_features_are_those_of_the_network(base):
+    weights = load_weights(base)
+    images = load_data("synthetic:50").test.images
+    network = build_model(weights.spec, weights.tensors)
+    features = base_features(network, images, NORMALIZATION, silent, "")
+    found = FeatureTester(network, features).logits(weights.tensors, silent)
+    wanted = Classifier(weights).logits(images)
+    np.testing.assert_allclose(found, wanted, atol=0.01 * np.abs(wanted).max())  # bfloat16: three digits
+
+
+def test_training_on_features_is_training_with_a_fixed_base(base, tmp_path, monkeypatch):
+    config = RunConfig(STILL, data="synthetic:200", weights=str(base), freeze_base=True, precision="float32")
+    train(config, tmp_path / "once")
+    monkeypatch.setattr("cifarnet.training.fixed_base.can_be_computed_once", lambda recipe: False)
+    train(config, tmp_path / "each")
+    once, each = (load_weights(tmp_path / name / runs.WEIGHTS).tensors for name in ("once", "each"))
+    for name, tensor in each.items():
+        np.testing.assert_allclose(once[name], tensor, atol=0.02 * max(1e-3, np.abs(tensor).max()), err_msg=name)
+
+
+def test_every_epoch_is_told_though_several_steps_run_in_one_call(base, tmp_path):
+    events = []
+    config = RunConfig(STILL, data="synthetic:200", weights=str(base), freeze_base=True)
+    train(config, tmp_path / "run", report=events.append)
+    assert [event.row.step for event in events if isinstance(event, EpochDone)] == [7, 14, 21]
+
+
+def test_a_base_that_diverged_is_refused(base, tmp_path):
+    weights = load_weights(base)
+    weights.tensors["conv2d/kernel"][...] = 1e38
+    network = build_model(weights.spec, weights.tensors)
+    with pytest.raises(WeightsError, match="not finite"):
+        base_features(network, load_data("synthetic:50").test.images, NORMALIZATION, silent, "")
