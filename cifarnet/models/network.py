@@ -36,7 +36,23 @@ class ResidualUnit(keras.layers.Layer):
             _keras_layer(x, dtype) for x in description.layers
         )
         self.strides = description.config["strides"]
+        self.output_image_shape = description.output_shape
         self.shortcut_after_activation = description.config["shortcut_after_activation"]
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Create the variables, for feature maps of ``input_shape`` (None, height, width, in)."""
+        inner = self.compute_output_shape(input_shape)
+        for layer, shape in (
+            (self.batchnorm_1, input_shape),
+            (self.conv1, input_shape),
+            (self.batchnorm_2, inner),
+            (self.conv2, inner),
+        ):
+            layer.build(shape)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """(None, height, width, in) -> (None, height / strides, width / strides, out)."""
+        return (input_shape[0], *self.output_image_shape)
 
     def call(self, x: Any, training: bool | None = None) -> Any:
         """Apply the unit to feature maps ``x``."""
@@ -70,9 +86,18 @@ class ResNet(keras.Model):
         *base, head, softmax = self.description
         rows = [_keras_layer(x, dtype) for x in base] + [_keras_layer(x, "float32") for x in (head, softmax)]
         self.stem, *self.stages, self.batchnorm, self.head, self.softmax = rows
-        self(keras.KerasTensor((None, spec.image_size, spec.image_size, 3)))
-        # An Activation counts as built from the start, so Keras would show its shape as unknown.
-        self.softmax.build((None, spec.classes))
+        self.build((None, spec.image_size, spec.image_size, 3))
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Create the variables, for images of ``input_shape`` (None, size, size, 3)."""
+        # Row by row: Keras would find the shapes by running the network, which takes a second (JAX: seven).
+        shape = input_shape
+        for row, description in zip((self.stem, *self.stages, self.batchnorm), self.description[:-2], strict=True):
+            row.build(shape)
+            shape = (input_shape[0], *description.output_shape)
+        self.head.build((input_shape[0], 1, 1, shape[-1]))
+        self.softmax.build((input_shape[0], self.spec.classes))
+        self.built = True
 
     def features(self, images: Any, training: bool | None = None) -> Any:
         """What the base (stem and stages) makes of normalized images: (batch, size / 4, size / 4, 64)."""
@@ -181,7 +206,7 @@ def _keras_layer(description: Layer, dtype: str) -> keras.layers.Layer:
 
 _BUILDERS: dict[str, Callable[[Layer, str], keras.layers.Layer]] = {
     "Conv2D": lambda d, dtype: keras.layers.Conv2D(
-        name=d.name, padding="same", data_format=LAYOUT, dtype=dtype, **d.config
+        name=d.name, padding="same", data_format=LAYOUT, dtype=dtype, kernel_initializer="zeros", **d.config
     ),
     "BatchNormalization": lambda d, dtype: BatchNormalization(name=d.name, dtype=dtype, **d.config),
     "Sequential": lambda d, dtype: keras.Sequential([ResidualUnit(unit, dtype) for unit in d.layers], name=d.name),
