@@ -16,7 +16,9 @@ from cifarnet.errors import DataError, InvalidValueError
 from cifarnet.evaluation.inference import Classifier
 from cifarnet.evaluation.metrics import ranking, softmax
 
-BATCH_SIZE = 64
+# On two cores a picture costs 1.03 ms of processor time in batches of 128 and of 250, 1.08 ms in batches of 64; smaller
+# batches are answered sooner.
+BATCH_SIZE = 128
 
 
 @dataclass(frozen=True)
