@@ -51,21 +51,33 @@ class Classifier:
         logits = run_batches(self._model, images, batch_size, report)
         if tta == "flip":
             logits = (logits + run_batches(self._model, images[:, :, ::-1], batch_size, report)) / 2
-        if not np.isfinite(logits).all():
-            raise WeightsError(
-                f"The {self.weights.spec.title} gives logits that are not finite numbers: its training diverged, or its"
-                " weights are damaged. Train it again, with a lower learning rate where it diverged."
-            )
-        return logits
+        return finite(logits, self.weights.spec.title)
 
 
-def logits_model(network: Any, normalization: Any) -> Any:
+def finite(logits: np.ndarray, title: str) -> np.ndarray:
+    """``logits`` of the network called ``title``.
+
+    Raises:
+        WeightsError: when one is not a finite number.
+    """
+    if not np.isfinite(logits).all():
+        raise WeightsError(
+            f"The {title} gives logits that are not finite numbers: its training diverged, or its weights are damaged."
+            " Train it again, with a lower learning rate where it diverged."
+        )
+    return logits
+
+
+def logits_model(network: Any, normalization: Any, image_size: int | None = None) -> Any:
     """A Keras model from uint8 images (batch, size, size, 3) to the network's logits (batch, classes).
 
-    Normalization happens inside, on the device: four times fewer bytes travel than with float32 images.
+    Normalization happens inside, on the device: four times fewer bytes travel than with float32 images. With
+    ``image_size`` the network sees the images shrunk to it, as training with progressive resizing shows them.
     """
     import keras
     from keras import ops
+
+    from cifarnet.data.augmentation import shrink
 
     class Logits(keras.Model):
         def __init__(self) -> None:
@@ -73,8 +85,8 @@ def logits_model(network: Any, normalization: Any) -> Any:
             self.network = network
 
         def call(self, images: Any) -> Any:
-            pixels = ops.cast(images, "float32")
-            return self.network.logits((pixels - normalization.mean) / normalization.std, training=False)
+            normalized = (ops.cast(images, "float32") - normalization.mean) / normalization.std
+            return self.network.logits(shrink(normalized, image_size or images.shape[1]), training=False)
 
     return Logits()
 

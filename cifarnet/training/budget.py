@@ -1,5 +1,6 @@
 """Planning a run that ends on time: how many steps, at which image size, for the seconds that are left."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 from cifarnet.training.schedule import Plan
@@ -8,8 +9,8 @@ from cifarnet.training.schedule import Plan
 # last time makes the run late by this much.
 REPLAN = 1 / 40
 
-# What the newest measurement counts among all.
-NEWEST = 0.25
+# How long a measurement is remembered, as a fraction of the budget: the last tenth tells how fast the machine is now.
+MEMORY = 1 / 10
 
 # Seconds for what follows the last check: writing the result, telling it, and the end of the process.
 ENDING = 1.5
@@ -37,9 +38,12 @@ class Planner:
         self.seconds_per_step = seconds_per_step
         self.seconds_per_check = seconds_per_check
         self.checks = checks
-        self.slowness = 1.0
-        self._work = 0.0
         self._since = clock()
+        self._work = 0.0
+        # Seconds that lately passed, and seconds that the same work was expected to take; the newest count most. It is
+        # their ratio that says how slow the machine is: a mean of ratios would make a second lost between two short
+        # steps look like a machine ten times slower.
+        self._lately = self._lately_expected = budget * MEMORY
 
     def note_steps(self, size: int, steps: int) -> None:
         """``steps`` on images of ``size`` pixels were done."""
@@ -57,15 +61,17 @@ class Planner:
     def replan(self, plan: Plan, step: int) -> Plan:
         """The plan from ``step`` on: as many steps as the time that is left is enough for, at least one."""
         now = self.clock()
-        if self._work and now > self._since:
-            measured = (now - self._since) / self._work
-            # About the last tenth of the budget counts: one slow moment should not cost epochs.
-            self.slowness += (measured - self.slowness) * NEWEST
+        if self._work:
+            passed = now - self._since
+            kept = math.exp(-passed / (self.budget * MEMORY))
+            self._lately = self._lately * kept + passed
+            self._lately_expected = self._lately_expected * kept + self._work
         self._since, self._work = now, 0.0
         position = plan.at(step)
         checks = self.checks - int(position * self.checks) if self.checks else 0
         left = self.budget - ENDING - now - max(1, checks) * self.seconds_per_check
-        steps = round(left / (self.slowness * self._seconds_per_step_from(position)))
+        slowness = self._lately / self._lately_expected
+        steps = round(left / (slowness * self._seconds_per_step_from(position)))
         return Plan(step + max(1, steps), step, position)
 
     def _seconds_per_step_from(self, position: float) -> float:

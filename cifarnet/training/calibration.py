@@ -65,8 +65,9 @@ def _seconds_per_step(loop: Loop, size: int) -> float:
     trainee.sgd.follow(loop.progress.plan)
     rows, draws = epoch_order(loop.recipe, loop.seed, loop.progress.epoch, len(loop.train))
     clock = _Clock()
-    # As often as it takes where the images fill fewer batches than that.
-    needed = (WARMUP_STEPS + TIMED_STEPS) * max(1, trainee.steps_per_call) * batch_size
+    # As often as it takes where the images fill fewer batches than that. With an epoch's rest, because JAX compiles a
+    # batch of another size anew.
+    needed = (WARMUP_STEPS + TIMED_STEPS) * trainee.steps_per_call * batch_size + len(rows) % batch_size
     chosen = np.resize(np.arange(len(rows)), needed)
     loop.fit(rows[chosen], draws[chosen], [clock])
     return clock.seconds_per_step()
@@ -87,7 +88,7 @@ class _Clock(keras.callbacks.Callback):
         self.calls.append((batch + 1, time.monotonic()))
 
     def seconds_per_step(self) -> float:
-        calls = self.calls[WARMUP_STEPS - 1 :]
+        calls = self.calls[WARMUP_STEPS - 1 : WARMUP_STEPS + TIMED_STEPS]
         pairs = pairwise(calls)
         # The median: a moment in which the machine did something else should not plan the run.
         return float(np.median([(end - begin) / (done - before) for (before, begin), (done, end) in pairs]))

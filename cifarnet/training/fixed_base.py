@@ -14,7 +14,7 @@ from keras import ops
 
 from cifarnet.data.progress import Progress as Report
 from cifarnet.errors import WeightsError
-from cifarnet.evaluation.inference import run_batches
+from cifarnet.evaluation.inference import finite, run_batches
 from cifarnet.models.network import ResNet
 from cifarnet.models.spec import Normalization
 from cifarnet.recipes import Recipe
@@ -68,10 +68,11 @@ class FeatureTester:
         self.features = features
         self._model = _Head(network)
 
-    def logits(self, tensors: dict[str, np.ndarray], report: Report) -> np.ndarray:
-        """Logits (n, classes) of the features by the head with the weights ``tensors``."""
+    def logits(self, tensors: dict[str, np.ndarray], image_size: int, report: Report) -> np.ndarray:
+        """Logits (n, classes) of the features by the head with the weights ``tensors``; there is one ``image_size``."""
         self.network.set_tensors(tensors)
-        return run_batches(self._model, self.features, BATCH_SIZE, report)
+        logits = run_batches(self._model, self.features, BATCH_SIZE, report)
+        return finite(logits, self.network.spec.title)
 
     def time(self, count: int) -> float:
         """Seconds that classifying ``count`` of the features takes."""

@@ -30,8 +30,10 @@ class Stopped(Exception):  # noqa: N818 - a request that was granted, no error
 class Tester(Protocol):
     """What classifies the held-out images."""
 
-    def logits(self, tensors: dict[str, np.ndarray], report: Callable[[str, int, int | None], None]) -> np.ndarray:
-        """Logits (n, classes) of the held-out images by the network with these weights."""
+    def logits(
+        self, tensors: dict[str, np.ndarray], image_size: int, report: Callable[[str, int, int | None], None]
+    ) -> np.ndarray:
+        """Logits (n, classes) of the held-out images, shrunk to ``image_size``, by the network with these weights."""
 
     def time(self, count: int) -> float:
         """Seconds that classifying ``count`` of them takes."""
@@ -130,13 +132,13 @@ class Loop:
 
     def fit(self, rows: np.ndarray, draws: np.ndarray, callbacks: list[keras.callbacks.Callback]) -> None:
         """Train on ``rows`` in their order."""
+        batch, labels = {"rows": rows, "draws": draws}, self.train.labels[rows]
+        if keras.backend.backend() == "tensorflow":
+            dataset = _tensorflow_batches((batch, labels), self.recipe.batch_size)
+            self.trainee.fit(dataset, shuffle=False, verbose=0, callbacks=callbacks)
+            return
         self.trainee.fit(
-            {"rows": rows, "draws": draws},
-            self.train.labels[rows],
-            batch_size=self.recipe.batch_size,
-            shuffle=False,
-            verbose=0,
-            callbacks=callbacks,
+            batch, labels, batch_size=self.recipe.batch_size, shuffle=False, verbose=0, callbacks=callbacks
         )
 
     def _train_batches(self) -> None:
@@ -183,7 +185,10 @@ class Loop:
             self.report(Classifying(done, total or done))
 
         started = time.monotonic()
-        logits = self.tester.logits(self.trainee.network.get_tensors(), check)
+        # After the last step at full size, whatever the last epoch was trained at: it is the result.
+        last = self.progress.step >= self.steps
+        size = self.trainee.full_size if last else self.trainee.image_size
+        logits = self.tester.logits(self.trainee.network.get_tensors(), size, check)
         self._check_seconds = time.monotonic() - started
         if self.planner:
             self.planner.note_check(self._check_seconds)
@@ -206,6 +211,8 @@ class Loop:
     def _note_best(self, row: HistoryRow) -> bool:
         progress = self.progress
         if self.held_name != "validation" or row.held_accuracy is None:  # The test set selects nothing.
+            return False
+        if row.image_size < self.trainee.full_size and progress.step < self.steps:  # It was checked on smaller images.
             return False
         if progress.best_accuracy is not None and row.held_accuracy <= progress.best_accuracy:
             return False
@@ -239,8 +246,8 @@ class Loop:
                 seconds_left,
             )
         )
-        rate, timed = self.images_per_second, self.pace.steps
-        if not self.planner and rate and seconds_left is not None and timed - steps < ESTIMATE_AFTER <= timed:
+        rate = self.images_per_second
+        if not self.planner and rate and seconds_left is not None and self.pace.calls == ESTIMATE_AFTER:
             per_epoch = seconds_left / max(1, self.steps - progress.step) * self.steps_per_epoch
             self.report(Estimated(seconds_left, per_epoch, rate))
         return self.stop_requested() or self._save_due() or bool(self.planner and self.planner.due())
@@ -271,6 +278,19 @@ class Loop:
         return step / self.recipe.batch_size * len(self.held_out) / passes
 
 
+def _tensorflow_batches(slices: Any, batch_size: int) -> Any:
+    """A data set of batches of ``slices`` for TensorFlow.
+
+    The one that Keras makes of arrays tunes itself in a thread of its own: deleting it took a second after every call
+    of ``fit`` (TensorFlow 2.21), up to nine where not all of its batches were asked for.
+    """
+    import tensorflow as tf
+
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return tf.data.Dataset.from_tensor_slices(slices).batch(batch_size).with_options(options)
+
+
 class _Segment(keras.callbacks.Callback):
     """Connects one call of ``fit`` to the loop: puts the epoch's running metrics back, and stops it when asked."""
 
@@ -284,6 +304,7 @@ class _Segment(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         # fit has just reset them; without this, an epoch in two parts would report its second part alone.
         self.loop.restore_metrics()
+        self.loop.trainee.last_logs = None
         self.loop.pace.begin()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:

@@ -2,13 +2,17 @@
 
 import time
 
-# The first steps trace and compile the network; what comes after tells how fast it is.
-WARMUP_STEPS = 3
+# The first calls compile the network; what comes after tells how fast it is.
+WARMUP_CALLS = 3
 ESTIMATE_AFTER = 10
+
+# An epoch's last batch, which is smaller, is compiled on its own: a call so much slower than the others counts as this
+# many times slower, not as it was.
+SLOWEST = 5
 
 
 class Pace:
-    """Seconds per step of the steps so far, the first few left out and the last ones counting most.
+    """Seconds per step of the steps so far, the first few calls left out and the last ones counting most.
 
     Steps on smaller images take less time by their number of pixels until ``relative`` says otherwise.
     """
@@ -16,7 +20,7 @@ class Pace:
     def __init__(self, full_size: int) -> None:
         self.full_size = full_size
         self.relative: dict[int, float] = {}
-        self.steps = 0
+        self.calls = 0
         self._full_step: float | None = None
         self._last = time.monotonic()
 
@@ -27,11 +31,11 @@ class Pace:
     def step(self, size: int, steps: int = 1) -> None:
         """Note ``steps`` finished together, on images of ``size`` pixels."""
         now = time.monotonic()
-        self.steps += steps
-        if self.steps > WARMUP_STEPS:
+        self.calls += 1
+        if self.calls > WARMUP_CALLS:
             seconds = max(now - self._last, 1e-9) / steps / self._share(size)
             previous = self._full_step
-            self._full_step = seconds if previous is None else 0.95 * previous + 0.05 * seconds
+            self._full_step = seconds if previous is None else 0.95 * previous + 0.05 * min(seconds, SLOWEST * previous)
         self._last = now
 
     def seconds_per_step(self, size: int) -> float | None:

@@ -266,7 +266,6 @@ class _Run:
 
     def _trainee(self, tensors: dict[str, np.ndarray]) -> "tuple[Trainee, Tester]":
         """What ``fit`` trains, and what classifies the held-out images."""
-        from cifarnet.evaluation.inference import Classifier
         from cifarnet.models.network import build_model
         from cifarnet.training.fixed_base import (
             HEAD_STEPS,
@@ -285,7 +284,7 @@ class _Run:
             if config.freeze_base:
                 network.freeze_base()
             trainee = Trainee(network, data.train.images, self.normalization, config.recipe, execution)
-            return trainee, ImageTester(Classifier(self._weights(tensors)), data.held_out.images)
+            return trainee, ImageTester(self.spec, self.normalization, data.held_out.images)
         network = build_model(self.spec, tensors)
         network.freeze_base()
 

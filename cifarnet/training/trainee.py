@@ -50,6 +50,7 @@ class Trainee(keras.Model):
         self.compile(self.sgd, jit_compile=execution.jit, steps_per_execution=execution.steps_per_call)
         # Built now rather than in the first step, because resuming assigns the state before any step.
         self.optimizer.build(self.trainable_variables)
+        self.last_logs: Any = None
         self.train_function: Any = None
         self._train_functions: dict[int, Any] = {}
 
@@ -95,38 +96,42 @@ class Trainee(keras.Model):
         if known or keras.backend.backend() != "jax" or self.steps_per_execution == 1:
             super().make_train_function(force)
             return
-        self.train_function = _scanned(self.train_step, self.steps_per_execution)
+        self.train_function = self._scanned(self.steps_per_execution)
 
+    def _scanned(self, steps: int) -> Callable[..., Any]:
+        """A train function as Keras's JAX trainer calls it: (state, iterator of batches) to (logs, state).
 
-def _scanned(train_step: Callable[..., Any], steps: int) -> Callable[..., Any]:
-    """A train function as Keras's JAX trainer calls it: (state, iterator of batches) to (logs, state)."""
-    import jax
+        The logs are those of the call before: Keras turns them into numbers at once, and this call's would make the
+        host wait for the device, and then the device for the host's next batches.
+        """
+        import jax
 
-    def many(state: Any, batches: Any) -> Any:
-        def one(state: Any, batch: Any) -> Any:
-            logs, state = train_step(state, batch)
-            return state, logs
+        def many(state: Any, batches: Any) -> Any:
+            def one(state: Any, batch: Any) -> Any:
+                logs, state = self.train_step(state, batch)
+                return state, logs
 
-        state, logs = jax.lax.scan(one, state, batches)
-        return jax.tree.map(lambda log: log[-1], logs), state
+            state, logs = jax.lax.scan(one, state, batches)
+            return jax.tree.map(lambda log: log[-1], logs), state
 
-    one_step = jax.jit(train_step, donate_argnums=0)
-    many_steps = jax.jit(many, donate_argnums=0)
+        one_step = jax.jit(self.train_step, donate_argnums=0)
+        many_steps = jax.jit(many, donate_argnums=0)
 
-    def train_function(state: Any, iterator: Iterator[Any]) -> Any:
-        batches = [batch for _, batch in zip(range(steps), iterator, strict=False)]
-        if not batches:
-            raise StopIteration
-        sizes = [len(jax.tree.leaves(batch)[0]) for batch in batches]
-        logs = None
-        # An epoch's rest goes step by step: a scan of every length would be a compilation of its own.
-        if len(batches) == steps and len(set(sizes)) == 1:
-            return many_steps(state, jax.tree.map(lambda *leaves: jax.numpy.stack(leaves), *batches))
-        for batch in batches:
-            logs, state = one_step(state, batch)
-        return logs, state
+        def train_function(state: Any, iterator: Iterator[Any]) -> Any:
+            batches = [batch for _, batch in zip(range(steps), iterator, strict=False)]
+            if not batches:
+                raise StopIteration
+            sizes = {len(jax.tree.leaves(batch)[0]) for batch in batches}
+            # An epoch's rest goes step by step: a scan of every length would be a compilation of its own.
+            if len(batches) == steps and len(sizes) == 1:
+                logs, state = many_steps(state, jax.tree.map(lambda *leaves: jax.numpy.stack(leaves), *batches))
+            else:
+                for batch in batches:
+                    logs, state = one_step(state, batch)
+            told, self.last_logs = self.last_logs or logs, logs
+            return told, state
 
-    return train_function
+        return train_function
 
 
 def epoch_order(recipe: Recipe, seed: int, epoch: int, images: int) -> tuple[np.ndarray, np.ndarray]:

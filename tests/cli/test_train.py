@@ -9,9 +9,11 @@ from typer.testing import CliRunner
 
 from cifarnet.cli import training_screen as screen
 from cifarnet.cli.main import app
+from cifarnet.cli.options import seconds
+from cifarnet.errors import CifarnetError, InvalidValueError
 from cifarnet.models.spec import ModelSpec
 from cifarnet.recipes import RECIPES
-from cifarnet.reports.training import duration, estimate_lines
+from cifarnet.reports.training import duration, estimate_lines, span
 from cifarnet.runtime import Device, GpuFacts, _advice
 from cifarnet.training.events import EpochDone, Estimated, HistoryRow, Planned, StepDone
 
@@ -133,3 +135,41 @@ def test_an_idle_gpu_is_told_with_the_reason_and_what_to_install(facts, told):
 
 def test_a_machine_without_a_gpu_gets_no_advice():
     assert _advice("tensorflow", GpuFacts("linux", False, False, None, False)) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"), [("20m", 1200), ("90s", 90), ("1h30m", 5400), ("1.5h", 5400), (" 2H ", 7200), ("1h1m1s", 3661)]
+)
+def test_a_budget_is_given_in_hours_minutes_and_seconds(text, wanted):
+    assert seconds(text, "--budget") == wanted
+
+
+@pytest.mark.parametrize("text", ["", "20", "m", "20 minutes", "-5m", "30m1h"])
+def test_a_budget_that_is_no_time_is_refused(text):
+    with pytest.raises(InvalidValueError, match=f"--budget takes a time such as 20m.*Received: {text}"):
+        seconds(text, "--budget")
+
+
+@pytest.mark.parametrize("wanted", [90, 1200, 5400, 3661, 45.5])
+def test_a_budget_is_told_as_it_is_given(wanted):
+    assert seconds(span(wanted), "") == wanted
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("--budget 5m --epochs 3", "--epochs and --budget all give the length"),
+        ("--budget 5m --recipe paper", "fast, or one with a cycle_peak"),
+        ("--resolutions 20", "such as 20:0.4,24:0.3"),
+        ("--resolutions 21:0.5", "a multiple of 4"),
+        ("--recipe fast --lr-drop 3", "whole learning-rate schedule"),
+        ("--recipe paper --no-flip --alternate-flips", "alternate_flips needs flip"),
+        ("--precision double", "float32, bfloat16, float16"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(tmp_path, options, told):
+    arguments = ["train", *options.split(), "--data", "synthetic:50", "--output", str(tmp_path / "run")]
+    result = CliRunner().invoke(app, arguments)
+    assert not (tmp_path / "run").exists()
+    assert isinstance(result.exception, CifarnetError)
+    assert told in str(result.exception)

@@ -1,14 +1,26 @@
-"""The planner against machines of every temper: a simulated clock, so that hours pass in milliseconds."""
+"""Budgets: the planner on machines of every temper, by a simulated clock, and short runs by the real one."""
 
+import os
+import signal
+
+import numpy as np
 import pytest
 
+from cifarnet import runs
+from cifarnet.errors import InterruptedRunError, InvalidValueError
+from cifarnet.models.network import initial_weights
 from cifarnet.recipes import RECIPES
 from cifarnet.training.budget import ENDING, Planner
+from cifarnet.training.checkpoint import load_checkpoint
+from cifarnet.training.config import RunConfig
+from cifarnet.training.events import BudgetPlanned, EpochDone, Measuring, StepDone
+from cifarnet.training.run import resume, train
 from cifarnet.training.schedule import Plan, learning_rate, size_at, spans
 
 FAST = RECIPES["fast"]
 SECONDS = {20: 0.1, 24: 0.15, 28: 0.18, 32: 0.25}
 CHECK = 5.0
+SAVE = 2.0  # what the end of an epoch takes, which no step shows
 FRESH = Plan(1000)
 
 
@@ -23,8 +35,9 @@ class Machine:
         self.seconds += SECONDS[size] * self.slowness(self.seconds)
 
     def check(self):
+        before = self.seconds
         self.seconds += CHECK * self.slowness(self.seconds)
-        return CHECK * self.slowness(self.seconds)
+        return self.seconds - before
 
 
 def run(budget, slowness, *, plan=FRESH, step=0, used=0.0, checks=5, steps_per_epoch=196):
@@ -42,6 +55,8 @@ def run(budget, slowness, *, plan=FRESH, step=0, used=0.0, checks=5, steps_per_e
         machine.step(size)
         planner.note_steps(size, 1)
         step += 1
+        if step % steps_per_epoch == 0:
+            machine.seconds += SAVE
         if int(plan.at(step) * checks) > checked and step < plan.steps:
             checked += 1
             planner.note_check(machine.check())
@@ -100,7 +115,20 @@ def test_a_steady_machine_is_used_to_the_end():
     machine, plan, _ = run(1200, steady)
     assert machine.seconds + ENDING == pytest.approx(1200, rel=0.01)
     mean = sum((end - begin) * SECONDS[size] for begin, end, size in spans(FAST, 32))
-    assert plan.steps == pytest.approx((1200 - ENDING - 5 * CHECK) / mean, rel=0.01)
+    seconds = 1200 - ENDING - 5 * CHECK - SAVE * (plan.steps // 196)
+    assert plan.steps == pytest.approx(seconds / mean, rel=0.01)
+
+
+def test_a_pause_is_not_taken_for_a_slow_machine():
+    """A step at a new image size that is compiled first, for ten seconds: once cut a run to a third of its length."""
+
+    def pausing(seconds):
+        return 100.0 if 400 < seconds < 410 else 1.0
+
+    machine, plan, _ = run(1200, pausing)
+    _, undisturbed, _ = run(1200, steady)
+    assert plan.steps > 0.97 * undisturbed.steps
+    assert machine.seconds + ENDING == pytest.approx(1200, rel=0.02)
 
 
 def test_a_resumed_run_counts_the_time_used_before():
@@ -114,3 +142,63 @@ def test_a_budget_that_is_already_over_still_ends_with_a_step():
     _, plan, path = run(1200, steady, plan=Plan(8000), step=3000, used=1300.0)
     assert len(path) == 1
     assert plan.at(plan.steps) == 1
+
+
+BUDGET = RunConfig(FAST.with_changes(batch_size=32), data="synthetic:200", depth=8, budget=15.0)
+
+
+def test_a_budget_is_timed_planned_told_and_spent(tmp_path):
+    events = []
+    result = train(BUDGET, tmp_path / "run", report=events.append)
+    sizes = [event.image_size for event in events if isinstance(event, Measuring)]
+    (planned,) = (event for event in events if isinstance(event, BudgetPlanned))
+    assert sizes == [20, 24, 28, 32] == list(planned.epochs) == list(planned.images_per_second)
+    assert 0 < planned.seconds_left < 15
+    rows = [event.row for event in events if isinstance(event, EpochDone)]
+    assert rows[-1].learning_rate < 0.05 * FAST.learning_rate
+    assert rows[-1].image_size == 32
+    # Not a measurement (other tests may keep the machine busy): only that the time is used, and the end not forgotten.
+    assert 7 < result.seconds < 40
+    assert RunConfig.read(tmp_path / "run").budget == 15
+
+
+def test_timing_steps_leaves_no_trace_in_the_network(tmp_path):
+    """What the network holds when the first real step begins is what it was made with."""
+    calls = []
+
+    def stop(event):
+        if isinstance(event, BudgetPlanned):
+            os.kill(os.getpid(), signal.SIGTERM)
+        calls.append(event)
+
+    with pytest.raises(InterruptedRunError):
+        train(BUDGET, tmp_path / "run", report=stop)
+    checkpoint = load_checkpoint(tmp_path / "run" / runs.CHECKPOINT)
+    # The stop is seen after the first step, whose learning rate is next to zero: only the batch moments have moved.
+    assert checkpoint.progress.step == 1
+    fresh = initial_weights(checkpoint.weights.spec, BUDGET.seed)
+    for name, tensor in checkpoint.weights.tensors.items():
+        if not name.endswith(("moving_mean", "moving_variance")):
+            np.testing.assert_allclose(tensor, fresh[name], atol=0.02, err_msg=name)
+    assert int(checkpoint.optimizer[0]) == 1
+
+
+def test_a_stopped_budget_goes_on_with_what_is_left(tmp_path):
+    def stop(event):
+        if isinstance(event, StepDone) and event.step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(InterruptedRunError):
+        train(BUDGET, tmp_path / "run", report=stop)
+    used = load_checkpoint(tmp_path / "run" / runs.CHECKPOINT).progress.seconds
+    events = []
+    result = resume(tmp_path / "run", report=events.append)
+    (planned,) = (event for event in events if isinstance(event, BudgetPlanned))
+    assert planned.seconds_left < 15 - used
+    assert result.seconds > used
+    assert [event.row.learning_rate for event in events if isinstance(event, EpochDone)][-1] < 0.05 * FAST.learning_rate
+
+
+def test_a_budget_needs_a_recipe_that_can_end_at_any_time():
+    with pytest.raises(InvalidValueError, match=r"fast, or one with a cycle_peak\. Received: paper"):
+        RunConfig(RECIPES["paper"], budget=60.0)

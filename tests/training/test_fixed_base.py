@@ -49,7 +49,7 @@ def test_the_heads_logits_of_the_features_are_those_of_the_network(base):
     images = load_data("synthetic:50").test.images
     network = build_model(weights.spec, weights.tensors)
     features = base_features(network, images, NORMALIZATION, silent, "")
-    found = FeatureTester(network, features).logits(weights.tensors, silent)
+    found = FeatureTester(network, features).logits(weights.tensors, 32, silent)
     wanted = Classifier(weights).logits(images)
     np.testing.assert_allclose(found, wanted, atol=0.01 * np.abs(wanted).max())  # bfloat16: three digits
 

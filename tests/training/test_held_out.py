@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+
+from cifarnet.data.augmentation import shrink
+from cifarnet.data.progress import silent
+from cifarnet.data.sources import load_data
+from cifarnet.errors import WeightsError
+from cifarnet.evaluation.inference import Classifier
+from cifarnet.models.network import build_model, initial_weights
+from cifarnet.models.spec import ModelSpec, Normalization
+from cifarnet.models.weights import Weights
+from cifarnet.recipes import RECIPES
+from cifarnet.training.config import RunConfig
+from cifarnet.training.events import EpochDone
+from cifarnet.training.held_out import ImageTester
+from cifarnet.training.run import train
+
+SPEC = ModelSpec(8)
+NORMALIZATION = Normalization(120.0, 64.0)
+TEST = load_data("synthetic:50").test
+FAST = RECIPES["fast"].with_changes(batch_size=25, learning_rate=0.05)
+
+
+@pytest.fixture(scope="module")
+def tester():
+    return ImageTester(SPEC, NORMALIZATION, TEST.images)
+
+
+def test_at_full_size_the_logits_are_those_that_evaluate_sees(tester):
+    tensors = initial_weights(SPEC, 1)
+    wanted = Classifier(Weights(SPEC, tensors, TEST.class_names, NORMALIZATION)).logits(TEST.images)
+    np.testing.assert_array_equal(tester.logits(tensors, 32, silent), wanted)
+
+
+def test_other_weights_give_other_logits_and_smaller_images_are_shrunk_as_in_training(tester):
+    tensors = initial_weights(SPEC, 2)
+    small = shrink((TEST.images.astype(np.float32) - 120) / 64, 20)
+    wanted = np.asarray(build_model(SPEC, tensors).logits(small))
+    found = tester.logits(tensors, 20, silent)
+    np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max())
+    assert not np.allclose(found, tester.logits(initial_weights(SPEC, 3), 20, silent))
+
+
+def test_weights_that_diverged_are_named(tester):
+    tensors = initial_weights(SPEC, 0)
+    tensors["conv2d_1/bias"][0] = np.nan
+    with pytest.raises(WeightsError, match="ResNet-8 gives logits that are not finite"):
+        tester.logits(tensors, 32, silent)
+
+
+def rows(directory, recipe, **options):
+    events = []
+    result = train(RunConfig(recipe, data="synthetic:50", depth=8, **options), directory, report=events.append)
+    return [event.row for event in events if isinstance(event, EpochDone)], result
+
+
+@pytest.mark.parametrize(
+    ("checks", "checked"), [(0, [1, 2, 3, 4, 5, 6]), (1, [6]), (2, [3, 6]), (4, [2, 3, 5, 6]), (9, [1, 2, 3, 4, 5, 6])]
+)
+def test_the_checks_are_spread_over_the_run_and_the_last_epoch_is_among_them(tmp_path, checks, checked):
+    found, result = rows(tmp_path / "run", FAST.with_changes(epochs=6, checks=checks, resolutions=()))
+    assert [row.epoch for row in found if row.held_accuracy is not None] == checked
+    assert result.metrics.accuracy == found[-1].held_accuracy
+    lines = (tmp_path / "run/history.csv").read_text().splitlines()[1:]
+    assert [line.endswith(",,") for line in lines] == [epoch not in checked for epoch in range(1, 7)]
+
+
+def test_the_best_epoch_is_one_that_was_checked_at_full_size(tmp_path):
+    recipe = FAST.with_changes(epochs=4, checks=0, resolutions=((16, 0.5),))
+    found, result = rows(tmp_path / "run", recipe, validation_split=0.2)
+    assert [row.image_size for row in found] == [16, 16, 32, 32]
+    assert result.epoch in (3, 4)
+    assert result.selected_by == "best validation accuracy"
