@@ -1,0 +1,80 @@
+"""Resident memory of ``cifarnet train`` on all of CIFAR-10, above what importing TensorFlow takes.
+
+    python benchmarks/memory.py --data cifar10 --depth 20 --epochs 3
+
+Samples the process twenty times a second. The goal is less than 1.2 GB (1,200 MB) however many epochs there are, so the
+peak must not rise from one epoch to the next. --steps, less than an epoch's, makes a shorter run. Linux only. Takes a
+minute an epoch on two cores.
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import common
+
+GOAL_MB = 1200
+
+
+def main() -> None:
+    """Run, sample and print the table."""
+    parser = common.parser(__doc__)
+    parser.add_argument("--data", default="cifar10", help="as cifarnet train takes it")
+    parser.add_argument("--depth", type=int, default=20)
+    parser.add_argument("--recipe", default="documented")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--epochs", type=int, default=3)
+    length.add_argument("--steps", type=int)
+    args = parser.parse_args()
+    if not common.status():
+        raise SystemExit("This measurement needs /proc, that is Linux.")
+    imported = common.tensorflow_mb()
+    size = ["--steps", args.steps] if args.steps else ["--epochs", args.epochs]
+    with tempfile.TemporaryDirectory() as directory:
+        run = Path(directory) / "run"
+        options = ["--data", args.data, "--depth", args.depth, "--recipe", args.recipe, *size, "--output", run]
+        rows = _sampled(run, ["--backend", "tensorflow", "--quiet", *map(str, options)], imported)
+    print(
+        common.table(
+            f"Memory of training ResNet-{args.depth} on {args.data}, recipe {args.recipe} (goal: {GOAL_MB:,} MB above)",
+            ("after", "resident, MB", "peak so far, MB", "peak above TensorFlow, MB"),
+            rows,
+            f"{common.machine()}; TensorFlow alone {imported:,.0f} MB",
+        )
+    )
+
+
+def _sampled(run: Path, options: list[str], imported: float) -> list[list[str]]:
+    """A row at the end of each epoch, and one at the end of the process."""
+    rows: list[list[str]] = []
+
+    def row(after: str) -> list[str]:
+        resident, peak = last["VmRSS"], last["VmHWM"]
+        return [after, *(common.number(value) for value in (resident, peak, peak - imported))]
+
+    command = [sys.executable, "-m", "cifarnet", "train", *options]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        last = {"VmRSS": 0.0, "VmHWM": 0.0}
+        while process.poll() is None:
+            # A process that has just ended has no memory to tell.
+            last = common.status(process.pid) or last
+            if _epochs(run) > len(rows):
+                rows.append(row(f"epoch {len(rows) + 1}"))
+                common.tell(" ".join(rows[-1]))
+            time.sleep(0.05)
+    if process.returncode:
+        raise SystemExit(f"cifarnet train ended with status {process.returncode}.")
+    return [*rows, row("the end")]
+
+
+def _epochs(run: Path) -> int:
+    try:
+        return len((run / "history.csv").read_text().splitlines()) - 1
+    except OSError:
+        return 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""Where the time of a training step goes, by TensorFlow operation.
+
+    python benchmarks/profile_step.py --depth 20
+    python benchmarks/profile_step.py --depth 20 --precision float32 --keras-batchnorm
+
+Records a few steps of cifarnet's own loop with TensorFlow's profiler. Operations run side by side on several threads,
+so their times add up to more than the step where more than one core is at work. --keras-batchnorm puts Keras's own
+batch normalization in the place of cifarnet's, which shows what the latter is for. Takes a minute.
+"""
+
+import os
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import common
+import measure
+
+os.environ["KERAS_BACKEND"] = "tensorflow"
+
+
+def main() -> None:
+    """Profile and print the table."""
+    parser = common.parser(__doc__)
+    parser.add_argument("--depth", type=int, default=20)
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], help="(default: what cifarnet chooses here)")
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--steps", type=int, default=10, help="recorded steps")
+    parser.add_argument("--images", type=int, default=common.EPOCH, help="training images held in memory")
+    parser.add_argument("--rows", type=int, default=20, help="operations listed, by time")
+    parser.add_argument("--keras-batchnorm", action="store_true")
+    args = parser.parse_args()
+    from cifarnet.runtime import use_backend
+
+    use_backend("tensorflow")
+    if args.keras_batchnorm:
+        _use_keras_batchnorm()
+    with tempfile.TemporaryDirectory() as directory:
+        seconds, precision = _record(args, directory)
+        milliseconds, counts = _by_operation(Path(directory))
+    total = sum(milliseconds.values())
+    rows = [
+        [name, common.number(value / args.steps, 2), common.number(counts[name] / args.steps), f"{value / total:.1%}"]
+        for name, value in milliseconds.most_common(args.rows)
+    ]
+    rest = total - sum(value for _, value in milliseconds.most_common(args.rows))
+    rows.append(["all others", common.number(rest / args.steps, 2), "", f"{rest / total:.1%}"])
+    rows.append(["all operations", common.number(total / args.steps, 2), "", "100.0%"])
+    rows.append(["the step, by the clock", common.number(1000 * seconds / args.steps, 2), "", ""])
+    kind = "Keras's" if args.keras_batchnorm else "cifarnet's"
+    print(
+        common.table(
+            f"A training step of ResNet-{args.depth}, batch {args.batch}, {precision}, {kind} batch normalization",
+            ("operation", "ms per step", "times per step", "share"),
+            rows,
+            common.machine(),
+        )
+    )
+
+
+def _use_keras_batchnorm() -> None:
+    import keras
+
+    from cifarnet.models import network
+
+    network._BUILDERS["BatchNormalization"] = lambda description, dtype: keras.layers.BatchNormalization(
+        name=description.name, dtype=dtype, **description.config
+    )
+
+
+def _record(args: Any, directory: str) -> tuple[float, str]:
+    """Train, the last ``args.steps`` steps under the profiler; their seconds, and the precision."""
+    import tensorflow as tf
+
+    from cifarnet.training.events import StepDone
+
+    times: list[float] = []
+
+    def note(event: Any) -> None:
+        if not isinstance(event, StepDone):
+            return
+        if event.step == measure.WARMUP_STEPS:
+            tf.profiler.experimental.start(directory)
+            times.append(time.perf_counter())
+        if event.step == measure.WARMUP_STEPS + args.steps:
+            times.append(time.perf_counter())
+            tf.profiler.experimental.stop()
+
+    settings = {"images": args.images, "batch_size": args.batch, "precision": args.precision}
+    loop = measure.training_loop(args.depth, note, **settings, warm_steps=args.steps)
+    while not loop.done:
+        loop.run_epoch()
+    return times[1] - times[0], loop.trainee.network.stem.compute_dtype
+
+
+def _by_operation(directory: Path) -> tuple[Counter[str], Counter[str]]:
+    """Milliseconds and number of the events of each operation in the profile that lies in ``directory``."""
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+    space = xplane_pb2.XSpace()
+    (file,) = directory.rglob("*.xplane.pb")
+    space.ParseFromString(file.read_bytes())
+    milliseconds: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
+    for plane in space.planes:
+        if not plane.name.startswith("/host:CPU"):
+            continue
+        for line in plane.lines:
+            for event in line.events:
+                # An operation's event is called "its name:its type"; all else has no colon, or a double one.
+                name, _, operation = plane.event_metadata[event.metadata_id].name.rpartition(":")
+                if name and operation.isidentifier() and not name.endswith(":"):
+                    milliseconds[operation] += event.duration_ps / 1e9
+                    counts[operation] += 1
+    return milliseconds, counts
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""The benchmarks run and print their rows; how fast anything is, nothing here says."""
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+import cifarnet
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+FEW = ["--batch", "8", "--steps", "2", "--images", "100"]
+
+
+def run(script: str, *options: object, **variables: str) -> list[list[str]]:
+    """The rows of the tables that ``script`` prints, without their heads."""
+    paths = [variables.pop("PYTHONPATH", ""), str(Path(cifarnet.__file__).parents[1])]
+    environment = {**os.environ, **variables, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    command = [sys.executable, BENCHMARKS / script, *map(str, options)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert not done.returncode, done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.startswith("|")]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return [row for before, row in zip([None, *rows], rows, strict=False) if before is not None and "---" not in row[0]]
+
+
+@pytest.fixture
+def peer(tmp_path):
+    """What answers in the place of a Python that has torch."""
+    answer = {"framework": "torch 0.0", "train_images_per_s": 1.0, "infer_images_per_s": 2.0}
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\necho '{json.dumps(answer)}'\n")
+    program.chmod(0o755)
+    return program
+
+
+@pytest.fixture
+def no_tensorflow(tmp_path):
+    """A PYTHONPATH under which TensorFlow can't be imported, in any process that inherits it."""
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['tensorflow'] = None\n")
+    return str(tmp_path)
+
+
+def test_training_and_inference_are_compared_with_the_peer(peer):
+    rows = run("step.py", "--depths", 8, "--precisions", "float32", "--rounds", 1, "--torch-python", peer, *FEW)
+    assert [row[:3] for row in rows] == [["ResNet-8", "training", "float32"], ["ResNet-8", "inference", "float32"]]
+    for row, theirs in zip(rows, (1, 2), strict=True):
+        own, ratio = (float(row[column].replace(",", "")) for column in (3, 5))
+        assert ratio == pytest.approx(own / theirs, abs=1)
+
+
+def test_a_step_is_split_into_its_operations_also_with_keras_own_batch_normalization():
+    operations = {row[0] for row in run("profile_step.py", "--depth", 8, "--rows", 100, "--keras-batchnorm", *FEW)}
+    assert {"all operations", "the step, by the clock"} <= operations
+    assert any("Conv2DBackpropFilter" in name for name in operations)
+    assert not any("FusedBatchNorm" in name for name in operations)
+
+
+def test_growth_has_a_row_for_each_depth():
+    (row,) = run("growth.py", "--depths", 8, "--batches", "--steps", 2, "--images", 100, "--size", 64)
+    assert row[:2] == ["ResNet-8", "128"]
+    assert float(row[3].replace(",", "")) > 0
+
+
+def test_memory_has_a_row_for_each_epoch():
+    rows = run("memory.py", "--data", "synthetic:100", "--depth", 8, "--epochs", 2)
+    assert rows[-1][0] == "the end"
+    assert {row[0] for row in rows[:-1]} <= {"epoch 1", "epoch 2"}
+    assert float(rows[-1][2].replace(",", "")) > 100
+
+
+@pytest.mark.skipif(find_spec("jax") is None, reason="needs jax")
+def test_the_gpu_benchmark_runs_all_its_parts_without_tensorflow(tmp_path, no_tensorflow):
+    options = ["--device", "cpu", "--data", "synthetic:100", "--depths", 8, "--steps", 3, "--batch", 8, "--timed", 1]
+    file = tmp_path / "gpu.json"
+    more = ["--precisions", "float32", "--epochs", 1, "--size", 64, "--json", file]
+    # Nearly all of its time goes into compilation, which each process would do anew, and thoroughly.
+    quick = {
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+    }
+    rows = run("gpu.py", *options, *more, KERAS_BACKEND="jax", PYTHONPATH=no_tensorflow, **quick)
+    assert [row[0] for row in rows if row[0].startswith(("ResNet", "copy", "cpu"))] == [
+        "copy",
+        "ResNet-8",
+        "cpu in float32, TF32 off",
+    ]
+    figures = json.loads(file.read_text())
+    assert figures.keys() == {"machine", "device", "roofline", "epochs", "peer", "accuracy", "logits"}
+    assert figures["logits"]["agree"]
+    assert not any(part["tensorflow_imported"] for part in figures["epochs"] + figures["accuracy"])
+
+
+@pytest.mark.skipif(find_spec("torch") is None, reason="needs torch")
+def test_the_peer_prints_its_rate():
+    command = [sys.executable, BENCHMARKS / "pytorch_reference.py", "--depth", "8", "--batch", "8", "--steps", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["train_images_per_s"] > 0
