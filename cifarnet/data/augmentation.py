@@ -10,11 +10,19 @@ from typing import Any
 
 import numpy as np
 
+from cifarnet.models.spec import Normalization
 from cifarnet.recipes import Recipe
 
 MOVE_DRAWS = 4  # rotation, vertical move, horizontal move, flip
 FLIP = 3
 CUTOUT_DRAWS = 2  # vertical and horizontal place
+
+
+def normalize(pixels: Any, normalization: Normalization) -> Any:
+    """Uint8 ``pixels`` (batch, size, size, channels) as the network takes them: float32, of the same shape."""
+    from keras import ops
+
+    return (ops.cast(pixels, "float32") - normalization.mean) / normalization.std
 
 
 def augment(images: Any, draws: Any, recipe: Recipe) -> Any:

@@ -9,12 +9,10 @@ from typing import Any
 from cifarnet.data.progress import Progress, silent
 from cifarnet.data.sources import load_data
 from cifarnet.errors import DataError
-from cifarnet.evaluation.inference import Classifier
+from cifarnet.evaluation.inference import BATCH_SIZE, Classifier
 from cifarnet.evaluation.metrics import Metrics, measure
 from cifarnet.models.weights import load_weights
 from cifarnet.runs import find_data_source, find_weights, read_config
-
-BATCH_SIZE = 250
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,16 @@
 """From uint8 images to logits, with the preprocessing that the weights carry."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from cifarnet.data.progress import Progress
 from cifarnet.errors import DataError, InvalidValueError, WeightsError
 from cifarnet.models.weights import Weights
 from cifarnet.runtime import use_backend
 
 TTA = ("none", "flip")
+BATCH_SIZE = 250
 
 
 class Classifier:
@@ -28,8 +29,8 @@ class Classifier:
         images: np.ndarray,
         *,
         tta: str = "none",
-        batch_size: int = 250,
-        report: Callable[[str, int, int | None], None] | None = None,
+        batch_size: int = BATCH_SIZE,
+        report: Progress | None = None,
     ) -> np.ndarray:
         """Logits, float32 (n, classes), of uint8 ``images`` (n, size, size, 3).
 
@@ -75,9 +76,8 @@ def logits_model(network: Any, normalization: Any, image_size: int | None = None
     ``image_size`` the network sees the images shrunk to it, as training with progressive resizing shows them.
     """
     import keras
-    from keras import ops
 
-    from cifarnet.data.augmentation import shrink
+    from cifarnet.data.augmentation import normalize, shrink
 
     class Logits(keras.Model):
         def __init__(self) -> None:
@@ -85,15 +85,13 @@ def logits_model(network: Any, normalization: Any, image_size: int | None = None
             self.network = network
 
         def call(self, images: Any) -> Any:
-            normalized = (ops.cast(images, "float32") - normalization.mean) / normalization.std
-            return self.network.logits(shrink(normalized, image_size or images.shape[1]), training=False)
+            shrunk = shrink(normalize(images, normalization), image_size or images.shape[1])
+            return self.network.logits(shrunk, training=False)
 
     return Logits()
 
 
-def run_batches(
-    model: Any, images: np.ndarray, batch_size: int, report: Callable[[str, int, int | None], None] | None = None
-) -> np.ndarray:
+def run_batches(model: Any, images: np.ndarray, batch_size: int, report: Progress | None = None) -> np.ndarray:
     """``model``'s outputs for ``images``, batch by batch.
 
     A last batch that is not full is filled up with zeros when full ones came before it: another shape would be

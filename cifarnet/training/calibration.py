@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from cifarnet.evaluation.inference import BATCH_SIZE
 from cifarnet.training.budget import Planner
 from cifarnet.training.events import BudgetPlanned, Measuring
 from cifarnet.training.loop import Loop
@@ -75,7 +76,7 @@ def _seconds_per_step(loop: Loop, size: int) -> float:
 
 def _seconds_per_check(loop: Loop) -> float:
     images = len(loop.held_out)
-    loop.tester.time(min(images, 250))
+    loop.tester.time(min(images, BATCH_SIZE))
     return loop.tester.time(min(images, 1000)) * images / min(images, 1000)
 
 

@@ -5,22 +5,22 @@ bfloat16: 0.4 GB for 50,000 images, where float32 would take 0.8. (float16 round
 without arithmetic in it, on stderr.)
 """
 
-import time
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from cifarnet.data.augmentation import normalize
 from cifarnet.data.progress import Progress as Report
 from cifarnet.errors import WeightsError
-from cifarnet.evaluation.inference import finite, run_batches
+from cifarnet.evaluation.inference import BATCH_SIZE, run_batches
 from cifarnet.models.network import ResNet
 from cifarnet.models.spec import Normalization
 from cifarnet.recipes import Recipe
+from cifarnet.training.held_out import Tester
 from cifarnet.training.trainee import Trainee
 
-BATCH_SIZE = 250
 # Steps of the head per call: an epoch of 50,000 images takes 1.3 s one by one, 0.9 s by 16, 1.1 s and more by 64
 # (TensorFlow, two cores).
 HEAD_STEPS = 16
@@ -60,25 +60,12 @@ class HeadTrainee(Trainee):
         return self.network.head_logits(features, training=training)
 
 
-class FeatureTester:
-    """Classifies the same features again and again, with ever other heads."""
+class FeatureTester(Tester):
+    """Classifies features (n, height, width, 64), which have but one size."""
 
-    def __init__(self, network: ResNet, features: np.ndarray):
-        self.network = network
-        self.features = features
-        self._model = _Head(network)
-
-    def logits(self, tensors: dict[str, np.ndarray], image_size: int, report: Report) -> np.ndarray:
-        """Logits (n, classes) of the features by the head with the weights ``tensors``; there is one ``image_size``."""
-        self.network.set_tensors(tensors)
-        logits = run_batches(self._model, self.features, BATCH_SIZE, report)
-        return finite(logits, self.network.spec.title)
-
-    def time(self, count: int) -> float:
-        """Seconds that classifying ``count`` of the features takes."""
-        started = time.monotonic()
-        run_batches(self._model, self.features[:count], BATCH_SIZE)
-        return time.monotonic() - started
+    def make_model(self, image_size: int) -> Any:
+        """The head alone."""
+        return _Head(self.network)
 
 
 class _Base(keras.Model):
@@ -88,8 +75,7 @@ class _Base(keras.Model):
         self.normalization = normalization
 
     def call(self, images: Any) -> Any:
-        pixels = ops.cast(images, "float32")
-        return self.network.features((pixels - self.normalization.mean) / self.normalization.std, training=False)
+        return self.network.features(normalize(images, self.normalization), training=False)
 
 
 class _Head(keras.Model):

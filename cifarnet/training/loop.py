@@ -7,7 +7,7 @@ from there, in this process or in the next.
 
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,6 +18,7 @@ from cifarnet.evaluation.metrics import accuracy, cross_entropy
 from cifarnet.training.budget import Planner
 from cifarnet.training.checkpoint import Progress
 from cifarnet.training.events import Classifying, EpochDone, Estimated, HistoryRow, Report, StepDone
+from cifarnet.training.held_out import Tester
 from cifarnet.training.pace import ESTIMATE_AFTER, Pace
 from cifarnet.training.schedule import learning_rate, size_at, spans
 from cifarnet.training.trainee import Trainee, epoch_order
@@ -25,18 +26,6 @@ from cifarnet.training.trainee import Trainee, epoch_order
 
 class Stopped(Exception):  # noqa: N818 - a request that was granted, no error
     """A stop was requested and the loop stands between two batches; the caller saves and ends."""
-
-
-class Tester(Protocol):
-    """What classifies the held-out images."""
-
-    def logits(
-        self, tensors: dict[str, np.ndarray], image_size: int, report: Callable[[str, int, int | None], None]
-    ) -> np.ndarray:
-        """Logits (n, classes) of the held-out images, shrunk to ``image_size``, by the network with these weights."""
-
-    def time(self, count: int) -> float:
-        """Seconds that classifying ``count`` of them takes."""
 
 
 class Loop:

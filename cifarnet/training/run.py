@@ -32,7 +32,8 @@ from cifarnet.training.signals import StopRequest
 
 if TYPE_CHECKING:
     from cifarnet.models.network import ResNet
-    from cifarnet.training.loop import Loop, Tester
+    from cifarnet.training.held_out import Tester
+    from cifarnet.training.loop import Loop
     from cifarnet.training.trainee import Trainee
 
 SAVE_INTERVAL = 180.0

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from cifarnet.data.augmentation import CUTOUT_DRAWS, FLIP, MOVE_DRAWS, augment, hide_squares, shrink
+from cifarnet.data.augmentation import CUTOUT_DRAWS, FLIP, MOVE_DRAWS, augment, hide_squares, normalize, shrink
 from cifarnet.models.network import KERAS_POLICIES, ResNet
 from cifarnet.models.spec import Normalization
 from cifarnet.recipes import Recipe
@@ -63,8 +63,7 @@ class Trainee(keras.Model):
 
     def call(self, batch: dict[str, Any], training: bool | None = None) -> Any:
         """Logits (batch, classes) of the training images that ``batch`` names."""
-        pixels = ops.cast(ops.take(self.images, batch["rows"], axis=0), "float32")
-        images = (pixels - self.normalization.mean) / self.normalization.std
+        images = normalize(ops.take(self.images, batch["rows"], axis=0), self.normalization)
         images = augment(images, batch["draws"], self.recipe)
         images = hide_squares(images, batch["draws"], self.recipe.cutout)
         return self.network.logits(shrink(images, self.image_size), training=training)
