@@ -26,18 +26,14 @@ GIB = 2**30
 def machine(*, torch: str | None = None) -> str:
     """Date, processor and versions in one line; ``torch`` is the peer's version, which another Python may have."""
     from cifarnet import __version__
+    from cifarnet.runtime import usable_cores
 
     versions = [f"Python {platform.python_version()}", f"cifarnet {__version__}"]
     for name in ("keras", "tensorflow", "jax", "torch"):
         version = torch if name == "torch" and torch else _version(name)
         if version:
             versions.append(f"{name} {version}")
-    return f"{date.today()}; {_cpu()}, {cores()} cores; {', '.join(versions)}"
-
-
-def cores() -> int:
-    """The processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return f"{date.today()}; {_cpu()}, {usable_cores()} cores; {', '.join(versions)}"
 
 
 def _version(package: str) -> str | None:

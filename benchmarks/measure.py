@@ -126,7 +126,7 @@ def train(depth: int, **settings: Any) -> dict[str, Any]:
     loop = training_loop(depth, note, **settings)
     while not loop.done:
         loop.run_epoch()
-    batch_size, calls = loop.recipe.batch_size, loop.trainee.steps_per_call
+    batch_size, calls = loop.recipe.batch_size, loop.trainee.steps_per_execution
     full = len(loop.train) // batch_size  # The batch after these, if any, is smaller.
     seconds = [
         (end - begin) / (after.step - before.step)

@@ -100,7 +100,7 @@ def device() -> Device:
     gpus = _tensorflow_gpus() if backend == "tensorflow" else _jax_gpus()
     if gpus:
         return Device(backend, "gpu", f"GPU {gpus[0]}")
-    return Device(backend, "cpu", f"CPU, {_usable_cores()} cores", _advice(backend, GpuFacts.collect()))
+    return Device(backend, "cpu", f"CPU, {usable_cores()} cores", _advice(backend, GpuFacts.collect()))
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,8 @@ def _jax_gpus() -> list[str]:
     return [device.device_kind for device in jax.devices() if device.platform != "cpu"]
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
+    """The processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

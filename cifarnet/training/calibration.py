@@ -68,7 +68,7 @@ def _seconds_per_step(loop: Loop, size: int) -> float:
     clock = _Clock()
     # As often as it takes where the images fill fewer batches than that. With an epoch's rest, because JAX compiles a
     # batch of another size anew.
-    needed = (WARMUP_STEPS + TIMED_STEPS) * trainee.steps_per_call * batch_size + len(rows) % batch_size
+    needed = (WARMUP_STEPS + TIMED_STEPS) * trainee.steps_per_execution * batch_size + len(rows) % batch_size
     chosen = np.resize(np.arange(len(rows)), needed)
     loop.fit(rows[chosen], draws[chosen], [clock])
     return clock.seconds_per_step()

@@ -1,6 +1,6 @@
 """What decides a run's result, as data: the content of its config.json."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ from cifarnet import __version__, runs
 from cifarnet.errors import InvalidValueError, RunError
 from cifarnet.models.spec import ModelSpec
 from cifarnet.recipes import Recipe
-from cifarnet.runtime import PRECISIONS
+from cifarnet.runtime import PRECISIONS, Device, Execution
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,15 @@ class RunConfig:
                 )
         if self.seed < 0:
             raise InvalidValueError(f"The seed must be 0 or more. Received: {self.seed}")
+
+    def execution(self, device: Device) -> Execution:
+        """How its steps run on ``device``: as the configuration says, and where it is silent as is fastest there."""
+        best = Execution.best_on(device)
+        return replace(
+            best,
+            precision=self.precision or best.precision,
+            jit=best.jit if self.jit is None else self.jit,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as JSON-ready data."""

@@ -23,7 +23,7 @@ from cifarnet.evaluation.metrics import Metrics, measure
 from cifarnet.files import write_text
 from cifarnet.models.spec import ModelSpec, Normalization
 from cifarnet.models.weights import Weights, load_weights, save_weights
-from cifarnet.runtime import Execution, device, use_backend
+from cifarnet.runtime import device, use_backend
 from cifarnet.training.checkpoint import Checkpoint, Progress, load_checkpoint, save_checkpoint
 from cifarnet.training.config import RunConfig
 from cifarnet.training.events import Planned, Report, ignore
@@ -105,14 +105,14 @@ def train(
             f" Received: --classes {classes}"
         )
     backend = use_backend()
-    execution = Execution.best_on(device())
+    execution = config.execution(device())
     config = replace(
         config,
         depth=depth,
         data_sha256=data.sha256,
         backend=backend,
-        precision=config.precision or execution.precision,
-        jit=execution.jit if config.jit is None else config.jit,
+        precision=execution.precision,
+        jit=execution.jit,
     )
     spec = ModelSpec(depth, len(data.train.class_names), data.train.images.shape[1])
     normalization = base.normalization if base else Normalization.of(data.train.images)
@@ -279,7 +279,7 @@ class _Run:
         from cifarnet.training.trainee import Trainee
 
         config, data = self.config, self.data
-        execution = self._execution()
+        execution = config.execution(device())
         if not (config.freeze_base and can_be_computed_once(config.recipe)):
             network = build_model(self.spec, tensors, precision=execution.precision)
             if config.freeze_base:
@@ -296,15 +296,6 @@ class _Run:
         execution = replace(execution, precision="float32", steps_per_call=max(execution.steps_per_call, HEAD_STEPS))
         trainee = HeadTrainee(network, features(data.train, "training"), self.normalization, config.recipe, execution)
         return trainee, FeatureTester(network, features(data.held_out, data.held_name))
-
-    def _execution(self) -> Execution:
-        best = Execution.best_on(device())
-        config = self.config
-        return replace(
-            best,
-            precision=config.precision or best.precision,
-            jit=best.jit if config.jit is None else config.jit,
-        )
 
     def weights(self, network: "ResNet") -> Weights:
         """The network's weights as they are now, with all that using them needs."""

@@ -40,7 +40,6 @@ class Trainee(keras.Model):
         self.normalization = normalization
         self.recipe = recipe
         self.steps_per_epoch = -(-len(images) // recipe.batch_size)
-        self.steps_per_call = execution.steps_per_call
         self.full_size = network.spec.image_size
         self.image_size = self.full_size
         self.cross_entropy = keras.metrics.Mean(name="cross_entropy")
