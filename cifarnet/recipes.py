@@ -107,6 +107,11 @@ class Recipe:
         if self.nesterov and not self.momentum:
             raise InvalidValueError("Nesterov needs a momentum above 0. Received: momentum 0")
 
+    @property
+    def moves_images(self) -> bool:
+        """Whether it rotates, shifts, crops or flips."""
+        return bool(self.rotation or self.shift or self.crop_padding or self.flip)
+
     def _check(self, field: str, valid: str, holds: Any) -> None:
         if not holds(getattr(self, field)):
             raise InvalidValueError(f"{field} must be {valid}. Received: {getattr(self, field)}")

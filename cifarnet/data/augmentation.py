@@ -32,7 +32,7 @@ def augment(images: Any, draws: Any, recipe: Recipe) -> Any:
     Crops are padded with zeros, which normalization made the mean grey, as He et al. 2015 do; what rotation and shift
     uncover repeats the border, as Keras's ImageDataGenerator, the original project's tool, did.
     """
-    if not (recipe.rotation or recipe.shift or recipe.crop_padding or recipe.flip):
+    if not recipe.moves_images:
         return images
     maps = affine_maps(draws, recipe, images.shape[1])
     if recipe.rotation or recipe.shift:
@@ -74,7 +74,7 @@ def _coordinates(maps: Any, size: int) -> tuple[Any, Any]:
     from keras import ops
 
     across, down = ops.meshgrid(ops.arange(size, dtype="float32"), ops.arange(size, dtype="float32"))
-    a, b, c, d, e, f = ops.unstack(maps[:, :6, None, None], axis=1)
+    a, b, c, d, e, f = ops.unstack(maps[:, :, None, None], axis=1)
     return a * across + b * down + c, d * across + e * down + f
 
 
@@ -88,7 +88,7 @@ def _pixels(images: Any, x: Any, y: Any) -> Any:
 
 
 def affine_maps(draws: Any, recipe: Recipe, size: int) -> Any:
-    """The maps (batch, 8) from output to input pixels (x, y), in the order that ``ops.image.affine_transform`` takes.
+    """The maps (batch, 6) from output pixels (u, v) to input pixels: x = a u + b v + c, y = d u + e v + f.
 
     An output pixel is mirrored, rotated about the centre and then moved.
     """
@@ -109,7 +109,6 @@ def affine_maps(draws: Any, recipe: Recipe, size: int) -> Any:
     sign = ops.where(mirror < 0, -1.0, 1.0) if recipe.flip else ops.ones_like(mirror)
     cos, sin = ops.cos(angle), ops.sin(angle)
     centre = (size - 1) / 2
-    zero = ops.zeros_like(cos)
     rows = (
         sign * cos,
         -sin,
@@ -117,8 +116,6 @@ def affine_maps(draws: Any, recipe: Recipe, size: int) -> Any:
         sign * sin,
         cos,
         centre + dy - sign * sin * centre - cos * centre,
-        zero,
-        zero,
     )
     return ops.stack(rows, axis=1)
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from cifarnet.training.schedule import Plan
+from cifarnet.training.schedule import Plan, ahead
 
 # How often a plan is made anew, as a fraction of the budget: a machine that slows to half its speed just after the
 # last time makes the run late by this much.
@@ -76,8 +76,7 @@ class Planner:
 
     def _seconds_per_step_from(self, position: float) -> float:
         """The mean over the steps from ``position`` to the end, on the machine as it was measured."""
-        seconds = share = 0.0
-        for begin, end, size in self.spans:
-            part = max(0.0, end - max(begin, position))
-            seconds, share = seconds + part * self.seconds_per_step[size], share + part
-        return seconds / share if share else self.seconds_per_step[self.spans[-1][2]]
+        left = ahead(self.spans, position)
+        if not left:
+            return self.seconds_per_step[self.spans[-1][2]]
+        return sum(share * self.seconds_per_step[size] for size, share in left) / sum(share for _, share in left)

@@ -12,7 +12,7 @@ from cifarnet.evaluation.inference import BATCH_SIZE
 from cifarnet.training.budget import Planner
 from cifarnet.training.events import BudgetPlanned, Measuring
 from cifarnet.training.loop import Loop
-from cifarnet.training.schedule import spans
+from cifarnet.training.schedule import ahead, spans
 from cifarnet.training.trainee import epoch_order
 
 # The first of these compile.
@@ -29,27 +29,24 @@ def calibrate(loop: Loop, budget: float, used: Callable[[], float]) -> None:
     trainee, progress = loop.trainee, loop.progress
     state = [ops.convert_to_numpy(variable).copy() for variable in _state(loop)]
     position = progress.plan.at(progress.step)
-    ahead = [span for span in spans(loop.recipe, trainee.full_size) if span[1] > position]
+    path = spans(loop.recipe, trainee.full_size)
+    left = ahead(path, position)
+    present = [progress.image_size] if progress.batch else []
     seconds = {}
-    for _, _, size in ahead:
+    for size in [*(size for size, _ in left), *present]:
         if size not in seconds:
             loop.report(Measuring(size))
             seconds[size] = _seconds_per_step(loop, size)
-    if progress.batch and progress.image_size not in seconds:
-        loop.report(Measuring(progress.image_size))
-        seconds[progress.image_size] = _seconds_per_step(loop, progress.image_size)
     check = _seconds_per_check(loop)
     for variable, value in zip(_state(loop), state, strict=True):
         variable.assign(value)
     loop.restore_metrics()
-    planner = Planner(budget, used, ahead, seconds, check, loop.recipe.checks)
+    planner = Planner(budget, used, path, seconds, check, loop.recipe.checks)
     progress.plan = planner.replan(progress.plan, progress.step)
     loop.planner = planner
-    loop.pace.relative = {size: value / seconds[ahead[-1][2]] for size, value in seconds.items()}
+    loop.pace.relative = {size: value / seconds[path[-1][2]] for size, value in seconds.items()}
     steps = progress.plan.steps - progress.step
-    epochs = {
-        size: steps * (end - max(begin, position)) / (1 - position) / loop.steps_per_epoch for begin, end, size in ahead
-    }
+    epochs = {size: steps * share / (1 - position) / loop.steps_per_epoch for size, share in left}
     rates = {size: loop.recipe.batch_size / value for size, value in seconds.items()}
     loop.report(BudgetPlanned(max(0.0, budget - used()), steps, epochs, rates))
 

@@ -89,5 +89,4 @@ class _Head(keras.Model):
 
 def can_be_computed_once(recipe: Recipe) -> bool:
     """Whether ``recipe`` shows the network the same images in every epoch."""
-    moves = recipe.rotation or recipe.shift or recipe.crop_padding or recipe.flip or recipe.cutout
-    return not (moves or recipe.resolutions)
+    return not (recipe.moves_images or recipe.cutout or recipe.resolutions)

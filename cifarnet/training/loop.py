@@ -20,7 +20,7 @@ from cifarnet.training.checkpoint import Progress
 from cifarnet.training.events import Classifying, EpochDone, Estimated, HistoryRow, Report, StepDone
 from cifarnet.training.held_out import Tester
 from cifarnet.training.pace import ESTIMATE_AFTER, Pace
-from cifarnet.training.schedule import learning_rate, size_at, spans
+from cifarnet.training.schedule import ahead, learning_rate, size_at, spans
 from cifarnet.training.trainee import Trainee, epoch_order
 
 
@@ -251,10 +251,10 @@ class Loop:
         if full is None:
             return None
         position = progress.plan.at(progress.step)
-        seconds = 0.0
-        for begin, end, size in spans(self.recipe, self.trainee.full_size):
-            steps = max(0.0, end - max(begin, position)) / progress.plan.slope
-            seconds += steps * (self.pace.seconds_per_step(size) or 0.0)
+        seconds = sum(
+            share / progress.plan.slope * (self.pace.seconds_per_step(size) or 0.0)
+            for size, share in ahead(spans(self.recipe, self.trainee.full_size), position)
+        )
         checks = self.recipe.checks or self.epochs
         return seconds + (checks - int(position * checks)) * (self._check_seconds or self._guessed_check(full))
 

@@ -1,5 +1,6 @@
 """Where a run stands on its way, and the learning rate and image size that go with it: plain functions of a recipe."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,9 +62,12 @@ def spans(recipe: Recipe, full_size: int) -> list[tuple[float, float, int]]:
     return found
 
 
+def ahead(spans: Sequence[tuple[float, float, int]], position: float) -> list[tuple[int, float]]:
+    """What is left of ``spans`` from ``position`` on: (image size in pixels, share of the whole run), in order."""
+    return [(size, end - max(begin, position)) for begin, end, size in spans if end > position]
+
+
 def size_at(recipe: Recipe, full_size: int, position: float) -> int:
-    """The image size that is trained on at ``position``."""
-    for _, end, size in spans(recipe, full_size):
-        if position < end:
-            return size
-    return spans(recipe, full_size)[-1][2]
+    """The image size that is trained on at ``position``; past the end, the last one."""
+    path = spans(recipe, full_size)
+    return next((size for size, _ in ahead(path, position)), path[-1][2])
