@@ -14,9 +14,11 @@ import numpy as np
 from keras import ops
 
 from cifarnet.data.dataset import Dataset
+from cifarnet.errors import WeightsError
 from cifarnet.evaluation.metrics import accuracy, cross_entropy
+from cifarnet.models.weights import Weights
 from cifarnet.training.budget import Planner
-from cifarnet.training.checkpoint import Progress
+from cifarnet.training.checkpoint import Checkpoint, Progress
 from cifarnet.training.events import Classifying, EpochDone, Estimated, HistoryRow, Report, StepDone
 from cifarnet.training.held_out import Tester
 from cifarnet.training.pace import ESTIMATE_AFTER, Pace
@@ -113,6 +115,35 @@ class Loop:
         """Save the state and start the interval to the next save in between."""
         self.save()
         self._saved_at = time.monotonic()
+
+    def checkpoint(self, weights: Weights) -> Checkpoint:
+        """The whole state, with the network's ``weights``."""
+        optimizer = [np.array(ops.convert_to_numpy(variable)) for variable in self._optimizer_variables()]
+        return Checkpoint(weights, self.progress, optimizer, self.metrics)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Put the state of the optimizer and the metrics back; weights and progress were given from the start.
+
+        Raises:
+            WeightsError: when it is the state of another optimizer.
+        """
+        variables = self._optimizer_variables()
+        shapes = [tuple(variable.shape) for variable in variables]
+        if shapes != [array.shape for array in checkpoint.optimizer]:
+            raise WeightsError(
+                f"The optimizer's state in the checkpoint does not fit the recipe: expected {len(shapes)} arrays of the"
+                f" shapes of the trained weights. Received: {len(checkpoint.optimizer)}"
+            )
+        for variable, array in zip(variables, checkpoint.optimizer, strict=True):
+            variable.assign(array)
+        self.metrics = checkpoint.metrics
+        # Here too, for a run stopped after an epoch's last batch: no fit puts them back before they are read.
+        self.restore_metrics()
+
+    def _optimizer_variables(self) -> list[keras.Variable]:
+        """All but the plan, which is part of the progress."""
+        plan = self.trainee.sgd.plan
+        return [variable for variable in self.trainee.optimizer.variables if variable is not plan]
 
     def restore_metrics(self) -> None:
         """Put the epoch's running metrics back into the trainee; there are none at an epoch's beginning."""

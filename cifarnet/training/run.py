@@ -1,7 +1,6 @@
 """A training run from its configuration to its result, with everything it leaves in the run directory."""
 
 import csv
-import hashlib
 import io
 import json
 import time
@@ -14,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cifarnet import runs
-from cifarnet.data.dataset import Dataset, hold_out
+from cifarnet.data.dataset import Dataset
 from cifarnet.data.progress import Progress as DataProgress
 from cifarnet.data.progress import silent
-from cifarnet.data.sources import load_data
-from cifarnet.errors import InterruptedRunError, InvalidValueError, RunError, WeightsError
+from cifarnet.errors import InterruptedRunError, InvalidValueError, RunError
 from cifarnet.evaluation.metrics import Metrics, measure
 from cifarnet.files import write_text
 from cifarnet.models.spec import ModelSpec, Normalization
@@ -27,6 +25,7 @@ from cifarnet.runtime import device, use_backend
 from cifarnet.training.checkpoint import Checkpoint, Progress, load_checkpoint, save_checkpoint
 from cifarnet.training.config import RunConfig
 from cifarnet.training.events import Planned, Report, ignore
+from cifarnet.training.run_data import RunData
 from cifarnet.training.schedule import Plan
 from cifarnet.training.signals import StopRequest
 
@@ -98,7 +97,7 @@ def train(
             f"{directory} exists and is not an empty folder. Choose another --output, or go on with the run in it:"
             f" cifarnet train --resume {directory}"
         )
-    data = _Data.load(config, base.spec.image_size if base else ModelSpec().image_size, mirrors, data_report)
+    data = RunData.load(config, base.spec.image_size if base else ModelSpec().image_size, mirrors, data_report)
     if classes not in (None, len(data.train.class_names)):
         raise InvalidValueError(
             f"{config.data} has {len(data.train.class_names)} classes ({', '.join(data.train.class_names)})."
@@ -158,7 +157,7 @@ def resume(
         )
     checkpoint = load_checkpoint(path)
     spec = checkpoint.weights.spec
-    loaded = _Data.load(replace(config, data=data or config.data), spec.image_size, mirrors, data_report)
+    loaded = RunData.load(replace(config, data=data or config.data), spec.image_size, mirrors, data_report)
     if loaded.sha256 != config.data_sha256:
         raise RunError(
             f"{data or config.data} does not hold the images that the run in {directory} began with (their SHA-256"
@@ -169,36 +168,10 @@ def resume(
 
 
 @dataclass(frozen=True)
-class _Data:
-    """A run's images; ``held_out`` is what every epoch ends with: the validation images if there are, or the test's."""
-
-    train: Dataset
-    held_out: Dataset
-    held_name: str
-    test: Dataset
-    sha256: str
-
-    @classmethod
-    def load(cls, config: RunConfig, image_size: int, mirrors: Sequence[str], report: DataProgress) -> "_Data":
-        splits = load_data(
-            config.data, test_split=config.test_split, mirrors=mirrors, image_size=image_size, report=report
-        )
-        train, held_out, name = splits.train, splits.test, "test"
-        if config.validation_split is not None:
-            train, held_out = hold_out(train, config.validation_split, config.seed)
-            name = "validation"
-        digest = hashlib.sha256()
-        for dataset in (splits.train, splits.test):
-            digest.update(np.ascontiguousarray(dataset.images).data)
-            digest.update(np.ascontiguousarray(dataset.labels).data)
-        return cls(train, held_out, name, splits.test, digest.hexdigest())
-
-
-@dataclass(frozen=True)
 class _Run:
     config: RunConfig
     directory: Path
-    data: _Data
+    data: RunData
     spec: ModelSpec
     normalization: Normalization
     started: float
@@ -234,7 +207,7 @@ class _Run:
 
             def save() -> None:
                 progress.seconds = used()
-                save_checkpoint(self.directory / runs.CHECKPOINT, _state(loop, self.weights(network)))
+                save_checkpoint(self.directory / runs.CHECKPOINT, loop.checkpoint(self.weights(network)))
 
             loop = Loop(
                 trainee,
@@ -250,7 +223,7 @@ class _Run:
                 report=self.report,
             )
             if checkpoint:
-                _restore(loop, checkpoint)
+                loop.restore(checkpoint)
             self.report(self._plan(network, loop))
             if self.config.budget and not loop.done:
                 calibrate(loop, self.config.budget, used)
@@ -367,31 +340,3 @@ class _Run:
         result = Result(self.directory, metrics, epoch, selected_by, used(), weights.sha256())
         write_text(self.directory / runs.METRICS, json.dumps(result.to_dict(), indent=2) + "\n")
         return result
-
-
-def _state(loop: "Loop", weights: Weights) -> Checkpoint:
-    from keras import ops
-
-    optimizer = [np.array(ops.convert_to_numpy(variable)) for variable in _optimizer_state(loop)]
-    return Checkpoint(weights, loop.progress, optimizer, loop.metrics)
-
-
-def _optimizer_state(loop: "Loop") -> list[Any]:
-    """The optimizer's variables; the plan is part of the progress."""
-    plan = loop.trainee.sgd.plan
-    return [variable for variable in loop.trainee.optimizer.variables if variable is not plan]
-
-
-def _restore(loop: "Loop", checkpoint: Checkpoint) -> None:
-    variables = _optimizer_state(loop)
-    shapes = [tuple(variable.shape) for variable in variables]
-    if shapes != [array.shape for array in checkpoint.optimizer]:
-        raise WeightsError(
-            f"The optimizer's state in the checkpoint does not fit the recipe: expected {len(shapes)} arrays of the"
-            f" shapes of the trained weights. Received: {len(checkpoint.optimizer)}"
-        )
-    for variable, array in zip(variables, checkpoint.optimizer, strict=True):
-        variable.assign(array)
-    loop.metrics = checkpoint.metrics
-    # Here too, for a run stopped after an epoch's last batch: no fit puts them back before they are read.
-    loop.restore_metrics()
