@@ -61,7 +61,9 @@ class HeadTrainee(Trainee):
 
 
 class FeatureTester(Tester):
-    """Classifies features (n, height, width, 64), which have but one size."""
+    """Classifies features (n, height, width, 64), which have but one size, and are rounded."""
+
+    exact = False
 
     def make_model(self, image_size: int) -> Any:
         """The head alone."""

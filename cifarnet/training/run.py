@@ -332,7 +332,8 @@ class _Run:
             epoch, selected_by, logits = loop.progress.best_epoch or 0, "best validation accuracy", None
         else:
             weights = self.weights(loop.trainee.network)
-            epoch, selected_by, logits = loop.progress.epoch, "last epoch", loop.last_logits
+            epoch, selected_by = loop.progress.epoch, "last epoch"
+            logits = loop.last_logits if loop.tester.exact else None
         if logits is None:
             logits = Classifier(weights).logits(self.data.test.images)
         metrics = measure(logits, self.data.test.labels, self.data.test.class_names)

@@ -6,6 +6,7 @@ from cifarnet.data.progress import silent
 from cifarnet.data.sources import load_data
 from cifarnet.errors import WeightsError
 from cifarnet.evaluation.inference import Classifier
+from cifarnet.evaluation.metrics import measure
 from cifarnet.models.network import build_model, initial_weights
 from cifarnet.models.spec import ModelSpec, Normalization
 from cifarnet.models.weights import Weights, load_weights, save_weights
@@ -77,3 +78,10 @@ def test_a_base_that_diverged_is_refused(base, tmp_path):
     network = build_model(weights.spec, weights.tensors)
     with pytest.raises(WeightsError, match="not finite"):
         base_features(network, load_data("synthetic:50").test.images, NORMALIZATION, silent, "")
+
+
+def test_the_result_is_what_evaluate_says_though_training_rounds_the_features(base, tmp_path):
+    result = train(RunConfig(STILL, data="synthetic:200", weights=str(base), freeze_base=True), tmp_path / "run")
+    test = load_data("synthetic:200").test
+    logits = Classifier(load_weights(tmp_path / "run" / runs.WEIGHTS)).logits(test.images)
+    assert result.metrics.loss == measure(logits, test.labels, test.class_names).loss
