@@ -19,6 +19,9 @@ HERE = Path(__file__).parent
 EPOCH = 50_000
 """Images of an epoch of CIFAR-10."""
 
+MARKS = (0.80, 0.84, 0.86, 0.88)
+"""Test accuracies whose times are told."""
+
 MIB = 2**20
 GIB = 2**30
 
@@ -139,6 +142,11 @@ def tensorflow_mb() -> float:
     command = [sys.executable, "-c", code]
     told = subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, **quiet}).stdout
     return _memory(told)["VmRSS"]
+
+
+def reached(epochs: Sequence[tuple[float, float | None]], mark: float) -> float | None:
+    """The seconds after which the test accuracy ``mark`` was first seen, in ``epochs`` as ``measure.history`` gives."""
+    return next((seconds for seconds, accuracy in epochs if accuracy is not None and accuracy >= mark), None)
 
 
 def operations(depth: int) -> float:

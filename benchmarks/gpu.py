@@ -34,7 +34,6 @@ import common
 
 PARTS = ("roofline", "epochs", "peer", "accuracy", "logits")
 PRECISIONS = ("float32", "bfloat16")
-MARKS = (0.80, 0.84, 0.86, 0.88)
 TOLERANCE = 1e-4
 
 CPU = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "-1"}
@@ -231,12 +230,10 @@ def _accuracy(args: Any, report: _Report, environment: dict[str, str], output: P
     figures, rows = [], []
     for epochs in args.epochs:
         run = _run_directory(output, args.depth, epochs)
-        settings = {"depth": args.depth, "recipe": "fast", "epochs": epochs, "checks": 0, "data": args.data}
+        changes = {"epochs": epochs, "checks": 0}
+        settings = {"depth": args.depth, "recipe": "fast", "changes": changes, "data": args.data}
         result = common.measure_one({"task": "history", "output": str(run), **settings}, environment)
-        reached = {
-            mark: next((when for when, score in result["epochs"] if score is not None and score >= mark), None)
-            for mark in MARKS
-        }
+        reached = {mark: common.reached(result["epochs"], mark) for mark in common.MARKS}
         figures.append({**result, "run_epochs": epochs, "reached": {f"{m:.0%}": t for m, t in reached.items()}})
         report.note("accuracy", figures)
         rows.append(
@@ -251,7 +248,7 @@ def _accuracy(args: Any, report: _Report, environment: dict[str, str], output: P
     columns = (
         "epochs of the run",
         "start, s",
-        *(f"to {mark:.0%}, s" for mark in MARKS),
+        *(f"to {mark:.0%}, s" for mark in common.MARKS),
         "to the end, s",
         "test accuracy",
     )

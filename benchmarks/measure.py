@@ -18,6 +18,8 @@ from typing import Any
 import common
 import numpy as np
 
+STARTED = time.monotonic()
+
 # As in pytorch_reference.py: what is left out at the beginning.
 WARMUP_STEPS = 8
 
@@ -200,12 +202,20 @@ def logits(source: str | None, data: str, images: int, output: str, depth: int =
 
 
 def history(
-    depth: int, recipe: str, epochs: int, data: str, output: str, checks: int, precision: str | None = None
+    depth: int,
+    recipe: str,
+    data: str,
+    output: str,
+    changes: dict[str, Any] | None = None,
+    budget: float | None = None,
+    seed: int = 0,
+    precision: str | None = None,
 ) -> dict[str, Any]:
     """A run as ``cifarnet train`` makes it, in the new directory ``output``, and when it had come how far.
 
-    ``epochs`` are (seconds since training began, test accuracy or None) at the end of each; training begins, with
-    compilation, ``start_seconds`` after the call, when images are loaded and the network is built.
+    ``changes`` are made to the recipe. ``epochs`` are (seconds since training began, test accuracy or None) at the end
+    of each; training begins, with compilation, ``start_seconds`` after the call, when images are loaded and the network
+    is built; and the call comes ``import_seconds`` after the process's start, from which a budget counts.
     """
     from cifarnet.models.spec import ModelSpec
     from cifarnet.recipes import named_recipe
@@ -214,7 +224,8 @@ def history(
     from cifarnet.training.run import train as train_run
 
     ModelSpec(depth)
-    chosen = named_recipe(recipe, depth).with_changes(epochs=epochs, checks=checks)
+    chosen = named_recipe(recipe, depth).with_changes(**(changes or {}))
+    directory = Path(output)
     done: list[tuple[float, float | None]] = []
     began: list[float] = []
 
@@ -222,12 +233,17 @@ def history(
         if isinstance(event, Planned):
             began.append(time.monotonic())
         if isinstance(event, EpochDone):
-            done.append((time.monotonic() - began[0], event.row.held_accuracy))
+            seconds, accuracy = time.monotonic() - began[0], event.row.held_accuracy
+            done.append((seconds, accuracy))
+            tested = "" if accuracy is None else f", test {accuracy:.2%}"
+            common.tell(f"{directory.name}: epoch {event.row.epoch}/{event.epochs} at {seconds:.0f} s{tested}")
 
-    started = time.monotonic()
-    result = train_run(RunConfig(chosen, data=data, depth=depth, precision=precision), Path(output), report=note)
+    called = time.monotonic()
+    config = RunConfig(chosen, data=data, depth=depth, seed=seed, budget=budget, precision=precision)
+    result = train_run(config, directory, started=STARTED if budget else called, report=note)
     return {
-        "start_seconds": began[0] - started,
+        "import_seconds": called - STARTED,
+        "start_seconds": began[0] - called,
         "epochs": done,
         "accuracy": result.metrics.accuracy,
         "seconds": result.seconds,
