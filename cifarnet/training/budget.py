@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from cifarnet.training.schedule import Plan, ahead
+from cifarnet.training.schedule import Plan, ahead, checks_due
 
 # How often a plan is made anew, as a fraction of the budget: a machine that slows to half its speed just after the
 # last time makes the run late by this much.
@@ -21,6 +21,7 @@ class Planner:
 
     ``seconds_per_step`` by image size and ``seconds_per_check`` (classifying the held-out images) were measured before
     the run; what the planner goes on measuring is how much slower or faster than that the machine has become.
+    ``checks`` of them are spread over the run; 0 stands for one after every ``steps_per_epoch``.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Planner:
         seconds_per_step: Mapping[int, float],
         seconds_per_check: float,
         checks: int,
+        steps_per_epoch: int,
     ):
         self.budget = budget
         self.clock = clock
@@ -38,6 +40,7 @@ class Planner:
         self.seconds_per_step = seconds_per_step
         self.seconds_per_check = seconds_per_check
         self.checks = checks
+        self.steps_per_epoch = steps_per_epoch
         self._since = clock()
         self._work = 0.0
         # Seconds that lately passed, and seconds that the same work was expected to take; the newest count most. It is
@@ -68,10 +71,12 @@ class Planner:
             self._lately_expected = self._lately_expected * kept + self._work
         self._since, self._work = now, 0.0
         position = plan.at(step)
-        checks = self.checks - int(position * self.checks) if self.checks else 0
-        left = self.budget - ENDING - now - max(1, checks) * self.seconds_per_check
-        slowness = self._lately / self._lately_expected
-        steps = round(left / (slowness * self._seconds_per_step_from(position)))
+        checks = max(1, self.checks - checks_due(self.checks, position))
+        left = self.budget - ENDING - now - checks * self.seconds_per_check
+        per_step = self._lately / self._lately_expected * self._seconds_per_step_from(position)
+        if not self.checks:
+            per_step += self.seconds_per_check / self.steps_per_epoch
+        steps = round(left / per_step)
         return Plan(step + max(1, steps), step, position)
 
     def _seconds_per_step_from(self, position: float) -> float:

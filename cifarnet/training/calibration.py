@@ -41,12 +41,14 @@ def calibrate(loop: Loop, budget: float, used: Callable[[], float]) -> None:
     for variable, value in zip(_state(loop), state, strict=True):
         variable.assign(value)
     loop.restore_metrics()
-    planner = Planner(budget, used, path, seconds, check, loop.recipe.checks)
+    planner = Planner(budget, used, path, seconds, check, loop.recipe.checks, loop.steps_per_epoch)
     progress.plan = planner.replan(progress.plan, progress.step)
     loop.planner = planner
     loop.pace.relative = {size: value / seconds[path[-1][2]] for size, value in seconds.items()}
     steps = progress.plan.steps - progress.step
-    epochs = {size: steps * share / (1 - position) / loop.steps_per_epoch for size, share in left}
+    epochs = dict.fromkeys((size for size, _ in left), 0.0)
+    for size, share in left:
+        epochs[size] += steps * share / (1 - position) / loop.steps_per_epoch
     rates = {size: loop.recipe.batch_size / value for size, value in seconds.items()}
     loop.report(BudgetPlanned(max(0.0, budget - used()), steps, epochs, rates))
 

@@ -22,7 +22,7 @@ from cifarnet.training.checkpoint import Checkpoint, Progress
 from cifarnet.training.events import Classifying, EpochDone, Estimated, HistoryRow, Report, StepDone
 from cifarnet.training.held_out import Tester
 from cifarnet.training.pace import ESTIMATE_AFTER, Pace
-from cifarnet.training.schedule import ahead, learning_rate, size_at, spans
+from cifarnet.training.schedule import ahead, checks_due, learning_rate, size_at, spans
 from cifarnet.training.trainee import Trainee, epoch_order
 
 
@@ -196,7 +196,7 @@ class Loop:
         if not checks or progress.step >= self.steps:
             return True
         now, before = progress.plan.at(progress.step), progress.plan.at(progress.epoch * self.steps_per_epoch)
-        return int(now * checks) > int(before * checks)
+        return checks_due(checks, now) > checks_due(checks, before)
 
     def _classify_held_out(self) -> np.ndarray:
         def check(_: str, done: int, total: int | None) -> None:
@@ -287,7 +287,7 @@ class Loop:
             for size, share in ahead(spans(self.recipe, self.trainee.full_size), position)
         )
         checks = self.recipe.checks or self.epochs
-        return seconds + (checks - int(position * checks)) * (self._check_seconds or self._guessed_check(full))
+        return seconds + (checks - checks_due(checks, position)) * (self._check_seconds or self._guessed_check(full))
 
     def _guessed_check(self, step: float) -> float:
         """Seconds for classifying the held-out images: a forward pass, where training costs about three.

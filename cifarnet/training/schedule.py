@@ -67,6 +67,11 @@ def ahead(spans: Sequence[tuple[float, float, int]], position: float) -> list[tu
     return [(size, end - max(begin, position)) for begin, end, size in spans if end > position]
 
 
+def checks_due(checks: int, position: float) -> int:
+    """How many of ``checks`` classifications of the held-out images, evenly spread, should be done by ``position``."""
+    return int(position * checks)
+
+
 def size_at(recipe: Recipe, full_size: int, position: float) -> int:
     """The image size that is trained on at ``position``; past the end, the last one."""
     path = spans(recipe, full_size)
