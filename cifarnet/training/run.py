@@ -30,6 +30,8 @@ from cifarnet.training.schedule import Plan
 from cifarnet.training.signals import StopRequest
 
 if TYPE_CHECKING:
+    import keras
+
     from cifarnet.models.network import ResNet
     from cifarnet.training.held_out import Tester
     from cifarnet.training.loop import Loop
@@ -262,7 +264,7 @@ class _Run:
         network = build_model(self.spec, tensors)
         network.freeze_base()
 
-        def features(dataset: Dataset, name: str) -> np.ndarray:
+        def features(dataset: Dataset, name: str) -> "keras.Variable":
             activity = f"Computing the features of {len(dataset):,} {name} images"
             return base_features(network, dataset.images, self.normalization, self.data_report, activity)
 

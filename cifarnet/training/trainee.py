@@ -21,6 +21,7 @@ class Trainee(keras.Model):
     A batch is ``{"rows": int32 (batch,), "draws": float32 (batch, draws)}``; its images are gathered, normalized,
     augmented and shrunk to ``image_size`` on the device. The loss is cross-entropy plus the recipe's L2 penalty; the
     metrics ``loss`` (the cross-entropy alone, comparable with a test set's) and ``accuracy`` are means over the epoch.
+    ``images`` that are a variable already are on the device.
 
     The network must have been built with the precision that ``execution`` says.
     """
@@ -28,7 +29,7 @@ class Trainee(keras.Model):
     def __init__(
         self,
         network: ResNet,
-        images: np.ndarray,
+        images: np.ndarray | keras.Variable,
         normalization: Normalization,
         recipe: Recipe,
         execution: Execution,
@@ -36,10 +37,12 @@ class Trainee(keras.Model):
         # No autocast: it would round the draws. The policy makes Keras scale the loss for float16.
         super().__init__(name="trainee", dtype=KERAS_POLICIES[execution.precision], autocast=False)
         self.network = network
-        self.images = keras.Variable(images, dtype=images.dtype.name, trainable=False, name="images")
+        if isinstance(images, np.ndarray):
+            images = keras.Variable(images, dtype=images.dtype.name, trainable=False, name="images")
+        self.images = images
         self.normalization = normalization
         self.recipe = recipe
-        self.steps_per_epoch = -(-len(images) // recipe.batch_size)
+        self.steps_per_epoch = -(-images.shape[0] // recipe.batch_size)
         self.full_size = network.spec.image_size
         self.image_size = self.full_size
         self.cross_entropy = keras.metrics.Mean(name="cross_entropy")
