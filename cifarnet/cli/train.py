@@ -89,6 +89,9 @@ def train(
     ] = None,
     cutout: Annotated[int | None, _recipe_option(help="Hide a square of this many pixels.")] = None,
     label_smoothing: Annotated[float | None, _recipe_option(help="Spread this much of each label.")] = None,
+    batchnorm_momentum: Annotated[
+        float | None, _recipe_option(help="What each step leaves of batch normalization's moving moments.")
+    ] = None,
     resolutions: Annotated[
         str | None,
         _recipe_option(metavar="SIDE:SHARE,...", help="Train these shares of the run on images shrunk to SIDE pixels."),

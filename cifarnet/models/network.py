@@ -125,6 +125,12 @@ class ResNet(keras.Model):
         for layer in (self.stem, *self.stages):
             layer.trainable = False
 
+    def set_batchnorm_momentum(self, momentum: float) -> None:
+        """What training leaves of the moving mean and variance in each step from now on, rather than 0.99."""
+        units = [unit for stage in self.stages for unit in stage.layers]
+        for layer in (self.batchnorm, *(x for unit in units for x in (unit.batchnorm_1, unit.batchnorm_2))):
+            layer.momentum = momentum
+
     def kernels(self) -> list[Any]:
         """The trainable convolution kernels, which L2 regularization applies to."""
         return [variable for variable in self.trainable_variables if variable.name == "kernel"]

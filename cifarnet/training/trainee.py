@@ -37,6 +37,7 @@ class Trainee(keras.Model):
         # No autocast: it would round the draws. The policy makes Keras scale the loss for float16.
         super().__init__(name="trainee", dtype=KERAS_POLICIES[execution.precision], autocast=False)
         self.network = network
+        network.set_batchnorm_momentum(recipe.batchnorm_momentum)
         if isinstance(images, np.ndarray):
             images = keras.Variable(images, dtype=images.dtype.name, trainable=False, name="images")
         self.images = images

@@ -4,6 +4,8 @@ import pytest
 import tensorflow as tf
 
 from cifarnet.models.batchnorm import BatchNormalization
+from cifarnet.models.network import build_model, initial_weights
+from cifarnet.models.spec import ModelSpec
 
 SHAPES = [(16, 8, 8, 16), (2, 2, 2, 8)]
 
@@ -67,3 +69,13 @@ def test_in_bfloat16_the_moments_stay_float32():
     for index in (4, 5):  # the moving moments
         assert found[index].dtype == tf.float32
         np.testing.assert_allclose(found[index], wanted[index], rtol=1e-5)
+
+
+def test_a_recipes_momentum_reaches_every_layer_of_a_network():
+    """At momentum 0 the moving moments are those of the last batch alone: the same network, in training or not."""
+    spec = ModelSpec(8)
+    network = build_model(spec, initial_weights(spec, seed=0))
+    network.set_batchnorm_momentum(0.0)
+    images = tf.constant(np.random.default_rng(0).normal(size=(16, 32, 32, 3)), tf.float32)
+    trained = network.logits(images, training=True)
+    np.testing.assert_allclose(network.logits(images, training=False), trained, atol=1e-3)

@@ -19,7 +19,7 @@ from cifarnet.training.run import resume, train
 from cifarnet.training.schedule import Plan, checks_due, learning_rate, size_at, spans
 
 FAST = RECIPES["fast"]
-SECONDS = {20: 0.1, 24: 0.15, 28: 0.18, 32: 0.25}
+SECONDS = {16: 0.07, 20: 0.1, 24: 0.15, 28: 0.18, 32: 0.25}
 CHECK = 5.0
 SAVE = 2.0  # what the end of an epoch takes, which no step shows
 FRESH = Plan(1000)
@@ -164,7 +164,7 @@ def test_a_budget_is_timed_planned_told_and_spent(tmp_path):
     result = train(BUDGET, tmp_path / "run", report=events.append)
     sizes = [event.image_size for event in events if isinstance(event, Measuring)]
     (planned,) = (event for event in events if isinstance(event, BudgetPlanned))
-    assert sizes == [20, 24, 28, 32] == list(planned.epochs) == list(planned.images_per_second)
+    assert sizes == [16, 20, 24, 28, 32] == list(planned.epochs) == list(planned.images_per_second)
     assert 0 < planned.seconds_left < 25
     rows = [event.row for event in events if isinstance(event, EpochDone)]
     assert rows[-1].learning_rate < 0.05 * FAST.learning_rate
