@@ -3,8 +3,9 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    """An empty cache, no copy of Keras's and no mirrors, whatever the machine has."""
+    """An empty cache, no weights of one's own, no copy of Keras's and no mirrors, whatever the machine has."""
     monkeypatch.setenv("CIFARNET_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CIFARNET_WEIGHTS", str(tmp_path / "own-weights"))
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.delenv("CIFARNET_MIRROR", raising=False)
     return tmp_path / "cache"

@@ -19,7 +19,12 @@ class Tta(StrEnum):
 
 def evaluate(
     weights: Annotated[
-        Path, typer.Argument(metavar="RUN|WEIGHTS", help="A run directory or a weight file.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="RUN|FILE|NAME",
+            help="A run directory, a weight file, or a name that `cifarnet weights` lists.",
+            show_default=False,
+        ),
     ],
     data: Annotated[
         str | None,
@@ -38,10 +43,10 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Score weights on test images: accuracy, loss, calibration, every class, confusions and speed."""
-    from cifarnet.runs import find_weights
     from cifarnet.runtime import use_backend
+    from cifarnet.weights import catalog
 
-    find_weights(weights)  # A wrong path is answered at once, not after the seconds that the backend takes to import.
+    catalog.find(weights)  # A wrong path is answered at once, not after the seconds that the backend takes to import.
     use_backend(backend)
     from cifarnet.evaluation.evaluate import evaluate as score
 

@@ -12,6 +12,7 @@ from cifarnet.cli.evaluate import evaluate
 from cifarnet.cli.predict import predict
 from cifarnet.cli.summary import summary
 from cifarnet.cli.train import train
+from cifarnet.cli.weights import app as weights
 
 app = typer.Typer(
     name="cifarnet",
@@ -43,6 +44,7 @@ def _options(
 
 for _command in (train, evaluate, summary, predict, data):
     app.command(_command.__name__)(_command)
+app.add_typer(weights)
 
 
 def main() -> None:

@@ -29,7 +29,12 @@ TestSplit = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")]
 OptionalWeights = Annotated[
     Path | None,
-    typer.Option("--weights", metavar="RUN|FILE", help="A run directory or a weight file.", show_default=False),
+    typer.Option(
+        "--weights",
+        metavar="RUN|FILE|NAME",
+        help="A run directory, a weight file, or a name that `cifarnet weights` lists.",
+        show_default=False,
+    ),
 ]
 
 

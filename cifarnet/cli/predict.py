@@ -4,6 +4,7 @@ import csv
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,12 +16,21 @@ from cifarnet.errors import InvalidValueError
 if TYPE_CHECKING:
     from cifarnet.evaluation.predict import Prediction
 
-_NO_WEIGHTS = """\
-cifarnet predict needs trained weights, and none come with the package yet. Train some, then name the run:
-  cifarnet train --data synthetic --depth 8 --recipe paper --batch-size 32 --epochs 5 --learning-rate 0.05 \\
-    --output runs/first                    (coloured shapes, a minute on a CPU)
-  cifarnet train --output runs/cifar10     (CIFAR-10, long without a GPU)
-  cifarnet predict IMAGE... --weights runs/first"""
+
+class Crop(StrEnum):
+    """Ways of making a picture square."""
+
+    CENTER = "center"
+    PAD = "pad"
+    STRETCH = "stretch"
+
+
+class Views(StrEnum):
+    """Kinds of test-time augmentation of pictures."""
+
+    NONE = "none"
+    FLIP = "flip"
+    VIEWS = "views"
 
 
 def predict(
@@ -33,10 +43,24 @@ def predict(
         ),
     ],
     weights: OptionalWeights = None,
+    depth: Annotated[
+        int | None,
+        typer.Option(help="Depth of the ResNet that answers, of those that come with cifarnet. (default: 20)"),
+    ] = None,
     top_k: Annotated[
         int | None,
         typer.Option(metavar="K", help="Classes to name per image; by default 3, or all where there are fewer."),
     ] = None,
+    crop: Annotated[
+        Crop, typer.Option(help="What makes a picture square: its centre, grey margins, or pulling it out of shape.")
+    ] = Crop.CENTER,
+    tta: Annotated[
+        Views, typer.Option(help="Test-time augmentation: average with the mirror image, or over all crops, both ways.")
+    ] = Views.NONE,
+    reject: Annotated[
+        bool,
+        typer.Option("--reject", help="Say so of pictures that are probably of none of the classes."),
+    ] = False,
     as_csv: Annotated[
         bool, typer.Option("--csv", help="Print CSV: image, class_1, probability_1, ..., error.")
     ] = False,
@@ -46,16 +70,19 @@ def predict(
     """Name the likeliest classes of pictures; those that can't be read are told on stderr and by exit status 1."""
     if as_csv and as_json:
         raise InvalidValueError("--csv and --json are two forms of the same output: give one of them. Received: both")
-    if weights is None:
-        raise InvalidValueError(_NO_WEIGHTS)
+    if depth is not None and weights is not None:
+        raise InvalidValueError("--weights says the depth itself: give --depth or --weights, not both.")
     from cifarnet.evaluation import predict as service
     from cifarnet.evaluation.inference import Classifier
     from cifarnet.models.weights import load_weights
-    from cifarnet.runs import find_weights
+    from cifarnet.reports.predictions import REJECTION
     from cifarnet.runtime import use_backend
+    from cifarnet.weights import catalog
 
-    loaded = load_weights(find_weights(weights))
+    loaded = load_weights(catalog.find(weights) if weights else catalog.for_depth(depth or 20))
     top_k = service.resolve_top_k(top_k, loaded.spec.classes)
+    if reject:
+        service.rejection_threshold(loaded)  # Refused now rather than after the backend's import.
     sources = service.find_images(images, _read_stdin)
     use_backend(backend)
     # Rows on a terminal tell the progress themselves, and a bar would get between them.
@@ -64,7 +91,10 @@ def predict(
 
     def answers() -> Iterator["Prediction"]:
         nonlocal failed
-        for prediction in service.predict(sources, Classifier(loaded), top_k=top_k, report=report):
+        predictions = service.predict(
+            sources, Classifier(loaded), top_k=top_k, crop=crop, tta=tta, reject=reject, report=report
+        )
+        for prediction in predictions:
             if prediction.error is not None:
                 failed = True
                 _tell(prediction.error)
@@ -74,9 +104,10 @@ def predict(
         if as_json:
             _print_json(answers())
         elif as_csv:
-            _print_csv(answers(), top_k)
+            _print_csv(answers(), top_k, reject)
         else:
-            _print_blocks(answers(), [source.name for source in sources], loaded.class_names)
+            names = [*(source.name for source in sources), *([REJECTION] if reject else [])]
+            _print_blocks(answers(), names, loaded.class_names)
     if failed:
         raise typer.Exit(1)
 
@@ -101,13 +132,14 @@ def _print_json(answers: Iterable["Prediction"]) -> None:
     print("\n]")
 
 
-def _print_csv(answers: Iterable["Prediction"], top_k: int) -> None:
+def _print_csv(answers: Iterable["Prediction"], top_k: int, reject: bool) -> None:
     from cifarnet.reports.predictions import csv_header, csv_row
 
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(csv_header(top_k))
+    writer.writerow(csv_header(top_k, reject))
     for prediction in answers:
-        writer.writerow(csv_row(prediction.image, prediction.predictions, prediction.error, top_k))
+        rejected = ["" if prediction.rejected is None else str(prediction.rejected).lower()] if reject else []
+        writer.writerow(csv_row(prediction.image, prediction.predictions, rejected, prediction.error, top_k))
 
 
 def _print_blocks(answers: Iterable["Prediction"], names: list[str], class_names: Iterable[str]) -> None:
@@ -117,4 +149,4 @@ def _print_blocks(answers: Iterable["Prediction"], names: list[str], class_names
     columns = Columns.fitting(names, class_names, out.width)
     for prediction in answers:
         if prediction.error is None:
-            out.print(prediction_block(prediction.image, prediction.predictions, columns))
+            out.print(prediction_block(prediction.image, prediction.predictions, columns, prediction.rejected))

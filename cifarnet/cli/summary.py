@@ -29,9 +29,9 @@ def summary(
     spec, header = ModelSpec(depth or 20, classes or 10), None
     if weights is not None:
         from cifarnet.models.weights import load_header
-        from cifarnet.runs import find_weights
+        from cifarnet.weights import catalog
 
-        header = load_header(find_weights(weights))
+        header = load_header(catalog.find(weights))
         spec = header.spec
         if classes not in (None, spec.classes):
             raise InvalidValueError(f"{weights} has {spec.classes} classes. Received: --classes {classes}")

@@ -179,9 +179,9 @@ def _recipe(name: str | None, depth: int | None, weights: Path | None, given: di
     if name in RECIPES or not Path(name).is_file():
         if depth is None and weights is not None:
             from cifarnet.models.weights import load_header
-            from cifarnet.runs import find_weights
+            from cifarnet.weights import catalog
 
-            depth = load_header(find_weights(weights)).spec.depth
+            depth = load_header(catalog.find(weights)).spec.depth
         recipe = named_recipe(name, depth or ModelSpec().depth)
     else:
         recipe = read_recipe(Path(name))

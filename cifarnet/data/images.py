@@ -19,6 +19,13 @@ from cifarnet.errors import DataError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+CROPS = ("center", "pad", "stretch")
+"""How a picture that is not square becomes one: cut to its centre, put on a grey square, or pulled out of shape."""
+
+# What pads: the mean level of CIFAR-10's training images, which normalization makes zero, as random crops have it in
+# training.
+_GREY = (121, 121, 121)
+
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 PIXEL_LIMIT = 100_000_000  # 300 MB once decoded; a decompression bomb has more, hardly any camera does.
 BYTE_LIMIT = 256 << 20
@@ -33,18 +40,19 @@ NamedFile = tuple[str, Path | bytes]
 """What messages call a picture, and its file or content."""
 
 
-def read_image(source: Path | bytes, size: int = 32, *, name: str | None = None) -> np.ndarray:
+def read_image(source: Path | bytes, size: int = 32, *, name: str | None = None, crop: str = "center") -> np.ndarray:
     """Read one picture as uint8 (size, size, 3) RGB.
 
     PNG, JPEG, WebP, BMP, GIF and TIFF (of several frames the first); the EXIF orientation is applied, 16-bit
     grey scaled to 8 bits, and transparency put on white, the ground that cut-out pictures are made for. A
-    picture that is not square is cropped to its centre; one whose side is not ``size`` is then resampled. One
+    picture that is not square is made so as ``crop`` says; one whose side is not ``size`` is then resampled. One
     that is (size, size) already comes back as decoded, pixel for pixel.
 
     Args:
         source: a file, or a file's content.
         size: side of the result in pixels.
         name: what error messages call the picture; by default its path.
+        crop: one of ``CROPS``.
 
     Raises:
         DataError: when the file is missing, empty, truncated, no picture, or unreasonably large.
@@ -54,7 +62,7 @@ def read_image(source: Path | bytes, size: int = 32, *, name: str | None = None)
     if not content:
         raise DataError(f"{told} is empty.")
     with _decoding(told):
-        return _decode(content, size, told)
+        return _decode(content, size, told, crop)
 
 
 def read_images(
@@ -89,7 +97,7 @@ def resize_images(images: np.ndarray, size: int) -> np.ndarray:
 
     resized = np.empty((len(images), size, size, 3), np.uint8)
     for row, image in enumerate(images):
-        resized[row] = _fitted(Image.fromarray(image), size)
+        resized[row] = _fitted(Image.fromarray(image), size, "center")
     return resized
 
 
@@ -153,7 +161,7 @@ def _decoding(told: str) -> Iterator[None]:
         raise DataError(f"{told} is a damaged or truncated image: {error}") from error
 
 
-def _decode(content: bytes, size: int, told: str) -> np.ndarray:
+def _decode(content: bytes, size: int, told: str, crop: str) -> np.ndarray:
     from PIL import Image, ImageOps
 
     with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
@@ -164,7 +172,7 @@ def _decode(content: bytes, size: int, told: str) -> np.ndarray:
             )
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
-        return _fitted(_rgb(image, told), size)
+        return _fitted(_rgb(image, told), size, crop)
 
 
 def _rgb(image: "Image", told: str) -> "Image":
@@ -182,16 +190,19 @@ def _rgb(image: "Image", told: str) -> "Image":
     return Image.alpha_composite(ground, image.convert("RGBA")).convert("RGB")
 
 
-def _fitted(image: "Image", size: int) -> np.ndarray:
+def _fitted(image: "Image", size: int, crop: str) -> np.ndarray:
+    from PIL import ImageOps
     from PIL.Image import Resampling
 
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    if image.size != (side, side):
+    # Lanczos: Pillow widens its support by the reduction, which is the anti-aliasing, and of Pillow's filters it keeps
+    # the most detail, of which 32 pixels hold little enough.
+    if crop == "pad" and image.width != image.height:
+        return np.array(ImageOps.pad(image, (size, size), Resampling.LANCZOS, color=_GREY))
+    if crop == "center" and image.width != image.height:
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
         image = image.crop((left, top, left + side, top + side))
-    if side != size:
-        # Lanczos: Pillow widens its support by the reduction, which is the anti-aliasing, and of Pillow's
-        # filters it keeps the most detail, of which 32 pixels hold little enough.
+    if image.size != (size, size):
         image = image.resize((size, size), Resampling.LANCZOS)
     return np.array(image)
 

@@ -12,7 +12,8 @@ from cifarnet.errors import DataError
 from cifarnet.evaluation.inference import BATCH_SIZE, Classifier
 from cifarnet.evaluation.metrics import Metrics, measure
 from cifarnet.models.weights import load_weights
-from cifarnet.runs import find_data_source, find_weights, read_config
+from cifarnet.runs import find_data_source, read_config
+from cifarnet.weights import catalog
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,9 @@ def evaluate(
     batch_size: int = BATCH_SIZE,
     report: Progress = silent,
 ) -> Evaluation:
-    """Score a run directory or weight file on the test images of ``data``.
+    """Score a run directory, weight file or named weights on the test images of ``data``.
+
+    Loss and calibration error are those of the calibrated probabilities (``Weights.calibrated``).
 
     Without ``data`` the source is the one that the run recorded, with its ``test_split``, or else CIFAR-10.
     ``test_split`` and ``mirrors`` are those of ``load_data``, ``tta`` and ``batch_size`` of ``Classifier.logits``.
@@ -54,7 +57,7 @@ def evaluate(
         DataError: when the data can't be read, or its classes are not those of the weights, in their order.
         InvalidValueError: for a ``tta``, ``test_split`` or source that can't be meant.
     """
-    weights_file = find_weights(weights_path)
+    weights_file = catalog.find(weights_path)
     weights = load_weights(weights_file)
     source = data or find_data_source(weights_path) or "cifar10"
     if data is None and test_split is None and source != "cifar10":
@@ -76,4 +79,5 @@ def evaluate(
     start = perf_counter()
     logits = classifier.logits(test.images, tta=tta, batch_size=batch_size, report=report)
     seconds = perf_counter() - start
-    return Evaluation(measure(logits, test.labels, test.class_names), len(test) / seconds, weights_file, source)
+    metrics = measure(weights.calibrated(logits), test.labels, test.class_names)
+    return Evaluation(metrics, len(test) / seconds, weights_file, source)

@@ -10,6 +10,8 @@ from cifarnet.models.weights import Weights
 from cifarnet.runtime import use_backend
 
 TTA = ("none", "flip")
+"""Test-time augmentation of images: none, or the mean of the logits of each image and its mirror image."""
+
 BATCH_SIZE = 250
 
 

@@ -10,15 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from cifarnet.data.images import IMAGE_SUFFIXES, read_image
+from cifarnet.data.images import CROPS, IMAGE_SUFFIXES, read_image
 from cifarnet.data.progress import Progress, silent
 from cifarnet.errors import DataError, InvalidValueError
-from cifarnet.evaluation.inference import Classifier
+from cifarnet.evaluation.inference import TTA, Classifier
 from cifarnet.evaluation.metrics import ranking, softmax
+from cifarnet.models.weights import Weights
 
 # On two cores a picture costs 1.03 ms of processor time in batches of 128 and of 250, 1.08 ms in batches of 64; smaller
 # batches are answered sooner.
 BATCH_SIZE = 128
+
+
+VIEWS = (*TTA, "views")
+"""Test-time augmentation of pictures: that of images, or the mean over all ``CROPS`` and their mirror images."""
 
 
 @dataclass(frozen=True)
@@ -31,18 +36,23 @@ class ImageSource:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one picture: (class, probability) pairs, likeliest first, or else an ``error``."""
+    """The answer for one picture: (class, probability) pairs, likeliest first, or else an ``error``.
+
+    ``rejected`` tells whether it is probably of none of the classes; None where that was not asked.
+    """
 
     image: str
     predictions: tuple[tuple[str, float], ...] = ()
     error: str | None = None
+    rejected: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The answer as JSON-ready data: one item of what ``cifarnet predict --json`` prints."""
         if self.error is not None:
             return {"image": self.image, "error": self.error}
         pairs = [{"class": name, "probability": probability} for name, probability in self.predictions]
-        return {"image": self.image, "predictions": pairs}
+        rejected = {} if self.rejected is None else {"rejected": self.rejected}
+        return {"image": self.image, "predictions": pairs, **rejected}
 
 
 def find_images(arguments: Iterable[str], read_stdin: Callable[[], bytes]) -> list[ImageSource]:
@@ -93,19 +103,45 @@ def predict(
     classifier: Classifier,
     *,
     top_k: int | None = None,
+    crop: str = "center",
+    tta: str = "none",
+    reject: bool = False,
     batch_size: int = BATCH_SIZE,
     report: Progress = silent,
 ) -> Iterator[Prediction]:
     """Classify ``sources``: one ``Prediction`` each, in their order, given out batch by batch.
 
-    Threads read the next batch while this one is classified, so at most two batches are held, whatever the number of
-    pictures. A picture that can't be read is answered with its error.
+    ``crop``, one of ``CROPS``, makes pictures square; ``tta`` is one of ``VIEWS``, of which ``"views"`` makes them so
+    in every way; ``reject`` says which pictures are probably of none of the classes. Threads read the next batch while
+    this one is classified, so at most two batches are held, whatever the number of pictures. A picture that can't be
+    read is answered with its error.
 
     Raises:
-        InvalidValueError: when ``top_k`` can't be meant (see ``resolve_top_k``).
+        InvalidValueError: when ``top_k`` (see ``resolve_top_k``), ``crop`` or ``tta`` can't be meant, or the weights
+            don't know what to ``reject``.
     """
     top_k = resolve_top_k(top_k, classifier.weights.spec.classes)
-    return _predictions(sources, classifier, top_k, batch_size, report)
+    for option, value, known in (("--crop", crop, CROPS), ("--tta", tta, VIEWS)):
+        if value not in known:
+            raise InvalidValueError(f"{option} must be one of {', '.join(known)}. Received: {value}")
+    crops = CROPS if tta == "views" else (crop,)
+    mirror = "none" if tta == "none" else "flip"
+    threshold = rejection_threshold(classifier.weights) if reject else None
+    return _predictions(sources, classifier, top_k, crops, mirror, threshold, batch_size, report)
+
+
+def rejection_threshold(weights: Weights) -> float:
+    """The largest logit below which a picture is probably of none of the classes.
+
+    Raises:
+        InvalidValueError: when the weights have none.
+    """
+    if weights.reject_below is None:
+        raise InvalidValueError(
+            "--reject needs weights that know how large their logits are on pictures of their classes: those of a run"
+            " with --validation-split. These don't."
+        )
+    return weights.reject_below
 
 
 def resolve_top_k(top_k: int | None, classes: int) -> int:
@@ -122,35 +158,48 @@ def resolve_top_k(top_k: int | None, classes: int) -> int:
 
 
 def _predictions(
-    sources: Sequence[ImageSource], classifier: Classifier, top_k: int, batch_size: int, report: Progress
+    sources: Sequence[ImageSource],
+    classifier: Classifier,
+    top_k: int,
+    crops: Sequence[str],
+    mirror: str,
+    threshold: float | None,
+    batch_size: int,
+    report: Progress,
 ) -> Iterator[Prediction]:
     # Not in ``predict`` itself: a generator would raise its InvalidValueError only when it is iterated.
     names, size = classifier.weights.class_names, classifier.weights.spec.image_size
     # Every batch has as many rows, blank where a picture is missing: one shape is one compilation.
-    images = np.zeros((min(batch_size, len(sources)), size, size, 3), np.uint8)
+    images = np.zeros((min(batch_size, len(sources)), len(crops), size, size, 3), np.uint8)
     done = 0
-    for batch, contents in _read_ahead(sources, size, batch_size):
+    for batch, contents in _read_ahead(sources, size, crops, batch_size):
         for row, content in enumerate(contents):
             images[row] = 0 if isinstance(content, DataError) else content
-        probabilities = softmax(classifier.logits(images, batch_size=batch_size))[: len(batch)]
+        views = images.reshape(-1, size, size, 3)
+        logits = classifier.logits(views, tta=mirror, batch_size=len(views)).reshape(len(images), len(crops), -1)
+        logits = logits.mean(axis=1)[: len(batch)]
+        probabilities = softmax(classifier.weights.calibrated(logits))
         tops = ranking(probabilities, top_k)
-        for source, content, row, top in zip(batch, contents, probabilities, tops, strict=True):
+        for source, content, largest, row, top in zip(
+            batch, contents, logits.max(axis=1), probabilities, tops, strict=True
+        ):
             if isinstance(content, DataError):
                 yield Prediction(source.name, error=str(content))
             else:
-                yield Prediction(source.name, tuple((names[label], float(row[label])) for label in top))
+                pairs = tuple((names[label], float(row[label])) for label in top)
+                yield Prediction(source.name, pairs, rejected=None if threshold is None else bool(largest < threshold))
         done += len(batch)
         report("Classifying images", done, len(sources))
 
 
 def _read_ahead(
-    sources: Sequence[ImageSource], size: int, batch_size: int
+    sources: Sequence[ImageSource], size: int, crops: Sequence[str], batch_size: int
 ) -> Iterator[tuple[Sequence[ImageSource], list[np.ndarray | DataError]]]:
     """Batches of sources and what they hold; while the caller works on one, threads read the next."""
     pool = ThreadPoolExecutor(os.cpu_count())
 
     def submit(start: int) -> list[Future[np.ndarray | DataError]]:
-        return [pool.submit(_read, source, size) for source in sources[start : start + batch_size]]
+        return [pool.submit(_read, source, size, crops) for source in sources[start : start + batch_size]]
 
     try:
         pending = submit(0)
@@ -162,10 +211,12 @@ def _read_ahead(
         pool.shutdown(cancel_futures=True)
 
 
-def _read(source: ImageSource, size: int) -> np.ndarray | DataError:
+def _read(source: ImageSource, size: int, crops: Sequence[str]) -> np.ndarray | DataError:
+    """The views (crops, size, size, 3) of a picture, or why there are none."""
     if isinstance(source.content, DataError):
         return source.content
     try:
-        return read_image(source.content, size, name="Standard input" if source.name == "-" else source.name)
+        name = "Standard input" if source.name == "-" else source.name
+        return np.stack([read_image(source.content, size, name=name, crop=crop) for crop in crops])
     except DataError as error:
         return error

@@ -35,7 +35,9 @@ class Weights:
     """A network's tensors (float32, by full name) and all that using them needs.
 
     ``recipe`` and ``accuracy`` tell where they come from: the training recipe as JSON-ready data, and the accuracy on
-    the test images (0 to 1); None where unknown, as in the original project's files.
+    the test images (0 to 1); None where unknown, as in the original project's files. ``temperature`` divides logits
+    before they become probabilities; a picture whose largest logit is below ``reject_below`` is probably of no class.
+    Both come from held-out images (``cifarnet.evaluation.calibration``), and are 1 and None without.
     """
 
     spec: ModelSpec
@@ -44,6 +46,8 @@ class Weights:
     normalization: Normalization
     recipe: dict[str, Any] | None = None
     accuracy: float | None = None
+    temperature: float = 1.0
+    reject_below: float | None = None
     version: str = __version__
 
     def __post_init__(self) -> None:
@@ -52,6 +56,8 @@ class Weights:
                 f"{self.spec.title} with {self.spec.classes} classes needs as many class names."
                 f" Received: {', '.join(self.class_names)}"
             )
+        if not 0 < self.temperature < float("inf"):
+            raise WeightsError(f"A temperature is above 0 and finite. Received: {self.temperature}")
 
     def sha256(self) -> str:
         """SHA-256 of the tensors alone, in the network's order: equal networks, whatever the file around them."""
@@ -60,6 +66,13 @@ class Weights:
             digest.update(name.encode())
             digest.update(np.ascontiguousarray(self.tensors[name]).tobytes())
         return digest.hexdigest()
+
+    def calibrated(self, logits: np.ndarray) -> np.ndarray:
+        """The network's ``logits`` (n, classes) such that their softmax states true probabilities, if it can be known.
+
+        Neither the likeliest class nor the order of the others changes.
+        """
+        return logits / np.float32(self.temperature)
 
     def header(self) -> dict[str, Any]:
         """The file's header as JSON-ready data."""
@@ -71,22 +84,25 @@ class Weights:
             "normalization": {"mean": self.normalization.mean, "std": self.normalization.std},
             "recipe": self.recipe,
             "accuracy": self.accuracy,
+            "temperature": self.temperature,
+            "reject_below": self.reject_below,
         }
 
 
-def save_weights(path: Path, weights: Weights) -> None:
-    """Write ``weights`` to the file ``path``, atomically."""
+def save_weights(path: Path, weights: Weights, *, half: bool = False) -> None:
+    """Write ``weights`` to the file ``path``, atomically; with ``half`` rounded to float16."""
     import h5py
 
     with replacing(path) as temporary, h5py.File(temporary, "w") as file:
-        write_into(file, weights)
+        write_into(file, weights, half=half)
 
 
-def write_into(file: "h5py.File", weights: Weights) -> None:
+def write_into(file: "h5py.File", weights: Weights, *, half: bool = False) -> None:
     """Write header and tensors into an open file; a checkpoint adds its training state beside them."""
-    file.attrs[HEADER] = json.dumps(weights.header())
+    # Whatever wrote the file that they were read from, this version writes this one.
+    file.attrs[HEADER] = json.dumps({**weights.header(), "version": __version__})
     for name, array in weights.tensors.items():
-        file.create_dataset(f"weights/{name}", data=array)
+        file.create_dataset(f"weights/{name}", data=array, dtype="float16" if half else "float32")
 
 
 def load_weights(path: Path) -> Weights:
@@ -139,6 +155,9 @@ def peek(file: "h5py.File", path: Path) -> Weights:
             Normalization(**header["normalization"]),
             header["recipe"],
             header["accuracy"],
+            # Files of cifarnet 0.1 have neither.
+            header.get("temperature", 1.0),
+            header.get("reject_below"),
             header["version"],
         )
     except (TypeError, KeyError, ValueError, AttributeError) as error:

@@ -38,8 +38,11 @@ def _longest(texts: Iterable[str]) -> int:
     return max((cell_len(printable(text)) for text in texts), default=1)
 
 
-def prediction_block(image: str, predictions: Pairs, columns: Columns) -> Table:
-    """One picture: its name, and a line with a bar per class."""
+REJECTION = "none of these, probably"
+
+
+def prediction_block(image: str, predictions: Pairs, columns: Columns, rejected: bool | None = None) -> Table:
+    """One picture: its name, whether it is ``rejected``, and a line with a bar per class."""
     block = Table.grid(padding=(0, 2), pad_edge=False)
     block.add_column(width=columns.name, overflow="fold")
     block.add_column(width=columns.class_name, overflow="ellipsis", no_wrap=True)
@@ -48,7 +51,10 @@ def prediction_block(image: str, predictions: Pairs, columns: Columns) -> Table:
     classes = Text("\n".join(printable(name) for name, _ in predictions))
     bars = Text("\n".join(bar(share, _BAR) for _, share in predictions), style="cyan")
     shares = Text("\n".join(percent(share, 1) for _, share in predictions))
-    block.add_row(Text(printable(image), style="bold"), classes, bars, shares)
+    name = Text(printable(image), style="bold")
+    if rejected:
+        name.append(f"\n{REJECTION}", style="not bold yellow")
+    block.add_row(name, classes, bars, shares)
     return block
 
 
@@ -58,15 +64,16 @@ def bar(share: float, width: int) -> str:
     return "█" * full + _EIGHTHS[eighths]
 
 
-def csv_header(top_k: int) -> list[str]:
-    """The columns of ``cifarnet predict --csv``: image, class_1, probability_1, ..., error."""
-    return ["image", *(f"{column}_{k}" for k in range(1, top_k + 1) for column in ("class", "probability")), "error"]
+def csv_header(top_k: int, reject: bool = False) -> list[str]:
+    """The columns of ``cifarnet predict --csv``: image, class_1, probability_1, ..., rejected where asked, error."""
+    classes = [f"{column}_{k}" for k in range(1, top_k + 1) for column in ("class", "probability")]
+    return ["image", *classes, *(["rejected"] if reject else []), "error"]
 
 
-def csv_row(image: str, predictions: Pairs, error: str | None, top_k: int) -> list[str]:
-    """One picture under ``csv_header(top_k)``; fields without a value are empty."""
+def csv_row(image: str, predictions: Pairs, rejected: Sequence[str], error: str | None, top_k: int) -> list[str]:
+    """One picture under ``csv_header``, ``rejected`` empty where not asked; fields without a value are empty."""
     values = [value for name, share in predictions for value in (name, f"{share:.6f}")] or [""] * (2 * top_k)
-    return [_encodable(value) for value in (image, *values, error or "")]
+    return [_encodable(value) for value in (image, *values, *rejected, error or "")]
 
 
 def _encodable(text: str) -> str:

@@ -28,6 +28,7 @@ from cifarnet.training.events import Planned, Report, ignore
 from cifarnet.training.run_data import RunData
 from cifarnet.training.schedule import Plan
 from cifarnet.training.signals import StopRequest
+from cifarnet.weights import catalog
 
 if TYPE_CHECKING:
     import keras
@@ -89,7 +90,7 @@ def train(
         CifarnetError: when data, weights or directory can't be used; nothing has been trained then.
     """
     started = time.monotonic() if started is None else started
-    base = load_weights(runs.find_weights(Path(config.weights))) if config.weights else None
+    base = load_weights(catalog.find(Path(config.weights))) if config.weights else None
     depth = config.depth or (base.spec.depth if base else ModelSpec().depth)
     if base and base.spec.depth != depth:
         raise InvalidValueError(f"{config.weights} is a {base.spec.title}, not the depth {depth} that was asked for.")
@@ -330,7 +331,7 @@ class _Run:
         from cifarnet.evaluation.inference import Classifier
 
         if self.config.validation_split is not None:
-            weights = load_weights(self.directory / runs.BEST_WEIGHTS)
+            weights = self._with_calibration(load_weights(self.directory / runs.BEST_WEIGHTS))
             epoch, selected_by, logits = loop.progress.best_epoch or 0, "best validation accuracy", None
         else:
             weights = self.weights(loop.trainee.network)
@@ -338,8 +339,17 @@ class _Run:
             logits = loop.last_logits if loop.tester.exact else None
         if logits is None:
             logits = Classifier(weights).logits(self.data.test.images)
-        metrics = measure(logits, self.data.test.labels, self.data.test.class_names)
+        metrics = measure(weights.calibrated(logits), self.data.test.labels, self.data.test.class_names)
         save_weights(self.directory / runs.WEIGHTS, replace(weights, accuracy=metrics.accuracy))
         result = Result(self.directory, metrics, epoch, selected_by, used(), weights.sha256())
         write_text(self.directory / runs.METRICS, json.dumps(result.to_dict(), indent=2) + "\n")
         return result
+
+    def _with_calibration(self, weights: Weights) -> Weights:
+        """``weights`` with what the validation images say about their probabilities."""
+        from cifarnet.evaluation.calibration import fit_temperature, rejection_threshold
+        from cifarnet.evaluation.inference import Classifier
+
+        logits = Classifier(weights).logits(self.data.held_out.images)
+        temperature = fit_temperature(logits, self.data.held_out.labels)
+        return replace(weights, temperature=temperature, reject_below=rejection_threshold(logits))

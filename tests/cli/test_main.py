@@ -14,6 +14,7 @@ from cifarnet.cli.main import app, main
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = typer.main.get_command(app).commands
+SUBCOMMANDS = {f"weights {name}": command for name, command in COMMANDS["weights"].commands.items()}
 HEAVY = ("tensorflow", "keras", "jax", "matplotlib", "h5py", "PIL", "numpy", "pooch", "requests")
 
 
@@ -39,11 +40,11 @@ def test_the_readmes_commands_are_understood(line):
     assert context.command.name == name
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", [*COMMANDS, *SUBCOMMANDS])
 def test_every_option_is_documented(name):
     reference = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
     section = reference.split(f"## `cifarnet {name}`")[1].split("\n## ")[0]
-    for parameter in COMMANDS[name].params:
+    for parameter in {**COMMANDS, **SUBCOMMANDS}[name].params:
         if parameter.param_type_name == "option":
             assert parameter.help, parameter.name
             for option in (*parameter.opts, *parameter.secondary_opts):

@@ -128,7 +128,7 @@ def test_many_images_are_streamed_in_order(weights, tmp_path):
     ("options", "message"),
     [
         (["--csv", "--json", "--weights", "w.h5"], "--csv and --json"),
-        ([], "cifarnet train --data synthetic"),
+        (["--depth", "20", "--weights", "w.h5"], "not both"),
     ],
 )
 def test_what_can_not_be_meant_is_a_usage_error_that_says_what_to_do(options, message):
@@ -143,7 +143,8 @@ def test_a_top_k_beyond_the_classes_is_a_usage_error(weights):
     assert "1 to 3" in str(result.exception)
 
 
-def test_without_weights_the_command_says_how_to_get_some_and_exits_with_2():
-    done = subprocess.run([sys.executable, "-m", "cifarnet", "predict", "a.png"], capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "--weights runs/" in done.stderr
+def test_a_depth_that_does_not_come_with_cifarnet_is_told_with_those_that_do_before_any_import():
+    command = [sys.executable, "-m", "cifarnet", "predict", "a.png", "--depth", "26"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "No trained ResNet-26 comes with cifarnet; there are: resnet20" in done.stderr

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cifarnet.data.images import PIXEL_LIMIT, read_image, read_images, resize_images
+from cifarnet.data.images import CROPS, PIXEL_LIMIT, read_image, read_images, resize_images
 from cifarnet.errors import DataError
 from tests.data.making import random_images
 
@@ -218,3 +218,24 @@ def test_resizing_gives_what_reading_a_file_gives():
 def test_images_of_the_right_size_are_not_copied():
     images = random_images(2)
     assert resize_images(images, 32) is images
+
+
+def test_padding_keeps_all_of_a_picture_between_grey_margins():
+    wide = np.full((32, 64, 3), (200, 30, 10), np.uint8)
+    read = read_image(encoded(Image.fromarray(wide)), crop="pad")
+    assert (read[:7] == 121).all()
+    assert (read[10:22] == (200, 30, 10)).all()
+    assert (read[-7:] == 121).all()
+
+
+def test_stretching_uses_the_whole_picture():
+    halves = np.concatenate([np.zeros((32, 64, 3), np.uint8), np.full((32, 64, 3), 255, np.uint8)], axis=1)
+    read = read_image(encoded(Image.fromarray(halves)), crop="stretch")
+    assert (read[:, :14] < 5).all()
+    assert (read[:, 18:] > 250).all()
+
+
+@pytest.mark.parametrize("crop", CROPS)
+def test_a_square_picture_is_the_same_whatever_the_crop(crop):
+    content = encoded(Image.fromarray(smooth()))
+    np.testing.assert_array_equal(read_image(content, crop=crop), read_image(content))

@@ -1,12 +1,15 @@
 import os
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from cifarnet.data.images import read_image
+from cifarnet.data.images import CROPS, read_image
 from cifarnet.errors import DataError, InvalidValueError
 from cifarnet.evaluation.inference import Classifier
+from cifarnet.evaluation.metrics import softmax
 from cifarnet.evaluation.predict import ImageSource, find_images, predict, resolve_top_k
 from cifarnet.models.weights import load_weights
 from tests.evaluation.making import SIZE, save_picture, save_tiny_weights
@@ -158,3 +161,42 @@ def test_top_k_is_3_or_all_of_fewer_classes_by_default():
 def test_a_top_k_that_the_weights_can_not_name_is_refused_at_once(classifier, top_k):
     with pytest.raises(InvalidValueError, match=f"must be 1 to 3, .* Received: {top_k}"):
         predict([], classifier, top_k=top_k)
+
+
+def test_views_are_the_mean_of_all_crops_and_their_mirror_images(classifier, tmp_path):
+    wide = np.random.default_rng(3).integers(0, 256, (SIZE, 3 * SIZE, 3), np.uint8)
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    (answer,) = predict([ImageSource("wide", tmp_path / "wide.png")], classifier, tta="views")
+    views = np.stack([read_image(tmp_path / "wide.png", SIZE, crop=crop) for crop in CROPS])
+    logits = classifier.logits(np.concatenate([views, views[:, :, ::-1]])).mean(axis=0)
+    expected = softmax(logits[None])[0]
+    assert dict(answer.predictions) == pytest.approx(dict(zip(("ant", "bee", "cow"), expected, strict=True)), rel=1e-4)
+
+
+@pytest.mark.parametrize("option", ["crop", "tta"])
+def test_an_unknown_way_to_look_is_refused_at_once(classifier, option):
+    with pytest.raises(InvalidValueError, match=rf"--{option} must be one of .* Received: sideways"):
+        predict([], classifier, **{option: "sideways"})
+
+
+def test_pictures_with_smaller_logits_than_held_out_ones_are_rejected_where_asked(classifier, sources):
+    largest = [classifier.logits(read_image(sources[k].content, SIZE)[None]).max() for k in (0, 1, 3, 4)]
+    weights = replace(classifier.weights, reject_below=float(np.median(largest)))
+    classifier = Classifier(weights)
+    asked = [answer.rejected for answer in predict(sources, classifier, reject=True) if not answer.error]
+    assert asked == [bool(x < np.median(largest)) for x in largest]
+    assert {answer.rejected for answer in predict(sources, classifier)} == {None}
+    assert next(predict(sources, classifier, reject=True)).to_dict()["rejected"] == asked[0]
+
+
+def test_rejecting_needs_weights_that_know_what_to_reject(classifier, sources):
+    with pytest.raises(InvalidValueError, match="--validation-split"):
+        predict(sources, classifier, reject=True)
+
+
+def test_probabilities_are_those_of_the_weights_temperature(classifier, sources):
+    cool = Classifier(replace(classifier.weights, temperature=0.5))
+    (before,), (after,) = (list(predict(sources[:1], each)) for each in (classifier, cool))
+    odds = np.array([share for _, share in before.predictions]) ** 2
+    assert [name for name, _ in after.predictions] == [name for name, _ in before.predictions]
+    assert [share for _, share in after.predictions] == pytest.approx(odds / odds.sum(), rel=1e-4)

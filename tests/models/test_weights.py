@@ -21,7 +21,7 @@ def weights():
         name: rng.standard_normal(weight.shape).astype(np.float32)
         for name, weight in named_weights(describe(spec)).items()
     }
-    return Weights(spec, tensors, ("a", "b", "c"), Normalization(1.5, 2.5), {"name": "paper"}, 0.5)
+    return Weights(spec, tensors, ("a", "b", "c"), Normalization(1.5, 2.5), {"name": "paper"}, 0.5, 1.5, 4.5)
 
 
 @pytest.fixture
@@ -164,3 +164,21 @@ def test_a_failed_save_keeps_the_old_file(path, weights, monkeypatch):
         save_weights(path, broken)
     assert path.read_bytes() == before
     assert os.listdir(path.parent) == [path.name]
+
+
+def test_a_file_of_cifarnet_0_1_knows_no_temperature(path):
+    with h5py.File(path, "r+") as file:
+        header = json.loads(file.attrs[HEADER])
+        del header["temperature"], header["reject_below"]
+        file.attrs[HEADER] = json.dumps(header)
+    loaded = load_weights(path)
+    assert (loaded.temperature, loaded.reject_below) == (1.0, None)
+
+
+@pytest.mark.parametrize("temperature", [0, -1, float("nan"), float("inf")])
+def test_a_temperature_that_makes_no_probabilities_is_refused(path, temperature):
+    with h5py.File(path, "r+") as file:
+        header = json.loads(file.attrs[HEADER])
+        file.attrs[HEADER] = json.dumps({**header, "temperature": temperature})
+    with pytest.raises(WeightsError, match="above 0 and finite"):
+        load_weights(path)

@@ -5,14 +5,14 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from cifarnet.reports.predictions import Columns, bar, csv_header, csv_row, prediction_block
+from cifarnet.reports.predictions import REJECTION, Columns, bar, csv_header, csv_row, prediction_block
 
 ANSWER = (("cat", 0.75), ("automobile", 0.25), ("dog", 0.0))
 
 
-def lines_of(image, columns, width):
+def lines_of(image, columns, width, rejected=None):
     console = Console(file=io.StringIO(), width=width)
-    console.print(prediction_block(image, ANSWER, columns))
+    console.print(prediction_block(image, ANSWER, columns, rejected))
     return console.file.getvalue().splitlines()
 
 
@@ -49,12 +49,20 @@ def test_bars_are_exact_to_an_eighth_of_a_column(share, expected):
 
 def test_csv_rows_have_the_columns_of_their_header():
     assert csv_header(2) == ["image", "class_1", "probability_1", "class_2", "probability_2", "error"]
-    assert csv_row("a.png", ANSWER[:2], None, 2) == ["a.png", "cat", "0.750000", "automobile", "0.250000", ""]
-    assert csv_row("b.png", (), "b.png is empty.", 2) == ["b.png", "", "", "", "", "b.png is empty."]
+    assert csv_row("a.png", ANSWER[:2], [], None, 2) == ["a.png", "cat", "0.750000", "automobile", "0.250000", ""]
+    assert csv_row("b.png", (), [], "b.png is empty.", 2) == ["b.png", "", "", "", "", "b.png is empty."]
 
 
 def test_csv_keeps_odd_names_and_escapes_bytes_that_are_no_text():
     file = io.StringIO()
-    csv.writer(file).writerow(csv_row('a,"b"\nc \udcff', ANSWER[:1], None, 1))
+    csv.writer(file).writerow(csv_row('a,"b"\nc \udcff', ANSWER[:1], [], None, 1))
     file.getvalue().encode()
     assert next(csv.reader(io.StringIO(file.getvalue(), newline=""))) == ['a,"b"\nc \\udcff', "cat", "0.750000", ""]
+
+
+def test_a_rejected_picture_is_said_to_be_none_of_the_classes():
+    columns = Columns.fitting(["a.png", REJECTION], ["cat"], 80)
+    assert lines_of("a.png", columns, 80, rejected=True)[1].startswith(REJECTION)
+    assert REJECTION not in "".join(lines_of("a.png", columns, 80, rejected=False))
+    assert csv_header(1, reject=True) == ["image", "class_1", "probability_1", "rejected", "error"]
+    assert csv_row("a.png", ANSWER[:1], ["true"], None, 1) == ["a.png", "cat", "0.750000", "true", ""]

@@ -13,6 +13,7 @@ from cifarnet import runs
 from cifarnet.data.sources import load_data
 from cifarnet.errors import InterruptedRunError, InvalidValueError, RunError
 from cifarnet.evaluation.inference import Classifier
+from cifarnet.evaluation.metrics import cross_entropy
 from cifarnet.models.weights import load_weights
 from cifarnet.recipes import RECIPES
 from cifarnet.training.checkpoint import load_checkpoint
@@ -165,6 +166,9 @@ def test_with_a_validation_split_the_best_epoch_is_kept_and_the_test_set_used_on
     test = load_data("synthetic:200").test
     logits = Classifier(best_weights).logits(test.images)
     assert (logits.argmax(1) == test.labels).mean() == pytest.approx(result.metrics.accuracy)
+    final = load_weights(tmp_path / "run" / runs.WEIGHTS)
+    assert final.reject_below is not None
+    assert result.metrics.loss == pytest.approx(cross_entropy(logits / final.temperature, test.labels))
 
 
 @pytest.fixture

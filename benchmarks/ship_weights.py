@@ -1,0 +1,154 @@
+"""Put the weights of a finished run among those that come with cifarnet, and write their model card.
+
+    python benchmarks/ship_weights.py runs/r20 --data cifar10-jpeg75.tar.xz --test-set "CIFAR-10 (JPEG-75)"
+
+They are rounded to float16, unless that changes the likeliest class of any test image or the accuracy by more than
+0.02 points; then they stay float32. Their accuracy is measured anew, from the file as it is shipped, and goes into its
+header; the run's config.json, history.csv and metrics.json are kept in benchmarks/runs/. A run on all training images
+has none left to fit a temperature and a rejection threshold on: --calibration takes them from a run of the same recipe
+that held some out. Run it in a checkout.
+"""
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import common
+import numpy as np
+
+from cifarnet import runs
+from cifarnet.data.sources import load_data
+from cifarnet.evaluation.inference import Classifier
+from cifarnet.evaluation.metrics import Metrics, accuracy, measure
+from cifarnet.models.weights import Weights, load_weights, save_weights
+from cifarnet.recipes import Recipe
+from cifarnet.weights import catalog
+
+ROOT = Path(__file__).parents[1]
+KEPT = (runs.CONFIG, runs.HISTORY, runs.METRICS)
+TOLERANCE = 2e-4
+
+
+def main() -> None:
+    """Round, compare, write, and tell."""
+    parser = common.parser(__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--data", default="cifar10")
+    parser.add_argument("--calibration", type=Path, metavar="RUN", help="a run of this recipe with validation images")
+    parser.add_argument("--test-set", default="CIFAR-10", help="what the test images are called in the index")
+    args = parser.parse_args()
+    weights = load_weights(args.run / runs.WEIGHTS)
+    if args.calibration:
+        twin = load_weights(args.calibration / runs.WEIGHTS)
+        weights = replace(weights, temperature=twin.temperature, reject_below=twin.reject_below)
+    test = load_data(args.data).test
+    folder, name = ROOT / "cifarnet" / "weights", weights.spec.name
+    path = folder / f"{name}.h5"
+    wanted = Classifier(weights).logits(test.images)
+    save_weights(path, weights, half=True)
+    logits = Classifier(load_weights(path)).logits(test.images)
+    changed = int((logits.argmax(axis=1) != wanted.argmax(axis=1)).sum())
+    half = not changed and abs(accuracy(logits, test.labels) - accuracy(wanted, test.labels)) <= TOLERANCE
+    if not half:
+        logits = wanted
+    weights = replace(weights, accuracy=accuracy(logits, test.labels))
+    save_weights(path, weights, half=half)
+    entry = catalog.describe(name, path, args.test_set, len(test), shipped=True)
+    catalog.write_index(folder, {**catalog.read_index(folder, shipped=True), name: entry})
+    _keep(args, name)
+    mirrored = Classifier(weights).logits(test.images, tta="flip")
+    metrics = measure(weights.calibrated(logits), test.labels, test.class_names)
+    card = _card(args, weights, metrics, accuracy(mirrored, test.labels), entry)
+    (ROOT / "docs" / f"{name}.md").write_text(card, encoding="utf-8")
+    print(
+        f"{name}: {weights.accuracy:.2%} on {len(test):,} images of {args.test_set}; {'float16' if half else 'float32'}"
+        f" ({changed} likeliest classes would change in float16), {path.stat().st_size / 1e6:.2f} MB, {entry.sha256}"
+    )
+
+
+def _keep(args: argparse.Namespace, name: str) -> None:
+    kept = ROOT / "benchmarks" / "runs" / name
+    kept.mkdir(parents=True, exist_ok=True)
+    for file in KEPT:
+        text = (args.run / file).read_text(encoding="utf-8")
+        # Where the data lay on the machine that trained is nobody's business.
+        (kept / file).write_text(text.replace(str(args.data), Path(args.data).name), encoding="utf-8")
+
+
+def _card(
+    args: argparse.Namespace, weights: Weights, metrics: Metrics, mirrored: float, entry: catalog.NamedWeights
+) -> str:
+    config, told = runs.read_config(args.run), json.loads((args.run / runs.METRICS).read_text(encoding="utf-8"))
+    recipe = Recipe.from_dict(config["recipe"])
+    low, high = metrics.accuracy_interval
+    classes = "\n".join(
+        f"| {each.name} | {each.precision:.1%} | {each.recall:.1%} | {each.f1:.3f} |" for each in metrics.per_class
+    )
+    length = f"--budget {config['budget']:.0f}s" if config["budget"] else f"--epochs {recipe.epochs}"
+    if weights.reject_below is None:
+        calibration = "No images were held out to fit a temperature or a rejection threshold on: `--reject` is refused."
+    else:
+        calibration = (
+            f"Logits are divided by the temperature {weights.temperature:.3f}, and `--reject` refuses pictures whose\n"
+            f"largest logit is below {weights.reject_below:.2f}, which keeps 95 % of held-out images.\n"
+            "Both come from a run of the same recipe that held training images out."
+        )
+    return f"""# {weights.spec.title} for CIFAR-10 (`{entry.name}`)
+
+Written by `benchmarks/ship_weights.py`. The run's configuration, history and metrics are in
+[`benchmarks/runs/{entry.name}`](../benchmarks/runs/{entry.name}).
+
+| | |
+|---|---|
+| accuracy | {metrics.accuracy:.2%} (95 % interval {low:.2%} to {high:.2%}) |
+| with flips averaged | {mirrored:.2%} |
+| test images | {metrics.images:,} of {args.test_set} |
+| cross-entropy | {metrics.loss:.4f} |
+| expected calibration error | {metrics.ece:.2%} |
+| file | {entry.path.name}, {entry.path.stat().st_size / 1e6:.2f} MB, SHA-256 `{entry.sha256}` |
+
+## Data
+
+The 50,000 training images of CIFAR-10 (Krizhevsky 2009, "Learning multiple layers of features from tiny images"): ten
+classes, 32x32 pixels. They and the test images were encoded as JPEG of quality 75, which blurs them a little.
+Accuracies measured on them are up to a point lower than on the original, lossless images.
+
+## Training
+
+    cifarnet train --depth {weights.spec.depth} --recipe {recipe.name} {length} --seed {config["seed"]}
+
+{told["epoch"]} epochs in {told["training_seconds"] / 60:.0f} minutes on a {config["backend"]} backend in
+{config["precision"]}. Selected by: {told["selected_by"]}; the test images selected nothing.
+
+## Classes
+
+| class | precision | recall | F1 |
+|---|---:|---:|---:|
+{classes}
+
+Most confused: {_confusions(metrics)}.
+
+## Calibration
+
+{calibration}
+
+## Known failures
+
+- A picture of something else still gets one of the ten classes.
+- Objects that fill a small part of the picture, or lie off its centre: the network sees the central square, in 32x32
+  pixels.
+"""
+
+
+def _confusions(metrics: Metrics) -> str:
+    matrix = np.array(metrics.confusion_matrix)
+    np.fill_diagonal(matrix, 0)
+    worst = np.argsort(matrix, axis=None)[::-1][:3]
+    names = [each.name for each in metrics.per_class]
+    pairs = [np.unravel_index(cell, matrix.shape) for cell in worst]
+    return ", ".join(f"{names[true]} taken for {names[said]} ({matrix[true, said]} times)" for true, said in pairs)
+
+
+if __name__ == "__main__":
+    main()

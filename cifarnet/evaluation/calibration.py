@@ -1,0 +1,34 @@
+"""By held-out images: making stated probabilities true, and knowing pictures that are of none of the classes."""
+
+import numpy as np
+
+from cifarnet.evaluation.metrics import softmax
+
+KEPT = 0.95
+"""The share of held-out images whose largest logit is not below the threshold."""
+
+
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The temperature T for which softmax(logits / T) gives ``labels`` the lowest cross-entropy (Guo et al. 2017).
+
+    ``logits`` (n, classes) and ``labels`` (n,) are of images that the network was not trained on. Between 0.01 and 100:
+    where every label has the largest logit, the best T is zero.
+    """
+    logits = logits.astype(np.float64)
+    own = logits[np.arange(len(labels)), labels].mean()
+    # The cross-entropy is convex in 1 / T, and this is its slope: bisection finds where that changes its sign.
+    low, high = 0.01, 100.0
+    for _ in range(60):
+        inverse = np.sqrt(low * high)
+        slope = (softmax(logits * inverse) * logits).sum(axis=1).mean() - own
+        low, high = (inverse, high) if slope < 0 else (low, inverse)
+    return float(1 / np.sqrt(low * high))
+
+
+def rejection_threshold(logits: np.ndarray, kept: float = KEPT) -> float:
+    """The largest logit that all but 1 - ``kept`` of the images behind ``logits`` (n, classes) reach.
+
+    Hendrycks et al. 2022 (arXiv:1911.11132) found the largest logit a better sign of an unknown class than the largest
+    probability.
+    """
+    return float(np.quantile(logits.max(axis=1), 1 - kept))

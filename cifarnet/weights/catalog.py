@@ -1,0 +1,240 @@
+"""Finding weights by name, and keeping the user's own beside those that come with cifarnet.
+
+A folder of named weights holds their files and ``index.json``, which has an object for each name: ``file``, ``sha256``
+of that file, and ``test_set`` and ``test_images`` that its accuracy was measured on (null where unknown).
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from cifarnet import runs
+from cifarnet.errors import InvalidValueError, WeightsError
+from cifarnet.files import replacing, write_text
+from cifarnet.models.weights import load_header, load_weights
+
+INDEX = "index.json"
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True)
+class NamedWeights:
+    """An entry of an index. ``shipped`` tells whether it came with cifarnet; else it is the user's own."""
+
+    name: str
+    path: Path
+    sha256: str
+    test_set: str | None
+    test_images: int | None
+    shipped: bool
+
+    def verify(self) -> Path:
+        """The file's path, once its content has been found to be what the index says.
+
+        Raises:
+            WeightsError: when it is missing or another.
+        """
+        told = f"The weights {self.name} ({self.path})"
+        again = f"Add them again: cifarnet weights add RUN {self.name} --replace"
+        remedy = "Install cifarnet again." if self.shipped else again
+        try:
+            found = _sha256(self.path)
+        except OSError as error:
+            raise WeightsError(f"{told} can't be read: {error.strerror}. {remedy}") from error
+        if found != self.sha256:
+            raise WeightsError(
+                f"{told} are damaged: their SHA-256 should be {self.sha256}. Received: {found}. {remedy}"
+            )
+        return self.path
+
+    def to_dict(self) -> dict[str, Any]:
+        """What ``cifarnet weights --json`` prints: the entry with what its file says of itself."""
+        header = load_header(self.path)
+        recipe = header.recipe or {}
+        return {
+            "name": self.name,
+            "network": header.spec.title,
+            "classes": list(header.class_names),
+            "recipe": recipe.get("name"),
+            "accuracy": header.accuracy,
+            "test_set": self.test_set,
+            "test_images": self.test_images,
+            "bytes": self.path.stat().st_size,
+            "sha256": self.sha256,
+            "path": str(self.path),
+            "shipped": self.shipped,
+        }
+
+
+def own_folder() -> Path:
+    """Where the user's own weights are kept: $CIFARNET_WEIGHTS, else in the platform's folder for user data."""
+    if chosen := os.environ.get("CIFARNET_WEIGHTS"):
+        return Path(chosen).expanduser().absolute()
+    from platformdirs import user_data_path
+
+    return user_data_path("cifarnet", appauthor=False) / "weights"
+
+
+def shipped() -> dict[str, NamedWeights]:
+    """The weights that come with cifarnet, by name."""
+    return read_index(Path(str(resources.files("cifarnet.weights"))), shipped=True)
+
+
+def named_weights() -> dict[str, NamedWeights]:
+    """All weights that have a name: those that come with cifarnet, then the user's own.
+
+    Raises:
+        WeightsError: when an index can't be read.
+    """
+    return {**read_index(own_folder(), shipped=False), **shipped()}
+
+
+def find(wanted: Path) -> Path:
+    """The weight file that ``wanted`` stands for: a file, a run directory, or else a name.
+
+    Raises:
+        WeightsError: when there is none, or when the named file is not what its index says.
+    """
+    if wanted.exists():
+        return runs.find_weights(wanted)
+    known = named_weights()
+    if entry := known.get(str(wanted)):
+        return entry.verify()
+    names = ", ".join(known) or "none"
+    raise WeightsError(
+        f"There is no run or weight file {wanted}, and no weights of that name (there are: {names}). Give a run"
+        " directory (runs/...), an .h5 file, or a name that `cifarnet weights` lists."
+    )
+
+
+def for_depth(depth: int) -> Path:
+    """The file of the shipped ResNet of ``depth`` for CIFAR-10.
+
+    Raises:
+        WeightsError: when none comes with cifarnet, telling which do.
+    """
+    from cifarnet.models.spec import ModelSpec
+
+    known, spec = shipped(), ModelSpec(depth)
+    if entry := known.get(spec.name):
+        return entry.verify()
+    raise WeightsError(
+        f"No trained {spec.title} comes with cifarnet; there are: {', '.join(known) or 'none'}. Train one with"
+        f" `cifarnet train --depth {depth}`, then name its run with --weights."
+    )
+
+
+def add(source: Path, name: str, *, replace: bool = False) -> NamedWeights:
+    """Copy the weights of ``source``, a run or a weight file, to the user's own under ``name``.
+
+    Raises:
+        InvalidValueError: when ``name`` can't be one or is taken.
+        WeightsError: when there are no readable weights at ``source``.
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidValueError(
+            "A name is up to 64 lower-case letters, digits, dots, dashes and underscores, and begins with a letter or"
+            f" digit. Received: {name}"
+        )
+    if name in shipped():
+        raise InvalidValueError(f"Weights called {name} come with cifarnet. Choose another name.")
+    folder = own_folder()
+    index = read_index(folder, shipped=False)
+    if name in index and not replace:
+        raise InvalidValueError(f"There are weights called {name} already. Choose another name, or give --replace.")
+    file = runs.find_weights(source)
+    load_weights(file)  # Refused now rather than when they are used.
+    target = folder / f"{name}.h5"
+    with replacing(target) as temporary:
+        shutil.copyfile(file, temporary)
+    entry = describe(name, target, *_test_set(source), shipped=False)
+    write_index(folder, {**index, name: entry})
+    return entry
+
+
+def remove(name: str) -> None:
+    """Forget the user's own weights called ``name`` and delete their file.
+
+    Raises:
+        InvalidValueError: when there are none, or they come with cifarnet.
+    """
+    folder = own_folder()
+    index = read_index(folder, shipped=False)
+    if name not in index:
+        own = ", ".join(index) or "none"
+        raise InvalidValueError(f"Your own weights are: {own}. Received: {name}")
+    entry = index.pop(name)
+    write_index(folder, index)
+    entry.path.unlink(missing_ok=True)
+
+
+def write_index(folder: Path, entries: Mapping[str, NamedWeights]) -> None:
+    """Write ``folder``'s index, sorted by name."""
+    facts = {
+        name: {
+            "file": entry.path.name,
+            "sha256": entry.sha256,
+            "test_set": entry.test_set,
+            "test_images": entry.test_images,
+        }
+        for name, entry in sorted(entries.items())
+    }
+    write_text(folder / INDEX, json.dumps(facts, indent=2) + "\n")
+
+
+def describe(name: str, path: Path, test_set: str | None, test_images: int | None, *, shipped: bool) -> NamedWeights:
+    """The entry of the file ``path`` as it is now."""
+    return NamedWeights(name, path, _sha256(path), test_set, test_images, shipped)
+
+
+def read_index(folder: Path, *, shipped: bool) -> dict[str, NamedWeights]:
+    """The entries of ``folder``'s index by name; none where it has no index.
+
+    Raises:
+        WeightsError: when it can't be read.
+    """
+    path = folder / INDEX
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"The index of weights {path} can't be read: {error}") from error
+    try:
+        return {
+            name: NamedWeights(
+                name,
+                folder / Path(entry["file"]).name,  # Never a file elsewhere.
+                entry["sha256"],
+                entry["test_set"],
+                entry["test_images"],
+                shipped,
+            )
+            for name, entry in facts.items()
+        }
+    except (AttributeError, KeyError, TypeError) as error:
+        raise WeightsError(f"The index of weights {path} is damaged: {error!r}.") from error
+
+
+def _test_set(source: Path) -> tuple[str | None, int | None]:
+    """What a finished run's accuracy was measured on: its data source and the number of test images."""
+    metrics = source / runs.METRICS
+    data = runs.find_data_source(source)
+    if data is None or not metrics.is_file():
+        return None, None
+    try:
+        return data, int(json.loads(metrics.read_text(encoding="utf-8"))["images"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{metrics} can't be read: {error!r}") from error
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,153 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cifarnet.errors import InvalidValueError, WeightsError
+from cifarnet.models.description import named_weights
+from cifarnet.models.resnet import describe
+from cifarnet.models.spec import ModelSpec, Normalization
+from cifarnet.models.weights import Weights, load_weights, save_weights
+from cifarnet.weights import catalog
+
+
+def make(path, depth=8, half=False, accuracy=0.5):
+    spec = ModelSpec(depth, 3)
+    rng = np.random.default_rng(0)
+    tensors = {
+        name: rng.standard_normal(weight.shape).astype(np.float32)
+        for name, weight in named_weights(describe(spec)).items()
+    }
+    weights = Weights(spec, tensors, ("a", "b", "c"), Normalization(1.5, 2.5), {"name": "paper"}, accuracy)
+    save_weights(path, weights, half=half)
+    return path
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A finished run, as far as naming its weights needs one."""
+    directory = tmp_path / "run"
+    directory.mkdir()
+    make(directory / "weights.h5")
+    (directory / "config.json").write_text(json.dumps({"data": "synthetic"}))
+    (directory / "metrics.json").write_text(json.dumps({"images": 40}))
+    return directory
+
+
+def test_what_is_added_is_found_by_its_name_with_what_it_was_tested_on(run):
+    catalog.add(run, "mine")
+    assert load_weights(catalog.find(Path("mine"))).sha256() == load_weights(run / "weights.h5").sha256()
+    told = catalog.named_weights()["mine"].to_dict()
+    assert (told["network"], told["classes"], told["recipe"]) == ("ResNet-8", ["a", "b", "c"], "paper")
+    assert (told["accuracy"], told["test_set"], told["test_images"]) == (0.5, "synthetic", 40)
+    assert not told["shipped"]
+
+
+def test_a_bare_weight_file_can_be_added_though_its_test_set_is_unknown(run):
+    catalog.add(run / "weights.h5", "bare")
+    assert catalog.named_weights()["bare"].test_set is None
+
+
+def test_a_path_goes_before_a_name(run, tmp_path, monkeypatch):
+    catalog.add(run, "run")
+    monkeypatch.chdir(tmp_path)
+    assert catalog.find(Path("run")) == Path("run/weights.h5")
+
+
+@pytest.mark.parametrize("name", ["", "Mine", "../up", "a/b", ".hidden", "x" * 65])
+def test_a_name_that_could_leave_the_folder_is_refused(run, name):
+    with pytest.raises(InvalidValueError, match="Received"):
+        catalog.add(run, name)
+
+
+def test_a_taken_name_is_kept_unless_replacing_is_asked_for(run, tmp_path):
+    first = catalog.add(run, "mine")
+    other = make(tmp_path / "other.h5", depth=14)
+    with pytest.raises(InvalidValueError, match="--replace"):
+        catalog.add(other, "mine")
+    assert catalog.named_weights()["mine"].sha256 == first.sha256
+    catalog.add(other, "mine", replace=True)
+    assert load_weights(catalog.find(first.path)).spec.depth == 14
+
+
+def test_the_names_of_shipped_weights_are_taken(run):
+    for name in catalog.shipped():
+        with pytest.raises(InvalidValueError, match="come with cifarnet"):
+            catalog.add(run, name, replace=True)
+
+
+def test_what_is_no_weight_file_is_refused_and_leaves_nothing(tmp_path):
+    (tmp_path / "no.h5").write_bytes(b"no")
+    with pytest.raises(WeightsError):
+        catalog.add(tmp_path / "no.h5", "mine")
+    assert "mine" not in catalog.named_weights()
+
+
+def test_a_changed_file_is_refused_by_name(run):
+    entry = catalog.add(run, "mine")
+    content = bytearray(entry.path.read_bytes())
+    content[len(content) // 2] ^= 1
+    entry.path.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"mine .* are damaged"):
+        catalog.find(Path("mine"))
+    entry.path.unlink()
+    with pytest.raises(WeightsError, match="can't be read"):
+        catalog.find(Path("mine"))
+
+
+def test_an_index_can_not_name_a_file_elsewhere(run, tmp_path):
+    entry = catalog.add(run, "mine")
+    catalog.write_index(entry.path.parent, {"mine": replace(entry, path=tmp_path / "run" / "weights.h5")})
+    assert catalog.named_weights()["mine"].path.parent == entry.path.parent
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"mine": {}}', '{"mine": 3}'])
+def test_a_damaged_index_is_named(run, text):
+    index = catalog.add(run, "mine").path.parent / catalog.INDEX
+    index.write_text(text)
+    with pytest.raises(WeightsError, match=r"index\.json"):
+        catalog.named_weights()
+
+
+def test_what_is_removed_is_gone_and_the_run_stays(run):
+    entry = catalog.add(run, "mine")
+    catalog.remove("mine")
+    assert "mine" not in catalog.named_weights()
+    assert not entry.path.exists()
+    assert (run / "weights.h5").exists()
+    with pytest.raises(InvalidValueError, match="Received: mine"):
+        catalog.remove("mine")
+
+
+def test_an_unknown_name_is_answered_with_those_that_there_are(run):
+    catalog.add(run, "mine")
+    with pytest.raises(WeightsError, match=r"nowhere.*mine"):
+        catalog.find(Path("nowhere"))
+
+
+def test_a_depth_that_does_not_come_with_cifarnet_is_answered_with_those_that_do():
+    with pytest.raises(WeightsError, match=r"No trained ResNet-26 comes with cifarnet; there are: resnet20"):
+        catalog.for_depth(26)
+
+
+def test_every_shipped_file_is_listed_intact_and_small():
+    entries = catalog.shipped()
+    folder = next(iter(entries.values())).path.parent
+    assert {entry.path.name for entry in entries.values()} == {path.name for path in folder.glob("*.h5")}
+    assert sum(path.stat().st_size for path in folder.glob("*.h5")) < 10e6
+    for name, entry in entries.items():
+        weights = load_weights(entry.verify())
+        assert weights.spec.name == name
+        assert weights.accuracy
+        assert weights.recipe
+
+
+def test_half_precision_halves_the_file_and_keeps_three_digits(tmp_path):
+    whole, half = make(tmp_path / "a.h5"), make(tmp_path / "b.h5", half=True)
+    assert half.stat().st_size < 0.65 * whole.stat().st_size
+    wanted = load_weights(whole).tensors
+    for name, tensor in load_weights(half).tensors.items():
+        assert tensor.dtype == np.float32
+        np.testing.assert_allclose(tensor, wanted[name], rtol=1e-3, atol=1e-7)
