@@ -176,7 +176,8 @@ def _predictions(
         for row, content in enumerate(contents):
             images[row] = 0 if isinstance(content, DataError) else content
         views = images.reshape(-1, size, size, 3)
-        logits = classifier.logits(views, tta=mirror, batch_size=len(views)).reshape(len(images), len(crops), -1)
+        logits = classifier.logits(views, tta=mirror, batch_size=len(views), compiled=len(sources) > len(images))
+        logits = logits.reshape(len(images), len(crops), -1)
         logits = logits.mean(axis=1)[: len(batch)]
         probabilities = softmax(classifier.weights.calibrated(logits))
         tops = ranking(probabilities, top_k)
