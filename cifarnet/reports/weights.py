@@ -19,7 +19,7 @@ def weights_report(entries: Sequence[Mapping[str, Any]]) -> RenderableType:
     table.add_column("Accuracy (95 % interval)", justify="right")
     table.add_column("Test images")
     table.add_column("Size", justify="right")
-    table.add_column("SHA-256")
+    table.add_column("SHA-256", no_wrap=True)
     table.add_column("From")
     for entry in entries:
         table.add_row(
