@@ -4,9 +4,14 @@ The public API is resolved on first use, so that ``import cifarnet`` costs nothi
 """
 
 import importlib
+import os
 from typing import Any
 
 __version__ = "0.1.0"
+
+# oneDNN makes a training step of ResNet-20 about 1.75 times faster on AVX2 CPUs, and rounds differently. TensorFlow
+# reads the variable once, when it is imported; so it is set here, before any module of cifarnet can import it.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 _API = {
     "Classifier": "cifarnet.evaluation.inference",

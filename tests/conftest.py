@@ -1,5 +1,7 @@
 import pytest
 
+import cifarnet  # noqa: F401 - before a test module imports TensorFlow, which reads cifarnet's settings once
+
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
