@@ -1,5 +1,6 @@
-"""Writing files so that a crash leaves the old content or the new, never a part of it."""
+"""Writing files so that a crash leaves the old content or the new, never a part of it; and knowing them by checksum."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,3 +36,9 @@ def write_text(path: Path, text: str) -> None:
     """Write ``text`` as UTF-8, atomically (see ``replacing``)."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def sha256_of(path: Path) -> str:
+    """The file's SHA-256 as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

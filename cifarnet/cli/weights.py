@@ -23,7 +23,7 @@ def weights(context: typer.Context, as_json: Json = False) -> None:
     from cifarnet.weights import catalog
 
     facts = []
-    for entry in catalog.named_weights().values():
+    for entry in catalog.entries().values():
         described = entry.to_dict()
         accuracy, images = described["accuracy"], described["test_images"]
         interval = wilson_interval(accuracy, images) if accuracy is not None and images else None

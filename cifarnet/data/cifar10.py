@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cifarnet.data.cache import cache_dir
-from cifarnet.data.download import RemoteFile, fetch, sha256_of
+from cifarnet.data.download import RemoteFile, fetch
 from cifarnet.data.official import TEST_BATCH, TRAIN_BATCHES
 from cifarnet.data.progress import Progress, silent
+from cifarnet.files import sha256_of
 
 BINARY_ARCHIVE = RemoteFile(
     "cifar-10-binary.tar.gz",

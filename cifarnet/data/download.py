@@ -1,6 +1,5 @@
 """Downloading a file whose checksum is known: resumed where it was cut, from the first address that has it."""
 
-import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from cifarnet.data.progress import Progress, silent
 from cifarnet.errors import DataError, DownloadError
+from cifarnet.files import sha256_of
 
 TIMEOUT = (10.0, 30.0)
 """Seconds to wait for a connection, and for more bytes once it stands."""
@@ -27,12 +27,6 @@ class RemoteFile:
     def is_intact(self, path: Path) -> bool:
         """Whether the file at ``path`` is this one, by size and checksum."""
         return path.is_file() and path.stat().st_size == self.size and sha256_of(path) == self.sha256
-
-
-def sha256_of(path: Path) -> str:
-    """The file's SHA-256 as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fetch(

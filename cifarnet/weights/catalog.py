@@ -4,7 +4,6 @@ A folder of named weights holds their files and ``index.json``, which has an obj
 of that file, and ``test_set`` and ``test_images`` that its accuracy was measured on (null where unknown).
 """
 
-import hashlib
 import json
 import os
 import re
@@ -17,7 +16,7 @@ from typing import Any
 
 from cifarnet import runs
 from cifarnet.errors import InvalidValueError, WeightsError
-from cifarnet.files import replacing, write_text
+from cifarnet.files import replacing, sha256_of, write_text
 from cifarnet.models.weights import load_header, load_weights
 
 INDEX = "index.json"
@@ -45,7 +44,7 @@ class NamedWeights:
         again = f"Add them again: cifarnet weights add RUN {self.name} --replace"
         remedy = "Install cifarnet again." if self.shipped else again
         try:
-            found = _sha256(self.path)
+            found = sha256_of(self.path)
         except OSError as error:
             raise WeightsError(f"{told} can't be read: {error.strerror}. {remedy}") from error
         if found != self.sha256:
@@ -87,7 +86,7 @@ def shipped() -> dict[str, NamedWeights]:
     return read_index(Path(str(resources.files("cifarnet.weights"))), shipped=True)
 
 
-def named_weights() -> dict[str, NamedWeights]:
+def entries() -> dict[str, NamedWeights]:
     """All weights that have a name: those that come with cifarnet, then the user's own.
 
     Raises:
@@ -104,7 +103,7 @@ def find(wanted: Path) -> Path:
     """
     if wanted.exists():
         return runs.find_weights(wanted)
-    known = named_weights()
+    known = entries()
     if entry := known.get(str(wanted)):
         return entry.verify()
     names = ", ".join(known) or "none"
@@ -175,7 +174,7 @@ def remove(name: str) -> None:
     entry.path.unlink(missing_ok=True)
 
 
-def write_index(folder: Path, entries: Mapping[str, NamedWeights]) -> None:
+def write_index(folder: Path, index: Mapping[str, NamedWeights]) -> None:
     """Write ``folder``'s index, sorted by name."""
     facts = {
         name: {
@@ -184,14 +183,14 @@ def write_index(folder: Path, entries: Mapping[str, NamedWeights]) -> None:
             "test_set": entry.test_set,
             "test_images": entry.test_images,
         }
-        for name, entry in sorted(entries.items())
+        for name, entry in sorted(index.items())
     }
     write_text(folder / INDEX, json.dumps(facts, indent=2) + "\n")
 
 
 def describe(name: str, path: Path, test_set: str | None, test_images: int | None, *, shipped: bool) -> NamedWeights:
     """The entry of the file ``path`` as it is now."""
-    return NamedWeights(name, path, _sha256(path), test_set, test_images, shipped)
+    return NamedWeights(name, path, sha256_of(path), test_set, test_images, shipped)
 
 
 def read_index(folder: Path, *, shipped: bool) -> dict[str, NamedWeights]:
@@ -233,8 +232,3 @@ def _test_set(source: Path) -> tuple[str | None, int | None]:
         return data, int(json.loads(metrics.read_text(encoding="utf-8"))["images"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{metrics} can't be read: {error!r}") from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

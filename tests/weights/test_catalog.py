@@ -39,7 +39,7 @@ def run(tmp_path):
 def test_what_is_added_is_found_by_its_name_with_what_it_was_tested_on(run):
     catalog.add(run, "mine")
     assert load_weights(catalog.find(Path("mine"))).sha256() == load_weights(run / "weights.h5").sha256()
-    told = catalog.named_weights()["mine"].to_dict()
+    told = catalog.entries()["mine"].to_dict()
     assert (told["network"], told["classes"], told["recipe"]) == ("ResNet-8", ["a", "b", "c"], "paper")
     assert (told["accuracy"], told["test_set"], told["test_images"]) == (0.5, "synthetic", 40)
     assert not told["shipped"]
@@ -47,7 +47,7 @@ def test_what_is_added_is_found_by_its_name_with_what_it_was_tested_on(run):
 
 def test_a_bare_weight_file_can_be_added_though_its_test_set_is_unknown(run):
     catalog.add(run / "weights.h5", "bare")
-    assert catalog.named_weights()["bare"].test_set is None
+    assert catalog.entries()["bare"].test_set is None
 
 
 def test_a_path_goes_before_a_name(run, tmp_path, monkeypatch):
@@ -67,7 +67,7 @@ def test_a_taken_name_is_kept_unless_replacing_is_asked_for(run, tmp_path):
     other = make(tmp_path / "other.h5", depth=14)
     with pytest.raises(InvalidValueError, match="--replace"):
         catalog.add(other, "mine")
-    assert catalog.named_weights()["mine"].sha256 == first.sha256
+    assert catalog.entries()["mine"].sha256 == first.sha256
     catalog.add(other, "mine", replace=True)
     assert load_weights(catalog.find(first.path)).spec.depth == 14
 
@@ -82,7 +82,7 @@ def test_what_is_no_weight_file_is_refused_and_leaves_nothing(tmp_path):
     (tmp_path / "no.h5").write_bytes(b"no")
     with pytest.raises(WeightsError):
         catalog.add(tmp_path / "no.h5", "mine")
-    assert "mine" not in catalog.named_weights()
+    assert "mine" not in catalog.entries()
 
 
 def test_a_changed_file_is_refused_by_name(run):
@@ -100,7 +100,7 @@ def test_a_changed_file_is_refused_by_name(run):
 def test_an_index_can_not_name_a_file_elsewhere(run, tmp_path):
     entry = catalog.add(run, "mine")
     catalog.write_index(entry.path.parent, {"mine": replace(entry, path=tmp_path / "run" / "weights.h5")})
-    assert catalog.named_weights()["mine"].path.parent == entry.path.parent
+    assert catalog.entries()["mine"].path.parent == entry.path.parent
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"mine": {}}', '{"mine": 3}'])
@@ -108,13 +108,13 @@ def test_a_damaged_index_is_named(run, text):
     index = catalog.add(run, "mine").path.parent / catalog.INDEX
     index.write_text(text)
     with pytest.raises(WeightsError, match=r"index\.json"):
-        catalog.named_weights()
+        catalog.entries()
 
 
 def test_what_is_removed_is_gone_and_the_run_stays(run):
     entry = catalog.add(run, "mine")
     catalog.remove("mine")
-    assert "mine" not in catalog.named_weights()
+    assert "mine" not in catalog.entries()
     assert not entry.path.exists()
     assert (run / "weights.h5").exists()
     with pytest.raises(InvalidValueError, match="Received: mine"):
