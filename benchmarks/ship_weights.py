@@ -45,19 +45,19 @@ def main() -> None:
     test = load_data(args.data).test
     folder, name = ROOT / "cifarnet" / "weights", weights.spec.name
     path = folder / f"{name}.h5"
-    wanted = Classifier(weights).logits(test.images)
+    whole = Classifier(weights)
     save_weights(path, weights, half=True)
-    logits = Classifier(load_weights(path)).logits(test.images)
+    rounded = Classifier(load_weights(path))
+    wanted, logits = whole.logits(test.images), rounded.logits(test.images)
     changed = int((logits.argmax(axis=1) != wanted.argmax(axis=1)).sum())
     half = not changed and abs(accuracy(logits, test.labels) - accuracy(wanted, test.labels)) <= TOLERANCE
-    if not half:
-        logits = wanted
+    classifier, logits = (rounded, logits) if half else (whole, wanted)
     weights = replace(weights, accuracy=accuracy(logits, test.labels))
     save_weights(path, weights, half=half)
     entry = catalog.describe(name, path, args.test_set, len(test), shipped=True)
     catalog.write_index(folder, {**catalog.read_index(folder, shipped=True), name: entry})
     _keep(args, name)
-    mirrored = Classifier(weights).logits(test.images, tta="flip")
+    mirrored = classifier.logits(test.images, tta="flip")
     metrics = measure(weights.calibrated(logits), test.labels, test.class_names)
     card = _card(args, weights, metrics, accuracy(mirrored, test.labels), entry)
     (ROOT / "docs" / f"{name}.md").write_text(card, encoding="utf-8")

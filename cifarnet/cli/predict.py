@@ -82,7 +82,7 @@ def predict(
     loaded = load_weights(catalog.find(weights) if weights else catalog.for_depth(depth or 20))
     top_k = service.resolve_top_k(top_k, loaded.spec.classes)
     if reject:
-        service.rejection_threshold(loaded)  # Refused now rather than after the backend's import.
+        service.required_threshold(loaded)  # Refused now rather than after the backend's import.
     sources = service.find_images(images, _read_stdin)
     use_backend(backend)
     # Rows on a terminal tell the progress themselves, and a bar would get between them.

@@ -1,11 +1,20 @@
 """By held-out images: making stated probabilities true, and knowing pictures that are of none of the classes."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from cifarnet.evaluation.metrics import softmax
+from cifarnet.models.weights import Weights
 
 KEPT = 0.95
 """The share of held-out images whose largest logit is not below the threshold."""
+
+
+def with_calibration(weights: Weights, logits: np.ndarray, labels: np.ndarray) -> Weights:
+    """``weights`` with the temperature and the rejection threshold that their ``logits`` on held-out images give."""
+    temperature = fit_temperature(logits, labels)
+    return replace(weights, temperature=temperature, reject_below=rejection_threshold(logits))
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:

@@ -126,11 +126,11 @@ def predict(
             raise InvalidValueError(f"{option} must be one of {', '.join(known)}. Received: {value}")
     crops = CROPS if tta == "views" else (crop,)
     mirror = "none" if tta == "none" else "flip"
-    threshold = rejection_threshold(classifier.weights) if reject else None
+    threshold = required_threshold(classifier.weights) if reject else None
     return _predictions(sources, classifier, top_k, crops, mirror, threshold, batch_size, report)
 
 
-def rejection_threshold(weights: Weights) -> float:
+def required_threshold(weights: Weights) -> float:
     """The largest logit below which a picture is probably of none of the classes.
 
     Raises:

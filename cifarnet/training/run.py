@@ -328,28 +328,23 @@ class _Run:
 
     def _finish(self, loop: "Loop", used: Callable[[], float]) -> Result:
         """Choose the weights, score them on the test images, and write the result."""
+        from cifarnet.evaluation.calibration import with_calibration
         from cifarnet.evaluation.inference import Classifier
 
+        test, held_out = self.data.test, self.data.held_out
         if self.config.validation_split is not None:
-            weights = self._with_calibration(load_weights(self.directory / runs.BEST_WEIGHTS))
-            epoch, selected_by, logits = loop.progress.best_epoch or 0, "best validation accuracy", None
+            weights = load_weights(self.directory / runs.BEST_WEIGHTS)
+            classifier = Classifier(weights)
+            weights = with_calibration(weights, classifier.logits(held_out.images), held_out.labels)
+            epoch, selected_by = loop.progress.best_epoch or 0, "best validation accuracy"
+            logits = classifier.logits(test.images)
         else:
             weights = self.weights(loop.trainee.network)
             epoch, selected_by = loop.progress.epoch, "last epoch"
-            logits = loop.last_logits if loop.tester.exact else None
-        if logits is None:
-            logits = Classifier(weights).logits(self.data.test.images)
-        metrics = measure(weights.calibrated(logits), self.data.test.labels, self.data.test.class_names)
+            known = loop.last_logits if loop.tester.exact else None
+            logits = Classifier(weights).logits(test.images) if known is None else known
+        metrics = measure(weights.calibrated(logits), test.labels, test.class_names)
         save_weights(self.directory / runs.WEIGHTS, replace(weights, accuracy=metrics.accuracy))
         result = Result(self.directory, metrics, epoch, selected_by, used(), weights.sha256())
         write_text(self.directory / runs.METRICS, json.dumps(result.to_dict(), indent=2) + "\n")
         return result
-
-    def _with_calibration(self, weights: Weights) -> Weights:
-        """``weights`` with what the validation images say about their probabilities."""
-        from cifarnet.evaluation.calibration import fit_temperature, rejection_threshold
-        from cifarnet.evaluation.inference import Classifier
-
-        logits = Classifier(weights).logits(self.data.held_out.images)
-        temperature = fit_temperature(logits, self.data.held_out.labels)
-        return replace(weights, temperature=temperature, reject_below=rejection_threshold(logits))
