@@ -210,6 +210,8 @@ def history(
     budget: float | None = None,
     seed: int = 0,
     precision: str | None = None,
+    weights: str | None = None,
+    freeze_base: bool = False,
 ) -> dict[str, Any]:
     """A run as ``cifarnet train`` makes it, in the new directory ``output``, and when it had come how far.
 
@@ -239,7 +241,16 @@ def history(
             common.tell(f"{directory.name}: epoch {event.row.epoch}/{event.epochs} at {seconds:.0f} s{tested}")
 
     called = time.monotonic()
-    config = RunConfig(chosen, data=data, depth=depth, seed=seed, budget=budget, precision=precision)
+    config = RunConfig(
+        chosen,
+        data=data,
+        depth=depth,
+        seed=seed,
+        budget=budget,
+        precision=precision,
+        weights=weights,
+        freeze_base=freeze_base,
+    )
     result = train_run(config, directory, started=STARTED if budget else called, report=note)
     return {
         "import_seconds": called - STARTED,

@@ -1,7 +1,7 @@
 """A training run's recipe as data: every hyper-parameter in one place, named recipes, JSON round trip.
 
 ``documented`` and ``revised`` are the original project's, ``paper`` is He et al. 2015 (arXiv:1512.03385, section 4.2),
-``fast`` is cifarnet's own, for a good accuracy soon.
+``fast`` is cifarnet's own, for a good accuracy soon, and so is ``fine-tune``, for trained weights and few images.
 """
 
 import json
@@ -204,6 +204,19 @@ RECIPES = {
             # where moments taken anew gave 83.2 % (8 epochs).
             batchnorm_momentum=0.95,
             resolutions=((16, 0.35), (20, 0.25), (24, 0.2), (28, 0.1)),
+            checks=5,
+        ),
+        # Small batches, because few images make few steps; see benchmarks/README.md, section Fine-tuning.
+        Recipe(
+            name="fine-tune",
+            epochs=30,
+            batch_size=16,
+            learning_rate=0.01,
+            nesterov=True,
+            l2=2.5e-4,
+            cycle_peak=0.2,
+            crop_padding=2,
+            batchnorm_momentum=0.95,
             checks=5,
         ),
     )

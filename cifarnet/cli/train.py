@@ -30,7 +30,8 @@ def train(
         str | None,
         typer.Option(
             metavar="NAME|FILE",
-            help="documented, revised, paper, fast, or a JSON file. (default: documented, with --budget fast)",
+            help="documented, revised, paper, fast, fine-tune, or a JSON file."
+            " (default: documented, with --budget fast, with --weights fine-tune)",
         ),
     ] = None,
     budget: Annotated[
@@ -175,7 +176,7 @@ def _recipe(name: str | None, depth: int | None, weights: Path | None, given: di
     from cifarnet.models.spec import ModelSpec
     from cifarnet.recipes import RECIPES, Recipe, named_recipe, read_recipe
 
-    name = name or ("fast" if "budget" in given else "documented")
+    name = name or ("fine-tune" if weights else "fast" if "budget" in given else "documented")
     if name in RECIPES or not Path(name).is_file():
         if depth is None and weights is not None:
             from cifarnet.models.weights import load_header

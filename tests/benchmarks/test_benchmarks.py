@@ -7,9 +7,15 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import cifarnet
+from cifarnet.data.sources import load_data
+from cifarnet.models.network import initial_weights
+from cifarnet.models.spec import ModelSpec, Normalization
+from cifarnet.models.weights import Weights, save_weights
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 FEW = ["--batch", "8", "--steps", "2", "--images", "100"]
@@ -93,6 +99,40 @@ def test_the_gpu_benchmark_runs_all_its_parts_without_tensorflow(tmp_path, no_te
     assert figures.keys() == {"machine", "device", "roofline", "epochs", "peer", "accuracy", "logits"}
     assert figures["logits"]["agree"]
     assert not any(part["tensorflow_imported"] for part in figures["epochs"] + figures["accuracy"])
+
+
+@pytest.fixture
+def small_weights(tmp_path):
+    """A ResNet-8 for the synthetic classes, with a rejection threshold."""
+    spec, names = ModelSpec(8), load_data("synthetic:50").train.class_names
+    weights = Weights(spec, initial_weights(spec, 0), names, Normalization(120.0, 64.0), reject_below=0.0)
+    save_weights(tmp_path / "small.h5", weights)
+    return tmp_path / "small.h5"
+
+
+def test_pictures_of_no_class_are_counted_and_photos_named(tmp_path, small_weights):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    picture = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+    Image.fromarray(picture).save(photos / "snow.png")
+    options = ["--weights", small_weights, "--data", "synthetic:50", "--count", 4, "--textures", photos / "snow.png"]
+    rows = {row[0]: row[1:] for row in run("unknown.py", *options, "--photos", photos)}
+    assert rows["test images"][0] == "10"
+    assert {"noise, pixel by pixel", "plain colours", "texture: snow"} < rows.keys()
+    assert all(0 <= float(row[1].rstrip("%")) <= 100 for name, row in rows.items() if name not in ("photo", "snow"))
+    assert len(rows["snow"]) == 4
+
+
+def test_fine_tuning_is_compared_with_training_from_nothing(tmp_path, small_weights):
+    shared = ["--data", "synthetic:100", "--classes", "circle", "square"]
+    run("fine_tuning.py", *shared, "--save-others", tmp_path / "others.npz")
+    others = load_data(str(tmp_path / "others.npz"))
+    assert len(others.train) == 80
+    assert not {"circle", "square"} & set(others.train.class_names)
+    options = ["--per-class", 4, "--epochs", 1, "--depth", 8, "--seeds", 1, "--weights", small_weights]
+    rows = run("fine_tuning.py", *shared, *options)
+    assert len(rows) == 4
+    assert all(0 <= float(row[2]) <= 100 for row in rows)
 
 
 @pytest.mark.skipif(find_spec("torch") is None, reason="needs torch")
