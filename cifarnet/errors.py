@@ -4,6 +4,8 @@ Library code raises; only the command line catches (``cifarnet.cli.main``). A me
 received, what is valid and what to do next, since it is all that a user sees.
 """
 
+from pathlib import Path
+
 
 class CifarnetError(Exception):
     """Root of the family: anything that a user can understand and mend."""
@@ -31,6 +33,26 @@ class WeightsError(CifarnetError):
 
 class RunError(CifarnetError):
     """A run directory that can't be started in, resumed from or written to."""
+
+
+class StorageError(CifarnetError):
+    """A file that the system did not let be written; what it held before is untouched."""
+
+    exit_code = 3
+
+    def __init__(self, path: Path, error: OSError, advice: str = ""):
+        super().__init__(f"{path} can't be written: {error.strerror or error}.{advice}")
+        self.path, self.error = path, error
+
+    def with_advice(self, advice: str) -> "StorageError":
+        """This error, telling what to do about it."""
+        return StorageError(self.path, self.error, f" {advice}")
+
+
+class DivergedError(CifarnetError):
+    """A training whose numbers went bad: a loss or weight that is NaN or infinite."""
+
+    exit_code = 4
 
 
 class BackendError(CifarnetError):

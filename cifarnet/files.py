@@ -2,40 +2,84 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from cifarnet.errors import StorageError
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; when the block ends well, sync it and rename it over ``path``.
 
-    The directory is synced too: without that, a rename can be lost in a power cut although the file was synced.
-    When the block raises, the temporary file is removed and ``path`` stays as it was.
+    What ``path`` held before becomes ``previous``, where that is given. The directory is synced too: without that, a
+    rename can be lost in a power cut although the file was synced. When anything fails, the temporary file is removed
+    and ``path`` stays as it was.
+
+    Raises:
+        StorageError: when the system refuses, for want of space or permission, say; also from within the block.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays last, because writers such as numpy.savez choose the format (or the name) by it.
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
-        yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    if os.name == "posix":
-        directory = os.open(path.parent, os.O_RDONLY)
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            os.fsync(directory)
+            yield temporary
+            _sync(temporary, os.O_RDWR)
+            _rename(temporary, path, previous)
         finally:
-            os.close(directory)
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+        if os.name == "posix":
+            _sync(path.parent, os.O_RDONLY)
+    except OSError as error:
+        raise StorageError(path, error) from error
+
+
+def _rename(temporary: Path, path: Path, previous: Path | None) -> None:
+    if previous is None or not path.exists():
+        os.replace(temporary, path)
+        return
+    # Killed between the two, ``previous`` is the newest that is whole: readers of ``path`` must look there too.
+    os.replace(path, previous)
+    try:
+        os.replace(temporary, path)
+    except OSError:
+        os.replace(previous, path)
+        raise
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_bytes(path: Path, content: bytes, previous: Path | None = None) -> None:
+    """Write ``content``, atomically (see ``replacing``)."""
+    with replacing(path, previous) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` as UTF-8, atomically (see ``replacing``)."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_bytes(path, text.encode("utf-8"))
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether ``path`` has the name of a temporary file of ``replacing``, left by a process that was killed."""
+    return bool(re.fullmatch(r"\.[\w.]+\.\d+\.tmp(\.\w+)?", path.name))
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete the temporary files in ``folder``, which nobody must be writing to."""
+    for path in filter(is_leftover, folder.iterdir()):
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def sha256_of(path: Path) -> str:

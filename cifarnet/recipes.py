@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self, get_args, get_type_hints
 
 from cifarnet.errors import InvalidValueError
+from cifarnet.runs import verified_config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,13 +246,14 @@ def read_recipe(path: Path) -> Recipe:
 
     Raises:
         InvalidValueError: when the file can't be read or holds no valid recipe.
+        RunError: when it is a run's and damaged.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InvalidValueError(f"The recipe {path} can't be read as JSON: {error}") from error
     if isinstance(data, dict) and isinstance(data.get("recipe"), dict):
-        data = data["recipe"]
+        data = verified_config(data, path)["recipe"]
     if not isinstance(data, dict):
         raise InvalidValueError(f"The recipe {path} should be a JSON object. Received: {type(data).__name__}")
     try:

@@ -3,20 +3,24 @@
 config.json       the run's recipe, data, network and seed: enough to run it again
 history.csv       one line per finished epoch
 checkpoint.h5     all that resuming needs; also a weight file
+checkpoint.previous.h5  the one before, should the newest be damaged; gone once the run has finished
 best.weights.h5   the best epoch by validation (with --validation-split only)
 weights.h5        the result, once the run has finished
 metrics.json      what the result scores, and how it was selected
 """
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 from cifarnet.errors import RunError, WeightsError
+from cifarnet.files import write_text
 
 CONFIG = "config.json"
 HISTORY = "history.csv"
 CHECKPOINT = "checkpoint.h5"
+PREVIOUS_CHECKPOINT = "checkpoint.previous.h5"
 BEST_WEIGHTS = "best.weights.h5"
 WEIGHTS = "weights.h5"
 METRICS = "metrics.json"
@@ -32,7 +36,7 @@ def find_weights(path: Path) -> Path:
         return path
     if not path.exists():
         raise WeightsError(f"There is no run or weight file {path}. Give a run directory (runs/...) or an .h5 file.")
-    for name in (WEIGHTS, CHECKPOINT):
+    for name in (WEIGHTS, CHECKPOINT, PREVIOUS_CHECKPOINT):
         if (path / name).is_file():
             return path / name
     raise WeightsError(
@@ -41,22 +45,53 @@ def find_weights(path: Path) -> Path:
     )
 
 
-def read_config(run: Path) -> dict[str, Any]:
-    """A run's config.json as plain data.
+def write_config(run: Path, config: dict[str, Any]) -> None:
+    """Write a run's config.json, with the checksum of what it says as its last field.
 
     Raises:
-        RunError: when it is missing or no JSON object.
+        StorageError: when the system refuses.
+    """
+    write_text(run / CONFIG, json.dumps({**config, _CHECKSUM: _checksum(config)}, indent=2) + "\n")
+
+
+def read_config(run: Path) -> dict[str, Any]:
+    """A run's config.json as plain data, without its checksum.
+
+    Raises:
+        RunError: when it is missing, no JSON object, or not what the run wrote.
     """
     path = run / CONFIG
+    if not path.exists():
+        raise RunError(f"{run} is not a run directory: it has no {CONFIG}.")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise RunError(f"{run} is not a run directory: it has no {CONFIG}.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path} can't be read: {error}") from error
     if not isinstance(config, dict):
         raise RunError(f"{path} should hold a JSON object. Received: {type(config).__name__}")
-    return config
+    return verified_config(config, path)
+
+
+def verified_config(config: dict[str, Any], path: Path) -> dict[str, Any]:
+    """``config``, as read from ``path``, without its checksum, which must hold; cifarnet 0.1 wrote none.
+
+    Raises:
+        RunError: when it does not.
+    """
+    rest = {key: value for key, value in config.items() if key != _CHECKSUM}
+    if config.get(_CHECKSUM, _checksum(rest)) != _checksum(rest):
+        raise RunError(
+            f"{path} is damaged, or was changed by hand: its SHA-256 does not hold. Restore it; or, where the change is"
+            f' meant, delete its line "{_CHECKSUM}" and take it as the recipe of a new run (--recipe {path}).'
+        )
+    return rest
+
+
+_CHECKSUM = "sha256"
+
+
+def _checksum(config: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
 def find_data_source(path: Path) -> str | None:

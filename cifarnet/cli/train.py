@@ -112,6 +112,15 @@ def train(
         bool | None,
         typer.Option("--jit/--no-jit", help="Compile steps with XLA. (default: if faster here)", show_default=False),
     ] = None,
+    on_nan: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHAT",
+            help="When the loss becomes NaN or infinite: stop, or restore the last checkpoint and halve the learning"
+            " rate. (default: stop)",
+            show_default=False,
+        ),
+    ] = None,
     mirror: Mirror = None,
     save_interval: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.0, help="Longest time between two checkpoints.")
@@ -147,6 +156,7 @@ def train(
             budget=seconds(budget, "--budget") if budget is not None else None,
             precision=precision,
             jit=jit,
+            on_nan=on_nan or "stop",
         )
     from cifarnet.cli.training_screen import training_screen
     from cifarnet.runtime import use_backend
@@ -162,7 +172,7 @@ def train(
         }
         if config is None:
             assert resume is not None
-            result = resume_run(resume, data=data, **common)
+            result = resume_run(resume, data=data, on_nan=on_nan, **common)
         else:
             result = train_run(config, output, classes=classes, **common)
     from cifarnet.reports.training import result_report
@@ -215,7 +225,7 @@ def _resolutions(text: str) -> tuple[tuple[int, float], ...]:
 
 
 def _refuse_with_resume(given: dict[str, Any]) -> None:
-    refused = sorted(given.keys() - {"resume", "data", "mirror", "save_interval", "backend", "quiet"})
+    refused = sorted(given.keys() - {"resume", "data", "on_nan", "mirror", "save_interval", "backend", "quiet"})
     if refused:
         options = ", ".join("--" + name.replace("_", "-") for name in refused)
         raise InvalidValueError(

@@ -16,6 +16,7 @@ from cifarnet.training.events import (
     Planned,
     Report,
     StepDone,
+    Warned,
     ignore,
 )
 
@@ -54,6 +55,8 @@ class _Lines:
         if isinstance(event, Planned):
             self.plan = event
             self._print(plan_lines(event))
+        elif isinstance(event, Warned):
+            self.out.print(event.message, style="yellow", markup=False, soft_wrap=True)
         elif isinstance(event, BudgetPlanned):
             self._print(budget_lines(event))
         elif isinstance(event, Estimated) and self.plan:

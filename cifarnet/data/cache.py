@@ -12,7 +12,7 @@ import numpy as np
 
 from cifarnet.data.dataset import Dataset
 from cifarnet.data.tree import read_tree
-from cifarnet.errors import DataError
+from cifarnet.errors import DataError, StorageError
 from cifarnet.files import replacing
 
 _LOGGER = logging.getLogger(__name__)
@@ -86,7 +86,10 @@ class DecodedSet:
                 if "test_images" not in stored:
                     return train, None
                 return train, Dataset(stored["test_images"], stored["test_labels"], names)
-        except _DAMAGE:
+        except FileNotFoundError:
+            return None
+        except _DAMAGE as error:
+            _LOGGER.warning("%s is damaged (%s): %s is decoded again.", self.path, error, self.source)
             return None
 
     def store(self, fingerprint: str, train: Dataset, test: Dataset | None) -> None:
@@ -103,8 +106,8 @@ class DecodedSet:
         try:
             with replacing(self.path) as temporary:
                 np.savez(temporary, allow_pickle=False, **arrays)
-        except OSError as error:
-            _LOGGER.warning("The decoded images can't be kept in %s (%s).", decoded_dir(), error.strerror)
+        except StorageError as error:
+            _LOGGER.warning("The decoded images are not kept: %s", error)
 
 
 def decoded_sets() -> dict[Path, str]:

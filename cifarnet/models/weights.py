@@ -1,8 +1,8 @@
 """Weight files: one HDF5 file that describes itself, and the original project's layout.
 
 A file holds its header as JSON in the root attribute ``cifarnet`` and its tensors as datasets below ``weights``, under
-the full names of the description. Everything read is checked against the description first: names, shapes, types,
-and that the bytes lie in this very file (HDF5 can point a dataset at any file of the reader: CVE-2026-1669).
+the full names of the description. A weight file is data, never code, and may come from a stranger: everything read is
+checked against the description first (see ``cifarnet.hdf5``).
 """
 
 import hashlib
@@ -15,7 +15,7 @@ import numpy as np
 
 from cifarnet import __version__
 from cifarnet.errors import InvalidValueError, WeightsError
-from cifarnet.files import replacing
+from cifarnet.hdf5 import find, find_dataset, open_hdf5, read_json, read_tensor, unexpected, write_hdf5
 from cifarnet.models.description import named_weights
 from cifarnet.models.resnet import describe
 from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 HEADER = "cifarnet"
 FORMAT = 1
+
+# Beyond these a file names no network for small images but a way to use up time and memory.
+LARGEST = ModelSpec(depth=2000, classes=100_000, image_size=1024)
 
 # What the original project's preprocessing used, the statistics of CIFAR-10's training images: its files carry none.
 ORIGINAL_NORMALIZATION = Normalization(120.70756512369792, 64.1500758911213)
@@ -90,11 +93,12 @@ class Weights:
 
 
 def save_weights(path: Path, weights: Weights, *, half: bool = False) -> None:
-    """Write ``weights`` to the file ``path``, atomically; with ``half`` rounded to float16."""
-    import h5py
+    """Write ``weights`` to the file ``path``, atomically and sealed; with ``half`` rounded to float16.
 
-    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
-        write_into(file, weights, half=half)
+    Raises:
+        StorageError: when the system refuses.
+    """
+    write_hdf5(path, lambda file: write_into(file, weights, half=half))
 
 
 def write_into(file: "h5py.File", weights: Weights, *, half: bool = False) -> None:
@@ -120,13 +124,13 @@ def read_from(file: "h5py.File", path: Path) -> Weights:
     """Read header and tensors from an open file (see ``load_weights``); ``path`` is for messages."""
     weights = peek(file, path)
     group = None if weights.version == ORIGINAL else "weights"
-    tensors = {}
-    for name, expected in named_weights(describe(weights.spec)).items():
-        tensors[name] = read_tensor(file, _address(name, group), expected.shape, path)
-    known = {_address(name, group) for name in tensors}
-    extra = sorted(_dataset_names(file, group) - known)
-    if extra:
-        raise WeightsError(f"{path} has tensors that {weights.spec.title} has not: {', '.join(extra[:3])}.")
+    addresses = {name: _address(name, group) for name in named_weights(describe(weights.spec))}
+    tensors = {
+        name: read_tensor(file, addresses[name], expected.shape, path)
+        for name, expected in named_weights(describe(weights.spec)).items()
+    }
+    if extra := unexpected(file, set(addresses.values()), group or ""):
+        raise WeightsError(f"{path} has tensors that {weights.spec.title} has not: {', '.join(extra)}.")
     return replace(weights, tensors=tensors)
 
 
@@ -138,30 +142,44 @@ def load_header(path: Path) -> Weights:
 
 def peek(file: "h5py.File", path: Path) -> Weights:
     """What an open file says it holds, checked; without tensors."""
-    raw = file.attrs.get(HEADER)
-    if raw is None:
+    header = read_json(file, HEADER, path)
+    if header is None:
         return _peek_original(file, path)
     try:
-        header = json.loads(raw)
         if header["format"] > FORMAT:
             raise WeightsError(
                 f"{path} was written by cifarnet {header['version']}, whose format this version ({__version__})"
                 " does not know. Upgrade cifarnet to read it."
             )
+        names, recipe, accuracy = header["class_names"], header["recipe"], header["accuracy"]
+        if not all(isinstance(name, str) for name in names):
+            raise TypeError("class names are texts")
+        if not isinstance(recipe, dict | None) or not isinstance(accuracy, int | float | None):
+            raise TypeError("a recipe is an object and an accuracy a number")
         return Weights(
-            ModelSpec(**header["spec"]),
+            _spec(header["spec"], path),
             {},
-            tuple(header["class_names"]),
+            tuple(names),
             Normalization(**header["normalization"]),
-            header["recipe"],
-            header["accuracy"],
+            recipe,
+            accuracy,
             # Files of cifarnet 0.1 have neither.
             header.get("temperature", 1.0),
             header.get("reject_below"),
-            header["version"],
+            str(header["version"]),
         )
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise WeightsError(f"{path} is not a valid cifarnet weight file: its header says {error!r}.") from error
+
+
+def _spec(values: dict[str, Any], path: Path) -> ModelSpec:
+    if not all(type(value) is int for value in values.values()):
+        raise TypeError(f"a network is given by whole numbers, not {values}")
+    # Before a ModelSpec is made of them: its messages would write out a number of a million digits.
+    for name, most in LARGEST.to_dict().items():
+        if values.get(name, 0) > most:
+            raise WeightsError(f"{path} names a network too large to be true: the most for its {name} is {most:,}.")
+    return ModelSpec(**values)
 
 
 ORIGINAL = "original"
@@ -169,14 +187,15 @@ ORIGINAL = "original"
 
 def _peek_original(file: "h5py.File", path: Path) -> Weights:
     if not {"conv2d", "sequential", "conv2d_1"} <= set(file):
+        found = ", ".join(name for name, _ in zip(file, range(8), strict=False))
         raise WeightsError(
             f"{path} is an HDF5 file, but not a weight file: it has neither cifarnet's header nor the layers of the"
-            f" original project's files (conv2d, sequential, ...). It has: {', '.join(list(file)[:8]) or 'nothing'}"
+            f" original project's files (conv2d, sequential, ...). It has: {found or 'nothing'}"
         )
     try:
-        units = len(file["sequential/sequential"])
-        classes = file["conv2d_1/conv2d_1/bias:0"].shape[0]
-        spec = ModelSpec(6 * units + 2, classes)
+        units = len(find(file, "sequential/sequential", path))
+        classes = find_dataset(file, "conv2d_1/conv2d_1/bias:0", path).shape[0]
+        spec = _spec({"depth": 6 * units + 2, "classes": int(classes)}, path)
     except (KeyError, TypeError, AttributeError, IndexError, InvalidValueError) as error:
         raise WeightsError(f"{path} is not a complete weight file of the original project: {error}.") from error
     names = CIFAR10_CLASSES if classes == len(CIFAR10_CLASSES) else tuple(f"class {k}" for k in range(classes))
@@ -186,66 +205,3 @@ def _peek_original(file: "h5py.File", path: Path) -> Weights:
 def _address(name: str, group: str | None) -> str:
     """Where a tensor lies in the file; the original layout doubles the top layer's name and ends in ``:0``."""
     return f"{group}/{name}" if group else f"{name.partition('/')[0]}/{name}:0"
-
-
-def _dataset_names(file: "h5py.File", group: str | None) -> set[str]:
-    import h5py
-
-    found: set[str] = set()
-    root = file[group] if group else file
-    prefix = f"{group}/" if group else ""
-    root.visititems(lambda name, item: found.add(prefix + name) if isinstance(item, h5py.Dataset) else None)
-    return found
-
-
-def open_hdf5(path: Path) -> "h5py.File":
-    """Open ``path`` for reading.
-
-    Raises:
-        WeightsError: when it is missing, not an HDF5 file, or cut short.
-    """
-    import h5py
-
-    if not path.is_file():
-        raise WeightsError(f"There is no weight file {path}.")
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise WeightsError(
-            f"{path} can't be read as a weight file (HDF5): damaged, cut short or another format. HDF5 says: {error}"
-        ) from error
-
-
-def read_tensor(file: "h5py.File", address: str, shape: tuple[int, ...], path: Path, kinds: str = "f") -> np.ndarray:
-    """Read one tensor of a known ``shape``, refusing anything else that HDF5 could put there.
-
-    ``kinds`` are the NumPy kinds of type that are accepted; floating-point comes as float32.
-
-    Raises:
-        WeightsError: naming the tensor.
-    """
-    import h5py
-
-    parts = address.split("/")
-    for depth in range(1, len(parts) + 1):
-        part = "/".join(parts[:depth])
-        link = file.get(part, getlink=True)
-        if link is None:
-            raise WeightsError(f"{path} lacks the tensor {address}.")
-        if not isinstance(link, h5py.HardLink):
-            raise WeightsError(f"{path}: {part} is a link to elsewhere, which a weight file must not have.")
-    item = file[address]
-    if not isinstance(item, h5py.Dataset) or item.external or item.is_virtual:
-        raise WeightsError(f"{path}: {address} does not hold its values in the file itself, as a weight file must.")
-    if item.shape != shape or item.dtype.kind not in kinds:
-        raise WeightsError(
-            f"{path}: {address} should be numbers (of NumPy's kinds {kinds}) with shape {shape}."
-            f" Received: {item.dtype} {item.shape}"
-        )
-    try:
-        array = np.asarray(item[()], np.float32 if item.dtype.kind == "f" else item.dtype)
-    except OSError as error:
-        raise WeightsError(f"{path}: {address} can't be read: {error}") from error
-    if not np.isfinite(array).all():
-        raise WeightsError(f"{path}: {address} has values that are not finite numbers.")
-    return array

@@ -11,7 +11,7 @@ from keras import ops
 from cifarnet.evaluation.inference import BATCH_SIZE
 from cifarnet.training.budget import Planner
 from cifarnet.training.events import BudgetPlanned, Measuring
-from cifarnet.training.loop import Loop
+from cifarnet.training.loop import Loop, Stopped
 from cifarnet.training.schedule import ahead, spans
 from cifarnet.training.trainee import epoch_order
 
@@ -25,6 +25,9 @@ def calibrate(loop: Loop, budget: float, used: Callable[[], float]) -> None:
 
     The state is put back afterwards: what was trained here does not count. Nor is the time lost: each size is compiled
     once, now or later.
+
+    Raises:
+        Stopped: when a stop was requested meanwhile, with the state put back.
     """
     trainee, progress = loop.trainee, loop.progress
     state = [ops.convert_to_numpy(variable).copy() for variable in _state(loop)]
@@ -32,15 +35,18 @@ def calibrate(loop: Loop, budget: float, used: Callable[[], float]) -> None:
     path = spans(loop.recipe, trainee.full_size)
     left = ahead(path, position)
     present = [progress.image_size] if progress.batch else []
-    seconds = {}
-    for size in [*(size for size, _ in left), *present]:
-        if size not in seconds:
+    seconds: dict[int, float] = {}
+    try:
+        for size in dict.fromkeys([*(size for size, _ in left), *present]):
+            if loop.stop_requested():
+                raise Stopped
             loop.report(Measuring(size))
             seconds[size] = _seconds_per_step(loop, size)
-    check = _seconds_per_check(loop)
-    for variable, value in zip(_state(loop), state, strict=True):
-        variable.assign(value)
-    loop.restore_metrics()
+        check = _seconds_per_check(loop)
+    finally:
+        for variable, value in zip(_state(loop), state, strict=True):
+            variable.assign(value)
+        loop.restore_metrics()
     planner = Planner(budget, used, path, seconds, check, loop.recipe.checks, loop.steps_per_epoch)
     progress.plan = planner.replan(progress.plan, progress.step)
     loop.planner = planner

@@ -5,6 +5,7 @@ metrics' arrays below ``training``, and where the run stood as JSON in the attri
 """
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cifarnet.errors import WeightsError
-from cifarnet.files import replacing
-from cifarnet.models.weights import Weights, open_hdf5, read_from, read_tensor, write_into
+from cifarnet.hdf5 import open_hdf5, read_json, read_tensor, write_hdf5
+from cifarnet.models.weights import Weights, read_from, write_into
 from cifarnet.training.events import HistoryRow
 from cifarnet.training.schedule import Plan
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import h5py
 
 STATE = "training"
+KINDS = ("optimizer", "metrics")
 
 
 @dataclass
@@ -29,7 +31,7 @@ class Progress:
 
     ``seconds`` is the time spent so far; ``best_epoch`` counts from 1 and stays None without validation. ``plan`` says
     how long the run is (checkpoints of cifarnet 0.1 have none: no steps), ``image_size`` what the present epoch is
-    trained at.
+    trained at. ``restores`` counts how often the numbers went bad and the run went on from an earlier state.
     """
 
     epoch: int
@@ -41,6 +43,12 @@ class Progress:
     best_accuracy: float | None = None
     plan: Plan = field(default_factory=lambda: Plan(0))
     image_size: int = 32
+    restores: int = 0
+
+    @property
+    def learning_rate_factor(self) -> float:
+        """What the recipe's learning rate is multiplied by: each restore has halved it."""
+        return 0.5**self.restores
 
 
 @dataclass(frozen=True)
@@ -53,23 +61,24 @@ class Checkpoint:
     metrics: list[np.ndarray]
 
 
-def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write ``checkpoint`` to the file ``path``, atomically."""
-    import h5py
+def save_checkpoint(path: Path, checkpoint: Checkpoint, previous: Path | None = None) -> None:
+    """Write ``checkpoint`` to the file ``path``, atomically and sealed; what it held becomes ``previous``.
 
-    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+    Raises:
+        StorageError: when the system refuses; the file that was there still is.
+    """
+
+    def fill(file: "h5py.File") -> None:
         write_into(file, checkpoint.weights)
-        for kind in ("optimizer", "metrics"):
-            for index, array in enumerate(getattr(checkpoint, kind)):
+        shapes = {}
+        for kind in KINDS:
+            arrays = getattr(checkpoint, kind)
+            shapes[kind] = [list(array.shape) for array in arrays]
+            for index, array in enumerate(arrays):
                 file.create_dataset(f"{STATE}/{kind}/{index}", data=array)
-        file.attrs[STATE] = json.dumps(
-            {
-                **asdict(checkpoint.progress),
-                "shapes": {
-                    kind: [list(a.shape) for a in getattr(checkpoint, kind)] for kind in ("optimizer", "metrics")
-                },
-            }
-        )
+        file.attrs[STATE] = json.dumps({**asdict(checkpoint.progress), "shapes": shapes})
+
+    write_hdf5(path, fill, previous)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -80,14 +89,14 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     with open_hdf5(path) as file:
         weights = read_from(file, path)
-        if STATE not in file.attrs:
+        state = read_json(file, STATE, path)
+        if state is None:
             raise WeightsError(f"{path} holds weights but no training state: it can be evaluated, not resumed.")
         try:
-            state = json.loads(file.attrs[STATE])
             shapes = state.pop("shapes")
             progress = _progress(state)
-            arrays = {kind: _read_arrays(file, kind, shapes[kind], path) for kind in ("optimizer", "metrics")}
-        except (TypeError, KeyError, ValueError) as error:
+            arrays = {kind: _read_arrays(file, kind, shapes[kind], weights, path) for kind in KINDS}
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise WeightsError(f"{path} has a training state that can't be read: {error!r}.") from error
     return Checkpoint(weights, progress, **arrays)
 
@@ -99,7 +108,13 @@ def _progress(state: dict[str, Any]) -> Progress:
     return Progress(**{**state, "history": history, "plan": plan})
 
 
-def _read_arrays(file: "h5py.File", kind: str, shapes: list[list[int]], path: Path) -> list[Any]:
+def _read_arrays(
+    file: "h5py.File", kind: str, shapes: list[list[int]], weights: Weights, path: Path
+) -> list[np.ndarray]:
+    # Which shapes an optimizer's state has, its own build says when it takes them; here, that none is a shape bomb.
+    most = sum(tensor.size for tensor in weights.tensors.values())
+    if sum(math.prod(shape) for shape in shapes) > 4 * most:
+        raise WeightsError(f"{path}: the state of its {kind} is larger than any optimizer's of {weights.spec.title}.")
     return [
         read_tensor(file, f"{STATE}/{kind}/{index}", tuple(shape), path, kinds="fiu")
         for index, shape in enumerate(shapes)

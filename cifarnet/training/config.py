@@ -10,6 +10,8 @@ from cifarnet.models.spec import ModelSpec
 from cifarnet.recipes import Recipe
 from cifarnet.runtime import PRECISIONS, Device, Execution
 
+ON_NAN = ("stop", "restore")
+
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -17,6 +19,8 @@ class RunConfig:
 
     ``depth`` None means that of ``weights``, or 20. ``budget``, seconds, takes the place of the recipe's length.
     ``precision`` and ``jit`` None mean what is fastest on the device (``cifarnet.runtime.Execution``).
+    ``on_nan`` says what happens when the loss or a weight becomes NaN or infinite: ``stop``, or ``restore`` the last
+    good checkpoint and go on at half the learning rate.
     ``data_sha256`` is filled in when the run starts, so that it can only be resumed on the same images.
     """
 
@@ -32,6 +36,7 @@ class RunConfig:
     backend: str = "tensorflow"
     precision: str | None = None
     jit: bool | None = None
+    on_nan: str = "stop"
     data_sha256: str | None = None
 
     def __post_init__(self) -> None:
@@ -43,6 +48,8 @@ class RunConfig:
             )
         if self.precision not in (None, *PRECISIONS):
             raise InvalidValueError(f"The precision must be one of {', '.join(PRECISIONS)}. Received: {self.precision}")
+        if self.on_nan not in ON_NAN:
+            raise InvalidValueError(f"--on-nan is one of {', '.join(ON_NAN)}. Received: {self.on_nan}")
         if self.budget is not None:
             if not 0 < self.budget < float("inf"):
                 raise InvalidValueError(f"A budget must be above 0 seconds. Received: {self.budget}")

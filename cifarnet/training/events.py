@@ -36,6 +36,13 @@ class Planned:
 
 
 @dataclass(frozen=True)
+class Warned:
+    """Something went wrong that does not end the run."""
+
+    message: str
+
+
+@dataclass(frozen=True)
 class Measuring:
     """Steps at ``image_size`` pixels are timed before the run, to plan it by."""
 
@@ -121,7 +128,7 @@ class HistoryRow:
         return {name.replace("held", held_out): value for name, value in vars(self).items()}
 
 
-Event = Planned | Measuring | BudgetPlanned | Estimated | StepDone | Classifying | EpochDone
+Event = Planned | Warned | Measuring | BudgetPlanned | Estimated | StepDone | Classifying | EpochDone
 Report = Callable[[Event], None]
 
 

@@ -5,6 +5,7 @@ checkpoint or a new plan that is due) takes the same way: ``fit`` returns, what 
 from there, in this process or in the next.
 """
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -28,6 +29,13 @@ from cifarnet.training.trainee import Trainee, epoch_order
 
 class Stopped(Exception):  # noqa: N818 - a request that was granted, no error
     """A stop was requested and the loop stands between two batches; the caller saves and ends."""
+
+
+class NumbersGoneBad(Exception):  # noqa: N818 - the run decides whether that is an error
+    """The loss or a weight is NaN or infinite after ``step`` steps; the caller ends, or goes back with ``restore``."""
+
+    def __init__(self, what: str, step: int):
+        super().__init__(f"{what} after step {step:,}")
 
 
 class Loop:
@@ -69,6 +77,7 @@ class Loop:
         self.planner: Planner | None = None
         self.last_logits: np.ndarray | None = None
         self._check_seconds: float | None = None
+        self._loss = 0.0
         self._saved_at = time.monotonic()
 
     @property
@@ -112,7 +121,12 @@ class Loop:
         return None if seconds is None else self.recipe.batch_size / seconds
 
     def save_now(self) -> None:
-        """Save the state and start the interval to the next save in between."""
+        """Save the state and start the interval to the next save in between.
+
+        Raises:
+            NumbersGoneBad: when a weight is NaN or infinite; nothing is saved then.
+        """
+        self._check_weights()
         self.save()
         self._saved_at = time.monotonic()
 
@@ -122,11 +136,13 @@ class Loop:
         return Checkpoint(weights, self.progress, optimizer, self.metrics)
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Put the state of the optimizer and the metrics back; weights and progress were given from the start.
+        """Put the state that ``checkpoint`` holds back.
 
         Raises:
             WeightsError: when it is the state of another optimizer.
         """
+        vars(self.progress).update(vars(checkpoint.progress))
+        self.trainee.network.set_tensors(checkpoint.weights.tensors)
         variables = self._optimizer_variables()
         shapes = [tuple(variable.shape) for variable in variables]
         if shapes != [array.shape for array in checkpoint.optimizer]:
@@ -170,16 +186,26 @@ class Loop:
             progress.image_size = size_at(self.recipe, self.trainee.full_size, progress.plan.at(middle))
         self.trainee.use_size(progress.image_size)
         while progress.batch < (batches := self._batches()):
-            self.trainee.sgd.follow(progress.plan)
+            self.trainee.sgd.follow(progress.plan, progress.learning_rate_factor)
             left = slice(progress.batch * batch_size, batches * batch_size)
             self.fit(rows[left], draws[left], [_Segment(self, batches)])
             self.metrics = [ops.convert_to_numpy(variable) for variable in self.trainee.metrics_variables]
+            if not math.isfinite(self._loss):
+                raise NumbersGoneBad(f"The loss became {self._loss}", progress.step)
             if self.stop_requested():
                 raise Stopped
             if progress.batch < batches:
                 if self._save_due():
                     self.save_now()
                 self._replan()
+        self._check_weights()
+
+    def _check_weights(self) -> None:
+        # The loss of a step is that of the weights before it: its update may have been the bad one.
+        variables = {**self.trainee.network.tensors(), **{v.path: v for v in self.trainee.optimizer.variables}}
+        for name, variable in variables.items():
+            if not np.isfinite(ops.convert_to_numpy(variable)).all():
+                raise NumbersGoneBad(f"{name} has values that are NaN or infinite", self.progress.step)
 
     def _batches(self) -> int:
         """Batches of the present epoch; at least as many as have been trained, even where a new plan has fewer."""
@@ -242,7 +268,8 @@ class Loop:
     def learning_rate(self, step: int) -> float:
         """The learning rate of ``step``, counted from 0."""
         position = self.progress.plan.at(step + 0.5)
-        return float(learning_rate(self.recipe, self.steps_per_epoch, step, position))
+        rate = learning_rate(self.recipe, self.steps_per_epoch, step, position)
+        return float(rate) * self.progress.learning_rate_factor
 
     def steps_done(self, steps: int, batches: int, logs: dict[str, Any]) -> bool:
         """Note finished steps and tell about them; returns whether ``fit`` should return now."""
@@ -253,13 +280,14 @@ class Loop:
         if self.planner:
             self.planner.note_steps(size, steps)
         seconds_left = self._seconds_left()
+        self._loss = float(logs["cross_entropy"])
         self.report(
             StepDone(
                 progress.epoch + 1,
                 progress.batch,
                 batches,
                 progress.step,
-                float(logs["cross_entropy"]),
+                self._loss,
                 float(logs["accuracy"]),
                 self.learning_rate(progress.step - 1),
                 self.images_per_second,
@@ -270,7 +298,8 @@ class Loop:
         if not self.planner and rate and seconds_left is not None and self.pace.calls == ESTIMATE_AFTER:
             per_epoch = seconds_left / max(1, self.steps - progress.step) * self.steps_per_epoch
             self.report(Estimated(seconds_left, per_epoch, rate))
-        return self.stop_requested() or self._save_due() or bool(self.planner and self.planner.due())
+        due = self._save_due() or bool(self.planner and self.planner.due())
+        return due or self.stop_requested() or not math.isfinite(self._loss)
 
     def _save_due(self) -> bool:
         return time.monotonic() - self._saved_at >= self.save_interval

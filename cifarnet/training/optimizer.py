@@ -24,11 +24,11 @@ class PlannedSGD(keras.optimizers.SGD):
     def build(self, variables: list[Any]) -> None:
         """Create the variables."""
         super().build(variables)
-        self.plan = self.add_variable(shape=(3,), dtype="float32", name="plan")
+        self.plan = self.add_variable(shape=(4,), dtype="float32", name="plan")
 
-    def follow(self, plan: Plan) -> None:
-        """Take the learning rate from ``plan`` from now on."""
-        self.plan.assign(np.array([plan.step, plan.position, plan.slope], np.float32))
+    def follow(self, plan: Plan, factor: float = 1.0) -> None:
+        """Take the learning rate, ``factor`` times the recipe's, from ``plan`` from now on."""
+        self.plan.assign(np.array([plan.step, plan.position, plan.slope, factor], np.float32))
 
 
 class _Schedule(keras.optimizers.schedules.LearningRateSchedule):
@@ -39,10 +39,10 @@ class _Schedule(keras.optimizers.schedules.LearningRateSchedule):
 
     def __call__(self, step: Any) -> Any:
         step = ops.cast(step, "float32")
-        start, position, slope = ops.unstack(ops.convert_to_tensor(self.optimizer.plan))
+        start, position, slope, factor = ops.unstack(ops.convert_to_tensor(self.optimizer.plan))
         # Half a step on is the mean over the step: a cycle's first step learns something, too.
         position = position + (step + 0.5 - start) * slope
-        return learning_rate(self.recipe, self.steps_per_epoch, step, position, ops)
+        return factor * learning_rate(self.recipe, self.steps_per_epoch, step, position, ops)
 
     def get_config(self) -> dict[str, Any]:
         return {"recipe": self.recipe.to_dict(), "steps_per_epoch": self.steps_per_epoch}

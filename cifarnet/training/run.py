@@ -1,10 +1,9 @@
 """A training run from its configuration to its result, with everything it leaves in the run directory."""
 
-import csv
-import io
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -16,16 +15,19 @@ from cifarnet import runs
 from cifarnet.data.dataset import Dataset
 from cifarnet.data.progress import Progress as DataProgress
 from cifarnet.data.progress import silent
-from cifarnet.errors import InterruptedRunError, InvalidValueError, RunError
+from cifarnet.errors import CifarnetError, DivergedError, InterruptedRunError, InvalidValueError, RunError, StorageError
 from cifarnet.evaluation.metrics import Metrics, measure
-from cifarnet.files import write_text
+from cifarnet.files import is_leftover, remove_leftovers, write_text
 from cifarnet.models.spec import ModelSpec, Normalization
 from cifarnet.models.weights import Weights, load_weights, save_weights
 from cifarnet.runtime import device, use_backend
-from cifarnet.training.checkpoint import Checkpoint, Progress, load_checkpoint, save_checkpoint
+from cifarnet.training.checkpoint import Checkpoint, Progress
 from cifarnet.training.config import RunConfig
-from cifarnet.training.events import Planned, Report, ignore
+from cifarnet.training.events import Planned, Report, Warned, ignore
+from cifarnet.training.lock import FILES as LOCK_FILES
+from cifarnet.training.lock import LOCK, run_lock
 from cifarnet.training.run_data import RunData
+from cifarnet.training.saving import Saver, latest_checkpoint
 from cifarnet.training.schedule import Plan
 from cifarnet.training.signals import StopRequest
 from cifarnet.weights import catalog
@@ -40,6 +42,9 @@ if TYPE_CHECKING:
 
 SAVE_INTERVAL = 180.0
 """Seconds between checkpoints within an epoch."""
+
+RESTORES = 5
+"""How often ``--on-nan restore`` goes back: the learning rate is a thirty-second of the recipe's then."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,8 @@ def train(
 
     Raises:
         InterruptedRunError: when a signal stopped it, after its state was saved.
+        DivergedError: when its loss or a weight became NaN or infinite.
+        StorageError: when its result could not be written; what was written before is whole.
         CifarnetError: when data, weights or directory can't be used; nothing has been trained then.
     """
     started = time.monotonic() if started is None else started
@@ -95,11 +102,10 @@ def train(
     if base and base.spec.depth != depth:
         raise InvalidValueError(f"{config.weights} is a {base.spec.title}, not the depth {depth} that was asked for.")
     directory = directory or default_directory(config, depth)
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise RunError(
-            f"{directory} exists and is not an empty folder. Choose another --output, or go on with the run in it:"
-            f" cifarnet train --resume {directory}"
-        )
+    if (directory / LOCK).exists():
+        with run_lock(directory):  # Refused with its owner's name, where there is one.
+            pass
+    _refuse_if_used(directory)
     data = RunData.load(config, base.spec.image_size if base else ModelSpec().image_size, mirrors, data_report)
     if classes not in (None, len(data.train.class_names)):
         raise InvalidValueError(
@@ -116,58 +122,85 @@ def train(
         precision=execution.precision,
         jit=execution.jit,
     )
-    spec = ModelSpec(depth, len(data.train.class_names), data.train.images.shape[1])
-    normalization = base.normalization if base else Normalization.of(data.train.images)
+    spec, normalization = _network(config, base, data)
     run = _Run(config, directory, data, spec, normalization, started, report, data_report)
-    write_text(directory / runs.CONFIG, json.dumps(config.to_dict(), indent=2) + "\n")
-    return run.go(run.start_weights(base), None, save_interval)
+    with run_lock(directory):
+        _refuse_if_used(directory)
+        remove_leftovers(directory)
+        runs.write_config(directory, config.to_dict())
+        return run.go(run.start_weights(base), None, save_interval)
+
+
+def _refuse_if_used(directory: Path) -> None:
+    if directory.exists() and (
+        not directory.is_dir()
+        or any(path.name not in LOCK_FILES and not is_leftover(path) for path in directory.iterdir())
+    ):
+        raise RunError(
+            f"{directory} exists and is not an empty folder. Choose another --output, or go on with the run in it:"
+            f" cifarnet train --resume {directory}"
+        )
 
 
 def resume(
     directory: Path,
     *,
     data: str | None = None,
+    on_nan: str | None = None,
     mirrors: Sequence[str] = (),
     save_interval: float = SAVE_INTERVAL,
     started: float | None = None,
     report: Report = ignore,
     data_report: DataProgress = silent,
 ) -> Result:
-    """Go on with the run in ``directory`` from its checkpoint; ``data`` says where its images lie now.
+    """Go on with the run in ``directory`` from its newest checkpoint that is whole, or from its beginning without one.
 
-    The result is that of a run that was never stopped, to the last bit on the CPU; with a budget the clock has its say,
-    and the time until ``started`` (see ``train``) does not count.
+    ``data`` says where its images lie now, ``on_nan`` what this part of it does when the numbers go bad. The result is
+    that of a run that was never stopped, to the last bit on the CPU; with a budget the clock has its say, and the time
+    until ``started`` (see ``train``) does not count.
 
     Raises:
         InterruptedRunError: when a signal stopped it again, after its state was saved.
-        RunError: when it is finished, has no checkpoint, or the images are not those that it began with.
+        DivergedError, StorageError: as ``train``.
+        RunError: when it is finished, is being trained in by another process, or the images are not those that it began
+            with.
+        WeightsError: when all its checkpoints are damaged.
     """
     started = time.monotonic() if started is None else started
     config = RunConfig.read(directory)
-    if (directory / runs.METRICS).exists():
-        raise RunError(f"The run in {directory} is finished. See what it reached: cifarnet evaluate {directory}")
-    path = directory / runs.CHECKPOINT
-    if not path.is_file():
-        raise RunError(
-            f"{directory} has no {runs.CHECKPOINT}: the run stopped before its first one. Start it anew:"
-            f" cifarnet train --recipe {directory / runs.CONFIG} --output ANOTHER"
-        )
-    backend = use_backend()
-    if backend != config.backend:
-        raise RunError(
-            f"The run in {directory} was trained with {config.backend}, which rounds differently from {backend}."
-            f" Resume it with: --backend {config.backend}"
-        )
-    checkpoint = load_checkpoint(path)
-    spec = checkpoint.weights.spec
-    loaded = RunData.load(replace(config, data=data or config.data), spec.image_size, mirrors, data_report)
-    if loaded.sha256 != config.data_sha256:
-        raise RunError(
-            f"{data or config.data} does not hold the images that the run in {directory} began with (their SHA-256"
-            " differs). Give the place of those with --data."
-        )
-    run = _Run(config, directory, loaded, spec, checkpoint.weights.normalization, started, report, data_report)
-    return run.go(checkpoint.weights.tensors, checkpoint, save_interval)
+    if on_nan is not None:
+        config = replace(config, on_nan=on_nan)
+    with run_lock(directory):
+        if (directory / runs.METRICS).exists():
+            raise RunError(f"The run in {directory} is finished. See what it reached: cifarnet evaluate {directory}")
+        backend = use_backend()
+        if backend != config.backend:
+            raise RunError(
+                f"The run in {directory} was trained with {config.backend}, which rounds differently from {backend}."
+                f" Resume it with: --backend {config.backend}"
+            )
+        remove_leftovers(directory)
+        checkpoint = latest_checkpoint(directory, report)
+        # Without a checkpoint it was stopped before its first step: it begins as it began then.
+        base = load_weights(catalog.find(Path(config.weights))) if config.weights and not checkpoint else None
+        known = checkpoint.weights if checkpoint else base
+        image_size = known.spec.image_size if known else ModelSpec().image_size
+        loaded = RunData.load(replace(config, data=data or config.data), image_size, mirrors, data_report)
+        if loaded.sha256 != config.data_sha256:
+            raise RunError(
+                f"{data or config.data} does not hold the images that the run in {directory} began with (their SHA-256"
+                " differs). Give the place of those with --data."
+            )
+        spec, normalization = _network(config, known, loaded)
+        run = _Run(config, directory, loaded, spec, normalization, started, report, data_report)
+        return run.go(checkpoint.weights.tensors if checkpoint else run.start_weights(base), checkpoint, save_interval)
+
+
+def _network(config: RunConfig, known: Weights | None, data: RunData) -> tuple[ModelSpec, Normalization]:
+    """The network that is trained on ``data``, and how its input is normalized: as ``known`` weights were."""
+    depth = config.depth or (known.spec.depth if known else ModelSpec().depth)
+    spec = ModelSpec(depth, len(data.train.class_names), data.train.images.shape[1])
+    return spec, known.normalization if known else Normalization.of(data.train.images)
 
 
 @dataclass(frozen=True)
@@ -194,7 +227,7 @@ class _Run:
 
     def go(self, tensors: dict[str, np.ndarray], checkpoint: Checkpoint | None, save_interval: float) -> Result:
         from cifarnet.training.calibration import calibrate
-        from cifarnet.training.loop import Loop, Stopped
+        from cifarnet.training.loop import Loop, NumbersGoneBad, Stopped
 
         trainee, tester = self._trainee(tensors)
         network, recipe = trainee.network, self.config.recipe
@@ -202,6 +235,7 @@ class _Run:
         if not progress.plan.steps:
             progress.plan = Plan(recipe.steps or trainee.steps_per_epoch * (recipe.epochs or 0))
         began = self.started - progress.seconds
+        saver = Saver(self.directory, self.data.held_name, self.report)
 
         def used() -> float:
             return time.monotonic() - began
@@ -210,7 +244,7 @@ class _Run:
 
             def save() -> None:
                 progress.seconds = used()
-                save_checkpoint(self.directory / runs.CHECKPOINT, loop.checkpoint(self.weights(network)))
+                saver.save(loop.checkpoint(self.weights(network)))
 
             loop = Loop(
                 trainee,
@@ -227,19 +261,49 @@ class _Run:
             )
             if checkpoint:
                 loop.restore(checkpoint)
+            else:
+                loop.save_now()
             self.report(self._plan(network, loop))
-            if self.config.budget and not loop.done:
-                calibrate(loop, self.config.budget, used)
             try:
+                if self.config.budget and not loop.done:
+                    calibrate(loop, self.config.budget, used)
                 while not loop.done:
-                    loop.run_epoch()
-                    self._keep_epoch(loop, network)
+                    try:
+                        row = loop.run_epoch()
+                        if loop.progress.best_epoch == row.epoch:
+                            saver.best = self.weights(network)
+                        loop.save_now()
+                    except NumbersGoneBad as bad:
+                        self._go_back(loop, bad)
                     if stop and not loop.done:
                         raise Stopped
             except Stopped:
                 loop.save_now()
-                raise self._interruption(loop, stop) from None
-        return self._finish(loop, used)
+                raise self._interruption(loop, stop, saver) from None
+        try:
+            return self._finish(loop, saver, used)
+        except StorageError as error:
+            raise error.with_advice(
+                f"The training is done, its result is not written. Make room, then finish it with: cifarnet train"
+                f" --resume {self.directory}"
+            ) from error
+
+    def _go_back(self, loop: "Loop", bad: Exception) -> None:
+        """Put ``loop`` back to the last good checkpoint, to go on at half the learning rate, or end the run."""
+        checkpoint = latest_checkpoint(self.directory, self.report)
+        saved = f" The last good checkpoint, of step {checkpoint.progress.step:,}, is kept." if checkpoint else ""
+        if self.config.on_nan == "stop" or not checkpoint or loop.progress.restores >= RESTORES:
+            restores = loop.progress.restores
+            tried = f", the learning rate halved {restores} times" if restores else ""
+            raise DivergedError(
+                f"{bad}{tried}: the training has diverged.{saved} Train anew with a lower --learning-rate, or go on"
+                f" from there at half of it: cifarnet train --resume {self.directory} --on-nan restore"
+            )
+        checkpoint.progress.restores = loop.progress.restores + 1
+        loop.restore(checkpoint)
+        factor = loop.progress.learning_rate_factor
+        self.report(Warned(f"{bad}.{saved} Going on from there at {factor:g} times the learning rate."))
+        loop.save_now()
 
     def _trainee(self, tensors: dict[str, np.ndarray]) -> "tuple[Trainee, Tester]":
         """What ``fit`` trains, and what classifies the held-out images."""
@@ -304,19 +368,12 @@ class _Run:
             budget=self.config.budget,
         )
 
-    def _keep_epoch(self, loop: "Loop", network: "ResNet") -> None:
-        # The best weights first: a crash between the two then repeats the epoch, which writes the same file again.
-        if loop.progress.best_epoch == loop.progress.epoch:
-            save_weights(self.directory / runs.BEST_WEIGHTS, self.weights(network))
-        loop.save_now()
-        rows = [row.columns(self.data.held_name) for row in loop.progress.history]
-        text = io.StringIO()
-        writer = csv.DictWriter(text, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_text(self.directory / runs.HISTORY, text.getvalue())
-
-    def _interruption(self, loop: "Loop", stop: StopRequest) -> InterruptedRunError:
+    def _interruption(self, loop: "Loop", stop: StopRequest, saver: Saver) -> CifarnetError:
+        if saver.failure:
+            return saver.failure.with_advice(
+                f"So the training stopped without saving its last steps. Make room, then go on from the last one:"
+                f" cifarnet train --resume {self.directory}"
+            )
         progress = loop.progress
         where = f"after {progress.epoch} of {loop.epochs} epochs"
         if progress.batch:
@@ -326,8 +383,12 @@ class _Run:
             stop.signal_number or 0,
         )
 
-    def _finish(self, loop: "Loop", used: Callable[[], float]) -> Result:
+    def _finish(self, loop: "Loop", saver: Saver, used: Callable[[], float]) -> Result:
         """Choose the weights, score them on the test images, and write the result."""
+        if saver.failure:
+            loop.save_now()
+        if saver.failure:
+            raise saver.failure
         from cifarnet.evaluation.calibration import with_calibration
         from cifarnet.evaluation.inference import Classifier
 
@@ -347,4 +408,6 @@ class _Run:
         save_weights(self.directory / runs.WEIGHTS, replace(weights, accuracy=metrics.accuracy))
         result = Result(self.directory, metrics, epoch, selected_by, used(), weights.sha256())
         write_text(self.directory / runs.METRICS, json.dumps(result.to_dict(), indent=2) + "\n")
+        with suppress(OSError):
+            (self.directory / runs.PREVIOUS_CHECKPOINT).unlink(missing_ok=True)
         return result

@@ -97,7 +97,7 @@ def test_a_cache_that_cannot_be_written_is_told_and_no_error(tmp_path, monkeypat
     (tmp_path / "file").touch()
     monkeypatch.setenv("CIFARNET_CACHE", str(tmp_path / "file" / "cache"))
     assert len(load_data(str(image_folder(tmp_path / "pets"))).train) == 6
-    assert "can't be kept" in caplog.text
+    assert "are not kept" in caplog.text
 
 
 def test_without_the_variable_the_cache_is_the_platforms(monkeypatch):

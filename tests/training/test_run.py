@@ -19,6 +19,7 @@ from cifarnet.recipes import RECIPES
 from cifarnet.training.checkpoint import load_checkpoint
 from cifarnet.training.config import RunConfig
 from cifarnet.training.events import Classifying, EpochDone, Estimated, Planned, StepDone
+from cifarnet.training.lock import LOCK
 from cifarnet.training.run import resume, train
 
 RECIPE = RECIPES["documented"].with_changes(epochs=3, batch_size=32)
@@ -74,7 +75,7 @@ def test_a_run_tells_its_plan_then_its_pace_then_its_epochs(reference):
 
 def test_the_run_directory_says_everything_about_the_run(reference):
     result, events = reference
-    files = {path.name for path in result.directory.iterdir()}
+    files = {path.name for path in result.directory.iterdir()} - {LOCK}
     assert files == {runs.CONFIG, runs.HISTORY, runs.CHECKPOINT, runs.WEIGHTS, runs.METRICS}
     assert RunConfig.read(result.directory).recipe == RECIPE
     rows = (result.directory / runs.HISTORY).read_text().splitlines()

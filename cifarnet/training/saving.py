@@ -1,0 +1,88 @@
+"""Keeping a run's state on the disk: what is whole there stays whole, and a disk that refuses ends no training."""
+
+import csv
+import io
+from pathlib import Path
+
+from cifarnet import runs
+from cifarnet.errors import StorageError, WeightsError
+from cifarnet.files import write_text
+from cifarnet.models.weights import Weights, save_weights
+from cifarnet.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from cifarnet.training.events import Report, Warned
+
+DAMAGED = "checkpoint.damaged.h5"
+
+
+class Saver:
+    """Writes best weights, checkpoint and history of the run in ``directory``, in this order.
+
+    A crash between the first two repeats the epoch, which writes the same best weights again. When the system refuses,
+    that is told once, what could not be written is kept in memory, and the next save tries again.
+    """
+
+    def __init__(self, directory: Path, held_out: str, report: Report):
+        self.directory, self.held_out, self.report = directory, held_out, report
+        self.failure: StorageError | None = None
+        """Why the last save failed; None when it didn't."""
+        self.best: Weights | None = None
+        """The best weights so far, while they are not on the disk."""
+        self._epochs_written: int | None = None
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write what is new; see the class for what happens when that fails."""
+        try:
+            self._write(checkpoint)
+        except StorageError as error:
+            if not self.failure:
+                self.report(Warned(f"{error} The training goes on, and the next save tries again."))
+            self.failure = error
+            return
+        if self.failure:
+            self.report(Warned(f"{self.failure.path} is written again."))
+        self.failure = None
+
+    def _write(self, checkpoint: Checkpoint) -> None:
+        if self.best:
+            save_weights(self.directory / runs.BEST_WEIGHTS, self.best)
+            self.best = None
+        save_checkpoint(
+            self.directory / runs.CHECKPOINT, checkpoint, previous=self.directory / runs.PREVIOUS_CHECKPOINT
+        )
+        history = checkpoint.progress.history
+        if history and self._epochs_written != len(history):
+            rows = [row.columns(self.held_out) for row in history]
+            text = io.StringIO()
+            writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+            write_text(self.directory / runs.HISTORY, text.getvalue())
+            self._epochs_written = len(history)
+
+
+def latest_checkpoint(directory: Path, report: Report) -> Checkpoint | None:
+    """The newest checkpoint in ``directory`` that is whole; None where there has been none yet.
+
+    A damaged one is told about and put aside, lest the next save makes it the previous one.
+
+    Raises:
+        WeightsError: when there are some, and all of them are damaged.
+        StorageError: when the damaged one can't be put aside.
+    """
+    newest, previous = directory / runs.CHECKPOINT, directory / runs.PREVIOUS_CHECKPOINT
+    if not newest.exists():
+        # Killed between the two renames of a save.
+        return load_checkpoint(previous) if previous.exists() else None
+    try:
+        return load_checkpoint(newest)
+    except WeightsError as error:
+        if not previous.exists():
+            raise
+        checkpoint = load_checkpoint(previous)
+        aside = directory / DAMAGED
+        try:
+            newest.replace(aside)
+        except OSError as refusal:
+            raise StorageError(aside, refusal) from refusal
+        report(Warned(f"{error} It is kept as {aside.name}; going on from the one before it."))
+        return checkpoint
