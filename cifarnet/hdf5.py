@@ -214,7 +214,7 @@ def unexpected(file: "h5py.File", known: set[str], prefix: str = "") -> list[str
         seen += 1
         address = f"{prefix}/{name}" if prefix else name
         if (isinstance(item, h5py.Dataset) and address not in known) or seen > limit:
-            found.append(address)
+            found.append(address if len(address) <= 80 else f"{address[:80]}...")
         return True if len(found) >= 3 or seen > limit else None
 
     (file[prefix] if prefix else file).visititems(visit)

@@ -156,20 +156,16 @@ def peek(file: "h5py.File", path: Path) -> Weights:
             raise TypeError("class names are texts")
         if not isinstance(recipe, dict | None) or not isinstance(accuracy, int | float | None):
             raise TypeError("a recipe is an object and an accuracy a number")
-        return Weights(
-            _spec(header["spec"], path),
-            {},
-            tuple(names),
-            Normalization(**header["normalization"]),
-            recipe,
-            accuracy,
-            # Files of cifarnet 0.1 have neither.
-            header.get("temperature", 1.0),
-            header.get("reject_below"),
-            str(header["version"]),
-        )
+        spec, normalization = _spec(header["spec"], path), Normalization(**header["normalization"])
+        # Files of cifarnet 0.1 have neither of the two.
+        temperature, reject_below = header.get("temperature", 1.0), header.get("reject_below")
+        version = str(header["version"])
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise WeightsError(f"{path} is not a valid cifarnet weight file: its header says {error!r}.") from error
+    try:
+        return Weights(spec, {}, tuple(names), normalization, recipe, accuracy, temperature, reject_below, version)
+    except (WeightsError, TypeError) as error:
+        raise WeightsError(f"{path}: {error}") from error
 
 
 def _spec(values: dict[str, Any], path: Path) -> ModelSpec:

@@ -1,0 +1,282 @@
+"""Weight files that somebody made with intent: each must be refused, without reading elsewhere and without waiting.
+
+Each maker gets the path of a good weight file of ResNet-8, which it changes or replaces, and a folder with a file
+``secret`` that lies outside. All but the few that are no HDF5 at all are sealed again afterwards, since whoever can
+craft a file can seal it.
+"""
+
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from cifarnet import hdf5
+from cifarnet.models.spec import ModelSpec
+from cifarnet.models.weights import HEADER
+from tests.models.tampering import edit
+
+BIAS = "weights/conv2d_1/bias"
+SECRET = "secret.bin"
+
+Maker = Callable[[Path, Path], None]
+
+
+def _header(**changes: object) -> Callable[[h5py.File], None]:
+    def change(file: h5py.File) -> None:
+        file.attrs[HEADER] = json.dumps({**json.loads(file.attrs[HEADER]), **changes})
+
+    return change
+
+
+def _spec(**changes: object) -> Callable[[h5py.File], None]:
+    return _header(spec={**ModelSpec(8).to_dict(), **changes})
+
+
+def _instead(put: Callable[[h5py.File, Path], object], address: str = BIAS) -> Maker:
+    """``put`` something in the place of what lies at ``address``."""
+
+    def make(path: Path, outside: Path) -> None:
+        def change(file: h5py.File) -> None:
+            del file[address]
+            put(file, outside)
+
+        edit(path, change)
+
+    return make
+
+
+def _edited(change: Callable[[h5py.File], object]) -> Maker:
+    return lambda path, outside: edit(path, change)
+
+
+def _virtual(file: h5py.File, outside: Path) -> None:
+    layout = h5py.VirtualLayout((10,), "f4")
+    layout[:] = h5py.VirtualSource(str(outside / "secret.h5"), "values", (10,))
+    file.create_virtual_dataset(BIAS, layout)
+
+
+def _external(file: h5py.File, outside: Path) -> None:
+    file.create_dataset(BIAS, (10,), "f4", external=[(str(outside / SECRET), 0, h5py.h5f.UNLIMITED)])
+
+
+def _external_relative(file: h5py.File, outside: Path) -> None:
+    file.create_dataset(BIAS, (10,), "f4", external=[(SECRET, 0, 40)])
+
+
+def _huge_attribute(file: h5py.File) -> None:
+    # Beyond 64 KB attributes need the dense storage of newer formats.
+    file.attrs.create(HEADER, "x" * 60_000)
+
+
+def _variable_length_bomb(file: h5py.File) -> None:
+    file.attrs.create(HEADER, "[" * 2_000_000, dtype=h5py.string_dtype())
+
+
+def _array_header(file: h5py.File) -> None:
+    del file.attrs[HEADER]
+    file.attrs[HEADER] = np.zeros(1000, "f8")
+
+
+def _reference_header(file: h5py.File) -> None:
+    del file.attrs[HEADER]
+    file.attrs.create(HEADER, file["weights"].ref, dtype=h5py.ref_dtype)
+
+
+def _many_groups(file: h5py.File) -> None:
+    for k in range(3000):
+        file.create_group(f"weights/g{k}")
+
+
+def _deep_groups(file: h5py.File) -> None:
+    group = file["weights"]
+    for _ in range(2000):
+        group = group.create_group("g")
+
+
+def _cycle(file: h5py.File) -> None:
+    file["weights/conv2d_1/again"] = file["weights"]
+
+
+def _swapped(file: h5py.File) -> None:
+    first, second = "weights/conv2d/kernel", "weights/conv2d_1/kernel"
+    values = file[first][()], file[second][()]
+    del file[first], file[second]
+    file[first], file[second] = values[1], values[0]
+
+
+def _not_finite(file: h5py.File) -> None:
+    file[BIAS][0] = np.inf
+
+
+def _unknown_filter(file: h5py.File, _: Path) -> None:
+    # 32015 is Zstandard's, which comes as a plugin; written through the optional flag, without having it.
+    creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    creation.set_chunk((10,))
+    creation.set_filter(32015, h5py.h5z.FLAG_OPTIONAL, ())
+    space = h5py.h5s.create_simple((10,))
+    h5py.h5d.create(file["weights/conv2d_1"].id, b"bias", h5py.h5t.IEEE_F32LE, space, creation)
+
+
+def _large_chunks(file: h5py.File, _: Path) -> None:
+    # 2 GiB a chunk, compressed to nearly nothing, behind ten numbers.
+    file.create_dataset(BIAS, (10,), "f4", maxshape=(None,), chunks=(2**29,), compression="gzip")
+
+
+def _shape_bomb(file: h5py.File, _: Path) -> None:
+    file.create_dataset(BIAS, (2**40,), "f4", chunks=(2**20,), compression="gzip")
+
+
+def _original(change: Callable[[h5py.File, Path], object] = lambda file, outside: None) -> Maker:
+    """A file in the original project's layout, and a ``change``."""
+
+    def make(path: Path, outside: Path) -> None:
+        from cifarnet.models.weights import load_weights
+
+        tensors = load_weights(path).tensors
+        with h5py.File(path, "w") as file:
+            for name, values in tensors.items():
+                file[f"{name.split('/')[0]}/{name}:0"] = values
+            change(file, outside)
+
+    return make
+
+
+def _original_instead(address: str, put: Callable[[h5py.File, Path], object]) -> Maker:
+    def change(file: h5py.File, outside: Path) -> None:
+        del file[address]
+        put(file, outside)
+
+    return _original(change)
+
+
+def _link(address: str, target: str = "/") -> Callable[[h5py.File, Path], None]:
+    def put(file: h5py.File, outside: Path) -> None:
+        file[address] = h5py.ExternalLink(str(outside / "secret.h5"), target)
+
+    return put
+
+
+def _set(address: str, value: Callable[[], object]) -> Callable[[h5py.File, Path], None]:
+    def put(file: h5py.File, _: Path) -> None:
+        file[address] = value()
+
+    return put
+
+
+class _Runs:
+    def __reduce__(self) -> tuple[object, ...]:
+        return print, ("a pickle was run",)
+
+
+def _no_hdf5(content: bytes) -> Maker:
+    return lambda path, outside: path.write_bytes(content) and None
+
+
+def _truncated_with_seal(path: Path, outside: Path) -> None:
+    content = path.read_bytes()[hdf5.BLOCK : -5000]
+    path.write_bytes(hdf5._seal(content) + content)
+
+
+def _large(path: Path, outside: Path) -> None:
+    with path.open("r+b") as file:
+        file.truncate(hdf5.LARGEST + 1)  # Sparse: it takes no space.
+
+
+MODEL_CONFIG = json.dumps({"class_name": "Lambda", "config": {"function": ["print('code was run')", None, None]}})
+
+CRAFTED: dict[str, Maker] = {
+    "values in another file (external storage)": _instead(_external),
+    "values in another file, by a relative path": _instead(_external_relative),
+    "values of a virtual data set": _instead(_virtual),
+    "an external link to a tensor": _instead(_link(BIAS, "/values")),
+    "an external link to a group": _instead(_link("weights/conv2d_1"), "weights/conv2d_1"),
+    "an external link to all weights": _instead(_link("weights"), "weights"),
+    "a soft link to a tensor": _instead(_set(BIAS, lambda: h5py.SoftLink("/weights/conv2d/kernel"))),
+    "a soft link to itself": _instead(_set(BIAS, lambda: h5py.SoftLink(f"/{BIAS}"))),
+    "a shape of 4 TiB": _instead(_shape_bomb),
+    "chunks of 2 GiB behind ten numbers": _instead(_large_chunks),
+    "a filter that has to be loaded": _instead(_unknown_filter),
+    "whole numbers instead of fractions": _instead(_set(BIAS, lambda: np.zeros(10, np.int32))),
+    "text instead of numbers": _instead(_set(BIAS, lambda: np.array([b"0"] * 10))),
+    "variable-length text instead of numbers": _instead(
+        lambda file, _: file.create_dataset(BIAS, data=["0"] * 10, dtype=h5py.string_dtype())
+    ),
+    "object references instead of numbers": _instead(
+        lambda file, _: file.create_dataset(BIAS, (10,), dtype=h5py.ref_dtype)
+    ),
+    "compound values instead of numbers": _instead(_set(BIAS, lambda: np.zeros(10, [("a", "f4"), ("b", "f4")]))),
+    "complex numbers": _instead(_set(BIAS, lambda: np.zeros(10, np.complex64))),
+    "a data set without a shape": _instead(lambda file, _: file.create_dataset(BIAS, data=h5py.Empty("f4"))),
+    "a group in the place of a tensor": _instead(lambda file, _: file.create_group(BIAS)),
+    "a tensor in the place of a group": _instead(_set("weights/conv2d_1", lambda: [1.0]), "weights/conv2d_1"),
+    "a tensor too few": _instead(lambda file, _: None),
+    "a tensor too many": _edited(lambda file: file.create_dataset("weights/more", data=[1.0])),
+    "a tensor of another network beside them": _edited(
+        lambda file: file.create_dataset("weights/sequential_9/kernel", data=np.zeros((3, 3)))
+    ),
+    "two tensors swapped": _edited(_swapped),
+    "an infinite weight": _edited(_not_finite),
+    "three thousand groups": _edited(_many_groups),
+    "two thousand groups in one another": _edited(_deep_groups),
+    "a group that holds itself, with a tensor too many": _edited(
+        lambda file: (_cycle(file), file.create_dataset("weights/more", data=[1.0]))
+    ),
+    "a depth of 6e12 + 2": _edited(_spec(depth=6 * 10**12 + 2)),
+    "a depth of 2,006": _edited(_spec(depth=2006)),
+    "a network with a part that none has": _edited(_header(spec={"depth": 0, "classes": 10, "image_size": 32, "x": 1})),
+    "a depth that is a fraction": _edited(_spec(depth=8.0)),
+    "a depth that is text": _edited(_spec(depth="8")),
+    "a negative depth": _edited(_spec(depth=-4)),
+    "ten thousand million classes": _edited(_spec(classes=10**10)),
+    "images of a million pixels' side": _edited(_spec(image_size=10**6)),
+    "class names that are no texts": _edited(_header(class_names=[1] * 10)),
+    "fewer class names than classes": _edited(_header(class_names=["a"])),
+    "a standard deviation of zero": _edited(_header(normalization={"mean": 0.0, "std": 0.0})),
+    "a normalization that names a file": _edited(_header(normalization={"mean": "/etc/passwd", "std": 1.0})),
+    "a recipe that is a list": _edited(_header(recipe=[])),
+    "a header of 60,000 letters": _edited(_huge_attribute),
+    "a header of two million brackets": _edited(_variable_length_bomb),
+    "a header that is an array": _edited(_array_header),
+    "a header that is a reference": _edited(_reference_header),
+    "the original layout without a layer": _original_instead("sequential_1", lambda file, _: None),
+    "the original layout with an external link to its units": _original_instead("sequential", _link("sequential")),
+    "the original layout with an external link to its classes": _original_instead(
+        "conv2d_1/conv2d_1/bias:0", _link("conv2d_1/conv2d_1/bias:0", "/values")
+    ),
+    "the original layout with 10^9 classes": _original_instead(
+        "conv2d_1/conv2d_1/bias:0",
+        lambda file, _: file.create_dataset("conv2d_1/conv2d_1/bias:0", (10**9,), "f4", chunks=(2**20,)),
+    ),
+    "the original layout, a tensor without its values": _original_instead(
+        "conv2d_1/conv2d_1/bias:0", lambda file, outside: file.create_group("conv2d_1/conv2d_1/bias:0")
+    ),
+    "a Keras model whose model_config names code": lambda path, outside: _keras_model(path),
+    "a pickle called .h5": _no_hdf5(pickle.dumps(_Runs())),
+    "a zip called .h5": _no_hdf5(b"PK\x03\x04" + bytes(1000)),
+    "a seal around nothing": _no_hdf5(hdf5._seal(b"")),
+    "a seal around no HDF5": _no_hdf5(hdf5._seal(b"x" * 3000) + b"x" * 3000),
+    "HDF5's signature and nothing else": _no_hdf5(hdf5.SIGNATURE),
+    "HDF5's signature and noise": _no_hdf5(hdf5.SIGNATURE + np.random.default_rng(0).bytes(5000)),
+    "cut short and sealed again": _truncated_with_seal,
+    "one byte more than any weight file has": _large,
+}
+
+
+def _keras_model(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file.attrs["model_config"] = MODEL_CONFIG
+        file.attrs["keras_version"] = "3.15.1"
+        file.create_dataset("model_weights/dense/kernel:0", data=np.zeros((3, 3)))
+
+
+def save_secrets(outside: Path) -> None:
+    """What none of the files must bring to light: ones, as raw bytes and as HDF5."""
+    outside.mkdir()
+    (outside / SECRET).write_bytes(np.ones(10, np.float32).tobytes())
+    with h5py.File(outside / "secret.h5", "w") as file:
+        file["values"] = np.ones(10, np.float32)
+        for name in ("kernel", "bias"):
+            file[name] = np.ones(10, np.float32)
