@@ -15,9 +15,12 @@ from cifarnet.errors import DataError
 File = Path | bytes
 """A file on disk, or the content of an archive's member."""
 
-# An archive is held in memory: these bound what a decompression bomb can take. CIFAR-10 is 184 MB.
+# An archive is held in memory: these bound what a decompression bomb can take. CIFAR-10 is 184 MB, packed 170; what
+# unpacks to hundreds of times its size, gzip's most being a thousand, holds no pictures.
 MEMBER_LIMIT = 2 << 30
 ARCHIVE_LIMIT = 4 << 30
+RATIO_LIMIT = 200
+RATIO_FROM = 64 << 20
 
 Entry = tuple[str, File | None]
 """A name and its file; None for a folder."""
@@ -76,7 +79,10 @@ def read_tree(path: Path) -> FileTree:
                 continue
             folders.update("/".join(parts[:end]) for end in range(1, len(parts) + (file is None)))
             if file is not None:
-                files["/".join(parts)] = file
+                joined = "/".join(parts)
+                if joined in files:
+                    raise DataError(f"{path} holds {joined} twice: which of them is meant can't be known.")
+                files[joined] = file
     except (OSError, EOFError, RuntimeError, ValueError, *_ARCHIVE_ERRORS) as error:
         # RuntimeError: an encrypted zip, or (as NotImplementedError) a compression that Python lacks.
         raise DataError(f"{path} can't be read, it may be damaged or truncated: {error}") from error
@@ -110,9 +116,9 @@ def _folder_entries(path: Path) -> Iterator[Entry]:
 
 def _tar_entries(path: Path) -> Iterator[Entry]:
     with tarfile.open(path) as archive:
-        total = 0
+        total, packed = 0, path.stat().st_size
         for member in archive:
-            total = _within_limits(path, member.name, member.size, total)
+            total = _within_limits(path, packed, member.name, member.size, total)
             if member.isdir():
                 yield member.name, None
             elif member.isreg() and (content := archive.extractfile(member)):
@@ -121,17 +127,22 @@ def _tar_entries(path: Path) -> Iterator[Entry]:
 
 def _zip_entries(path: Path) -> Iterator[Entry]:
     with zipfile.ZipFile(path) as archive:
-        total = 0
+        total, packed = 0, path.stat().st_size
         for member in archive.infolist():
-            total = _within_limits(path, member.filename, member.file_size, total)
+            total = _within_limits(path, packed, member.filename, member.file_size, total)
             if member.is_dir():
                 yield member.filename, None
             elif not stat.S_ISLNK(member.external_attr >> 16):
                 yield member.filename, archive.read(member)
 
 
-def _within_limits(path: Path, name: str, size: int, total: int) -> int:
-    """``total + size``, unless that is more than an archive read into memory may hold."""
+def _within_limits(path: Path, packed: int, name: str, size: int, total: int) -> int:
+    """``total + size``, unless that is more than an archive of ``packed`` bytes, read into memory, may hold."""
+    if total + size > max(RATIO_FROM, RATIO_LIMIT * packed):
+        raise DataError(
+            f"{path} unpacks to more than {RATIO_LIMIT} times its size ({packed:,} bytes), at {name}: it looks like a"
+            " decompression bomb. If it is none, unpack it and name the folder."
+        )
     if size > MEMBER_LIMIT or total + size > ARCHIVE_LIMIT:
         raise DataError(
             f"{path} holds too much to be read into memory: {name} has {size:,} bytes after {total:,} before it;"

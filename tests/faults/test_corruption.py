@@ -1,0 +1,23 @@
+import pytest
+
+from tests.faults.corruption import damage, kinds
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "checkpoint",
+        "weights",
+        "config.json",
+        "decoded images",
+        "archive (images.tar.gz)",
+        "archive (images.tar.xz)",
+        "archive (images.zip)",
+    ],
+)
+def test_every_damage_that_changes_what_is_read_is_noticed_and_named(name, tmp_path):
+    counts = damage(kinds(tmp_path)[name], tmp_path, flips=60, cuts=15)
+    assert counts.total() == 75
+    assert counts["missed"] == 0
+    assert counts["unnamed"] == 0
+    assert counts["noticed"] > 20

@@ -1,0 +1,121 @@
+import shutil
+
+import pytest
+
+from cifarnet import runs
+from cifarnet.errors import StorageError
+from cifarnet.files import is_leftover, remove_leftovers, write_text
+from cifarnet.models.weights import load_weights
+from cifarnet.training.events import Warned
+from cifarnet.training.saving import DAMAGED, Saver, latest_checkpoint
+from tests.faults.saves import ERRORS, can_trace, checkpoint, faults, saved_under
+
+needs_strace = pytest.mark.skipif(not can_trace(), reason="needs strace")
+
+SAMPLE = 12
+"""Faults of each kind here; benchmarks/faults.py tries all."""
+
+
+@pytest.fixture(scope="module")
+def before(tmp_path_factory):
+    """A run directory in which two saves have been finished, and the system calls of the third."""
+    directory = tmp_path_factory.mktemp("saves") / "run"
+    saver = Saver(directory, "test", lambda event: None)
+    for step in (1, 2):
+        saver.best = checkpoint(step).weights
+        saver.save(checkpoint(step))
+    trial = directory.with_name("trial")
+    shutil.copytree(directory, trial)
+    return directory, faults(trial, 3) if can_trace() else []
+
+
+def sample(items, count=SAMPLE):
+    return items[:: max(1, len(items) // count)]
+
+
+def assert_whole(directory, steps):
+    """The newest checkpoint is whole and of one of ``steps``, and the best weights are those or the ones before."""
+    remove_leftovers(directory)
+    assert not list(filter(is_leftover, directory.iterdir()))
+    found = latest_checkpoint(directory, lambda event: pytest.fail(f"{event}"))
+    step = found.progress.step
+    assert step in steps
+    assert found.weights.sha256() == checkpoint(step).weights.sha256()
+    assert load_weights(directory / runs.BEST_WEIGHTS).sha256() in [checkpoint(k).weights.sha256() for k in (step, 3)]
+    return step
+
+
+@needs_strace
+def test_a_save_killed_at_any_system_call_leaves_the_old_state_or_the_new(before, tmp_path):
+    directory, calls = before
+    assert len(calls) > 20
+    for index, call in enumerate(sample(calls)):
+        copy = tmp_path / str(index)
+        shutil.copytree(directory, copy)
+        outcome = saved_under(copy, 3, call, "signal=SIGKILL")
+        assert outcome.reached, call
+        assert outcome.status != 0
+        assert_whole(copy, (2, 3))
+
+
+@needs_strace
+@pytest.mark.parametrize("error", ERRORS)
+def test_a_save_whose_system_calls_fail_keeps_the_old_state_and_says_so(before, tmp_path, error):
+    directory, calls = before
+    for index, call in enumerate(sample(calls, SAMPLE // 2)):
+        copy = tmp_path / str(index)
+        shutil.copytree(directory, copy)
+        outcome = saved_under(copy, 3, call, f"error={error}")
+        assert outcome.reached, call
+        assert outcome.status == 0, (call, outcome)
+        if assert_whole(copy, (2, 3)) == 2:
+            assert "can't be written" in outcome.warned[0]
+
+
+def test_a_refused_save_is_tried_again_with_all_that_it_should_have_written(tmp_path, monkeypatch):
+    events = []
+    saver = Saver(tmp_path / "run", "test", events.append)
+    saver.save(checkpoint(1))
+    monkeypatch.setattr("os.replace", refuse)
+    saver.best = checkpoint(2).weights
+    saver.save(checkpoint(2))
+    saver.save(checkpoint(3))
+    monkeypatch.undo()
+    assert latest_checkpoint(tmp_path / "run", events.append).progress.step == 1
+    (told,) = events
+    assert "No space left on device. The training goes on" in told.message
+    saver.save(checkpoint(4))
+    assert saver.failure is None
+    assert load_weights(tmp_path / "run" / runs.BEST_WEIGHTS).sha256() == checkpoint(2).weights.sha256()
+    assert len((tmp_path / "run" / runs.HISTORY).read_text().splitlines()) == 5
+    assert "written again" in events[1].message
+
+
+def refuse(*_):
+    raise OSError(28, "No space left on device")
+
+
+def test_a_write_that_fails_names_file_and_reason_and_leaves_nothing(tmp_path, monkeypatch):
+    (tmp_path / "a.txt").write_text("old")
+    monkeypatch.setattr("os.fsync", refuse)
+    with pytest.raises(StorageError, match=r"a\.txt can't be written: No space left on device\.") as failed:
+        write_text(tmp_path / "a.txt", "new")
+    assert failed.value.exit_code == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "old"
+
+
+def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before_it_and_is_kept(before, tmp_path):
+    directory = tmp_path / "run"
+    shutil.copytree(before[0], directory)
+    newest = directory / runs.CHECKPOINT
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    events: list[Warned] = []
+    assert latest_checkpoint(directory, events.append).progress.step == 1
+    assert "SHA-256 does not hold" in events[0].message
+    assert (directory / DAMAGED).read_bytes() == content
+    Saver(directory, "test", events.append).save(checkpoint(3))
+    assert latest_checkpoint(directory, events.append).progress.step == 3
+    assert len(events) == 1
