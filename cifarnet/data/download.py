@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,27 +54,29 @@ def fetch(
     # Pooch would print to stderr on its own.
     pooch.get_logger().setLevel("ERROR")
     failures = []
-    for url in _addresses(remote, mirrors):
-        try:
-            return Path(
-                pooch.retrieve(
-                    url,
-                    known_hash=f"sha256:{remote.sha256}",
-                    fname=remote.name,
-                    path=folder,
-                    downloader=_ResumingDownloader(remote, report, timeout),
-                )
-            )
-        except (RequestException, DownloadError) as error:
-            failures.append(f"{url}: {_reason(error)}")
-        except ValueError:
-            # Pooch has deleted the file, so that the next try starts afresh.
-            failures.append(f"{url}: the SHA-256 of what it gave is another one")
-        except OSError as error:
-            raise DataError(
-                f"{folder} can't be written to ({error.strerror}). Set CIFARNET_CACHE to a folder with"
-                f" {remote.size:,} bytes free."
-            ) from error
+    try:
+        with _alone(remote, folder, report):
+            for url in _addresses(remote, mirrors):
+                try:
+                    return Path(
+                        pooch.retrieve(
+                            url,
+                            known_hash=f"sha256:{remote.sha256}",
+                            fname=remote.name,
+                            path=folder,
+                            downloader=_ResumingDownloader(remote, report, timeout),
+                        )
+                    )
+                except (RequestException, DownloadError) as error:
+                    failures.append(f"{url}: {_reason(error)}")
+                except ValueError:
+                    # Pooch has deleted the file, so that the next try starts afresh.
+                    failures.append(f"{url}: the SHA-256 of what it gave is another one")
+    except OSError as error:
+        raise DataError(
+            f"{folder} can't be written to ({error.strerror}). Set CIFARNET_CACHE to a folder with"
+            f" {remote.size:,} bytes free."
+        ) from error
     raise DownloadError(
         f"{remote.name} could not be downloaded.\n  "
         + "\n  ".join(failures)
@@ -81,6 +84,24 @@ def fetch(
         f" Without a connection, get {remote.url} elsewhere ({remote.size:,} bytes, SHA-256 {remote.sha256})"
         f" and save it as {folder / remote.name}"
     )
+
+
+@contextmanager
+def _alone(remote: RemoteFile, folder: Path, report: Progress) -> Iterator[None]:
+    """Hold the download of ``remote`` into ``folder``: two processes would write into one part."""
+    from filelock import FileLock, Timeout
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / f".{remote.name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        report(f"Waiting for another process that downloads {remote.name}", 0, None)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _addresses(remote: RemoteFile, mirrors: Sequence[str]) -> Iterator[str]:

@@ -29,6 +29,10 @@ _GREY = (121, 121, 121)
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 PIXEL_LIMIT = 100_000_000  # 300 MB once decoded; a decompression bomb has more, hardly any camera does.
 BYTE_LIMIT = 256 << 20
+
+# A TIFF of one kilobyte that claimed 89 million pixels took 7 s to read; an empty page, scanned, has 300 a byte.
+PIXELS_A_BYTE = 2000
+MANY_PIXELS = 10_000_000
 # Only these decoders are tried, so that a file can't reach Pillow's rarer ones (EPS starts Ghostscript).
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 
@@ -169,6 +173,11 @@ def _decode(content: bytes, size: int, told: str, crop: str) -> np.ndarray:
             raise DataError(
                 f"{told} has {image.width} x {image.height} pixels; more than {PIXEL_LIMIT:,} are refused."
                 " Save it at a smaller size."
+            )
+        if image.width * image.height > max(MANY_PIXELS, PIXELS_A_BYTE * len(content)):
+            raise DataError(
+                f"{told} claims {image.width} x {image.height} pixels in {len(content):,} bytes: it is damaged, or a"
+                " decompression bomb."
             )
         image.load()
         ImageOps.exif_transpose(image, in_place=True)

@@ -1,138 +1,12 @@
 """Downloads from a real server on this machine."""
 
-import hashlib
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 
-import numpy as np
 import pytest
 
-from cifarnet.data.download import RemoteFile, fetch
+from cifarnet.data.download import fetch
 from cifarnet.errors import DataError, DownloadError
-
-CONTENT = np.random.default_rng(0).bytes(3_000_000)
-NAME = "set.tar.gz"
-CUT = 3 << 18  # a multiple of the chunks that are written, since a part of one is lost
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Serves CONTENT by the path's behaviour, and notes the requests."""
-
-    def do_GET(self) -> None:
-        self.server.requests.append((self.path, self.headers.get("Range")))
-        BEHAVIOURS[self.path.split("/")[1]](self)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def answer(self, status: int, body: bytes, *, length: int | None = None, **headers: str) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.send_header("Content-Length", str(len(body) if length is None else length))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def asked_range(self) -> int:
-        return int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").removesuffix("-"))
-
-    def ranged(self, body: bytes) -> None:
-        """Send what the range asks for of CONTENT, of which only ``body`` follows."""
-        start = self.asked_range()
-        if start:
-            total = len(CONTENT)
-            span = f"bytes {start}-{total - 1}/{total}"
-            self.answer(206, body, length=total - start, Content_Range=span)
-        else:
-            self.answer(200, body, length=len(CONTENT))
-
-
-def good(handler: Handler) -> None:
-    handler.ranged(CONTENT[handler.asked_range() :])
-
-
-def cut(handler: Handler) -> None:
-    """CUT bytes at a time."""
-    start = handler.asked_range()
-    handler.ranged(CONTENT[start : start + CUT])
-
-
-def cut_once(handler: Handler) -> None:
-    """Gives up after CUT bytes, and is away afterwards."""
-    if handler.asked_range():
-        handler.answer(503, b"")
-    else:
-        handler.ranged(CONTENT[:CUT])
-
-
-def without_range(handler: Handler) -> None:
-    handler.answer(200, CONTENT)
-
-
-def missing(handler: Handler) -> None:
-    handler.answer(404, b"no")
-
-
-def altered(handler: Handler) -> None:
-    handler.answer(200, bytes(len(CONTENT)))
-
-
-def web_page(handler: Handler) -> None:
-    handler.answer(200, b"<html>Sign in to the hotel</html>", Content_Type="text/html; charset=utf-8")
-
-
-def too_short(handler: Handler) -> None:
-    handler.answer(200, CONTENT[:-1])
-
-
-def too_short_without_length(handler: Handler) -> None:
-    handler.send_response(200)
-    handler.end_headers()
-    handler.wfile.write(b"x" * 10)
-
-
-def endless(handler: Handler) -> None:
-    handler.send_response(200)
-    handler.end_headers()
-    while True:
-        handler.wfile.write(CONTENT)
-
-
-def wrong_range(handler: Handler) -> None:
-    handler.answer(206, CONTENT[5:], Content_Range=f"bytes 5-{len(CONTENT) - 1}/{len(CONTENT)}")
-
-
-def silent(handler: Handler) -> None:
-    time.sleep(1)
-
-
-BEHAVIOURS: dict[str, Callable[[Handler], None]] = {
-    behaviour.__name__: behaviour
-    for behaviour in (
-        good, cut, cut_once, without_range, missing, altered, web_page, too_short, too_short_without_length,
-        wrong_range, silent, endless,
-    )
-}  # fmt: skip
-
-
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.requests: list[tuple[str, str | None]] = []
-
-    def handle_error(self, *_: object) -> None:
-        """A client that has hung up is part of these tests."""
-
-    def url(self, behaviour: str) -> str:
-        return f"http://127.0.0.1:{self.server_port}/{behaviour}/{NAME}"
-
-    def file(self, behaviour: str) -> RemoteFile:
-        return RemoteFile(NAME, self.url(behaviour), len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
+from tests.data.serving import CONTENT, CUT, NAME, Server, running
 
 
 @pytest.fixture
@@ -141,14 +15,9 @@ def server() -> Iterator[Server]:
         yield server
 
 
-@contextmanager
-def running(server: Server) -> Iterator[Server]:
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def visible(folder):
+    """The files in ``folder``, but for the lock."""
+    return [path.name for path in folder.iterdir() if not path.name.startswith(".")]
 
 
 def test_a_file_is_downloaded_and_told_about(server, tmp_path):
@@ -158,7 +27,7 @@ def test_a_file_is_downloaded_and_told_about(server, tmp_path):
     assert path.read_bytes() == CONTENT
     assert told[-1] == (f"Downloading {NAME}", len(CONTENT), len(CONTENT))
     assert len(told) > 5
-    assert [file.name for file in path.parent.iterdir()] == [NAME]
+    assert visible(path.parent) == [NAME]
 
 
 def test_a_file_that_is_there_and_intact_is_not_downloaded_again(server, tmp_path):
@@ -183,7 +52,7 @@ def test_a_later_call_goes_on_with_what_an_earlier_one_left(server, tmp_path):
     assert (tmp_path / f"{NAME}.part").read_bytes() == CONTENT[:CUT]
     assert fetch(server.file("good"), tmp_path).read_bytes() == CONTENT
     assert server.requests[-1] == (f"/good/{NAME}", f"bytes={CUT}-")
-    assert [file.name for file in tmp_path.iterdir()] == [NAME]
+    assert visible(tmp_path) == [NAME]
 
 
 def test_another_mirror_goes_on_with_what_the_first_one_gave(server, tmp_path):
@@ -212,7 +81,7 @@ def test_a_part_that_proves_wrong_is_deleted_so_that_the_next_try_starts_afresh(
     (tmp_path / f"{NAME}.part").write_bytes(bytes(1000))
     with pytest.raises(DownloadError, match="SHA-256 of what it gave is another"):
         fetch(server.file("good"), tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    assert visible(tmp_path) == []
     assert fetch(server.file("good"), tmp_path).read_bytes() == CONTENT
 
 
