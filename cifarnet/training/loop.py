@@ -201,7 +201,8 @@ class Loop:
         self._check_weights()
 
     def _check_weights(self) -> None:
-        # The loss of a step is that of the weights before it: its update may have been the bad one.
+        # The loss of a step is that of the weights before it: its update may have been the bad one. And the loss need
+        # not show a NaN at all: TensorFlow's ReLU on CPUs makes a zero of it.
         variables = {**self.trainee.network.tensors(), **{v.path: v for v in self.trainee.optimizer.variables}}
         for name, variable in variables.items():
             if not np.isfinite(ops.convert_to_numpy(variable)).all():
@@ -234,7 +235,10 @@ class Loop:
         # After the last step at full size, whatever the last epoch was trained at: it is the result.
         last = self.progress.step >= self.steps
         size = self.trainee.full_size if last else self.trainee.image_size
-        logits = self.tester.logits(self.trainee.network.get_tensors(), size, check)
+        try:
+            logits = self.tester.logits(self.trainee.network.get_tensors(), size, check)
+        except WeightsError as error:
+            raise NumbersGoneBad("Logits became NaN or infinite", self.progress.step) from error
         self._check_seconds = time.monotonic() - started
         if self.planner:
             self.planner.note_check(self._check_seconds)

@@ -1,0 +1,116 @@
+import json
+
+import numpy as np
+import pytest
+
+from cifarnet import runs
+from cifarnet.errors import DivergedError, InvalidValueError
+from cifarnet.recipes import RECIPES
+from cifarnet.training.checkpoint import load_checkpoint
+from cifarnet.training.config import RunConfig
+from cifarnet.training.events import EpochDone, Warned
+from cifarnet.training.loop import Loop
+from cifarnet.training.run import RESTORES, resume, train
+
+RECIPE = RECIPES["documented"].with_changes(epochs=3, batch_size=32)
+CONFIG = RunConfig(RECIPE, data="synthetic:200", depth=8, seed=5)  # 7 steps an epoch
+BAD_STEP = 8
+
+
+@pytest.fixture
+def poison(monkeypatch):
+    """Puts NaN into the last kernel when the second epoch begins, or the ``kernel``-th, as often as ``times`` says."""
+    original = Loop.fit
+    left = {"times": 0, "kernel": -1}
+
+    def fit(loop, *arguments):
+        if loop.progress.epoch == 1 and left["times"]:
+            left["times"] -= 1
+            kernel = loop.trainee.network.kernels()[left["kernel"]]
+            kernel.assign(np.full(kernel.shape, np.nan, np.float32))
+        original(loop, *arguments)
+
+    monkeypatch.setattr(Loop, "fit", fit)
+    return left
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_the_step_named_and_a_good_checkpoint(tmp_path, poison):
+    poison["times"] = 1
+    with pytest.raises(DivergedError, match=rf"loss became nan after step {BAD_STEP}\b.* of step 7, is kept") as failed:
+        train(CONFIG, tmp_path / "run")
+    assert failed.value.exit_code == 4
+    assert f"--resume {tmp_path / 'run'} --on-nan restore" in str(failed.value)
+    kept = load_checkpoint(tmp_path / "run" / runs.CHECKPOINT)  # Which refuses what is not finite.
+    assert kept.progress.step == 7
+    assert not (tmp_path / "run" / runs.METRICS).exists()
+    resume(tmp_path / "run")
+    assert (tmp_path / "run" / runs.METRICS).exists()
+
+
+def test_a_weight_that_is_no_number_is_noticed_though_the_loss_is_one(tmp_path, poison):
+    poison.update(times=1, kernel=0)
+    with pytest.raises(DivergedError, match=r"conv2d/kernel .* NaN or infinite after step \d+: .* of step 7, is kept"):
+        train(CONFIG, tmp_path / "run")
+
+
+def test_on_nan_restore_goes_back_and_on_at_half_the_learning_rate(tmp_path, poison):
+    poison["times"] = 2
+    events = []
+    config = RunConfig(RECIPE, data="synthetic:200", depth=8, seed=5, on_nan="restore")
+    train(config, tmp_path / "run", report=events.append)
+    warned = [event.message for event in events if isinstance(event, Warned)]
+    assert [f"after step {BAD_STEP}" in message for message in warned] == [True, True]
+    assert "0.25 times the learning rate" in warned[1]
+    rates = [event.row.learning_rate for event in events if isinstance(event, EpochDone)]
+    assert rates == pytest.approx([0.1, 0.025, 0.025], rel=1e-3)
+    assert load_checkpoint(tmp_path / "run" / runs.CHECKPOINT).progress.restores == 2
+
+
+def test_a_run_that_went_back_is_resumed_at_its_lower_learning_rate(tmp_path, poison):
+    poison["times"] = 1
+    config = RunConfig(RECIPE, data="synthetic:200", depth=8, seed=5, on_nan="restore")
+    train(config, tmp_path / "whole")
+    poison["times"] = 1
+    stopping = Stop(lambda event: isinstance(event, EpochDone) and event.row.epoch == 2)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "run", report=stopping)
+    resume(tmp_path / "run")
+    assert (tmp_path / "run" / runs.HISTORY).read_text() == (tmp_path / "whole" / runs.HISTORY).read_text()
+
+
+class Stop:
+    """Ends the run as a crash would, at the first event that ``when`` holds for."""
+
+    def __init__(self, when):
+        self.when = when
+
+    def __call__(self, event):
+        if self.when(event):
+            raise KeyboardInterrupt
+
+
+def test_a_run_does_not_go_back_for_ever(tmp_path, poison):
+    poison["times"] = 100
+    config = RunConfig(RECIPE, data="synthetic:200", depth=8, seed=5, on_nan="restore")
+    with pytest.raises(DivergedError, match=f"halved {RESTORES} times"):
+        train(config, tmp_path / "run")
+    assert poison["times"] == 100 - RESTORES - 1
+
+
+def test_a_weight_that_overflows_in_the_last_step_of_an_epoch_is_not_saved(tmp_path):
+    recipe = RECIPES["paper"].with_changes(steps=1, learning_rate=3e38, batch_size=32)
+    with pytest.raises(DivergedError, match="NaN or infinite after step 1"):
+        train(RunConfig(recipe, data="synthetic:200", depth=8), tmp_path / "run")
+    assert load_checkpoint(tmp_path / "run" / runs.CHECKPOINT).progress.step == 0
+
+
+def test_on_nan_is_one_of_two(tmp_path):
+    with pytest.raises(InvalidValueError, match=r"stop, restore.*Received: hope"):
+        RunConfig(RECIPE, on_nan="hope")
+
+
+def test_the_choice_is_part_of_the_config(tmp_path):
+    config = RunConfig(RECIPE, on_nan="restore")
+    runs.write_config(tmp_path, config.to_dict())
+    assert json.loads((tmp_path / runs.CONFIG).read_text())["on_nan"] == "restore"
+    assert RunConfig.read(tmp_path) == config
