@@ -1,0 +1,136 @@
+"""Whole trainings on a disk that refuses, and killed ones."""
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cifarnet import runs
+from cifarnet.errors import RunError, StorageError
+from cifarnet.models.weights import load_weights
+from cifarnet.recipes import RECIPES
+from cifarnet.training.config import RunConfig
+from cifarnet.training.run import resume, train
+from cifarnet.training.saving import latest_checkpoint
+from tests.faults.disk import disk
+
+ROOT = Path(__file__).parents[2]
+CONFIG = RunConfig(
+    RECIPES["paper"].with_changes(epochs=2, batch_size=32), data="synthetic:100", depth=8, validation_split=0.2
+)
+ERRORS = (errno.ENOSPC, errno.EIO, errno.EACCES)
+
+
+def result(directory):
+    return (directory / runs.HISTORY).read_text(), load_weights(directory / runs.WEIGHTS).sha256()
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """The result of a run that was left alone, and how many operations on its files it needed."""
+    directory = tmp_path_factory.mktemp("reference") / "run"
+    with disk() as healthy:
+        train(CONFIG, directory)
+    return result(directory), healthy.operations
+
+
+def train_on_a_bad_disk(directory, refused, code, for_ever):
+    """What ``cifarnet train`` told, where it ended with an error."""
+    with disk(refused, code, for_ever) as bad:
+        try:
+            train(CONFIG, directory)
+        except (StorageError, RunError) as error:
+            told = error
+        else:
+            told = None
+    assert bad.operations >= refused
+    return told
+
+
+def assert_it_can_be_finished(directory, wanted):
+    """What is there is whole, and the run goes on to the result of one that was left alone."""
+    if (directory / runs.METRICS).exists():
+        assert result(directory) == wanted
+    elif (directory / runs.CONFIG).exists():
+        latest_checkpoint(directory, lambda event: pytest.fail(str(event)))
+        resume(directory)
+        assert result(directory) == wanted
+    else:
+        train(CONFIG, directory)
+        assert result(directory) == wanted
+
+
+SAMPLE = 8
+
+
+def test_a_run_survives_each_refused_operation_on_its_files(reference, tmp_path):
+    wanted, operations = reference
+    assert operations > 30
+    for index, refused in enumerate(range(1, operations + 1, operations // SAMPLE)):
+        directory = tmp_path / str(refused)
+        told = train_on_a_bad_disk(directory, refused, ERRORS[index % 3], for_ever=False)
+        assert told is None or isinstance(told, StorageError)
+        assert_it_can_be_finished(directory, wanted)
+
+
+def test_a_run_on_a_disk_that_stays_full_says_so_and_is_finished_later(reference, tmp_path):
+    wanted, operations = reference
+    for refused in (6, operations // 2, operations - 3):
+        directory = tmp_path / str(refused)
+        told = train_on_a_bad_disk(directory, refused, errno.ENOSPC, for_ever=True)
+        assert isinstance(told, StorageError)
+        assert told.exit_code == 3
+        assert "No space left on device" in str(told)
+        assert_it_can_be_finished(directory, wanted)
+
+
+def can_mount(folder):
+    """Whether a small disk of one's own can be had here."""
+    if shutil.which("mount") is None or os.geteuid():
+        return False
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1500k", "tmpfs", folder], capture_output=True, check=False
+    )
+    return mounted.returncode == 0
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk that holds one checkpoint of ResNet-8 and not two."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if not can_mount(folder):
+        pytest.skip("needs the right to mount a small disk")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_real_disk_that_is_full_ends_with_a_message_and_an_exit_status_of_its_own(reference, small_disk):
+    directory = small_disk / "run"
+    recipe = small_disk / "recipe.json"
+    recipe.write_text(json.dumps(CONFIG.recipe.to_dict()))
+    options = ["--data", "synthetic:100", "--depth", "8", "--recipe", recipe, "--validation-split", "0.2"]
+    command = [sys.executable, "-m", "cifarnet", "train", *options, "--output", directory]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "No space left on device" in done.stderr
+    assert f"cifarnet train --resume {directory}" in done.stderr
+    assert latest_checkpoint(directory, lambda event: pytest.fail(str(event))) is not None
+    subprocess.run(["mount", "-o", "remount,size=8m", small_disk], check=True)
+    resume(directory)
+    assert result(directory) == reference[0]
+
+
+def test_killed_trainings_go_on_to_the_result_of_one_that_was_left_alone(tmp_path):
+    command = [sys.executable, "-m", "tests.faults.kills", tmp_path / "kills", "4", "1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    counts = json.loads(done.stdout.splitlines()[-1])
+    assert counts["kills"] == 4
+    assert counts["equal"] == counts["finished"] > 0
