@@ -1,6 +1,7 @@
 """An .npz file with x_train, y_train, x_test and y_test, as ``keras.datasets`` arranges them."""
 
 import io
+import tokenize
 
 import numpy as np
 
@@ -69,6 +70,6 @@ def _array(tree: FileTree, name: str) -> np.ndarray:
         )
     try:
         array: np.ndarray = np.lib.format.read_array(io.BytesIO(tree.read(f"{name}.npy")), allow_pickle=False)
-    except (ValueError, EOFError, MemoryError) as error:
+    except (ValueError, EOFError, MemoryError, SyntaxError, tokenize.TokenError, TypeError, OverflowError) as error:
         raise DataError(f"{name} in {tree.origin} can't be read: {error}") from error
     return array
