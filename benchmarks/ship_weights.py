@@ -13,6 +13,7 @@ import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import common
 import numpy as np
@@ -28,6 +29,7 @@ from cifarnet.weights import catalog
 ROOT = Path(__file__).parents[1]
 KEPT = (runs.CONFIG, runs.HISTORY, runs.METRICS)
 TOLERANCE = 2e-4
+TRAINING_IMAGES = 50_000
 
 
 def main() -> None:
@@ -85,14 +87,21 @@ def _card(
     classes = "\n".join(
         f"| {each.name} | {each.precision:.1%} | {each.recall:.1%} | {each.f1:.3f} |" for each in metrics.per_class
     )
-    length = f"--budget {config['budget']:.0f}s" if config["budget"] else f"--epochs {recipe.epochs}"
+    images = round(TRAINING_IMAGES * (1 - (config["validation_split"] or 0)))
     if weights.reject_below is None:
         calibration = "No images were held out to fit a temperature or a rejection threshold on: `--reject` is refused."
     else:
+        source = (
+            "a run of the same recipe that held training images out"
+            if args.calibration
+            else f"the {TRAINING_IMAGES - images:,} training images that were held out"
+        )
         calibration = (
             f"Logits are divided by the temperature {weights.temperature:.3f}, and `--reject` refuses pictures whose\n"
-            f"largest logit is below {weights.reject_below:.2f}, which keeps 95 % of held-out images.\n"
-            "Both come from a run of the same recipe that held training images out."
+            f"largest logit is below {weights.reject_below:.2f}, which keeps 95 % of pictures of the ten classes. Both\n"
+            f"come from {source}.\n"
+            "What it refuses of other pictures: [benchmarks/README.md](../benchmarks/README.md), section Pictures of no\n"
+            "class."
         )
     return f"""# {weights.spec.title} for CIFAR-10 (`{entry.name}`)
 
@@ -110,16 +119,16 @@ Written by `benchmarks/ship_weights.py`. The run's configuration, history and me
 
 ## Data
 
-The 50,000 training images of CIFAR-10 (Krizhevsky 2009, "Learning multiple layers of features from tiny images"): ten
+{images:,} of the 50,000 training images of CIFAR-10 (Krizhevsky 2009, "Learning multiple layers of features from tiny images"): ten
 classes, 32x32 pixels. They and the test images were encoded as JPEG of quality 75, which blurs them a little.
 Accuracies measured on them are up to a point lower than on the original, lossless images.
 
 ## Training
 
-    cifarnet train --depth {weights.spec.depth} --recipe {recipe.name} {length} --seed {config["seed"]}
+    {_command(config, recipe)}
 
-{told["epoch"]} epochs in {told["training_seconds"] / 60:.0f} minutes on a {config["backend"]} backend in
-{config["precision"]}. Selected by: {told["selected_by"]}; the test images selected nothing.
+{told["epoch"]} epochs in {told["training_seconds"] / 60:.0f} minutes with {config["backend"]} in {config["precision"]}
+on two cores of a shared CPU. Selected by: {told["selected_by"]}; the test images selected nothing.
 
 ## Classes
 
@@ -139,6 +148,26 @@ Most confused: {_confusions(metrics)}.
 - Objects that fill a small part of the picture, or lie off its centre: the network sees the central square, in 32x32
   pixels.
 """
+
+
+def _command(config: dict[str, Any], recipe: Recipe) -> str:
+    """The command that trained it, less where its data lay."""
+    parts = [f"cifarnet train --depth {config['depth']} --recipe {recipe.name} --seed {config['seed']}"]
+    if config["budget"]:
+        parts.append(f"--budget {config['budget']:.0f}s")
+    if config["validation_split"]:
+        parts.append(f"--validation-split {config['validation_split']}")
+    if config["weights"]:
+        parts.append(f"--weights {config['weights']}")
+    for name, value in recipe.differences().items():
+        option = "--" + name.replace("_", "-")
+        if name == "resolutions":
+            parts.append(f"{option} " + ",".join(f"{side}:{share:g}" for side, share in value))
+        elif isinstance(value, bool):
+            parts.append(option if value else option.replace("--", "--no-", 1))
+        elif value is not None:
+            parts.append(f"{option} {value}")
+    return " \\\n        ".join(parts)
 
 
 def _confusions(metrics: Metrics) -> str:
