@@ -98,10 +98,10 @@ def _card(
         )
         calibration = (
             f"Logits are divided by the temperature {weights.temperature:.3f}, and `--reject` refuses pictures whose\n"
-            f"largest logit is below {weights.reject_below:.2f}, which keeps 95 % of pictures of the ten classes. Both\n"
-            f"come from {source}.\n"
-            "What it refuses of other pictures: [benchmarks/README.md](../benchmarks/README.md), section Pictures of no\n"
-            "class."
+            f"largest logit is below {weights.reject_below:.2f}, which keeps 95 % of pictures of the ten classes.\n"
+            f"Both come from {source}.\n"
+            "What it refuses of other pictures: [benchmarks/README.md](../benchmarks/README.md), section Pictures of\n"
+            "no class."
         )
     return f"""# {weights.spec.title} for CIFAR-10 (`{entry.name}`)
 
@@ -119,8 +119,8 @@ Written by `benchmarks/ship_weights.py`. The run's configuration, history and me
 
 ## Data
 
-{images:,} of the 50,000 training images of CIFAR-10 (Krizhevsky 2009, "Learning multiple layers of features from tiny images"): ten
-classes, 32x32 pixels. They and the test images were encoded as JPEG of quality 75, which blurs them a little.
+{images:,} of the 50,000 training images of CIFAR-10 (Krizhevsky 2009, "Learning multiple layers of features from tiny
+images"): ten classes, 32x32 pixels. They and the test images were encoded as JPEG of quality 75, which blurs them a little.
 Accuracies measured on them are up to a point lower than on the original, lossless images.
 
 ## Training
