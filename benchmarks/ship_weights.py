@@ -120,8 +120,8 @@ Written by `benchmarks/ship_weights.py`. The run's configuration, history and me
 ## Data
 
 {images:,} of the 50,000 training images of CIFAR-10 (Krizhevsky 2009, "Learning multiple layers of features from tiny
-images"): ten classes, 32x32 pixels. They and the test images were encoded as JPEG of quality 75, which blurs them a little.
-Accuracies measured on them are up to a point lower than on the original, lossless images.
+images"): ten classes, 32x32 pixels. They and the test images were encoded as JPEG of quality 75, which blurs them a
+little. Accuracies measured on them are up to a point lower than on the original, lossless images.
 
 ## Training
 

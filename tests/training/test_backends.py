@@ -13,6 +13,7 @@ from cifarnet.evaluation.inference import Classifier
 from cifarnet.models.network import initial_weights
 from cifarnet.models.spec import ModelSpec, Normalization
 from cifarnet.models.weights import Weights, load_weights, save_weights
+from tests.training.test_run import assert_same_state
 
 pytest.importorskip("jax")
 
@@ -63,6 +64,7 @@ def test_with_jax_a_stopped_run_equals_one_left_alone(tmp_path):
     alone, stopped = tmp_path / "alone", tmp_path / "stopped"
     assert (alone / runs.HISTORY).read_text() == (stopped / runs.HISTORY).read_text()
     assert load_weights(alone / runs.WEIGHTS).sha256() == load_weights(stopped / runs.WEIGHTS).sha256()
+    assert_same_state(stopped, alone)
     assert json.loads((stopped / runs.CONFIG).read_text())["backend"] == "jax"
 
 

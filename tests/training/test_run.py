@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,19 @@ def assert_same_result(directory: Path, reference) -> None:
         del metrics["training_seconds"]
     assert found == wanted
     assert load_weights(directory / runs.WEIGHTS).sha256() == load_weights(expected / runs.WEIGHTS).sha256()
+    assert_same_state(directory, expected)
+
+
+def assert_same_state(one: Path, other: Path) -> None:
+    """Weights, optimizer, metrics and progress in the two runs' checkpoints are equal to the last bit."""
+    a, b = (load_checkpoint(directory / runs.CHECKPOINT) for directory in (one, other))
+    assert a.weights.sha256() == b.weights.sha256()
+    assert replace(a.progress, seconds=0.0) == replace(b.progress, seconds=0.0)
+    for kind in ("optimizer", "metrics"):
+        mine, theirs = getattr(a, kind), getattr(b, kind)
+        assert len(mine) == len(theirs)
+        for array, wanted in zip(mine, theirs, strict=True):
+            np.testing.assert_array_equal(array, wanted)
 
 
 def test_a_run_tells_its_plan_then_its_pace_then_its_epochs(reference):
