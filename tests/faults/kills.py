@@ -11,6 +11,7 @@ Prints counts as JSON.
 
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -126,10 +127,13 @@ def kill(folder: Path, kills: int, seed: int) -> dict[str, Any]:
         if finished:
             counts["finished"] += 1
             counts["equal"] += result(directory) == wanted
+            shutil.rmtree(directory)
             directory, saved = folder / f"run-{counts['finished']}", 0
         else:
             counts["kills"] += 1
             counts["during_start"] += not begun
+            if counts["kills"] % 20 == 0:
+                print(json.dumps(counts), file=sys.stderr)
     # The last one was killed: it too goes on, to the end.
     child, told = forked(lambda tell: go_on(directory, tell))
     assert ended(child, 600), "The last training did not end."
