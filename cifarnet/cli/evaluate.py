@@ -22,10 +22,10 @@ def evaluate(
         Path,
         typer.Argument(
             metavar="RUN|FILE|NAME",
-            help="A run directory, a weight file, or a name that `cifarnet weights` lists.",
+            help="A run directory, a weight file, or a name that `cifarnet weights` lists. (default: resnet20)",
             show_default=False,
         ),
-    ],
+    ] = Path("resnet20"),
     data: Annotated[
         str | None,
         typer.Option(

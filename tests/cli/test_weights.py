@@ -7,10 +7,10 @@ from typer.testing import CliRunner
 
 from cifarnet.cli.main import app
 from cifarnet.errors import InvalidValueError
-from cifarnet.models.spec import ModelSpec
+from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec
 from cifarnet.models.weights import load_weights
 from cifarnet.weights import catalog
-from tests.evaluation.making import save_picture, save_tiny_weights
+from tests.evaluation.making import save_image_folder, save_picture, save_tiny_weights
 from tests.models.test_weights import save_original
 
 
@@ -45,6 +45,13 @@ def test_a_picture_is_answered_with_no_other_step(tmp_path):
     assert result.exit_code == 0, result.stderr
     (answer,) = json.loads(result.stdout)
     assert len(answer["predictions"]) == 3
+
+
+def test_what_the_shipped_weights_are_worth_is_told_without_naming_them(tmp_path):
+    save_image_folder(tmp_path, dict.fromkeys(CIFAR10_CLASSES, (1, 1)))
+    result = invoke("evaluate", "--data", tmp_path, "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["images"] == 10
 
 
 def test_depth_and_weights_are_two_ways_of_saying_the_same(tmp_path):
