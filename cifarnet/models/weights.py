@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 HEADER = "cifarnet"
 FORMAT = 1
 
-# Beyond these a file names no network for small images but a way to use up time and memory.
-LARGEST = ModelSpec(depth=2000, classes=100_000, image_size=1024)
+# He et al.'s deepest. Beyond these a file names no network for small images but a way to use up time and memory, and a
+# checkpoint would be larger than any file that is read.
+LARGEST = ModelSpec(depth=1202, classes=100_000, image_size=1024)
 
 # What the original project's preprocessing used, the statistics of CIFAR-10's training images: its files carry none.
 ORIGINAL_NORMALIZATION = Normalization(120.70756512369792, 64.1500758911213)
@@ -90,6 +91,19 @@ class Weights:
             "temperature": self.temperature,
             "reject_below": self.reject_below,
         }
+
+
+def require_storable(spec: ModelSpec) -> None:
+    """Refuse a network whose file would be refused when it is read.
+
+    Raises:
+        InvalidValueError: naming the part of ``spec`` that is too large, and the largest that is stored.
+    """
+    for name, most in LARGEST.to_dict().items():
+        if getattr(spec, name) > most:
+            raise InvalidValueError(
+                f"Networks are trained up to a {name} of {most:,}. Received: {getattr(spec, name):,}"
+            )
 
 
 def save_weights(path: Path, weights: Weights, *, half: bool = False) -> None:

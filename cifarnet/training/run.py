@@ -19,7 +19,7 @@ from cifarnet.errors import CifarnetError, DivergedError, InterruptedRunError, I
 from cifarnet.evaluation.metrics import Metrics, measure
 from cifarnet.files import is_leftover, remove_leftovers, write_text
 from cifarnet.models.spec import ModelSpec, Normalization
-from cifarnet.models.weights import Weights, load_weights, save_weights
+from cifarnet.models.weights import Weights, load_weights, require_storable, save_weights
 from cifarnet.runtime import device, use_backend
 from cifarnet.training.checkpoint import Checkpoint, Progress
 from cifarnet.training.config import RunConfig
@@ -197,9 +197,14 @@ def resume(
 
 
 def _network(config: RunConfig, known: Weights | None, data: RunData) -> tuple[ModelSpec, Normalization]:
-    """The network that is trained on ``data``, and how its input is normalized: as ``known`` weights were."""
+    """The network that is trained on ``data``, and how its input is normalized: as ``known`` weights were.
+
+    Raises:
+        InvalidValueError: when it is larger than what is stored.
+    """
     depth = config.depth or (known.spec.depth if known else ModelSpec().depth)
     spec = ModelSpec(depth, len(data.train.class_names), data.train.images.shape[1])
+    require_storable(spec)
     return spec, known.normalization if known else Normalization.of(data.train.images)
 
 
