@@ -231,8 +231,7 @@ class _Run:
         return {name: fresh[name] if name.startswith("conv2d_1/") else base.tensors[name] for name in fresh}
 
     def go(self, tensors: dict[str, np.ndarray], checkpoint: Checkpoint | None, save_interval: float) -> Result:
-        from cifarnet.training.calibration import calibrate
-        from cifarnet.training.loop import Loop, NumbersGoneBad, Stopped
+        from cifarnet.training.loop import Loop
 
         trainee, tester = self._trainee(tensors)
         network, recipe = trainee.network, self.config.recipe
@@ -269,22 +268,7 @@ class _Run:
             else:
                 loop.save_now()
             self.report(self._plan(network, loop))
-            try:
-                if self.config.budget and not loop.done:
-                    calibrate(loop, self.config.budget, used)
-                while not loop.done:
-                    try:
-                        row = loop.run_epoch()
-                        if loop.progress.best_epoch == row.epoch:
-                            saver.best = self.weights(network)
-                        loop.save_now()
-                    except NumbersGoneBad as bad:
-                        self._go_back(loop, bad)
-                    if stop and not loop.done:
-                        raise Stopped
-            except Stopped:
-                loop.save_now()
-                raise self._interruption(loop, stop, saver) from None
+            self._train(loop, saver, stop, used)
         try:
             return self._finish(loop, saver, used)
         except StorageError as error:
@@ -293,22 +277,50 @@ class _Run:
                 f" --resume {self.directory}"
             ) from error
 
+    def _train(self, loop: "Loop", saver: Saver, stop: StopRequest, used: Callable[[], float]) -> None:
+        """Bring ``loop`` to its end, keeping each epoch; raise where it is stopped or its numbers go bad."""
+        from cifarnet.training.calibration import calibrate
+        from cifarnet.training.loop import NumbersGoneBad, Stopped
+
+        try:
+            if self.config.budget and not loop.done:
+                calibrate(loop, self.config.budget, used)
+            while not loop.done:
+                try:
+                    row = loop.run_epoch()
+                    if loop.progress.best_epoch == row.epoch:
+                        saver.best = self.weights(loop.trainee.network)
+                    loop.save_now()
+                except NumbersGoneBad as bad:
+                    self._go_back(loop, bad)
+                if stop and not loop.done:
+                    raise Stopped
+        except Stopped:
+            try:
+                loop.save_now()
+            except NumbersGoneBad as bad:
+                raise self._diverged(loop, bad) from None
+            raise self._interruption(loop, stop, saver) from None
+
     def _go_back(self, loop: "Loop", bad: Exception) -> None:
         """Put ``loop`` back to the last good checkpoint, to go on at half the learning rate, or end the run."""
         checkpoint = latest_checkpoint(self.directory, self.report)
-        saved = f" The last good checkpoint, of step {checkpoint.progress.step:,}, is kept." if checkpoint else ""
         if self.config.on_nan == "stop" or not checkpoint or loop.progress.restores >= RESTORES:
-            restores = loop.progress.restores
-            tried = f", the learning rate halved {restores} times" if restores else ""
-            raise DivergedError(
-                f"{bad}{tried}: the training has diverged.{saved} Train anew with a lower --learning-rate, or go on"
-                f" from there at half of it: cifarnet train --resume {self.directory} --on-nan restore"
-            )
+            raise self._diverged(loop, bad)
         checkpoint.progress.restores = loop.progress.restores + 1
         loop.restore(checkpoint)
-        factor = loop.progress.learning_rate_factor
-        self.report(Warned(f"{bad}.{saved} Going on from there at {factor:g} times the learning rate."))
+        step, factor = loop.progress.step, loop.progress.learning_rate_factor
+        self.report(Warned(f"{bad}. Going on from step {step:,} at {factor:g} times the learning rate."))
         loop.save_now()
+
+    def _diverged(self, loop: "Loop", bad: Exception) -> DivergedError:
+        checkpoint, restores = latest_checkpoint(self.directory, self.report), loop.progress.restores
+        saved = f" The last good checkpoint, of step {checkpoint.progress.step:,}, is kept." if checkpoint else ""
+        tried = f", the learning rate halved {restores} times" if restores else ""
+        return DivergedError(
+            f"{bad}{tried}: the training has diverged.{saved} Train anew with a lower --learning-rate, or go on"
+            f" from there at half of it: cifarnet train --resume {self.directory} --on-nan restore"
+        )
 
     def _trainee(self, tensors: dict[str, np.ndarray]) -> "tuple[Trainee, Tester]":
         """What ``fit`` trains, and what classifies the held-out images."""
@@ -344,11 +356,12 @@ class _Run:
 
     def weights(self, network: "ResNet") -> Weights:
         """The network's weights as they are now, with all that using them needs."""
-        return self._weights(network.get_tensors())
-
-    def _weights(self, tensors: dict[str, np.ndarray]) -> Weights:
         return Weights(
-            self.spec, tensors, self.data.train.class_names, self.normalization, self.config.recipe.to_dict()
+            self.spec,
+            network.get_tensors(),
+            self.data.train.class_names,
+            self.normalization,
+            self.config.recipe.to_dict(),
         )
 
     def _plan(self, network: "ResNet", loop: "Loop") -> Planned:
@@ -376,7 +389,7 @@ class _Run:
     def _interruption(self, loop: "Loop", stop: StopRequest, saver: Saver) -> CifarnetError:
         if saver.failure:
             return saver.failure.with_advice(
-                f"So the training stopped without saving its last steps. Make room, then go on from the last one:"
+                "So the training stopped without saving its last steps. Make room, then go on from the last checkpoint:"
                 f" cifarnet train --resume {self.directory}"
             )
         progress = loop.progress

@@ -23,7 +23,7 @@ from pathlib import Path
 from cifarnet.errors import InterruptedRunError
 from cifarnet.recipes import RECIPES
 from cifarnet.runtime import use_backend
-from cifarnet.training.events import StepDone
+from cifarnet.training.events import EpochDone, StepDone
 from cifarnet.training.config import RunConfig
 from cifarnet.training.run import resume, train
 
@@ -32,14 +32,18 @@ config = RunConfig(RECIPES["documented"].with_changes(epochs=2, batch_size=32), 
 there = Path(sys.argv[1])
 train(config, there / "alone")
 
-def stop(event):
-    if isinstance(event, StepDone) and event.step == 10:
-        os.kill(os.getpid(), signal.SIGTERM)
+def stop_at(kind, step):
+    def stop(event):
+        if isinstance(event, kind) and getattr(event, "row", event).step == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+    return stop
 
-try:
-    train(config, there / "stopped", report=stop)
-except InterruptedRunError:
-    resume(there / "stopped")
+for name, kind, step in (("inside", StepDone, 10), ("between", EpochDone, 7)):
+    try:
+        train(config, there / name, report=stop_at(kind, step))
+        sys.exit("It was not stopped.")
+    except InterruptedRunError:
+        resume(there / name)
 """
 
 LOGITS = """
@@ -61,11 +65,12 @@ def run_with_jax(code: str, *arguments: object) -> None:
 
 def test_with_jax_a_stopped_run_equals_one_left_alone(tmp_path):
     run_with_jax(STOP_AND_RESUME, tmp_path)
-    alone, stopped = tmp_path / "alone", tmp_path / "stopped"
-    assert (alone / runs.HISTORY).read_text() == (stopped / runs.HISTORY).read_text()
-    assert load_weights(alone / runs.WEIGHTS).sha256() == load_weights(stopped / runs.WEIGHTS).sha256()
-    assert_same_state(stopped, alone)
-    assert json.loads((stopped / runs.CONFIG).read_text())["backend"] == "jax"
+    alone = tmp_path / "alone"
+    for stopped in (tmp_path / "inside", tmp_path / "between"):
+        assert (alone / runs.HISTORY).read_text() == (stopped / runs.HISTORY).read_text()
+        assert load_weights(alone / runs.WEIGHTS).sha256() == load_weights(stopped / runs.WEIGHTS).sha256()
+        assert_same_state(stopped, alone)
+        assert json.loads((stopped / runs.CONFIG).read_text())["backend"] == "jax"
 
 
 def test_both_backends_give_the_same_logits(tmp_path):

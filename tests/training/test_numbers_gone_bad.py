@@ -1,4 +1,6 @@
 import json
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from cifarnet.errors import DivergedError, InvalidValueError
 from cifarnet.recipes import RECIPES
 from cifarnet.training.checkpoint import load_checkpoint
 from cifarnet.training.config import RunConfig
-from cifarnet.training.events import EpochDone, Warned
+from cifarnet.training.events import EpochDone, StepDone, Warned
 from cifarnet.training.loop import Loop
 from cifarnet.training.run import RESTORES, resume, train
 
@@ -51,6 +53,17 @@ def test_a_weight_that_is_no_number_is_noticed_though_the_loss_is_one(tmp_path, 
     poison.update(times=1, kernel=0)
     with pytest.raises(DivergedError, match=r"conv2d/kernel .* NaN or infinite after step \d+: .* of step 7, is kept"):
         train(CONFIG, tmp_path / "run")
+
+
+def test_a_run_that_is_stopped_after_its_weights_went_bad_says_so(tmp_path, poison):
+    poison.update(times=1, kernel=0)
+
+    def stop(event):
+        if isinstance(event, StepDone) and event.step == BAD_STEP:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(DivergedError, match=rf"conv2d/kernel .* after step {BAD_STEP}: .* of step 7, is kept"):
+        train(CONFIG, tmp_path / "run", report=stop)
 
 
 def test_on_nan_restore_goes_back_and_on_at_half_the_learning_rate(tmp_path, poison):
