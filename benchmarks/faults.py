@@ -154,6 +154,7 @@ def weights(folder: Path, scale: float) -> list[Row]:
     """Crafted weight files."""
     from cifarnet.models.weights import save_weights
     from tests.faults.crafted import CRAFTED, save_secrets
+    from tests.faults.reading import read_apart
     from tests.faults.saves import checkpoint
 
     outside, path = folder / "outside", folder / "crafted.h5"
@@ -162,10 +163,7 @@ def weights(folder: Path, scale: float) -> list[Row]:
     for name, make in CRAFTED.items():
         save_weights(path, checkpoint(1).weights)
         make(path, outside)
-        command = [sys.executable, "-m", "tests.faults.reading", path]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
-        done = subprocess.run(command, cwd=outside, env=environment, capture_output=True, text=True, check=True)
-        told = json.loads(done.stdout.splitlines()[-1])
+        told = read_apart(path, outside)
         assert told["told"][1], name
         slowest = max(slowest, told["seconds"])
     return [("a crafted weight file", f"{len(CRAFTED)}", f"all refused, within 1 GiB and {slowest:.1f} s")]

@@ -10,6 +10,7 @@ libhdf5 fails somewhere in its own buffers, and what is parsed can't change or g
 
 import hashlib
 import io
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,7 +36,7 @@ _FILTERS = {"gzip", "shuffle", "fletcher32"}
 _ATTRIBUTE_LIMIT = 2**22
 
 # What libhdf5 and h5py raise for structures that make no sense; which of them depends on where it is.
-DAMAGE = (OSError, RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError, MemoryError)
+_DAMAGE = (OSError, RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError, MemoryError)
 
 
 def write_hdf5(path: Path, fill: Callable[["h5py.File"], None], previous: Path | None = None) -> None:
@@ -71,7 +72,7 @@ def open_hdf5(path: Path) -> Iterator["h5py.File"]:
     try:
         with h5py.File(io.BytesIO(content), "r") as file:
             yield file
-    except DAMAGE as error:
+    except _DAMAGE as error:
         raise WeightsError(
             f"{path} can't be read as a weight file (HDF5): damaged, cut short or another format. HDF5 says: {error}"
         ) from error
@@ -108,16 +109,13 @@ def read_json(owner: "h5py.File", name: str, path: Path) -> Any:
     Raises:
         WeightsError: when it is too large or no JSON text.
     """
-    import json
-
     import h5py
 
     if name not in owner.attrs:
         return None
     identifier = h5py.h5a.open(owner.id, name.encode())
-    if identifier.get_storage_size() > _ATTRIBUTE_LIMIT or identifier.shape != ():
-        raise WeightsError(f"{path}: the attribute {name} is no text of at most {_ATTRIBUTE_LIMIT:,} bytes.")
-    text = owner.attrs[name]
+    small = identifier.get_storage_size() <= _ATTRIBUTE_LIMIT and identifier.shape == ()
+    text = owner.attrs[name] if small else None
     if not isinstance(text, str) or len(text) > _ATTRIBUTE_LIMIT:
         raise WeightsError(f"{path}: the attribute {name} is no text of at most {_ATTRIBUTE_LIMIT:,} bytes.")
     try:
@@ -141,7 +139,7 @@ def read_tensor(file: "h5py.File", address: str, shape: tuple[int, ...], path: P
         found = item.shape, item.dtype
         filters = set(item._filters)
         ends = item.maxshape
-    except DAMAGE as error:
+    except _DAMAGE as error:
         raise WeightsError(f"{path}: {address} can't be read: {error}") from error
     if found[0] != shape or found[1].kind not in kinds or found[1].itemsize > 8:
         raise WeightsError(
@@ -156,7 +154,7 @@ def read_tensor(file: "h5py.File", address: str, shape: tuple[int, ...], path: P
         )
     try:
         array = np.asarray(item[()], np.float32 if found[1].kind == "f" else found[1])
-    except DAMAGE as error:
+    except _DAMAGE as error:
         raise WeightsError(f"{path}: {address} can't be read: {error}") from error
     if not np.isfinite(array).all():
         raise WeightsError(f"{path}: {address} has values that are not finite numbers.")

@@ -99,11 +99,14 @@ def require_storable(spec: ModelSpec) -> None:
     Raises:
         InvalidValueError: naming the part of ``spec`` that is too large, and the largest that is stored.
     """
-    for name, most in LARGEST.to_dict().items():
-        if getattr(spec, name) > most:
-            raise InvalidValueError(
-                f"Networks are trained up to a {name} of {most:,}. Received: {getattr(spec, name):,}"
-            )
+    if name := _too_large(spec.to_dict()):
+        most, received = getattr(LARGEST, name), getattr(spec, name)
+        raise InvalidValueError(f"Networks are trained up to a {name} of {most:,}. Received: {received:,}")
+
+
+def _too_large(values: dict[str, int]) -> str | None:
+    """The name of the first of a network's ``values`` that is beyond ``LARGEST``."""
+    return next((name for name, most in LARGEST.to_dict().items() if values.get(name, 0) > most), None)
 
 
 def save_weights(path: Path, weights: Weights, *, half: bool = False) -> None:
@@ -138,10 +141,10 @@ def read_from(file: "h5py.File", path: Path) -> Weights:
     """Read header and tensors from an open file (see ``load_weights``); ``path`` is for messages."""
     weights = peek(file, path)
     group = None if weights.version == ORIGINAL else "weights"
-    addresses = {name: _address(name, group) for name in named_weights(describe(weights.spec))}
+    expected = named_weights(describe(weights.spec))
+    addresses = {name: _address(name, group) for name in expected}
     tensors = {
-        name: read_tensor(file, addresses[name], expected.shape, path)
-        for name, expected in named_weights(describe(weights.spec)).items()
+        name: read_tensor(file, addresses[name], description.shape, path) for name, description in expected.items()
     }
     if extra := unexpected(file, set(addresses.values()), group or ""):
         raise WeightsError(f"{path} has tensors that {weights.spec.title} has not: {', '.join(extra)}.")
@@ -186,9 +189,9 @@ def _spec(values: dict[str, Any], path: Path) -> ModelSpec:
     if not all(type(value) is int for value in values.values()):
         raise TypeError(f"a network is given by whole numbers, not {values}")
     # Before a ModelSpec is made of them: its messages would write out a number of a million digits.
-    for name, most in LARGEST.to_dict().items():
-        if values.get(name, 0) > most:
-            raise WeightsError(f"{path} names a network too large to be true: the most for its {name} is {most:,}.")
+    if name := _too_large(values):
+        most = getattr(LARGEST, name)
+        raise WeightsError(f"{path} names a network too large to be true: the most for its {name} is {most:,}.")
     return ModelSpec(**values)
 
 

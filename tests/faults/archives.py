@@ -1,7 +1,6 @@
 """Archives that somebody made with intent. Each holds the innocent images of ``image_folder`` besides."""
 
 import io
-import os
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -87,16 +86,12 @@ def _zip_twice(archive: zipfile.ZipFile, outside: Path) -> None:
 
 
 def _tar_bomb(archive: tarfile.TarFile, outside: Path) -> None:
-    with open(os.devnull, "rb") as nothing:
-        info = tarfile.TarInfo("train/cat/bomb.png")
-        info.size = BOMB
-        archive.addfile(info, _Zeros(nothing))
+    info = tarfile.TarInfo("train/cat/bomb.png")
+    info.size = BOMB
+    archive.addfile(info, _Zeros())
 
 
 class _Zeros:
-    def __init__(self, _: object):
-        pass
-
     def read(self, count: int) -> bytes:
         return bytes(count)
 

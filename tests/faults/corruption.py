@@ -116,8 +116,7 @@ def _make_archive(name: str) -> Callable[[Path], Path]:
 
 def _read_archive(path: Path) -> bytes:
     # A cached copy would hide what has happened to the archive.
-    for entry in (DecodedSet(path, 32).path,):
-        entry.unlink(missing_ok=True)
+    DecodedSet(path, 32).path.unlink(missing_ok=True)
     splits = load_data(str(path))
     arrays = (splits.train.images, splits.train.labels, splits.test.images, splits.test.labels)
     return str(splits.train.class_names).encode() + _digest(*arrays)
