@@ -11,6 +11,7 @@ that held some out. Run it in a checkout.
 
 import argparse
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from cifarnet.recipes import Recipe
 from cifarnet.weights import catalog
 
 ROOT = Path(__file__).parents[1]
-KEPT = (runs.CONFIG, runs.HISTORY, runs.METRICS)
+KEPT = (runs.HISTORY, runs.METRICS)
 TOLERANCE = 2e-4
 TRAINING_IMAGES = 50_000
 
@@ -38,6 +39,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--data", default="cifar10")
     parser.add_argument("--calibration", type=Path, metavar="RUN", help="a run of this recipe with validation images")
+    parser.add_argument("--device", default="two cores of a shared CPU", help="what it was trained on, for its card")
     parser.add_argument("--test-set", default="CIFAR-10", help="what the test images are called in the index")
     args = parser.parse_args()
     weights = load_weights(args.run / runs.WEIGHTS)
@@ -72,10 +74,11 @@ def main() -> None:
 def _keep(args: argparse.Namespace, name: str) -> None:
     kept = ROOT / "benchmarks" / "runs" / name
     kept.mkdir(parents=True, exist_ok=True)
+    # Where the data lay on the machine that trained is nobody's business.
+    config = runs.read_config(args.run)
+    runs.write_config(kept, {**config, "data": Path(config["data"]).name})
     for file in KEPT:
-        text = (args.run / file).read_text(encoding="utf-8")
-        # Where the data lay on the machine that trained is nobody's business.
-        (kept / file).write_text(text.replace(str(args.data), Path(args.data).name), encoding="utf-8")
+        shutil.copy(args.run / file, kept / file)
 
 
 def _card(
@@ -128,7 +131,8 @@ little. Accuracies measured on them are up to a point lower than on the original
     {_command(config, recipe)}
 
 {told["epoch"]} epochs in {told["training_seconds"] / 60:.0f} minutes with {config["backend"]} in {config["precision"]}
-on two cores of a shared CPU. Selected by: {told["selected_by"]}; the test images selected nothing.
+on {args.device}.
+Selected by: {told["selected_by"]}; the test images selected nothing.
 
 ## Classes
 

@@ -45,7 +45,23 @@ def use_backend(name: str | None = None) -> str:
 
         if chosen == "tensorflow":
             _tensorflow_gpus()
+        else:
+            _keep_compiled_steps()
     return chosen
+
+
+def _keep_compiled_steps() -> None:
+    """Have JAX keep in the cache directory what it compiles for a GPU, unless the user has chosen a place.
+
+    Half a minute for a training of ResNet-20 on an H100, most of it the choice of kernels by trying them; with the
+    choices of an earlier run, of whatever depth, 4 to 8 s (benchmarks/README.md, section GPU).
+    """
+    import jax
+
+    from cifarnet.data.cache import cache_dir
+
+    if _jax_gpus() and jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
 
 
 def _is_installed(module: str) -> bool:
@@ -116,7 +132,6 @@ class Execution:
     def best_on(cls, device: Device) -> "Execution":
         """The fastest on ``device``; the figures are in benchmarks/README.md."""
         if device.kind == "gpu":
-            # Not measured yet: benchmarks/README.md, section GPU.
             return cls("bfloat16", True, 32)
         if device.backend == "jax":
             return cls("float32", True, 1)

@@ -69,6 +69,13 @@ def test_image_sizes_follow_the_recipes_shares_and_end_at_full_size():
     assert spans(RECIPES["paper"], 32) == [(0, 1, 32)]
 
 
+def test_on_a_gpu_the_fast_recipe_trains_at_full_size_unless_sizes_were_chosen():
+    fast, chosen = RECIPES["fast"], RECIPES["fast"].with_changes(resolutions=((16, 0.5),))
+    assert fast.on("gpu").resolutions == ()
+    assert fast.on("cpu") == fast
+    assert chosen.on("gpu") == chosen
+
+
 def test_the_papers_resnet110_warms_up_and_the_others_do_not():
     assert named_recipe("paper", 110).warmup_steps == 400
     assert named_recipe("paper", 56).warmup_steps == 0

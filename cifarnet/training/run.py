@@ -113,9 +113,11 @@ def train(
             f" Received: --classes {classes}"
         )
     backend = use_backend()
-    execution = config.execution(device())
+    here = device()
+    execution = config.execution(here)
     config = replace(
         config,
+        recipe=config.recipe.on(here.kind),
         depth=depth,
         data_sha256=data.sha256,
         backend=backend,
