@@ -7,8 +7,11 @@ checkpoint.previous.h5  the one before, should the newest be damaged; gone once 
 best.weights.h5   the best epoch by validation (with --validation-split only)
 weights.h5        the result, once the run has finished
 metrics.json      what the result scores, and how it was selected
+plots/            the same as pictures
+report.html       all of it on one page
 """
 
+import csv
 import hashlib
 import json
 from pathlib import Path
@@ -24,6 +27,8 @@ PREVIOUS_CHECKPOINT = "checkpoint.previous.h5"
 BEST_WEIGHTS = "best.weights.h5"
 WEIGHTS = "weights.h5"
 METRICS = "metrics.json"
+PLOTS = "plots"
+REPORT = "report.html"
 
 
 def find_weights(path: Path) -> Path:
@@ -70,6 +75,29 @@ def read_config(run: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise RunError(f"{path} should hold a JSON object. Received: {type(config).__name__}")
     return verified_config(config, path)
+
+
+def read_history(run: Path) -> list[dict[str, float | None]]:
+    """The rows of the run's history.csv, by column; None where a field is empty. No rows before its first epoch.
+
+    Raises:
+        RunError: when it can't be read as one.
+    """
+    path = run / HISTORY
+    if not path.exists():
+        return []
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return [{name: float(cell) if cell else None for name, cell in row.items()} for row in csv.DictReader(file)]
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise RunError(
+            f"{path} is not the history of a run: {error}. Remove it, or evaluate {run / WEIGHTS}."
+        ) from error
+
+
+def held_out_name(history: list[dict[str, float | None]]) -> str:
+    """What the images are that the epochs of ``history`` ended with: validation or test."""
+    return "validation" if history and "validation_loss" in history[0] else "test"
 
 
 def verified_config(config: dict[str, Any], path: Path) -> dict[str, Any]:

@@ -2,12 +2,15 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cifarnet.cli import console
-from cifarnet.cli.options import Backend, Json, Mirror, TestSplit
+from cifarnet.cli.options import Backend, Json, Mirror, Report, TestSplit
+
+if TYPE_CHECKING:
+    from cifarnet.evaluation.scored import Scored
 
 
 class Tta(StrEnum):
@@ -40,12 +43,16 @@ def evaluate(
     test_split: TestSplit = None,
     mirror: Mirror = None,
     backend: Backend = None,
+    report_file: Report = None,
     as_json: Json = False,
 ) -> None:
     """Score weights on test images: accuracy, loss, calibration, every class, confusions and speed."""
+    from cifarnet.cli.reporting import page_path
     from cifarnet.runtime import use_backend
     from cifarnet.weights import catalog
 
+    if report_file:
+        page_path(report_file)
     catalog.find(weights)  # A wrong path is answered at once, not after the seconds that the backend takes to import.
     use_backend(backend)
     from cifarnet.evaluation.evaluate import evaluate as score
@@ -61,6 +68,8 @@ def evaluate(
             report=report,
         )
     scores = evaluation.to_dict()
+    if report_file:
+        _write_page(report_file, weights, scores, evaluation.scored, tta)
     if as_json:
         console.print_json(scores)
         return
@@ -68,3 +77,20 @@ def evaluate(
 
     out = console.stdout()
     out.print(evaluation_report(scores, out.width))
+
+
+def _write_page(path: Path, weights: Path, scores: dict[str, Any], scored: "Scored", tta: Tta) -> None:
+    from cifarnet.cli.reporting import evaluation_html
+    from cifarnet.files import write_text
+
+    about = [
+        ("Weights", scores["weights"]),
+        ("Data", scores["data"]),
+        ("Test-time augmentation", tta),
+        ("Speed", f"{scores['images_per_second']:,.0f} images/s"),
+    ]
+    command = ["cifarnet", "evaluate", str(weights), "--data", scores["data"], "--tta", tta, "--report", str(path)]
+    title = f"{scores['network']} on {Path(scores['data']).name}"
+    run = weights if weights.is_dir() else None
+    write_text(path, evaluation_html(scores, scored, title, about, [command], run))
+    console.stderr().print(f"The report is in {path}.", markup=False, soft_wrap=True)

@@ -27,6 +27,10 @@ TestSplit = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")]
+Report = Annotated[
+    Path | None,
+    typer.Option("--report", metavar="FILE.html", help="Write one self-contained page to look at.", show_default=False),
+]
 OptionalWeights = Annotated[
     Path | None,
     typer.Option(

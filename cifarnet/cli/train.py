@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from cifarnet.cli import console
-from cifarnet.cli.options import Backend, Mirror, OptionalWeights, TestSplit, seconds
+from cifarnet.cli.options import Backend, Mirror, OptionalWeights, Report, TestSplit, seconds
 from cifarnet.errors import InvalidValueError
 
 _RECIPE = "Recipe (default: the recipe's)"
@@ -125,11 +125,13 @@ def train(
     save_interval: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.0, help="Longest time between two checkpoints.")
     ] = 180.0,
+    report_file: Report = None,
     backend: Backend = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress; only the result and errors.")] = False,
 ) -> None:
     """Train a network: end to end, or with --freeze-base the head alone; Ctrl-C saves, --resume goes on."""
     started = time.monotonic()
+    from cifarnet.cli.reporting import page_path
     from cifarnet.training.config import RunConfig
     from cifarnet.training.run import resume as resume_run
     from cifarnet.training.run import train as train_run
@@ -139,6 +141,8 @@ def train(
         for name, value in context.params.items()
         if getattr(context.get_parameter_source(name), "name", None) == "COMMANDLINE"
     }
+    if report_file:
+        page_path(report_file)
     if resume:
         _refuse_with_resume(given)
         backend = backend or RunConfig.read(resume).backend
@@ -175,9 +179,27 @@ def train(
             result = resume_run(resume, data=data, on_nan=on_nan, **common)
         else:
             result = train_run(config, output, classes=classes, **common)
+    _write_pictures(result, report_file)
     from cifarnet.reports.training import result_report
 
     console.stdout().print(result_report(result.to_dict(), str(result.directory)))
+
+
+def _write_pictures(result: Any, report_file: Path | None) -> None:
+    """Write the finished run's plots and page; its result is whole without them, so a full disk is no failure."""
+    from cifarnet.cli.reporting import finish_run
+    from cifarnet.errors import StorageError
+    from cifarnet.files import write_text
+
+    try:
+        html = finish_run(result)
+        if report_file:
+            write_text(report_file, html)
+    except StorageError as error:
+        advice = (
+            f"{error} The result is whole. Make room, then: cifarnet evaluate {result.directory} --report FILE.html"
+        )
+        console.stderr().print(advice, style="yellow", markup=False, soft_wrap=True)
 
 
 def _recipe(name: str | None, depth: int | None, weights: Path | None, given: dict[str, Any]) -> Any:
@@ -225,7 +247,9 @@ def _resolutions(text: str) -> tuple[tuple[int, float], ...]:
 
 
 def _refuse_with_resume(given: dict[str, Any]) -> None:
-    refused = sorted(given.keys() - {"resume", "data", "on_nan", "mirror", "save_interval", "backend", "quiet"})
+    refused = sorted(
+        given.keys() - {"resume", "data", "on_nan", "mirror", "save_interval", "report_file", "backend", "quiet"}
+    )
     if refused:
         options = ", ".join("--" + name.replace("_", "-") for name in refused)
         raise InvalidValueError(

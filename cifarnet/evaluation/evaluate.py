@@ -11,6 +11,7 @@ from cifarnet.data.sources import load_data
 from cifarnet.errors import DataError
 from cifarnet.evaluation.inference import BATCH_SIZE, Classifier
 from cifarnet.evaluation.metrics import Metrics, measure
+from cifarnet.evaluation.scored import Scored
 from cifarnet.models.weights import load_weights
 from cifarnet.runs import find_data_source, read_config
 from cifarnet.weights import catalog
@@ -18,18 +19,24 @@ from cifarnet.weights import catalog
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What ``weights`` score on the test images of ``data``, and how fast (compilation excluded)."""
+    """What ``weights`` score on the test images of ``data``, and how fast (compilation excluded).
+
+    ``scored`` has the images themselves, with their logits.
+    """
 
     metrics: Metrics
     images_per_second: float
+    network: str
     weights: Path
     data: str
+    scored: Scored
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as JSON-ready data: what ``cifarnet evaluate --json`` prints."""
         return {
             **self.metrics.to_dict(),
             "images_per_second": self.images_per_second,
+            "network": self.network,
             "weights": str(self.weights),
             "data": self.data,
         }
@@ -79,5 +86,6 @@ def evaluate(
     start = perf_counter()
     logits = classifier.logits(test.images, tta=tta, batch_size=batch_size, report=report)
     seconds = perf_counter() - start
-    metrics = measure(weights.calibrated(logits), test.labels, test.class_names)
-    return Evaluation(metrics, len(test) / seconds, weights_file, source)
+    scored = Scored(test, weights.calibrated(logits))
+    metrics = measure(scored.logits, test.labels, test.class_names)
+    return Evaluation(metrics, len(test) / seconds, weights.spec.title, weights_file, source, scored)

@@ -59,15 +59,27 @@ def wilson_interval(share: float, n: int) -> tuple[float, float]:
     return max(0.0, float(centre - half)), min(1.0, float(centre + half))
 
 
-def expected_calibration_error(logits: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
-    """Mean distance between confidence and accuracy over equal-width bins of confidence (Guo et al. 2017).
+def reliability_bins(logits: np.ndarray, labels: np.ndarray, bins: int = 15) -> list[dict[str, float]]:
+    """``images``, mean ``confidence`` and ``accuracy`` in equal-width bins of confidence; zeros in an empty bin.
 
-    Bin m of M holds the confidences in ((m - 1) / M, m / M], as in arXiv:1706.04599, equation 3.
+    Bin m of M holds the confidences in ((m - 1) / M, m / M] (Guo et al. 2017, arXiv:1706.04599, equation 3).
     """
     confidence = softmax(logits).max(axis=1)
     correct = ranking(logits, 1)[:, 0] == labels
     bin_of = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    return float(np.abs(np.bincount(bin_of, weights=correct - confidence)).sum() / len(labels))
+    images, stated, right = (np.bincount(bin_of, weights, bins) for weights in (None, confidence, correct))
+    filled = np.maximum(images, 1)
+    return [
+        {"images": int(count), "confidence": float(mean), "accuracy": float(share)}
+        for count, mean, share in zip(images, stated / filled, right / filled, strict=True)
+    ]
+
+
+def expected_calibration_error(logits: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
+    """Mean distance between confidence and accuracy over the images' ``reliability_bins`` (Guo et al. 2017)."""
+    return sum(
+        each["images"] * abs(each["accuracy"] - each["confidence"]) for each in reliability_bins(logits, labels, bins)
+    ) / len(labels)
 
 
 def confusion_matrix(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -159,3 +171,17 @@ def measure(logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) 
         confusion_matrix=tuple(map(tuple, confusion.tolist())),
         images=len(labels),
     )
+
+
+def worst_confusions(matrix: Sequence[Sequence[int]], count: int = 3) -> list[tuple[int, int, int]]:
+    """The ``count`` most frequent errors of a confusion matrix (rows: true, columns: predicted) that occur at all.
+
+    Triples (true class, predicted class, images), the most images first; ties in the order of the classes.
+    """
+    errors = [
+        (true, predicted, int(images))
+        for true, row in enumerate(matrix)
+        for predicted, images in enumerate(row)
+        if images and true != predicted
+    ]
+    return sorted(errors, key=lambda error: -error[2])[:count]

@@ -7,7 +7,7 @@ from typing import Any
 from cifarnet import __version__, runs
 from cifarnet.errors import InvalidValueError, RunError
 from cifarnet.models.spec import ModelSpec
-from cifarnet.recipes import Recipe
+from cifarnet.recipes import RECIPES, Recipe
 from cifarnet.runtime import PRECISIONS, Device, Execution
 
 ON_NAN = ("stop", "restore")
@@ -70,6 +70,38 @@ class RunConfig:
             jit=best.jit if self.jit is None else self.jit,
         )
 
+    def command(self) -> list[str]:
+        """The ``cifarnet train`` that makes this run, as words: every option that is not at its default.
+
+        A recipe of the user's own stands in the run's config.json.
+        """
+        recipe = self.recipe
+        named = recipe.name in RECIPES
+        words = ["cifarnet", "train", "--depth", str(self.depth or ModelSpec().depth)]
+        words += ["--recipe", recipe.name if named else runs.CONFIG]
+        if self.weights:
+            words += ["--weights", self.weights]
+        if self.freeze_base:
+            words.append("--freeze-base")
+        words += ["--data", self.data, "--seed", str(self.seed)]
+        for option in ("budget", "test_split", "validation_split", "precision"):
+            if (value := getattr(self, option)) is not None:
+                words += [_option(option), f"{value:g}s" if option == "budget" else str(value)]
+        if self.jit is not None:
+            words.append("--jit" if self.jit else "--no-jit")
+        if self.on_nan != ON_NAN[0]:
+            words += ["--on-nan", self.on_nan]
+        for name, value in recipe.differences().items() if named else ():
+            if isinstance(value, bool):
+                words.append(_option(name) if value else _option(name).replace("--", "--no-", 1))
+            elif name == "resolutions":
+                words += [_option(name), ",".join(f"{side}:{share:g}" for side, share in value)]
+            elif isinstance(value, tuple):
+                words += [_option(name), ",".join(map(str, value))]
+            elif value is not None:
+                words += [_option(name), str(value)]
+        return [*words, "--backend", self.backend]
+
     def to_dict(self) -> dict[str, Any]:
         """The configuration as JSON-ready data."""
         return {"cifarnet": __version__, **asdict(self), "recipe": self.recipe.to_dict()}
@@ -88,3 +120,7 @@ class RunConfig:
             return cls(**{**data, "recipe": Recipe.from_dict(data["recipe"])})
         except (TypeError, KeyError, ValueError) as error:
             raise RunError(f"{directory / runs.CONFIG} is not a valid run configuration: {error}") from error
+
+
+def _option(field: str) -> str:
+    return "--" + field.replace("_", "-")

@@ -17,6 +17,7 @@ from cifarnet.data.progress import Progress as DataProgress
 from cifarnet.data.progress import silent
 from cifarnet.errors import CifarnetError, DivergedError, InterruptedRunError, InvalidValueError, RunError, StorageError
 from cifarnet.evaluation.metrics import Metrics, measure
+from cifarnet.evaluation.scored import Scored
 from cifarnet.files import is_leftover, remove_leftovers, write_text
 from cifarnet.models.spec import ModelSpec, Normalization
 from cifarnet.models.weights import Weights, load_weights, require_storable, save_weights
@@ -49,7 +50,10 @@ RESTORES = 5
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run: its directory, its metrics on the test images, and the epoch (from 1) that was chosen."""
+    """A finished run: its directory, its metrics on the test images, and the epoch (from 1) that was chosen.
+
+    ``network`` is its name for people; ``scored`` has the test images with their logits.
+    """
 
     directory: Path
     metrics: Metrics
@@ -57,6 +61,8 @@ class Result:
     selected_by: str
     seconds: float
     weights_sha256: str
+    network: str
+    scored: Scored
 
     def to_dict(self) -> dict[str, Any]:
         """What metrics.json holds."""
@@ -424,9 +430,10 @@ class _Run:
             epoch, selected_by = loop.progress.epoch, "last epoch"
             known = loop.last_logits if loop.tester.exact else None
             logits = Classifier(weights).logits(test.images) if known is None else known
-        metrics = measure(weights.calibrated(logits), test.labels, test.class_names)
+        scored = Scored(test, weights.calibrated(logits))
+        metrics = measure(scored.logits, test.labels, test.class_names)
         save_weights(self.directory / runs.WEIGHTS, replace(weights, accuracy=metrics.accuracy))
-        result = Result(self.directory, metrics, epoch, selected_by, used(), weights.sha256())
+        result = Result(self.directory, metrics, epoch, selected_by, used(), weights.sha256(), self.spec.title, scored)
         write_text(self.directory / runs.METRICS, json.dumps(result.to_dict(), indent=2) + "\n")
         with suppress(OSError):
             (self.directory / runs.PREVIOUS_CHECKPOINT).unlink(missing_ok=True)

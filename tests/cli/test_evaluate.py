@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cifarnet.cli.main import app
-from cifarnet.errors import DataError, WeightsError
+from cifarnet.errors import DataError, InvalidValueError, WeightsError
 from tests.evaluation.making import save_image_folder, save_tiny_weights
 
 CLASSES = ("ant", "bee", "cow")
@@ -42,6 +42,7 @@ def test_json_has_exactly_the_promised_keys_and_is_alone_on_stdout(weights, fold
         "confusion_matrix",
         "images",
         "images_per_second",
+        "network",
         "weights",
         "data",
     }
@@ -56,6 +57,23 @@ def test_the_tables_show_the_scores_and_progress_goes_to_stderr(weights, folder)
     assert "Never predicted, so precision is undefined (shown as 0): ant, cow" in result.stdout
     assert "Classifying images" in result.stderr
     assert "Classifying images" not in result.stdout
+
+
+def test_a_report_is_one_page_with_the_scores_and_the_command(weights, folder, tmp_path):
+    page = tmp_path / "out" / "report.html"
+    result = evaluate(weights, "--data", folder, "--report", str(page))
+    assert result.exit_code == 0, result.output
+    assert f"The report is in {page}." in result.stderr
+    html = page.read_text(encoding="utf-8")
+    assert "16.67 %" in html
+    assert f"cifarnet evaluate {weights} --data {folder}" in html
+    assert "taken for bee" in html
+
+
+def test_a_report_of_another_kind_is_refused_before_any_work(tmp_path):
+    result = evaluate("missing.h5", "--report", str(tmp_path / "report.pdf"))
+    assert isinstance(result.exception, InvalidValueError)
+    assert "ends in .html. Received: " in str(result.exception)
 
 
 def test_data_of_other_classes_are_refused_with_both_lists(folder, tmp_path):

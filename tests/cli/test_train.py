@@ -51,12 +51,29 @@ def test_train_evaluate_and_predict_work_one_after_the_other(tmp_path):
     config = json.loads((tmp_path / "run/config.json").read_text())
     assert config["recipe"]["flip"] is False
     assert config["recipe"]["batch_size"] == 25
+    for name in ("curves", "confusion", "reliability", "classes"):
+        assert (tmp_path / f"run/plots/{name}.png").stat().st_size > 5000
+        assert (tmp_path / f"run/plots/{name}.svg").read_text().count("<text") > 5
+    page = (tmp_path / "run/report.html").read_text()
+    assert "cifarnet train --depth 8 --recipe paper --data synthetic:100 --seed 0" in page
+    assert "--no-flip" in page
+    assert "Curves of loss, accuracy and learning rate over 2 epochs" in page
     evaluated = runner.invoke(app, ["evaluate", str(tmp_path / "run"), "--json"])
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())
     assert json.loads(evaluated.stdout)["accuracy"] == metrics["accuracy"]
     picture = Path(__file__).parents[2] / "docs/circle.png"
     predicted = runner.invoke(app, ["predict", str(picture), "--weights", str(tmp_path / "run"), "--json"])
     assert len(json.loads(predicted.stdout)[0]["predictions"]) == 3
+
+
+def test_a_report_that_can_not_be_written_does_not_cost_the_result(tmp_path):
+    (tmp_path / "file").write_text("")
+    options = f"--data synthetic:50 --depth 8 --steps 1 --batch-size 25 -q --output {tmp_path / 'run'}"
+    result = CliRunner().invoke(app, ["train", *options.split(), "--report", str(tmp_path / "file" / "page.html")])
+    assert result.exit_code == 0, result.output
+    assert "The result is whole" in result.stderr
+    assert result.stdout.startswith("Test accuracy")
+    assert (tmp_path / "run/report.html").exists()
 
 
 def test_quiet_leaves_the_result_alone(tmp_path):

@@ -1,0 +1,88 @@
+"""Train the networks that come with cifarnet, several at a time on one GPU.
+
+    KERAS_BACKEND=jax python benchmarks/train_weights.py --data cifar10-jpeg75.tar.xz --output runs --deadline 9m
+
+trains ResNet-20, 44, 56 and 110, each in a run directory of --output. Started again with the same --output it goes on
+with those that are not finished, so a machine that is lent for minutes can be used to its last one: when --deadline has
+passed, every training saves and stops. The first of them trains an epoch alone: kernels are chosen by trying them,
+which others would disturb, and what it chose is kept for the others. NVIDIA's MPS lets their kernels run at the same
+time: start it with ``nvidia-cuda-mps-control -d``.
+
+ship_weights.py puts a finished run among the weights. A run on all training images has none left for its calibration:
+"calibration" is ResNet-20 once more, less 2 % of the images, for ship_weights.py --calibration.
+"""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import common
+
+from cifarnet import runs
+from cifarnet.cli.options import seconds
+
+COMMON = ["--recipe", "fast", "--crop-padding", "4", "--checks", "6", "--on-nan", "restore"]
+HELD_OUT = ["--validation-split", "0.02"]
+# Deeper networks learn the training images by heart sooner: larger squares are hidden.
+TRAININGS = {
+    "resnet20": ["--depth", "20", "--epochs", "180", "--cutout", "8"],
+    "calibration": ["--depth", "20", "--epochs", "180", "--cutout", "8", *HELD_OUT],
+    "resnet32": ["--depth", "32", "--epochs", "120", "--cutout", "12", *HELD_OUT],
+    "resnet44": ["--depth", "44", "--epochs", "120", "--cutout", "12", *HELD_OUT],
+    "resnet56": ["--depth", "56", "--epochs", "120", "--cutout", "16", *HELD_OUT],
+    "resnet110": ["--depth", "110", "--epochs", "90", "--cutout", "16", *HELD_OUT],
+}
+
+
+def main() -> None:
+    """Start, wait, stop, and tell."""
+    parser = common.parser(__doc__)
+    parser.add_argument("names", nargs="*", default=["resnet20", "calibration", "resnet44", "resnet56", "resnet110"])
+    parser.add_argument("--data", default="cifar10")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--deadline", metavar="TIME", help="save and stop after this long: 9m, 90s (default: never)")
+    parser.add_argument("--epochs", type=int, help="of each, to try the script out")
+    parser.add_argument("--alone", type=float, default=60, help="seconds that the first has for itself at most")
+    args = parser.parse_args()
+    if unknown := set(args.names) - TRAININGS.keys():
+        raise SystemExit(f"Trainings are {', '.join(TRAININGS)}. Received: {', '.join(sorted(unknown))}")
+    ends = time.monotonic() + (seconds(args.deadline, "--deadline") if args.deadline else float("inf"))
+    args.output.mkdir(parents=True, exist_ok=True)
+    started: dict[str, subprocess.Popen[bytes]] = {}
+    for name in args.names:
+        if not (args.output / name / runs.METRICS).exists():
+            started[name] = _start(name, args)
+            if len(started) == 1:
+                _wait_for_first_epoch(args.output / name, started[name], time.monotonic() + args.alone)
+    while any(process.poll() is None for process in started.values()) and time.monotonic() < ends:
+        time.sleep(0.5)
+    for process in started.values():
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+    for name, process in started.items():
+        status, log = process.wait(), (args.output / f"{name}.log").read_text().splitlines()
+        print(f"{name}: status {status}. {next((line for line in log[::-1] if 'accuracy' in line), log[-1])}")
+
+
+def _start(name: str, args: Any) -> "subprocess.Popen[bytes]":
+    run = args.output / name
+    if (run / runs.CONFIG).exists():
+        options = ["--resume", str(run), "--data", args.data]
+    else:
+        options = [*TRAININGS[name], *COMMON, "--data", args.data, "--output", str(run)]
+        if args.epochs:
+            options[options.index("--epochs") + 1] = str(args.epochs)
+    with (args.output / f"{name}.log").open("ab") as log:
+        return subprocess.Popen([sys.executable, "-m", "cifarnet", "train", *options], stdout=log, stderr=log)
+
+
+def _wait_for_first_epoch(run: Path, process: "subprocess.Popen[bytes]", until: float) -> None:
+    while process.poll() is None and time.monotonic() < until and not (run / runs.HISTORY).exists():
+        time.sleep(0.2)
+
+
+if __name__ == "__main__":
+    main()

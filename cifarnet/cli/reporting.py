@@ -1,0 +1,106 @@
+"""From a service's result to its pictures and its page: what ``train`` and ``evaluate`` have in common."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cifarnet import runs
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from cifarnet.evaluation.scored import Scored
+    from cifarnet.reports.evaluation_page import Training
+    from cifarnet.training.run import Result
+
+
+def page_path(path: Path) -> Path:
+    """``path``, when a page can be written there.
+
+    Raises:
+        InvalidValueError: when it is a folder or does not end in .html.
+    """
+    from cifarnet.errors import InvalidValueError
+
+    if path.suffix.lower() not in (".html", ".htm") or path.is_dir():
+        raise InvalidValueError(f"--report takes the name of a page that ends in .html. Received: {path}")
+    return path
+
+
+def evaluation_html(
+    scores: dict[str, Any],
+    scored: "Scored",
+    title: str,
+    about: Sequence[tuple[str, str]],
+    reproduce: Sequence[Sequence[str]],
+    run: Path | None = None,
+) -> str:
+    """The page of ``scores`` (the keys of ``evaluate --json``); with ``run``'s curves and recipe, where it is one."""
+    from cifarnet.evaluation.metrics import reliability_bins
+    from cifarnet.reports.evaluation_page import evaluation_page
+    from cifarnet.reports.gallery import Gallery
+
+    data = scored.data
+    gallery = Gallery(data.images, data.labels, scored.predicted, scored.confidence, data.class_names)
+    bins = reliability_bins(scored.logits, data.labels)
+    return evaluation_page(title, scores, bins, gallery, about, reproduce, _training(run) if run else None)
+
+
+def _training(run: Path) -> "Training | None":
+    """The run's part of a page; None when ``run`` is no run with epochs."""
+    from cifarnet.reports.evaluation_page import Training
+    from cifarnet.training.config import RunConfig
+
+    history = runs.read_history(run)
+    if not history:
+        return None
+    config = RunConfig.read(run)
+    recipe = config.recipe
+    shown = {name: value for name, value in recipe.differences().items() if value is not None and name != "name"}
+    told = [
+        ("Recipe", recipe.name + "".join(f", {name} {value}" for name, value in shown.items())),
+        ("Data", config.data),
+        ("Seed", str(config.seed)),
+        ("Epochs", f"{history[-1]['epoch']:.0f}"),
+        ("Computed with", f"{config.backend}, {config.precision}"),
+    ]
+    return Training(history, runs.held_out_name(history), told)
+
+
+def finish_run(result: "Result") -> str:
+    """Write ``plots/`` and ``report.html`` of a finished run; the page.
+
+    Raises:
+        StorageError: when the system refuses.
+    """
+    from cifarnet.files import write_text
+    from cifarnet.reports import plots
+    from cifarnet.reports.training import duration
+    from cifarnet.training.config import RunConfig
+
+    run, scores, scored = result.directory, result.to_dict(), result.scored
+    for name, figure in _figures(scores, scored, run).items():
+        plots.save(figure, run / runs.PLOTS / name)
+    config = RunConfig.read(run)
+    about = [
+        ("Chosen epoch", f"{result.epoch} ({result.selected_by})"),
+        ("Trained in", duration(result.seconds)),
+        ("Weights", f"{run / runs.WEIGHTS}, SHA-256 of the tensors {result.weights_sha256[:12]}"),
+    ]
+    reproduce = [config.command(), ["cifarnet", "evaluate", str(run)]]
+    html = evaluation_html(scores, scored, f"{result.network}, {config.recipe.name}", about, reproduce, run)
+    write_text(run / runs.REPORT, html)
+    return html
+
+
+def _figures(scores: dict[str, Any], scored: "Scored", run: Path) -> "dict[str, Figure]":
+    from cifarnet.evaluation.metrics import reliability_bins
+    from cifarnet.reports import plots
+
+    history, classes = runs.read_history(run), scores["per_class"]
+    return {
+        "curves": plots.curves(history, runs.held_out_name(history)),
+        "confusion": plots.confusion(scores["confusion_matrix"], [row["class"] for row in classes]),
+        "reliability": plots.reliability(reliability_bins(scored.logits, scored.data.labels), scores["ece"]),
+        "classes": plots.class_bars(classes),
+    }

@@ -1,0 +1,36 @@
+"""Images with the logits that a network gave them: what reports show of an evaluation besides its numbers."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from cifarnet.data.dataset import Dataset
+from cifarnet.evaluation.metrics import ranking, softmax
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The images of ``data`` and their calibrated ``logits``, floats (n, classes)."""
+
+    data: Dataset
+    logits: np.ndarray
+
+    @cached_property
+    def predicted(self) -> np.ndarray:
+        """The likeliest class of each image, integers (n,)."""
+        return ranking(self.logits, 1)[:, 0]
+
+    @cached_property
+    def confidence(self) -> np.ndarray:
+        """The probability of the likeliest class, (n,)."""
+        confidence: np.ndarray = softmax(self.logits).max(axis=1)
+        return confidence
+
+    def most_confident(self, rows: np.ndarray, count: int) -> np.ndarray:
+        """At most ``count`` of the images ``rows``, the surest answers first."""
+        return rows[np.argsort(-self.confidence[rows], kind="stable")[:count]]
+
+    def mistakes(self, count: int) -> np.ndarray:
+        """Rows of the ``count`` wrong answers that the network was surest of, the surest first."""
+        return self.most_confident(np.flatnonzero(self.predicted != self.data.labels), count)

@@ -1,0 +1,29 @@
+{
+  const dialog = document.getElementById("images");
+  const { names, cells } = JSON.parse(document.getElementById("images-data").textContent);
+  const open = (key) => {
+    const [wanted, said] = key.split(",").map((label) => names[label]);
+    const { images, shown } = cells[key];
+    const some = shown.length < images ? `, the ${shown.length} surest of ${images}` : `, ${images}`;
+    dialog.querySelector("h3").textContent =
+      (wanted === said ? `${wanted}, known as such` : `${wanted}, taken for ${said}`) + some;
+    dialog.querySelector("ul").replaceChildren(
+      ...shown.map(([row, position, sure]) => {
+        const item = document.createElement("li");
+        const tile = document.createElement("span");
+        tile.className = "tile";
+        tile.setAttribute("role", "img");
+        tile.setAttribute("aria-label", `image ${row}: ${wanted}, taken for ${said} at ${sure}`);
+        tile.style.backgroundPosition = position;
+        item.append(tile, `${sure} (image ${row})`);
+        return item;
+      }),
+    );
+    dialog.showModal();
+  };
+  for (const button of document.querySelectorAll("[data-cell]")) {
+    button.addEventListener("click", () => open(button.dataset.cell));
+  }
+  dialog.querySelector(".close").addEventListener("click", () => dialog.close());
+  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+}

@@ -1,0 +1,78 @@
+import base64
+import io
+import json
+import re
+
+import numpy as np
+from PIL import Image
+
+from cifarnet.reports.gallery import Gallery
+
+
+def gallery(labels, predicted, confidence, names=("cat", "dog", "<eel>"), size=8):
+    shades = np.linspace(10, 250, len(labels)).astype(np.uint8)
+    images = np.broadcast_to(shades[:, None, None, None], (len(labels), size, size, 3)).copy()
+    return Gallery(images, np.array(labels), np.array(predicted), np.array(confidence), names)
+
+
+LABELS, PREDICTED, CONFIDENCE = [0, 0, 0, 1, 1, 2], [0, 1, 1, 1, 0, 2], [0.9, 0.6, 0.8, 0.7, 0.5, 0.4]
+
+
+def data(html):
+    return json.loads(re.search(r'id="images-data">(.*?)</script>', html, re.S).group(1))
+
+
+def test_a_cell_opens_its_images_the_surest_first():
+    cells = data(gallery(LABELS, PREDICTED, CONFIDENCE).confusion())["cells"]
+    assert {key: [row for row, *_ in cell["shown"]] for key, cell in cells.items()} == {
+        "0,0": [0],
+        "0,1": [2, 1],
+        "1,0": [4],
+        "1,1": [3],
+        "2,2": [5],
+    }
+    assert cells["0,1"]["images"] == 2
+
+
+def test_the_matrix_counts_images_and_says_so_in_words():
+    html = gallery(LABELS, PREDICTED, CONFIDENCE).confusion()
+    assert 'aria-label="cat taken for dog: 2 images">2</button>' in html
+    assert html.count("<button") == 6  # five cells and Close
+
+
+def test_mistakes_are_the_wrong_answers_by_confidence():
+    html = gallery(LABELS, PREDICTED, CONFIDENCE).mistakes()
+    assert re.findall(r"image (\d+)\)", html) == ["2", "1", "4"]
+    assert "cat, taken for dog at 80.0 %" in html
+
+
+def test_without_mistakes_there_are_none():
+    assert "none" in gallery([0, 1], [0, 1], [0.9, 0.8]).mistakes()
+
+
+def test_a_class_may_have_any_name():
+    shown = gallery(LABELS, PREDICTED, CONFIDENCE, names=("</script>", "a'b", '"c"'))
+    html = shown.confusion() + shown.mistakes()
+    assert html.count("</script>") == 1
+    assert data(html)["names"] == ["</script>", "a'b", '"c"']
+
+
+def test_each_tile_stands_where_its_position_says():
+    shown = gallery(LABELS * 20, PREDICTED * 20, CONFIDENCE * 20)
+    style, cells = shown.style, data(shown.confusion())["cells"]
+    sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(re.search(r"base64,(.*?)\)", style).group(1)))))
+    lines = sheet.shape[0] // 8
+    for cell in cells.values():
+        for row, position, _ in cell["shown"]:
+            across, down = (float(part.rstrip("%")) / 100 for part in position.split())
+            x, y = round(across * 49) * 8 + 4, round(down * max(1, lines - 1)) * 8 + 4
+            assert abs(int(sheet[y, x, 0]) - int(shown.images[row, 0, 0, 0])) <= 2
+
+
+def test_a_page_holds_at_most_three_thousand_images():
+    many = 20_000
+    rng = np.random.default_rng(0)
+    shown = gallery(rng.integers(0, 3, many), rng.integers(0, 3, many), rng.random(many))
+    cells = data(shown.confusion())["cells"].values()
+    assert sum(cell["images"] for cell in cells) == many
+    assert 500 < sum(len(cell["shown"]) for cell in cells) <= 3000

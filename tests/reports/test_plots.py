@@ -1,0 +1,81 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cifarnet.errors import StorageError
+from cifarnet.reports import plots
+
+HISTORY = [
+    {"epoch": 1.0, "learning_rate": 0.1, "loss": 2.0, "accuracy": 0.3, "test_loss": 1.9, "test_accuracy": 0.35},
+    {"epoch": 2.0, "learning_rate": 0.1, "loss": 1.0, "accuracy": 0.6, "test_loss": None, "test_accuracy": None},
+    {"epoch": 3.0, "learning_rate": 0.01, "loss": 0.5, "accuracy": 0.8, "test_loss": 0.9, "test_accuracy": 0.75},
+]
+CLASSES = [{"class": name, "precision": 0.5, "recall": 0.25, "f1": 0.3, "support": 4} for name in ("cat", "$x_1$")]
+
+
+def test_a_figure_is_saved_as_png_and_svg_and_again_to_the_same_bytes(tmp_path):
+    for name in ("a", "b"):
+        plots.save(plots.class_bars(CLASSES), tmp_path / name)
+    with Image.open(tmp_path / "a.png") as image:
+        assert (image.width, image.height) == (720, 260)
+    for kind in ("png", "svg"):
+        assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
+
+
+def test_a_folder_that_can_not_be_written_is_told_as_such(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError):
+        plots.save(plots.class_bars(CLASSES), tmp_path / "file" / "a")
+
+
+def test_a_curve_leaves_out_epochs_that_did_not_classify_the_held_out_images():
+    loss, accuracy, rate = plots.curves(HISTORY, "test").axes
+    training, held = loss.lines
+    assert training.get_xydata().tolist() == [[1, 2], [2, 1], [3, 0.5]]
+    assert held.get_xydata().tolist() == [[1, 1.9], [3, 0.9]]
+    assert accuracy.lines[1].get_ydata().tolist() == [35, 75]
+    assert rate.lines[0].get_ydata().tolist() == [0.1, 0.1, 0.01]
+
+
+def test_a_run_that_never_classified_the_held_out_images_has_curves_too():
+    rows = [{**row, "test_loss": None, "test_accuracy": None} for row in HISTORY]
+    assert [len(axes.lines) for axes in plots.curves(rows, "test").axes] == [1, 1, 1]
+
+
+def test_lines_differ_without_their_colours():
+    training, held = plots.curves(HISTORY, "test").axes[0].lines
+    assert (training.get_linestyle(), training.get_marker()) != (held.get_linestyle(), held.get_marker())
+
+
+def test_a_confusion_matrix_shows_its_counts_and_names():
+    axes = plots.confusion([[3, 1], [0, 2]], ["cat", "$x_1$"]).axes[0]
+    assert sorted(text.get_text() for text in axes.texts) == ["1", "2", "3"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["cat", r"\$x_1\$"]
+
+
+def test_counts_are_readable_on_their_shade():
+    axes = plots.confusion([[99, 1], [0, 2]], ["a", "b"]).axes[0]
+    colours = {text.get_text(): text.get_color() for text in axes.texts}
+    assert colours["99"] == "white"
+    assert colours["1"] == plots.BLACK
+
+
+def test_empty_bins_of_confidence_have_no_bar():
+    bins = [{"images": 0, "confidence": 0.0, "accuracy": 0.0}, {"images": 4, "confidence": 0.8, "accuracy": 0.5}]
+    accuracy, share = plots.reliability(bins, 0.3).axes
+    assert [(round(bar.get_x() + bar.get_width() / 2), bar.get_height()) for bar in accuracy.patches] == [(75, 50)]
+    assert [bar.get_height() for bar in share.patches] == [0, 100]
+
+
+@pytest.mark.parametrize("count", [2, 10, 100])
+def test_names_and_axes_lie_within_the_picture(count):
+    names = [f"a rather long name, number {k}" for k in range(count)]
+    for figure in (plots.confusion(np.eye(count, dtype=int).tolist(), names),):
+        file = io.BytesIO()
+        figure.savefig(file, format="png", bbox_inches=None)
+        with Image.open(file) as image:
+            pixels = np.asarray(image.convert("L"))
+        assert (pixels[[0, -1]] == 255).all()
+        assert (pixels[:, [0, -1]] == 255).all()

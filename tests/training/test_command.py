@@ -1,0 +1,51 @@
+import shlex
+
+import pytest
+from typer.testing import CliRunner
+
+from cifarnet.cli import training_screen
+from cifarnet.cli.main import app
+from cifarnet.recipes import RECIPES, named_recipe
+from cifarnet.training import run
+from cifarnet.training.config import RunConfig
+
+CONFIGS = {
+    "plain": RunConfig(RECIPES["documented"], depth=20, precision="float32", jit=False),
+    "changed": RunConfig(
+        RECIPES["fast"].with_changes(epochs=3, flip=False, alternate_flips=False, cutout=8, l2=1e-5, resolutions=()),
+        data="some images",
+        depth=8,
+        seed=7,
+        test_split=0.2,
+        validation_split=0.1,
+        precision="bfloat16",
+        jit=True,
+        on_nan="restore",
+    ),
+    "sizes": RunConfig(RECIPES["fast"].with_changes(resolutions=((16, 0.35), (28, 0.1))), depth=8, budget=5400.0),
+    "boundaries": RunConfig(RECIPES["paper"].with_changes(lr_boundaries=(), steps=40), depth=14),
+    "resnet110": RunConfig(named_recipe("paper", 110).with_changes(lr_boundaries=(5, 9)), depth=110),
+    "tuned": RunConfig(RECIPES["fine-tune"], depth=20, weights="resnet20", freeze_base=True),
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_command_of_a_run_makes_the_run_again(monkeypatch, name):
+    received = []
+
+    def note(config, *arguments, **options):
+        received.append(config)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "train", note)
+    assert training_screen  # imported by the command
+    words = CONFIGS[name].command()
+    CliRunner().invoke(app, words[1:])
+    assert received == [CONFIGS[name]], shlex.join(words)
+
+
+def test_a_recipe_of_ones_own_is_taken_from_the_runs_configuration():
+    recipe = RECIPES["fast"].with_changes(name="mine", epochs=3)
+    words = RunConfig(recipe, depth=20).command()
+    assert words[words.index("--recipe") + 1] == "config.json"
+    assert "--epochs" not in words
