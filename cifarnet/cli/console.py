@@ -40,7 +40,8 @@ def progress_reporter(quiet: bool = False) -> Iterator[Callable[[str, int, int |
         yield lambda activity, done, total: None
         return
     console = stderr()
-    if not console.is_terminal:
+    # FORCE_COLOR makes Rich take a pipe for a terminal, but bars would still be drawn into a log.
+    if not (console.is_interactive and sys.stderr.isatty()):
         announced: set[str] = set()
 
         def announce(activity: str, done: int, total: int | None) -> None:
@@ -54,12 +55,20 @@ def progress_reporter(quiet: bool = False) -> Iterator[Callable[[str, int, int |
     from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
-        tasks: dict[str, TaskID] = {}
+    progress = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
+    tasks: dict[str, TaskID] = {}
 
-        def advance(activity: str, done: int, total: int | None) -> None:
-            if activity not in tasks:
-                tasks[activity] = progress.add_task(activity, total=total)
-            progress.update(tasks[activity], completed=done, total=total)
+    def advance(activity: str, done: int, total: int | None) -> None:
+        if activity not in tasks:
+            tasks[activity] = progress.add_task(activity, total=total)
+        progress.update(tasks[activity], completed=done, total=total)
+        # Finished bars go at once: while they are redrawn they erase a line of the training screen below.
+        if progress.finished:
+            progress.stop()
+        else:
+            progress.start()
 
+    try:
         yield advance
+    finally:
+        progress.stop()

@@ -1,27 +1,29 @@
-"""A training run on the terminal: bars while it goes on, a line per finished epoch that stays."""
+"""A training run on the terminal: a live frame while it goes on, above it a line per finished epoch that stays."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cifarnet.cli import console
-from cifarnet.reports.training import budget_lines, duration, epoch_line, estimate_lines, plan_lines
+from cifarnet.reports.live import LiveRun, Screen, rows_after_wrapping
+from cifarnet.reports.text import printable
+from cifarnet.reports.training import budget_lines, epoch_line, estimate_lines, plan_lines, wrapped
 from cifarnet.training.events import (
     BudgetPlanned,
-    Classifying,
     EpochDone,
     Estimated,
     Event,
-    Measuring,
     Planned,
     Report,
-    StepDone,
     Warned,
     ignore,
 )
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.live import Live
+    from rich.text import Text
 
 
 @contextmanager
@@ -31,24 +33,40 @@ def training_screen(quiet: bool) -> Iterator[Report]:
         yield ignore
         return
     out = console.stderr()
-    lines = _Lines(out)
-    if not out.is_terminal:
-        yield lines.tell
+    if not _can_be_redrawn(out):
+        yield _Lines(out, live=False).tell
         return
-    with _bars(out) as bars:
+    lines, frame = _Lines(out, live=True), _Frame(out)
+    live = _live(frame, out)
 
-        def tell(event: Event) -> None:
-            bars.tell(event)
-            lines.tell(event)
+    def tell(event: Event) -> None:
+        frame.run.note(event)
+        lines.tell(event)
+        # From here on: before it, the data are read, with a bar of their own on the same rows.
+        if isinstance(event, Planned):
+            live.start(refresh=True)
 
+    try:
         yield tell
+    finally:
+        live.stop()
+
+
+def _can_be_redrawn(out: "Console") -> bool:
+    """Whether a person looks at ``out``: no pipe or log, where redrawing would leave one frame after the other."""
+    if os.environ.get("CI"):  # Some services give their jobs a terminal, and keep all that is written to it.
+        return False
+    # Rich takes FORCE_COLOR for a terminal; it asks for colours in a file or pipe, not for the cursor to move.
+    forced = "FORCE_COLOR" in os.environ and not out.file.isatty()
+    return out.is_interactive and not forced
 
 
 class _Lines:
-    """What stays on the screen, and all that a log gets."""
+    """What stays on the screen, and all that a log gets; on a ``live`` screen broken where its width demands it."""
 
-    def __init__(self, out: "Console"):
+    def __init__(self, out: "Console", live: bool):
         self.out = out
+        self.live = live
         self.plan: Planned | None = None
 
     def tell(self, event: Event) -> None:
@@ -56,56 +74,63 @@ class _Lines:
             self.plan = event
             self._print(plan_lines(event))
         elif isinstance(event, Warned):
-            self.out.print(event.message, style="yellow", markup=False, soft_wrap=True)
+            self._print([printable(line) for line in event.message.splitlines()], style="yellow", indent=0)
         elif isinstance(event, BudgetPlanned):
             self._print(budget_lines(event))
         elif isinstance(event, Estimated) and self.plan:
             self._print(estimate_lines(event, self.plan))
         elif isinstance(event, EpochDone):
-            self._print([epoch_line(event)])
+            self._print([epoch_line(event, self._width)])
 
-    def _print(self, lines: list[str]) -> None:
+    @property
+    def _width(self) -> int | None:
+        return self.out.width - 1 if self.live else None
+
+    def _print(self, lines: list[str], style: str | None = None, indent: int = 10) -> None:
         for line in lines:
-            self.out.print(line, markup=False, soft_wrap=True)
+            for part in wrapped(line, self._width, indent):
+                self.out.print(part, style=style, markup=False, soft_wrap=True)
 
 
-class _Bars:
-    """Two bars: the epochs of the run and the steps of the epoch."""
+class _Frame:
+    """The live part as a Rich renderable: it measures the terminal anew each time that it is drawn."""
 
     def __init__(self, out: "Console"):
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        self.out = out
+        self.run = LiveRun()
+        self.drawn: list[Text] = []
 
-        self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[facts]}"),
-            console=out,
-            transient=True,
+    def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "RenderResult":
+        self.drawn = self.run.frame(
+            Screen(
+                width=console.width,
+                height=console.height,
+                # Linux's text console and Windows's old one have no braille in their fonts.
+                ascii_only=options.ascii_only or options.legacy_windows or os.environ.get("TERM") == "linux",
+                coloured=not console.no_color and console.color_system is not None,
+            )
         )
-        self.epochs = self.progress.add_task("epochs", total=None, facts="", visible=False)
-        self.steps = self.progress.add_task("steps ", total=None, facts="starting", visible=False)
+        yield from self.drawn
 
-    def tell(self, event: Event) -> None:
-        if isinstance(event, Planned):
-            self.progress.update(self.epochs, total=event.epochs, completed=event.start_epoch, visible=True)
-            self.progress.update(self.steps, visible=True)
-        elif isinstance(event, Measuring):
-            self.progress.update(self.steps, facts=f"timing steps on {event.image_size}x{event.image_size} pixels")
-        elif isinstance(event, StepDone):
-            left = "" if event.seconds_left is None else f"{duration(event.seconds_left)} left"
-            speed = "" if event.images_per_second is None else f" {event.images_per_second:,.0f} images/s"
-            facts = f"loss {event.loss:.3f} acc {event.accuracy:.1%} lr {event.learning_rate:.3g}{speed}"
-            self.progress.update(self.epochs, facts=left)
-            self.progress.update(self.steps, total=event.batches, completed=event.batch, facts=facts)
-        elif isinstance(event, Classifying):
-            self.progress.update(self.steps, facts=f"classifying {event.done:,} of {event.total:,} held-out images")
-        elif isinstance(event, EpochDone):
-            self.progress.update(self.epochs, total=event.epochs, completed=event.row.epoch)
+    def rows_added_by_wrapping(self) -> int:
+        """How many more rows than it was drawn with the frame takes up on the terminal as it is now."""
+        return rows_after_wrapping(self.drawn, self.out.width) - len(self.drawn)
 
 
-@contextmanager
-def _bars(out: "Console") -> Iterator[_Bars]:
-    bars = _Bars(out)
-    with bars.progress:
-        yield bars
+def _live(frame: _Frame, out: "Console") -> "Live":
+    from rich.control import Control
+    from rich.live import Live
+    from rich.segment import ControlType
+
+    class ReflowedLive(Live):
+        """Erases its last frame by the rows that a narrowed terminal has wrapped it to.
+
+        Rich erases as many as it drew, and leaves the rest of the broken frame on the screen.
+        """
+
+        def process_renderables(self, renderables: list[Any]) -> list[Any]:
+            up = ((ControlType.ERASE_IN_LINE, 2), (ControlType.CURSOR_UP, 1)) * frame.rows_added_by_wrapping()
+            return [Control(*up), *super().process_renderables(renderables)]
+
+    # A frame with curves of 250 epochs takes 7 ms of a core that is training.
+    return ReflowedLive(frame, console=out, transient=True, refresh_per_second=2)

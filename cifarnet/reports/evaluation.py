@@ -5,10 +5,11 @@ from math import sqrt
 from typing import Any
 
 from rich.cells import cell_len, set_cell_size
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cifarnet.evaluation.metrics import worst_confusions
 from cifarnet.reports.text import percent, printable
 
 _HIT = (31, 119, 180)
@@ -21,8 +22,9 @@ def evaluation_report(evaluation: Mapping[str, Any], width: int) -> Group:
     blank = Text("")
     classes, matrix = evaluation["per_class"], evaluation["confusion_matrix"]
     names = [row["class"] for row in classes]
-    confusions = confusion_table(matrix, names, width)
-    return Group(headline(evaluation), blank, class_table(classes), *_undefined(matrix, names), blank, confusions)
+    parts: list[RenderableType] = [headline(evaluation), blank, class_table(classes), *_undefined(matrix, names)]
+    parts += [blank, confusion_table(matrix, names, width), blank, _title("Worst confusions")]
+    return Group(*parts, *map(Text, worst_errors(matrix, names)))
 
 
 def headline(evaluation: Mapping[str, Any]) -> Table:
@@ -67,49 +69,66 @@ def _undefined(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> list[Te
     return [Text(f"{reason} (shown as 0): {printable(', '.join(who))}") for reason, who in reasons if who]
 
 
+def worst_errors(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> list[str]:
+    """The three most frequent errors in words, the most frequent first."""
+    return [
+        f"{printable(names[true])} taken for {printable(names[predicted])}:"
+        f" {images:,} of {sum(matrix[true]):,} ({percent(images / sum(matrix[true]), 1)})"
+        for true, predicted, images in worst_confusions(matrix)
+    ] or ["No image is taken for one of another class."]
+
+
 def confusion_table(matrix: Sequence[Sequence[int]], names: Sequence[str], width: int) -> Group:
     """The confusion matrix, coloured by each count's share of its row; where too wide, its ten greatest errors."""
-    cell = max(4, *(len(str(count)) for row in matrix for count in row)) + 1
-    labels = [printable(name) for name in names]
-    headings = [set_cell_size(label, cell - 1).rstrip() for label in labels]
-    if len(set(headings)) < len(headings):
-        headings = [str(number) for number in range(1, len(labels) + 1)]
-        labels = [f"{number} {label}" for number, label in zip(headings, labels, strict=True)]
-    label_width = min(_NAME_LIMIT, max(map(cell_len, labels))) + 1
-    if label_width + cell * len(labels) > width:
+    digits = max(len(str(count)) for row in matrix for count in row)
+    # Three letters of a heading tell less than four, but a heat map more than a list of errors.
+    for cell in (max(4, digits) + 1, max(3, digits) + 1):
+        labels, headings = _labels([printable(name) for name in names], cell - 1)
+        label_width = min(_NAME_LIMIT, max(map(cell_len, labels)))
+        if label_width + cell * len(labels) <= width:
+            break
+    else:
         return _greatest_errors(matrix, names)
+    worst = {(true, predicted) for true, predicted, _ in worst_confusions(matrix)}
     table = Table(box=None, padding=0)
     table.add_column(width=label_width, no_wrap=True, overflow="ellipsis")
     for heading in headings:
-        table.add_column(Text(f"{heading} ", style="dim"), width=cell, justify="right", no_wrap=True)
+        table.add_column(Text(heading, style="dim"), width=cell, justify="right", no_wrap=True)
     for true, row in enumerate(matrix):
         total = max(1, sum(row))
-        cells = [_cell(count, count / total, cell, true == predicted) for predicted, count in enumerate(row)]
+        cells = [
+            _cell(count, count / total, cell, true == predicted, (true, predicted) in worst)
+            for predicted, count in enumerate(row)
+        ]
         table.add_row(Text(labels[true]), *cells)
     return Group(_title("Confusion matrix (rows: true class, columns: predicted)"), table)
 
 
-def _cell(count: int, share: float, width: int, hit: bool) -> Text:
+def _labels(names: Sequence[str], width: int) -> tuple[list[str], list[str]]:
+    """The rows' labels and the columns' headings of ``width`` cells: numbers where the names begin alike."""
+    headings = [set_cell_size(name, width).rstrip() for name in names]
+    if len(set(headings)) == len(headings):
+        return list(names), headings
+    headings = [str(number) for number in range(1, len(names) + 1)]
+    return [f"{number} {name}" for number, name in zip(headings, names, strict=True)], headings
+
+
+def _cell(count: int, share: float, width: int, hit: bool, worst: bool) -> Text:
     """A count on a background as strong as its share: white on a darkened colour is readable at every strength."""
     if not count:
-        return Text("· ", style="dim")
+        return Text("·", style="dim")
     # By the root: errors are small shares, which a linear scale would leave black.
     background = ",".join(str(round(part * sqrt(share))) for part in (_HIT if hit else _MISS))
-    return Text(f"{count:>{width - 1}} ", style=f"white on rgb({background})")
+    # Bold too, for a terminal without colours.
+    return Text(f"{count:>{width}}", style=f"{'bold ' if worst else ''}white on rgb({background})")
 
 
 def _greatest_errors(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Group:
-    errors = [
-        (count, true, predicted)
-        for true, row in enumerate(matrix)
-        for predicted, count in enumerate(row)
-        if count and true != predicted
-    ]
     table = Table()
     for heading in ("True class", "Predicted"):
         table.add_column(heading, max_width=_NAME_LIMIT, overflow="fold")
     table.add_column("Images", justify="right")
-    for count, true, predicted in sorted(errors, key=lambda error: (-error[0], *error[1:]))[:10]:
+    for true, predicted, count in worst_confusions(matrix, 10):
         table.add_row(Text(printable(names[true])), Text(printable(names[predicted])), f"{count:,}")
     title = "Most frequent errors (the confusion matrix is too wide for this terminal: --json prints it)"
     return Group(_title(title), table)

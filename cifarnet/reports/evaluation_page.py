@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cifarnet.reports import plots
+from cifarnet.reports.evaluation import worst_errors
 from cifarnet.reports.gallery import Gallery
-from cifarnet.reports.page import Section, asset, commands, facts, figure, page, table
+from cifarnet.reports.page import Section, asset, commands, facts, figure, page, table, text
 from cifarnet.reports.text import percent
 
 
@@ -51,7 +52,7 @@ def evaluation_page(
         sections.append(Section("Training", _curves(training) + (facts(training.facts) if training.facts else "")))
     sections += [
         Section("Classes", _classes(classes)),
-        Section("Confusions", gallery.confusion()),
+        Section("Confusions", _worst(evaluation["confusion_matrix"], classes) + gallery.confusion()),
         Section("Surest mistakes", gallery.mistakes()),
         Section("Calibration", _calibration(bins, evaluation["ece"])),
         Section("Reproduce", commands(reproduce)),
@@ -64,11 +65,16 @@ def evaluation_page(
 def _curves(training: Training) -> str:
     first, last = training.history[0], training.history[-1]
     alt = (
-        f"Curves of loss, accuracy and learning rate over {last['epoch']} epochs: the training loss goes from"
+        f"Curves of loss, accuracy and learning rate over {last['epoch']:.0f} epochs: the training loss goes from"
         f" {first['loss']:.3f} to {last['loss']:.3f}, the training accuracy from {percent(first['accuracy'], 1)} to"
         f" {percent(last['accuracy'], 1)}."
     )
     return figure(plots.svg(plots.curves(training.history, training.held_out)), alt)
+
+
+def _worst(matrix: Sequence[Sequence[int]], classes: Sequence[Mapping[str, Any]]) -> str:
+    lines = worst_errors(matrix, [row["class"] for row in classes])
+    return "<p>Worst:</p><ul>" + "".join(f"<li>{text(line)}</li>" for line in lines) + "</ul>"
 
 
 def _classes(classes: Sequence[Mapping[str, Any]]) -> str:

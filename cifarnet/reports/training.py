@@ -1,5 +1,6 @@
 """A training run in words: its plan, its estimate, its epochs and its result."""
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ from rich.text import Text
 from cifarnet.models.description import total_macs
 from cifarnet.models.resnet import describe
 from cifarnet.models.spec import ModelSpec
+from cifarnet.reports.text import printable
 from cifarnet.training.events import BudgetPlanned, EpochDone, Estimated, Planned
 
 # Beyond a night, most people would rather change the plan than wait.
@@ -42,11 +44,11 @@ def plan_lines(plan: Planned) -> list[str]:
     trainable = f", {plan.trainable_params:,} of them trained (base fixed)" if plan.frozen_base else ""
     lines = [
         f"Network   {plan.spec.title}, {plan.spec.classes} classes, {plan.params:,} parameters{trainable}",
-        f"Data      {plan.data}: {plan.train_images:,} training images,"
+        f"Data      {printable(plan.data)}: {plan.train_images:,} training images,"
         f" {plan.held_out_images:,} {plan.held_out} images",
         f"Recipe    {recipe.name}{f' with {changed}' if changed else ''}: {length}",
         f"Device    {plan.device}, {plan.precision}",
-        f"Run       {plan.directory}",
+        f"Run       {printable(str(plan.directory))}",
     ]
     if plan.device.advice:
         lines.insert(4, f"          {plan.device.advice}")
@@ -88,17 +90,42 @@ def estimate_lines(estimate: Estimated, plan: Planned) -> list[str]:
     return lines
 
 
-def epoch_line(event: EpochDone) -> str:
-    """One finished epoch, in columns."""
-    row, width = event.row, len(str(event.epochs))
-    speed = "" if event.images_per_second is None else f"  {event.images_per_second:,.0f} images/s"
-    best = "  best" if event.best else ""
+def epoch_line(event: EpochDone, width: int | None = None) -> str:
+    """One finished epoch, in columns; where ``width`` characters are not enough, without those needed least."""
+    row, digits = event.row, len(str(event.epochs))
+    number, loss, accuracy = f"{row.epoch:>{digits}}/{event.epochs}", f"loss {row.loss:.3f}", f"acc {row.accuracy:.2%}"
     held = ""
     if row.held_loss is not None and row.held_accuracy is not None:
         held = f"  {event.held_out} loss {row.held_loss:.3f} acc {row.held_accuracy:.2%}"
-    return (
-        f"Epoch {row.epoch:>{width}}/{event.epochs}  loss {row.loss:.3f} acc {row.accuracy:.2%}{held}"
-        f"  lr {row.learning_rate:.3g}  {duration(event.seconds)}{speed}{best}"
+    best = "  best" if event.best else ""
+    speed = "" if event.images_per_second is None else f"  {event.images_per_second:,.0f} images/s"
+    rate, seconds = f"  lr {row.learning_rate:.3g}", f"  {duration(event.seconds)}"
+    forms = (
+        f"Epoch {number}  {loss} {accuracy}{held}{rate}{seconds}{speed}",
+        f"Epoch {number}  {loss} {accuracy}{held}{rate}{seconds}",
+        f"Epoch {number}  {loss} {accuracy}{held}{seconds}",
+        f"Epoch {number}  {loss} {accuracy}{held}",
+        f"{number}  {loss} {accuracy}{held}",
+        f"{number}  {accuracy}{held}",
+        f"{number}{held or f'  {loss} {accuracy}'}",
+    )
+    # The word "best" has its room kept, so that the lines of all epochs have the same columns.
+    room = 6 if event.held_out == "validation" else len(best)
+    return next((form for form in forms if width is None or len(form) + room <= width), forms[-1]) + best
+
+
+def wrapped(line: str, width: int | None, indent: int) -> list[str]:
+    """``line`` broken between words at ``width`` characters, the rest ``indent`` deep; words and paths stay whole."""
+    if width is None or len(line) <= width:
+        return [line]
+    return textwrap.wrap(
+        line,
+        max(width, indent + 10),
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+        drop_whitespace=True,
+        replace_whitespace=False,
     )
 
 

@@ -104,6 +104,7 @@ def test_durations_are_told_in_a_fitting_unit(seconds, told):
 
 
 def show(terminal: bool, monkeypatch, **environment: str) -> str:
+    monkeypatch.delenv("CI", raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     stream = StringIO()

@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from cifarnet.models.spec import CIFAR10_CLASSES
-from cifarnet.reports.evaluation import class_table, confusion_table, evaluation_report
+from cifarnet.reports.evaluation import class_table, confusion_table, evaluation_report, worst_errors
 from cifarnet.reports.text import printable
 
 
@@ -82,6 +82,43 @@ def test_a_matrix_that_is_too_wide_gives_way_to_its_greatest_errors():
         ["7 kind", "3 kind", "2"],
     ]
     assert "--json" in text
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("classes", [2, 3, 10, 100])
+def test_the_report_fits_the_terminal_with_its_columns_aligned(width, classes):
+    names = CIFAR10_CLASSES[:classes] if classes <= 10 else [f"class {k}" for k in range(classes)]
+    matrix = [[1000 if i == j else 17 for j in range(classes)] for i in range(classes)]
+    lines = shown(evaluation_report(evaluation(names, matrix), width), width).splitlines()
+    assert max(map(len, lines)) <= width
+    rows = [line for line in lines if line.count("17") >= classes - 1 and "1000" in line]
+    assert len(rows) == (classes if classes <= 10 else 0)
+    assert len({len(row) for row in rows}) <= 1
+
+
+def test_a_narrow_terminal_gets_three_letters_of_each_class():
+    matrix = [[100 if i == j else 17 for j in range(10)] for i in range(10)]
+    lines = shown(confusion_table(matrix, CIFAR10_CLASSES, 50), 50).splitlines()
+    heading = next(line for line in lines if line.split()[:1] == ["air"])
+    assert heading.split() == ["air", "aut", "bir", "cat", "dee", "dog", "fro", "hor", "shi", "tru"]
+    assert max(map(len, lines)) <= 55
+
+
+def test_the_worst_confusions_are_named_in_words():
+    lines = worst_errors([[882, 118], [0, 1000]], ("cat", "[red]\n"))
+    assert lines == [r"cat taken for [red]\n: 118 of 1,000 (11.8 %)"]
+    assert worst_errors([[1, 0], [0, 1]], ("cat", "dog")) == ["No image is taken for one of another class."]
+
+
+def test_the_worst_confusions_are_bold_where_there_are_no_colours():
+    text = shown(
+        confusion_table([[95, 5, 4, 0], [0, 97, 3, 2], [0, 0, 9, 0], [0, 0, 0, 9]], "abcd", 80),
+        80,
+        force_terminal=True,
+        no_color=True,
+    )
+    rows = text.partition("\na")[2]
+    assert [part.split("\x1b")[0].strip() for part in rows.split("\x1b[1m")[1:]] == ["5", "4", "3"]
 
 
 def background_strengths(text):

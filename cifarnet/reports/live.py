@@ -1,0 +1,227 @@
+"""What a training run shows while it goes on: one frame for the terminal's present size, from the events so far."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+from rich.text import Text
+
+from cifarnet.reports.curve import HELD_OUT, TRAINING, curve
+from cifarnet.reports.text import printable
+from cifarnet.reports.training import duration
+from cifarnet.training.events import Classifying, EpochDone, Event, Measuring, Planned, StepDone
+
+_LABEL = 8  # Cells of the words on the left.
+_VALUE = 6  # Cells of a curve's scale.
+_BAR_WIDTH = 30
+_CURVE_WIDTH = 60
+_CURVE_HEIGHTS = (3, 6)  # A frame of few rows still fits the terminal once narrowing it has wrapped every line.
+
+
+@dataclass(frozen=True)
+class Screen:
+    """What a frame is drawn for: size in characters, whether only ASCII can be shown and whether colours can."""
+
+    width: int
+    height: int
+    ascii_only: bool = False
+    coloured: bool = True
+
+
+class LiveRun:
+    """A run as far as its events have told; ``frame`` draws it."""
+
+    def __init__(self) -> None:
+        self.plan: Planned | None = None
+        self.step: StepDone | None = None
+        self.epochs: list[EpochDone] = []
+        self.activity = "starting"
+
+    def note(self, event: Event) -> None:
+        """Take an event in."""
+        if isinstance(event, Planned):
+            self.plan = event
+        elif isinstance(event, Measuring):
+            self.activity = f"timing steps on {event.image_size}x{event.image_size} pixels"
+        elif isinstance(event, StepDone):
+            self.step, self.activity = event, ""
+        elif isinstance(event, Classifying):
+            held_out = self.plan.held_out if self.plan else "held-out"
+            self.activity = f"classifying {event.done:,} of {event.total:,} {held_out} images"
+        elif isinstance(event, EpochDone):
+            # A run that restores its last checkpoint after a NaN trains some epochs again.
+            kept = [done for done in self.epochs if done.row.epoch < event.row.epoch]
+            self.epochs, self.activity = [*kept, event], ""
+
+    def frame(self, screen: Screen) -> list[Text]:
+        """Lines that fit ``screen`` with a row and a column to spare; where it is small, the least needed are left out.
+
+        In a low terminal the curves go first, then the network's line, the best and the last epoch.
+        """
+        if not self.plan:
+            return []
+        plan, width = self.plan, screen.width - 1
+        heading = [Text(), self._heading(plan, screen)]
+        best, last = ([self._result(name, done, width)] if done else [] for name, done in self._results())
+        bars = [self._epoch_bar(plan, screen), *self._step_bar(screen)]
+        lines = [*heading, *bars, *last, *best]
+        for optional in (heading, best, last):
+            if len(lines) < screen.height:
+                break
+            lines = [line for line in lines if not any(line is left_out for left_out in optional)]
+        # Above the frame stay the lines of the last epochs.
+        spare = screen.height - len(lines) - 3 - min(6, screen.height // 4)
+        lines += self._curves(screen, min(spare, _CURVE_HEIGHTS[1]))
+        lines = lines[-max(1, screen.height - 1) :]
+        for line in lines:
+            if screen.ascii_only:
+                line.plain = line.plain.encode("ascii", "backslashreplace").decode()
+            line.truncate(width, overflow="crop")
+            line.rstrip()
+        return lines
+
+    def _heading(self, plan: Planned, screen: Screen) -> Text:
+        parts = [
+            plan.spec.title,
+            f"recipe {plan.recipe.name}",
+            str(plan.device),
+            plan.precision,
+            plan.data,
+            str(plan.directory),
+        ]
+        separator = " - " if screen.ascii_only else " · "
+        return Text(_fitting([printable(part) for part in parts], separator, screen.width - 1), style="bold")
+
+    def _epoch_bar(self, plan: Planned, screen: Screen) -> Text:
+        done, share = plan.start_epoch, plan.start_epoch / max(1, plan.epochs)
+        total, left = plan.epochs, ""
+        if self.epochs:
+            done, total = self.epochs[-1].row.epoch, self.epochs[-1].epochs
+            share = done / total
+        if self.step:
+            if self.step.epoch > done:
+                share = (self.step.epoch - 1 + self.step.batch / self.step.batches) / max(1, total)
+            if self.step.seconds_left is not None:
+                left = f"  {duration(self.step.seconds_left)} left"
+        return _bar("epochs", share, f"{done}/{total}{left}", screen)
+
+    def _step_bar(self, screen: Screen) -> list[Text]:
+        """The steps of the epoch, and below them its figures or what else is going on."""
+        if not self.step:
+            return [Text(f"{'steps':<{_LABEL}}{self.activity}")]
+        step = self.step
+        facts = [f"loss {step.loss:.3f}", f"acc {step.accuracy:.1%}", f"lr {step.learning_rate:.3g}"]
+        if step.images_per_second is not None:
+            facts.append(f"{step.images_per_second:,.0f} images/s")
+        told = self.activity or _fitting(facts, " ", screen.width - 1 - _LABEL)
+        bar = _bar("steps", step.batch / step.batches, f"{step.batch}/{step.batches}", screen)
+        return [bar, Text(f"{'':<{_LABEL}}{told}")]
+
+    def _results(self) -> list[tuple[str, EpochDone | None]]:
+        """The best epoch of this process and the last one."""
+        checked = [done for done in self.epochs if done.row.held_accuracy is not None]
+        # Among validated epochs the run itself says which is best; a test set selects nothing, so there it is only
+        # the highest.
+        chosen = [done for done in checked if done.best][-1:]
+        best = chosen or sorted(checked, key=lambda done: -(done.row.held_accuracy or 0.0))[:1]
+        return [("best", best[0] if best else None), ("last", self.epochs[-1] if self.epochs else None)]
+
+    def _result(self, name: str, done: EpochDone, width: int) -> Text:
+        row = done.row
+        figures = []
+        if row.held_loss is not None and row.held_accuracy is not None:
+            figures = [f"{done.held_out} acc {row.held_accuracy:.2%}", f"loss {row.held_loss:.3f}"]
+        if name == "last":
+            figures.append(f"training acc {row.accuracy:.2%} loss {row.loss:.3f}")
+        since = " since resuming" if name == "best" and self.plan and self.plan.start_epoch else ""
+        label = f"{name:<{_LABEL}}epoch {row.epoch}{since}"
+        return Text(_fitting([f"{label}  {figures[0]}", *figures[1:]], "  ", width))
+
+    def _curves(self, screen: Screen, height: int) -> list[Text]:
+        """Loss and accuracy side by side; in a narrow terminal the accuracy alone."""
+        rows = [done.row for done in self.epochs]
+        if len(rows) < 2 or height < _CURVE_HEIGHTS[0]:
+            return []
+        figures = [
+            # The held-out loss of a run's first epochs can be ten times that of its last.
+            ("loss (log scale)", [row.loss for row in rows], [row.held_loss for row in rows], "{:.3f}"),
+            ("accuracy", [row.accuracy for row in rows], [row.held_accuracy for row in rows], "{:.1%}"),
+        ]
+        gap = 2
+        each = min(_CURVE_WIDTH, (screen.width - 1 - gap) // 2)
+        if each < 24:
+            figures, each = figures[1:], screen.width - 1
+        if each < 24:
+            return []
+        span = f"epochs {rows[0].epoch} to {rows[-1].epoch}"
+        columns = [_panel(*figure, span, each, height, screen) for figure in figures]
+        lines = [_side_by_side(cells, each + gap) for cells in zip(*columns, strict=True)]
+        return [_legend(self.epochs[-1].held_out, screen), *lines]
+
+
+def _bar(name: str, share: float, counts: str, screen: Screen) -> Text:
+    full, empty = ("#", ".") if screen.ascii_only else ("━", "·")
+    width = min(_BAR_WIDTH, screen.width - 1 - _LABEL - 2 - 24)
+    line = Text(f"{name:<{_LABEL}}")
+    if width >= 6:
+        filled = int(width * min(1.0, max(0.0, share)))
+        line.append(full * filled, "green").append(empty * (width - filled), "dim").append("  ")
+    return line.append(counts)
+
+
+def _panel(
+    name: str,
+    training: Sequence[float | None],
+    held_out: Sequence[float | None],
+    form: str,
+    span: str,
+    width: int,
+    height: int,
+    screen: Screen,
+) -> list[Text]:
+    """One curve with its scale on the left, its name above and the epochs below; ``height`` + 2 lines."""
+    lines, low, high = curve(
+        training,
+        held_out,
+        width - _VALUE - 2,
+        height,
+        logarithmic="log" in name,
+        ascii_only=screen.ascii_only,
+        coloured=screen.coloured,
+    )
+    scale = [""] * height
+    scale[0], scale[-1] = form.format(high), form.format(low)
+    rule = "|" if screen.ascii_only else "│"
+    drawn = [
+        Text(f"{value:>{_VALUE}} {rule}", "dim").append_text(line) for value, line in zip(scale, lines, strict=True)
+    ]
+    return [Text(f"{'':<{_VALUE + 2}}{name}"), *drawn, Text(f"{'':<{_VALUE + 2}}{span}", "dim")]
+
+
+def _legend(held_out: str, screen: Screen) -> Text:
+    training = "." if screen.ascii_only else "⠒"
+    other = "o" if screen.ascii_only or not screen.coloured else training
+    legend = Text(" " * (_VALUE + 2))
+    legend.append(training, TRAINING).append(" training   ")
+    return legend.append(other, HELD_OUT).append(f" {held_out}")
+
+
+def _side_by_side(cells: Sequence[Text], width: int) -> Text:
+    line = Text()
+    for cell in cells[:-1]:
+        line.append_text(cell).append(" " * (width - cell.cell_len))
+    return line.append_text(cells[-1])
+
+
+def _fitting(parts: Sequence[str], separator: str, width: int) -> str:
+    """As many of the ``parts``, from the first, as fit ``width`` cells; never none."""
+    return next(
+        (text for count in range(len(parts), 1, -1) if cell_len(text := separator.join(parts[:count])) <= width),
+        parts[0],
+    )
+
+
+def rows_after_wrapping(lines: Sequence[Text], width: int) -> int:
+    """Rows that ``lines`` take up once a terminal narrowed to ``width`` columns has wrapped them."""
+    return sum(max(1, math.ceil(line.cell_len / width)) for line in lines)

@@ -1,0 +1,191 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.text import Text
+
+from cifarnet.models.spec import ModelSpec
+from cifarnet.recipes import RECIPES
+from cifarnet.reports.curve import curve
+from cifarnet.reports.live import LiveRun, Screen, rows_after_wrapping
+from cifarnet.reports.training import epoch_line, wrapped
+from cifarnet.runtime import Device
+from cifarnet.training.events import Classifying, EpochDone, HistoryRow, Measuring, Planned, StepDone
+
+PLAN = Planned(
+    spec=ModelSpec(20),
+    params=1,
+    trainable_params=1,
+    data="pictures \x1b[2J ü",
+    train_images=50_000,
+    held_out_images=10_000,
+    held_out="validation",
+    recipe=RECIPES["documented"],
+    device=Device("tensorflow", "cpu", "CPU, 2 cores"),
+    epochs=250,
+    steps=97_750,
+    directory=Path("runs/x"),
+    start_epoch=0,
+    start_batch=0,
+    frozen_base=False,
+    precision="float32",
+    budget=None,
+)
+
+
+def done(epoch, accuracy=0.5, best=False, held_accuracy=0.25, held_out="validation"):
+    row = HistoryRow(epoch, 391 * epoch, 32, 0.1, 2 / epoch, accuracy, 3 / epoch, held_accuracy)
+    return EpochDone(row, 250, held_out, 60.0, 500.0, best)
+
+
+def run(epochs=0, plan=PLAN):
+    live = LiveRun()
+    live.note(plan)
+    for epoch in range(1, epochs + 1):
+        live.note(done(epoch, best=epoch == 2))
+    live.note(StepDone(epochs + 1, 98, 391, 391 * epochs + 98, 1.25, 0.625, 0.05, 512.0, 12_600.0))
+    return live
+
+
+def text(live, *screen, **options):
+    return "\n".join(line.plain for line in live.frame(Screen(*screen, **options)))
+
+
+def test_a_frame_shows_what_is_trained_how_far_it_is_and_how_well():
+    told = text(run(4), 100, 30)
+    for part in (
+        "ResNet-20 · recipe documented · CPU, 2 cores (tensorflow)",
+        "4/250  3.5 hours left",
+        "98/391",
+        "loss 1.250 acc 62.5% lr 0.05 512 images/s",
+        "best    epoch 2  validation acc 25.00%  loss 1.500",
+        "last    epoch 4  validation acc 25.00%  loss 0.750  training acc 50.00% loss 0.500",
+        "epochs 1 to 4",
+    ):
+        assert part in told
+
+
+@pytest.mark.parametrize("height", [1, 3, 6, 9, 12, 16, 24, 50])
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 100, 200])
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_a_frame_fits_every_screen(width, height, ascii_only):
+    lines = run(30).frame(Screen(width, height, ascii_only))
+    assert 1 <= len(lines) <= max(1, height - 1)
+    assert max(line.cell_len for line in lines) < width
+
+
+def test_a_low_screen_loses_the_curves_then_the_heading_then_the_results():
+    needed = ("loss (log scale)", "ResNet-20", "best  ", "last  ", "steps  ")
+    shown = {height: [part in text(run(4), 100, height) for part in needed] for height in (24, 9, 7, 6, 5)}
+    assert shown == {
+        24: [True, True, True, True, True],
+        9: [False, True, True, True, True],
+        7: [False, False, True, True, True],
+        6: [False, False, True, True, True],
+        5: [False, False, False, True, True],
+    }
+
+
+def test_at_60_columns_no_figure_is_cut():
+    told = text(run(4), 60, 30)
+    assert "loss 1.250 acc 62.5% lr 0.05 512 images/s" in told
+    assert "last    epoch 4  validation acc 25.00%  loss 0.750\n" in told
+    assert "accuracy" in told
+
+
+def test_where_only_ascii_can_be_shown_all_is_ascii():
+    assert text(run(4), 200, 30, ascii_only=True).isascii()
+
+
+def test_what_comes_from_outside_can_not_move_the_cursor():
+    told = text(run(), 200, 30)
+    assert "\x1b" not in told
+    assert r"pictures \x1b[2J ü" in told
+
+
+def test_other_work_is_told_in_place_of_the_figures():
+    live = run(1)
+    live.note(Classifying(3000, 10_000))
+    assert "classifying 3,000 of 10,000 validation images" in text(live, 60, 30)
+    live = LiveRun()
+    live.note(PLAN)
+    live.note(Measuring(24))
+    assert "timing steps on 24x24 pixels" in text(live, 60, 30)
+
+
+def test_the_best_epoch_on_a_test_set_is_the_one_with_the_highest_accuracy():
+    live = LiveRun()
+    live.note(replace(PLAN, held_out="test"))
+    for epoch, accuracy in enumerate((0.2, 0.7, 0.6), start=1):
+        live.note(done(epoch, held_accuracy=accuracy, held_out="test"))
+    assert "best    epoch 2  test acc 70.00%" in text(live, 100, 30)
+
+
+def test_the_best_of_a_resumed_run_is_said_to_be_that_since():
+    assert "best    epoch 2 since resuming" in text(run(4, replace(PLAN, start_epoch=1)), 100, 30)
+
+
+def test_epochs_that_are_trained_again_replace_what_they_were():
+    live = run(4)
+    live.note(done(3, accuracy=0.75))
+    assert "epochs 1 to 3" in text(live, 100, 30)
+    assert "training acc 75.00%" in text(live, 100, 30)
+
+
+def drawn(training, held_out, width, height, **options):
+    options = {"ascii_only": True, "coloured": False, **options}
+    lines, low, high = curve(training, held_out, width, height, **options)
+    return [line.plain for line in lines], low, high
+
+
+def test_a_curve_runs_from_corner_to_corner():
+    assert drawn([0.0, 1.0], [], 4, 4) == (["   .", "  . ", " .  ", ".   "], 0.0, 1.0)
+
+
+def test_braille_has_two_dots_across_and_four_down():
+    assert drawn([0.0, 1.0], [], 2, 1, ascii_only=False)[0] == ["⡠⠊"]
+
+
+def test_held_out_values_are_circles_where_there_are_no_colours():
+    assert drawn([0.0, 0.0], [1.0, 1.0], 3, 2, ascii_only=False)[0] == ["ooo", "⣀⣀⣀"]
+    assert "o" not in drawn([0.0, 0.0], [1.0, 1.0], 3, 2, ascii_only=False, coloured=True)[0][0]
+
+
+def test_a_logarithmic_scale_has_equal_factors_at_equal_distances():
+    lines, low, high = drawn([1.0, 10.0, 100.0], [], 3, 3, logarithmic=True)
+    assert lines == ["  .", " . ", ".  "]
+    assert (low, high) == pytest.approx((1, 100))
+
+
+def test_values_that_can_not_be_drawn_are_left_out():
+    assert drawn([0.0, None, 2.0], [float("nan"), float("inf")], 3, 3) == (["  .", " . ", ".  "], 0.0, 2.0)
+    assert drawn([None], [], 2, 1) == (["  "], 0.0, 0.0)
+    assert drawn([0.0, 1.0], [], 2, 1, logarithmic=True)[1:] == (1.0, 1.0)
+
+
+def test_equal_values_lie_in_the_middle():
+    assert drawn([0.5, 0.5], [], 2, 3)[0] == ["  ", "..", "  "]
+
+
+def test_a_line_wider_than_the_terminal_takes_more_rows():
+    assert rows_after_wrapping([Text(), Text("x" * 60), Text("x" * 61), Text("x" * 121)], 60) == 7
+
+
+def test_an_epochs_line_leaves_out_what_does_not_fit():
+    event = done(3, best=True)
+    whole = epoch_line(event)
+    assert whole.endswith("lr 0.1  60 s  500 images/s  best")
+    assert epoch_line(event, len(whole)) == whole
+    assert epoch_line(event, len(whole) - 1) == whole.replace("  500 images/s", "")
+    assert epoch_line(event, 60) == "  3/250  acc 50.00%  validation loss 1.000 acc 25.00%  best"
+
+
+def test_an_epochs_line_has_the_same_columns_whether_or_not_it_is_the_best():
+    for width in range(40, 130):
+        assert epoch_line(done(3, best=True), width) == epoch_line(done(3), width) + "  best"
+
+
+def test_a_line_is_broken_between_words_and_a_path_nowhere():
+    path = "/data/" + "x" * 40
+    assert wrapped(f"Run       in {path} or so", 30, 10) == ["Run       in", f"{' ' * 10}{path}", f"{' ' * 10}or so"]
+    assert wrapped("as it is", None, 10) == ["as it is"]
