@@ -1,12 +1,17 @@
 """``cifarnet data``: what is cached, downloads ahead of time, and what a source holds."""
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cifarnet.cli import console
 from cifarnet.cli.options import Json, Mirror, TestSplit
 from cifarnet.errors import InvalidValueError
+
+if TYPE_CHECKING:
+    from cifarnet.data.dataset import Dataset
+    from cifarnet.recipes import Recipe
 
 
 def data(
@@ -24,11 +29,24 @@ def data(
     clear_cache: Annotated[
         bool, typer.Option("--clear-cache", help="Delete the decoded image sets from the cache first.")
     ] = False,
+    grid: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.png", help="Draw training images of every class, as they are and as training augments them."
+        ),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE", help="What augments the grid's images, as for `train`. (default: documented)"
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show what data are cached and whether they are intact, download CIFAR-10, or describe a source."""
     if test_split is not None and source is None:
         raise InvalidValueError(f"--test-split needs a SOURCE to split. Received: {test_split} and no source")
+    augmenting = _augmenting(grid, source, recipe)
     from cifarnet.data import cache, cifar10, inventory
     from cifarnet.data.sources import load_data
     from cifarnet.reports.data import inventory_report, source_report
@@ -45,7 +63,40 @@ def data(
         else:
             splits = load_data(source, test_split=test_split, mirrors=mirrors, report=report)
             facts = inventory.summarize(source, splits).to_dict()
+            if grid and augmenting:
+                _draw_grid(grid, splits.train, augmenting)
     if as_json:
         console.print_json(facts)
     else:
         console.stdout().print(source_report(facts) if source else inventory_report(facts))
+
+
+def _augmenting(grid: Path | None, source: str | None, recipe: str | None) -> "Recipe | None":
+    """The recipe that augments the images of ``grid``, if there is one to be drawn."""
+    if grid is None:
+        if recipe is not None:
+            raise InvalidValueError(f"--recipe says how --grid augments: give both. Received: {recipe} and no --grid")
+        return None
+    if source is None:
+        raise InvalidValueError(f"--grid needs a SOURCE to draw. Received: {grid} and no source")
+    if grid.suffix.lower() != ".png":
+        raise InvalidValueError(f"--grid draws a PNG file, whose name ends in .png. Received: {grid}")
+    if grid.is_dir():
+        raise InvalidValueError(f"--grid takes the name of a file. Received: {grid}, which is a folder")
+    from cifarnet.models.spec import ModelSpec
+    from cifarnet.recipes import RECIPES, named_recipe, read_recipe
+
+    name = recipe or "documented"
+    if name in RECIPES or not Path(name).is_file():
+        return named_recipe(name, ModelSpec().depth)
+    return read_recipe(Path(name))
+
+
+def _draw_grid(path: Path, images: "Dataset", recipe: "Recipe") -> None:
+    from cifarnet.files import write_bytes
+    from cifarnet.reports.grid import grid_png
+    from cifarnet.training.samples import training_samples
+
+    samples = training_samples(images, recipe)
+    write_bytes(path, grid_png(images.class_names, samples.raw, samples.augmented, recipe.name))
+    console.stderr().print(f"The grid is in {path}", markup=False, soft_wrap=True)

@@ -3,18 +3,23 @@
 import csv
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cifarnet.cli import console
-from cifarnet.cli.options import Backend, OptionalWeights
-from cifarnet.errors import InvalidValueError
+from cifarnet.cli.options import Backend, OptionalWeights, Report
+from cifarnet.errors import DataError, InvalidValueError
 
 if TYPE_CHECKING:
-    from cifarnet.evaluation.predict import Prediction
+    from cifarnet.evaluation.inference import Classifier
+    from cifarnet.evaluation.predict import ImageSource, Prediction
+    from cifarnet.models.weights import Weights
 
 
 class Crop(StrEnum):
@@ -61,9 +66,21 @@ def predict(
         bool,
         typer.Option("--reject", help="Say so of pictures that are probably of none of the classes."),
     ] = False,
+    explain: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Draw into DIR, for each picture, where in it the likeliest class was seen (Grad-CAM): a map over the"
+            " picture, the network's own view beside it. With --tta the map is that of the plain view.",
+        ),
+    ] = None,
     as_csv: Annotated[
-        bool, typer.Option("--csv", help="Print CSV: image, class_1, probability_1, ..., error.")
+        bool,
+        typer.Option(
+            "--csv", help="Print CSV: image, class_1, probability_1, ..., rejected (only with --reject), error."
+        ),
     ] = False,
+    report_file: Report = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON: a list with one object per image.")] = False,
     backend: Backend = None,
 ) -> None:
@@ -72,10 +89,11 @@ def predict(
         raise InvalidValueError("--csv and --json are two forms of the same output: give one of them. Received: both")
     if depth is not None and weights is not None:
         raise InvalidValueError("--weights says the depth itself: give --depth or --weights, not both.")
+    from cifarnet.cli.reporting import page_path
     from cifarnet.evaluation import predict as service
+    from cifarnet.evaluation.explain import prepare_directory
     from cifarnet.evaluation.inference import Classifier
     from cifarnet.models.weights import load_weights
-    from cifarnet.reports.predictions import REJECTION
     from cifarnet.runtime import use_backend
     from cifarnet.weights import catalog
 
@@ -84,32 +102,86 @@ def predict(
     if reject:
         service.required_threshold(loaded)  # Refused now rather than after the backend's import.
     sources = service.find_images(images, _read_stdin)
+    if explain:
+        prepare_directory(explain)
+    if report_file:
+        page_path(report_file)
     use_backend(backend)
     # Rows on a terminal tell the progress themselves, and a bar would get between them.
     quiet = sys.stdout.isatty() or len(sources) <= service.BATCH_SIZE
-    failed = False
-
-    def answers() -> Iterator["Prediction"]:
-        nonlocal failed
-        predictions = service.predict(
-            sources, Classifier(loaded), top_k=top_k, crop=crop, tta=tta, reject=reject, report=report
-        )
-        for prediction in predictions:
-            if prediction.error is not None:
-                failed = True
-                _tell(prediction.error)
-            yield prediction
-
+    failed: list[str] = []
     with console.progress_reporter(quiet) as report:
+        classifier = Classifier(loaded)
+        answers = service.predict(sources, classifier, top_k=top_k, crop=crop, tta=tta, reject=reject, report=report)
+        if explain:
+            answers = _explained(answers, sources, classifier, crop, explain)
+        answers = _errors_told(answers, failed)
+        if report_file:
+            answers = _put_on_page(answers, sources, classifier.weights, report_file)
         if as_json:
-            _print_json(answers())
+            _print_json(answers)
         elif as_csv:
-            _print_csv(answers(), top_k, reject)
+            _print_csv(answers, top_k, reject)
         else:
-            names = [*(source.name for source in sources), *([REJECTION] if reject else [])]
-            _print_blocks(answers(), names, loaded.class_names)
+            _print_blocks(answers, [source.name for source in sources], loaded.class_names, reject)
     if failed:
         raise typer.Exit(1)
+
+
+def _explained(
+    answers: Iterable["Prediction"], sources: Sequence["ImageSource"], classifier: "Classifier", crop: str, folder: Path
+) -> Iterator["Prediction"]:
+    """The ``answers`` for ``sources``, each after its explanation was drawn into ``folder``."""
+    from cifarnet.evaluation.explain import Explainer, explanation_paths
+    from cifarnet.files import write_bytes
+    from cifarnet.reports.explain import explanation_png
+
+    explainer = Explainer(classifier, crop)
+    for source, path, answer in zip(sources, explanation_paths(sources, folder), answers, strict=True):
+        if answer.error is not None:
+            yield answer
+            continue
+        try:
+            found = explainer.explain(source, answer)
+        except DataError as error:
+            yield replace(answer, predictions=(), error=str(error))
+            continue
+        drawn = explanation_png(answer.image, answer.predictions, found.picture, found.heat, found.view)
+        write_bytes(path, drawn)
+        yield replace(answer, explanation=str(path))
+
+
+def _put_on_page(
+    answers: Iterable["Prediction"], sources: Sequence["ImageSource"], weights: "Weights", path: Path
+) -> Iterator["Prediction"]:
+    """The ``answers`` for ``sources``; after the last of them, the page with all of them is written to ``path``."""
+    from cifarnet.data.images import open_picture
+    from cifarnet.files import write_text
+    from cifarnet.reports.canvas import thumbnail
+    from cifarnet.reports.prediction_page import SHOWN, Card, prediction_page
+
+    cards: list[Card] = []
+    for source, answer in zip(sources, answers, strict=True):
+        if len(cards) < SHOWN:
+            small = None
+            # What can't be read has been told, and what vanished since it was classified is shown without a picture.
+            if answer.error is None:
+                with suppress(DataError):
+                    small = thumbnail(open_picture(source.read(), source.told))
+            cards.append(Card(answer.image, small, answer.predictions, answer.rejected, answer.error))
+        yield answer
+    about = [("Network", weights.spec.title), ("Classes", ", ".join(weights.class_names))]
+    write_text(path, prediction_page(cards, len(sources), about, [["cifarnet", *sys.argv[1:]]]))
+    console.stderr().print(f"The report is in {path}.", markup=False, soft_wrap=True)
+
+
+def _errors_told(answers: Iterable["Prediction"], failed: list[str]) -> Iterator["Prediction"]:
+    """The ``answers``; errors among them are told on stderr, and the names of their pictures added to ``failed``."""
+    for answer in answers:
+        if answer.error is not None:
+            failed.append(answer.image)
+            _tell(answer.error)
+        yield answer
 
 
 def _read_stdin() -> bytes:
@@ -142,11 +214,13 @@ def _print_csv(answers: Iterable["Prediction"], top_k: int, reject: bool) -> Non
         writer.writerow(csv_row(prediction.image, prediction.predictions, rejected, prediction.error, top_k))
 
 
-def _print_blocks(answers: Iterable["Prediction"], names: list[str], class_names: Iterable[str]) -> None:
-    from cifarnet.reports.predictions import Columns, prediction_block
+def _print_blocks(
+    answers: Iterable["Prediction"], names: Sequence[str], class_names: Iterable[str], reject: bool
+) -> None:
+    from cifarnet.reports.predictions import REJECTION, Columns, prediction_block
 
     out = console.stdout()
-    columns = Columns.fitting(names, class_names, out.width)
+    columns = Columns.fitting([*names, *([REJECTION] if reject else [])], class_names, out.width)
     for prediction in answers:
         if prediction.error is None:
             out.print(prediction_block(prediction.image, prediction.predictions, columns, prediction.rejected))

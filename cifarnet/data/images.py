@@ -62,7 +62,7 @@ def read_image(source: Path | bytes, size: int = 32, *, name: str | None = None,
         DataError: when the file is missing, empty, truncated, no picture, or unreasonably large.
     """
     told = name or (str(source) if isinstance(source, Path) else "The image")
-    content = source if isinstance(source, bytes) else _read_file(source, told)
+    content = source if isinstance(source, bytes) else read_file(source, told)
     if not content:
         raise DataError(f"{told} is empty.")
     with _decoding(told):
@@ -105,7 +105,12 @@ def resize_images(images: np.ndarray, size: int) -> np.ndarray:
     return resized
 
 
-def _read_file(path: Path, told: str) -> bytes:
+def read_file(path: Path, told: str) -> bytes:
+    """The content of a picture's file; ``told`` is what the user calls it.
+
+    Raises:
+        DataError: when it can't be read, is no file or too large.
+    """
     try:
         state = path.stat()
         if not stat.S_ISREG(state.st_mode):
@@ -165,7 +170,23 @@ def _decoding(told: str) -> Iterator[None]:
         raise DataError(f"{told} is a damaged or truncated image: {error}") from error
 
 
+def open_picture(content: bytes, told: str) -> "Image":
+    """A picture that ``read_image`` accepts, upright and in RGB as there, but neither cut nor resampled.
+
+    ``told`` is what the user calls it.
+
+    Raises:
+        DataError: when it can't be read, or is too large.
+    """
+    with _decoding(told):
+        return _upright(content, told)
+
+
 def _decode(content: bytes, size: int, told: str, crop: str) -> np.ndarray:
+    return _fitted(_upright(content, told), size, crop)
+
+
+def _upright(content: bytes, told: str) -> "Image":
     from PIL import Image, ImageOps
 
     with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
@@ -181,7 +202,7 @@ def _decode(content: bytes, size: int, told: str, crop: str) -> np.ndarray:
             )
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
-        return _fitted(_rgb(image, told), size, crop)
+        return _rgb(image, told)
 
 
 def _rgb(image: "Image", told: str) -> "Image":

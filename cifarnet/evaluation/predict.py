@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cifarnet.data.images import CROPS, IMAGE_SUFFIXES, read_image
+from cifarnet.data.images import CROPS, IMAGE_SUFFIXES, read_file, read_image
 from cifarnet.data.progress import Progress, silent
 from cifarnet.errors import DataError, InvalidValueError
 from cifarnet.evaluation.inference import TTA, Classifier
@@ -33,26 +33,44 @@ class ImageSource:
     name: str
     content: Path | bytes | DataError
 
+    @property
+    def told(self) -> str:
+        """What messages call it."""
+        return "Standard input" if self.name == "-" else self.name
+
+    def read(self) -> bytes:
+        """Its content.
+
+        Raises:
+            DataError: when there is none.
+        """
+        if isinstance(self.content, DataError):
+            raise self.content
+        return self.content if isinstance(self.content, bytes) else read_file(self.content, self.told)
+
 
 @dataclass(frozen=True)
 class Prediction:
     """The answer for one picture: (class, probability) pairs, likeliest first, or else an ``error``.
 
-    ``rejected`` tells whether it is probably of none of the classes; None where that was not asked.
+    ``rejected`` tells whether it is probably of none of the classes, ``explanation`` names the file that shows what the
+    answer rests on; None where that was not asked.
     """
 
     image: str
     predictions: tuple[tuple[str, float], ...] = ()
     error: str | None = None
     rejected: bool | None = None
+    explanation: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The answer as JSON-ready data: one item of what ``cifarnet predict --json`` prints."""
         if self.error is not None:
             return {"image": self.image, "error": self.error}
         pairs = [{"class": name, "probability": probability} for name, probability in self.predictions]
-        rejected = {} if self.rejected is None else {"rejected": self.rejected}
-        return {"image": self.image, "predictions": pairs, **rejected}
+        asked = {"rejected": self.rejected, "explanation": self.explanation}
+        given = {name: value for name, value in asked.items() if value is not None}
+        return {"image": self.image, "predictions": pairs, **given}
 
 
 def find_images(arguments: Iterable[str], read_stdin: Callable[[], bytes]) -> list[ImageSource]:
@@ -217,7 +235,6 @@ def _read(source: ImageSource, size: int, crops: Sequence[str]) -> np.ndarray | 
     if isinstance(source.content, DataError):
         return source.content
     try:
-        name = "Standard input" if source.name == "-" else source.name
-        return np.stack([read_image(source.content, size, name=name, crop=crop) for crop in crops])
+        return np.stack([read_image(source.content, size, name=source.told, crop=crop) for crop in crops])
     except DataError as error:
         return error

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -13,6 +14,7 @@ from cifarnet.data.download import RemoteFile
 from cifarnet.data.inventory import take_inventory
 from cifarnet.data.sources import load_data
 from cifarnet.errors import DownloadError, InvalidValueError
+from cifarnet.recipes import RECIPES
 from cifarnet.reports.data import inventory_report
 from tests.data.making import image_folder
 
@@ -113,3 +115,45 @@ def test_a_bad_source_is_one_line_on_stderr_and_exit_status_1(tmp_path):
     assert ended.stdout == ""
     assert "There is no file or folder" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_grid_of_training_images_is_drawn_and_the_source_described(pets, tmp_path):
+    shown = data(pets, "--grid", tmp_path / "new" / "grid.png")
+    assert shown.exit_code == 0
+    assert "2 classes" in shown.stdout
+    assert str(tmp_path / "new" / "grid.png") in shown.stderr
+    first = (tmp_path / "new" / "grid.png").read_bytes()
+    with Image.open(io.BytesIO(first)) as image:
+        assert image.format == "PNG"
+    data(pets, "--grid", tmp_path / "again.PNG", "--json")
+    assert (tmp_path / "again.PNG").read_bytes() == first
+
+
+def test_the_recipe_of_the_grid_is_a_named_one_or_a_file(pets, tmp_path):
+    (tmp_path / "recipe.json").write_text(json.dumps(RECIPES["documented"].with_changes(cutout=16).to_dict()))
+    drawn = set()
+    for name, options in {"default": [], "paper": ["paper"], "file": [tmp_path / "recipe.json"]}.items():
+        data(pets, "--grid", tmp_path / f"{name}.png", *(["--recipe", *options] if options else []))
+        drawn.add((tmp_path / f"{name}.png").read_bytes())
+    assert len(drawn) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere", "--grid", "grid.jpg"], "ends in .png. Received: grid.jpg"),
+        (["nowhere", "--grid", "grid"], "ends in .png. Received: grid"),
+        (["--grid", "grid.png"], "needs a SOURCE"),
+        (["nowhere", "--recipe", "paper"], "Received: paper and no --grid"),
+        (["nowhere", "--grid", "grid.png", "--recipe", "papre"], "Received: papre"),
+    ],
+)
+def test_a_grid_that_can_not_be_meant_is_refused_before_the_source_is_read(arguments, message):
+    error = data(*arguments).exception
+    assert isinstance(error, InvalidValueError)
+    assert message in str(error)
+
+
+def test_a_grid_in_the_place_of_a_folder_is_refused(pets, tmp_path):
+    (tmp_path / "grid.png").mkdir()
+    assert "which is a folder" in str(data(pets, "--grid", tmp_path / "grid.png").exception)

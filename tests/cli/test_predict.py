@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
+from PIL import Image
 from typer.testing import CliRunner
 
 from cifarnet.cli.main import app
@@ -148,3 +150,90 @@ def test_a_depth_that_does_not_come_with_cifarnet_is_told_with_those_that_do_bef
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")
     assert "No trained ResNet-26 comes with cifarnet; there are: resnet20" in done.stderr
+
+
+@pytest.mark.usefixtures("photos")
+def test_a_report_shows_every_picture_with_its_answer_or_its_error(weights, tmp_path, monkeypatch):
+    arguments = ["predict", "a[red].png", "b.png", "c.png", "--weights", weights, "--report", "out/page.html"]
+    monkeypatch.setattr(sys, "argv", ["cifarnet", *arguments])
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 1
+    assert "The report is in out/page.html." in result.stderr
+    html = (tmp_path / "out/page.html").read_text(encoding="utf-8")
+    assert html.count("data:image/jpeg;base64,") == 2
+    assert '<img alt="c.png: bee" src="data:image/jpeg' in html
+    assert html.count("<span>bee</span><span>62.5 %</span>") == 2
+    assert "b.png is not a PNG, JPEG, WebP, BMP, GIF or TIFF image." in html
+    assert "cifarnet predict &#x27;a[red].png&#x27; b.png c.png" in html
+
+
+def test_a_page_of_many_pictures_shows_the_first_and_says_so(weights, tmp_path, monkeypatch):
+    monkeypatch.setattr("cifarnet.reports.prediction_page.SHOWN", 2)
+    for number in range(3):
+        save_picture(tmp_path / f"{number}.png", 0)
+    result = predict(str(tmp_path), "--weights", weights, "--report", str(tmp_path / "page.html"))
+    assert result.exit_code == 0, result.output
+    html = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "3 pictures classified, of which the first 2 are shown." in html
+    assert html.count("<img ") == 2
+
+
+@pytest.mark.usefixtures("photos")
+def test_explanations_are_drawn_one_for_each_picture_that_can_be_read(weights, tmp_path):
+    before = (tmp_path / "c.png").read_bytes()
+    result = predict("a[red].png", "b.png", "c.png", "-", "--weights", weights, "--explain", "new/why", input=before)
+    assert result.exit_code == 1
+    assert [line.split()[0] for line in result.stdout.splitlines()[::3]] == ["a[red].png", "c.png", "-"]
+    drawn = sorted(path.name for path in (tmp_path / "new/why").iterdir())
+    assert drawn == ["a[red]-explained.png", "c-explained.png", "stdin-explained.png"]
+    for name in drawn:
+        with Image.open(tmp_path / "new/why" / name) as image:
+            assert np.asarray(image).std() > 0
+
+
+@pytest.mark.usefixtures("photos")
+def test_json_names_the_file_of_each_explanation_and_pictures_are_never_overwritten(weights, tmp_path):
+    inputs = {path: path.read_bytes() for path in tmp_path.glob("*.png")}
+    for round_ in range(2):
+        result = predict(*(path.name for path in inputs), "--weights", weights, "--explain", ".", "--json")
+        named = {each["image"]: each["explanation"] for each in json.loads(result.stdout) if "error" not in each}
+        assert named == {"a[red].png": "a[red]-explained.png", "c.png": "c-explained.png"}, round_
+    assert {path: path.read_bytes() for path in inputs} == inputs
+
+
+@pytest.mark.usefixtures("photos")
+@pytest.mark.parametrize("options", [["--crop", "pad"], ["--crop", "stretch"], ["--tta", "views"], ["--csv"]])
+def test_explanations_go_with_every_way_to_look_and_to_print(weights, tmp_path, options):
+    plain = predict("a[red].png", "--weights", weights, *options)
+    result = predict("a[red].png", "--weights", weights, "--explain", "why", *options)
+    assert (result.exit_code, result.stdout, result.stderr) == (0, plain.stdout, "")
+    assert (tmp_path / "why" / "a[red]-explained.png").is_file()
+
+
+@pytest.mark.usefixtures("photos")
+def test_a_picture_that_is_gone_before_it_is_explained_is_told_while_others_are_answered(weights, monkeypatch):
+    from cifarnet.evaluation.explain import Explainer
+
+    explain = Explainer.explain
+
+    def after_removing(self, source, prediction):
+        if source.name == "a[red].png":
+            source.content.unlink()
+        return explain(self, source, prediction)
+
+    monkeypatch.setattr(Explainer, "explain", after_removing)
+    result = predict("a[red].png", "c.png", "--weights", weights, "--explain", "why", "--csv", "--top-k", "1")
+    assert result.exit_code == 1
+    assert list(csv.reader(io.StringIO(result.stdout)))[1:] == [
+        ["a[red].png", "", "", "a[red].png can't be read: No such file or directory."],
+        ["c.png", "bee", "0.625000", ""],
+    ]
+    assert Path("why/c-explained.png").is_file()
+
+
+@pytest.mark.usefixtures("photos")
+def test_explanations_that_can_not_be_written_are_told_without_a_traceback(weights):
+    command = [sys.executable, "-m", "cifarnet", "predict", "a[red].png", "--weights", weights, "--explain", "c.png"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "--explain takes a folder. Received: c.png, which is a file\n"

@@ -1,0 +1,216 @@
+"""Where in a picture the network finds its answer: Grad-CAM, in numbers.
+
+Gradient-weighted class activation mapping (Selvaraju et al. 2017, arXiv:1610.02391) of the last stage's feature maps.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cifarnet.data.images import open_picture, read_image
+from cifarnet.errors import InvalidValueError, StorageError
+from cifarnet.evaluation.inference import Classifier, run_batches
+from cifarnet.evaluation.predict import ImageSource, Prediction
+
+SMALLEST_SHOWN, LARGEST_SHOWN = 256, 1200
+"""A picture whose longer side has fewer or more pixels is shown enlarged or shrunk."""
+
+# 4 bytes a character at most: with what is added, within the 255 bytes that file systems allow.
+_STEM_LIMIT = 48
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A picture with what the network answered and where it saw that.
+
+    ``picture`` uint8 (height, width, 3) is as large as it is shown. ``heat`` float32 (height, width) is the map over
+    it: 1 is the map's largest value, which may lie in a margin; all is 0 where nothing speaks for the class, and NaN
+    is what the network did not see. ``view`` uint8 (size, size, 3) is what it saw.
+    """
+
+    prediction: Prediction
+    picture: np.ndarray
+    heat: np.ndarray
+    view: np.ndarray
+
+
+class Area(NamedTuple):
+    """A rectangle in a picture, in its pixels from its top left corner; it may reach beyond the picture."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+class Explainer:
+    """Explains the answers of ``classifier`` for pictures that ``crop``, one of ``CROPS``, makes square."""
+
+    def __init__(self, classifier: Classifier, crop: str):
+        self.weights = classifier.weights
+        self.network = classifier.network
+        self.crop = crop
+        self._features = _features_model(classifier)
+
+    def explain(self, source: ImageSource, prediction: Prediction) -> Explanation:
+        """Where the network saw the likeliest class of ``prediction``, its answer for ``source``.
+
+        Raises:
+            DataError: when the picture can't be read.
+        """
+        content = source.read()
+        view = read_image(content, self.weights.spec.image_size, name=source.told, crop=self.crop)
+        label = self.weights.class_names.index(prediction.predictions[0][0])
+        cells = self.class_map(view, label)
+        picture, area = _shown(content, source.told, self.crop, len(view))
+        heat = spread(cells / (cells.max() or 1), area, picture.shape[0], picture.shape[1])
+        return Explanation(prediction, picture, heat, view)
+
+    def class_map(self, view: np.ndarray, label: int) -> np.ndarray:
+        """Grad-CAM's map, float32 (size / 4, size / 4), of a uint8 ``view`` (size, size, 3) for the class ``label``."""
+        features = run_batches(self._features, view[None], 1, compiled=False)
+        return np.asarray(grad_cam(self.network, features, np.array([label], np.int32)))[0]
+
+
+def grad_cam(network: Any, features: Any, labels: Any) -> Any:
+    """Grad-CAM's maps, float32 (batch, height, width), none below 0, for the logits of ``labels`` int (batch,).
+
+    ``features`` (batch, height, width, channels) is the output A of ``network.features``. A map is ReLU of the sum of
+    A's channels, each weighted by the mean gradient of the logit by it. ``keras.ops`` has no gradients, but here they
+    are known: behind A come batch normalization (in inference mode), ReLU, the mean over all positions and a 1x1
+    convolution w, so for the logit of class c at a position of channel k the gradient is
+    w[k, c] * gamma[k] / sqrt(variance[k] + epsilon) / positions where the ReLU is open, and 0 elsewhere.
+    """
+    from keras import ops
+
+    norm = network.batchnorm
+    features = ops.cast(features, "float32")
+    active = ops.cast(norm(features, training=False) > 0, "float32")
+    slope = norm.gamma * ops.rsqrt(norm.moving_variance + norm.epsilon)
+    kernel = ops.take(ops.transpose(network.head.kernel[0, 0]), labels, axis=0)  # (batch, channels)
+    positions = features.shape[1] * features.shape[2]
+    importance = kernel * slope * ops.mean(active, axis=(1, 2)) / positions
+    return ops.relu(ops.sum(features * importance[:, None, None, :], axis=-1))
+
+
+def seen_area(width: int, height: int, crop: str, size: int) -> Area:
+    """What part of a picture of ``width`` x ``height`` pixels the network's square view shows.
+
+    With ``crop="pad"`` the view, of ``size`` pixels a side, shows more than there is.
+    """
+    if crop == "center":
+        side = min(width, height)
+        left, top = (width - side) // 2, (height - side) // 2
+        return Area(left, top, left + side, top + side)
+    if crop == "pad":
+        across, down = (_padded(each, max(width, height), size) for each in (width, height))
+        return Area(across[0], down[0], across[1], down[1])
+    return Area(0, 0, width, height)
+
+
+def _padded(side: int, longest: int, size: int) -> tuple[float, float]:
+    """Where the view of ``size`` pixels begins and ends in pixels of a picture's ``side``."""
+    # Pillow's ImageOps.pad rounds both to whole pixels of the view, of which one may be hundreds of the picture's.
+    filled = round(size * side / longest)
+    if not filled:  # So flat that the view is all margin: it lies beyond the picture.
+        return float(side), float(2 * side)
+    begin = -round((size - filled) / 2) * side / filled
+    return begin, begin + size * side / filled
+
+
+def spread(cells: np.ndarray, area: Area, height: int, width: int) -> np.ndarray:
+    """A map of ``cells`` (rows, columns) that covers ``area``, at every pixel of a picture: float32 (height, width).
+
+    Bilinear between the cells' centres; NaN in pixels whose centre lies outside of ``area``.
+    """
+    rows = _interpolation(height, area.top, area.bottom, cells.shape[0])
+    columns = _interpolation(width, area.left, area.right, cells.shape[1])
+    return rows @ cells.astype(np.float32) @ columns.T
+
+
+def _interpolation(pixels: int, begin: float, end: float, cells: int) -> np.ndarray:
+    """Weights (pixels, cells) that interpolate values of cells between ``begin`` and ``end``; NaN outside of them."""
+    places = (np.arange(pixels) + 0.5 - begin) / (end - begin) * cells
+    distances = np.abs(np.clip(places, 0.5, cells - 0.5)[:, None] - (np.arange(cells) + 0.5)[None])
+    weights = np.clip(1 - distances, 0, None)
+    weights[(places < 0) | (places > cells)] = np.nan
+    return weights.astype(np.float32)
+
+
+def explanation_paths(sources: Sequence[ImageSource], directory: Path) -> list[Path]:
+    """A file in ``directory`` for the explanation of each source: all different, and none of them a source itself."""
+    taken = {_key(source.content) for source in sources if isinstance(source.content, Path)}
+    tried: dict[str, int] = {}
+    paths = []
+    for source in sources:
+        stem = "stdin" if source.name == "-" else (Path(source.name).stem or "picture")[:_STEM_LIMIT]
+        while True:
+            number = tried[stem.casefold()] = tried.get(stem.casefold(), 0) + 1
+            path = directory / f"{stem}-explained{'' if number == 1 else f'-{number}'}.png"
+            if _key(path) not in taken:
+                break
+        taken.add(_key(path))
+        paths.append(path)
+    return paths
+
+
+def _key(path: Path) -> str:
+    # Some file systems don't tell A from a.
+    return str(path.parent.resolve() / path.name).casefold()
+
+
+def prepare_directory(directory: Path) -> None:
+    """Create ``directory`` where it is missing.
+
+    Raises:
+        InvalidValueError: when it is a file.
+        StorageError: when the system refuses.
+    """
+    advice = " Choose another folder for --explain."
+    if directory.exists() and not directory.is_dir():
+        raise InvalidValueError(f"--explain takes a folder. Received: {directory}, which is a file")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(directory, error, advice) from error
+    if not os.access(directory, os.W_OK):
+        raise StorageError(directory, PermissionError("permission denied"), advice)
+
+
+def _features_model(classifier: Classifier) -> Any:
+    """A Keras model from uint8 images (batch, size, size, 3) to the last stage's feature maps."""
+    import keras
+
+    from cifarnet.data.augmentation import normalize
+
+    class Features(keras.Model):
+        def __init__(self) -> None:
+            super().__init__(name="features")
+            self.network = classifier.network
+
+        def call(self, images: Any) -> Any:
+            return self.network.features(normalize(images, classifier.weights.normalization), training=False)
+
+    return Features()
+
+
+def _shown(content: bytes, told: str, crop: str, size: int) -> tuple[np.ndarray, Area]:
+    """The picture as it is shown, uint8 (height, width, 3), and what of it the network saw."""
+    from PIL.Image import Resampling
+
+    picture = open_picture(content, told)
+    longest = max(picture.size)
+    if longest > LARGEST_SHOWN:
+        scale, resampling = LARGEST_SHOWN / longest, Resampling.LANCZOS
+    else:
+        # Whole pixels become whole squares.
+        scale, resampling = -(-SMALLEST_SHOWN // longest), Resampling.NEAREST
+    width, height = (max(1, round(scale * side)) for side in picture.size)
+    across, down = width / picture.width, height / picture.height
+    seen = seen_area(*picture.size, crop, size)
+    area = Area(seen.left * across, seen.top * down, seen.right * across, seen.bottom * down)
+    return np.asarray(picture.resize((width, height), resampling)), area

@@ -1,0 +1,78 @@
+"""What pictures drawn pixel by pixel share: a font, text that fits, PNG files and thumbnails.
+
+Drawn with Pillow rather than matplotlib, because pixels of images must stay pixels.
+"""
+
+import io
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cifarnet.reports.text import printable
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from PIL.ImageDraw import ImageDraw
+    from PIL.ImageFont import FreeTypeFont
+
+INK, FAINT, PAPER = "#222222", "#595959", "white"
+TEXT_SIZE = 14
+LINE = 20
+"""Pixels from one line of text to the next."""
+
+
+@cache
+def font(bold: bool = False, size: int = TEXT_SIZE) -> "FreeTypeFont":
+    """DejaVu Sans, which comes with matplotlib, at ``size`` pixels."""
+    import matplotlib
+    from PIL import ImageFont
+
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name
+    # The basic engine, so that the same text makes the same pixels wherever Pillow has another one too.
+    return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
+
+
+def fitting(text: str, width: float, bold: bool = False) -> str:
+    """``text`` on one line, cut with an ellipsis where it would be wider than ``width`` pixels."""
+    text = printable(text)
+    if font(bold).getlength(text) <= width:
+        return text
+    while text and font(bold).getlength(f"{text}…") > width:
+        text = text[:-1]
+    return f"{text}…"
+
+
+def write(draw: "ImageDraw", place: tuple[float, float], text: str, width: float, *, bold: bool = False) -> None:
+    """Write ``text`` within ``width`` pixels, its top left corner at ``place`` (x, y)."""
+    draw.text(place, fitting(text, width, bold), fill=INK, font=font(bold))
+
+
+def enlarged(pixels: np.ndarray, width: int, height: int) -> "Image":
+    """Uint8 ``pixels`` (height, width, 3) as a picture of ``width`` x ``height``; pixels become rectangles."""
+    from PIL import Image
+
+    return Image.fromarray(pixels).resize((width, height), Image.Resampling.NEAREST)
+
+
+def png(picture: "Image") -> bytes:
+    """The content of a PNG file."""
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
+
+
+def thumbnail(picture: "Image", longest: int = 224) -> bytes:
+    """The content of a JPEG file of ``picture``, shrunk or, pixel by pixel, enlarged to about ``longest`` pixels."""
+    from PIL.Image import Resampling
+
+    scale = longest / max(picture.size)
+    if scale < 1:
+        picture = picture.resize([max(1, round(scale * side)) for side in picture.size], Resampling.LANCZOS)
+    elif scale >= 2:
+        picture = picture.resize([int(scale) * side for side in picture.size], Resampling.NEAREST)
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=85)
+    return file.getvalue()

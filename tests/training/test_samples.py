@@ -1,0 +1,46 @@
+import keras
+import numpy as np
+import pytest
+
+from cifarnet.data.sources import load_data
+from cifarnet.models.network import build_model
+from cifarnet.models.spec import ModelSpec, Normalization
+from cifarnet.recipes import RECIPES
+from cifarnet.runtime import Execution
+from cifarnet.training.samples import training_samples
+from cifarnet.training.trainee import Trainee, epoch_order
+
+
+@pytest.fixture
+def shapes():
+    return load_data("synthetic:100").train
+
+
+def test_samples_are_the_first_images_of_each_class_in_training_as_training_augments_them(shapes):
+    recipe = RECIPES["documented"].with_changes(batch_size=100, cutout=8)
+    samples = training_samples(shapes, recipe, per_class=3)
+    seen = []
+    network = build_model(ModelSpec(8))
+    normalization = Normalization.of(shapes.images)
+    trainee = Trainee(network, shapes.images, normalization, recipe, Execution("float32", jit=False, steps_per_call=1))
+    network.logits = lambda images, training: seen.append(keras.ops.convert_to_numpy(images))
+    rows, draws = epoch_order(recipe, 0, 0, len(shapes))
+    trainee.call({"rows": rows, "draws": draws})
+    shown = np.clip(np.rint(seen[0] * normalization.std + normalization.mean), 0, 255)
+    for label in range(10):
+        of_class = np.flatnonzero(shapes.labels[rows] == label)[:3]
+        np.testing.assert_array_equal(samples.raw[label], shapes.images[rows[of_class]])
+        np.testing.assert_allclose(samples.augmented[label], shown[of_class], atol=1)
+
+
+def test_a_recipe_that_augments_nothing_shows_every_image_as_it_is(shapes):
+    plain = RECIPES["documented"].with_changes(rotation=0.0, shift=0.0, flip=False)
+    samples = training_samples(shapes, plain)
+    for raw, augmented in zip(samples.raw, samples.augmented, strict=True):
+        np.testing.assert_array_equal(raw, augmented)
+
+
+def test_a_class_with_few_or_no_images_has_few_or_no_samples(shapes):
+    samples = training_samples(shapes.take(np.flatnonzero(shapes.labels != 4)), RECIPES["paper"], per_class=20)
+    assert [len(each) for each in samples.raw] == [10, 10, 10, 10, 0, 10, 10, 10, 10, 10]
+    assert [each.shape[1:] for each in samples.augmented] == [(32, 32, 3)] * 10
