@@ -9,6 +9,7 @@ weights.h5        the result, once the run has finished
 metrics.json      what the result scores, and how it was selected
 plots/            the same as pictures
 report.html       all of it on one page
+tensorboard/      what TensorBoard shows (with --tensorboard only)
 """
 
 import csv
@@ -29,6 +30,7 @@ WEIGHTS = "weights.h5"
 METRICS = "metrics.json"
 PLOTS = "plots"
 REPORT = "report.html"
+TENSORBOARD = "tensorboard"
 
 
 def find_weights(path: Path) -> Path:

@@ -40,7 +40,7 @@ def use_backend(name: str | None = None) -> str:
         raise BackendError(f"The backend {chosen} is not installed. Install it with: pip install '{extra}'")
     os.environ["KERAS_BACKEND"] = chosen
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with _native_notices_held():
+    with native_notices_held():
         importlib.import_module("keras")
 
         if chosen == "tensorflow":
@@ -69,7 +69,7 @@ def _is_installed(module: str) -> bool:
 
 
 @contextmanager
-def _native_notices_held() -> Iterator[None]:
+def native_notices_held() -> Iterator[None]:
     """Hold back what C++ code writes to stderr, and show it only when the block fails.
 
     TensorFlow 2.21 logs from C++ before its logging is set up, so TF_CPP_MIN_LOG_LEVEL has no say: six lines about

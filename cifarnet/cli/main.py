@@ -7,6 +7,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from cifarnet.cli.compare import compare
 from cifarnet.cli.data import data
 from cifarnet.cli.evaluate import evaluate
 from cifarnet.cli.predict import predict
@@ -42,7 +43,7 @@ def _options(
     pass
 
 
-for _command in (train, evaluate, summary, predict, data):
+for _command in (train, evaluate, compare, summary, predict, data):
     app.command(_command.__name__)(_command)
 app.add_typer(weights)
 

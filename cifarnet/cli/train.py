@@ -126,6 +126,9 @@ def train(
         float, typer.Option(metavar="SECONDS", min=0.0, help="Longest time between two checkpoints.")
     ] = 180.0,
     report_file: Report = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Also write the run's tensorboard/, for TensorBoard to show.")
+    ] = False,
     backend: Backend = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress; only the result and errors.")] = False,
 ) -> None:
@@ -167,6 +170,11 @@ def train(
 
     use_backend(backend)
     with console.progress_reporter(quiet) as data_report, training_screen(quiet) as report:
+        log = None
+        if tensorboard:
+            from cifarnet.training.tensorboard import TensorBoardLog
+
+            report = log = TensorBoardLog(report)
         common: dict[str, Any] = {
             "mirrors": mirror or (),
             "save_interval": save_interval,
@@ -179,6 +187,8 @@ def train(
             result = resume_run(resume, data=data, on_nan=on_nan, **common)
         else:
             result = train_run(config, output, classes=classes, **common)
+        if log:
+            log.finish(result.scored)
     _write_pictures(result, report_file)
     from cifarnet.reports.training import result_report
 
@@ -248,7 +258,8 @@ def _resolutions(text: str) -> tuple[tuple[int, float], ...]:
 
 def _refuse_with_resume(given: dict[str, Any]) -> None:
     refused = sorted(
-        given.keys() - {"resume", "data", "on_nan", "mirror", "save_interval", "report_file", "backend", "quiet"}
+        given.keys()
+        - {"resume", "data", "on_nan", "mirror", "save_interval", "report_file", "tensorboard", "backend", "quiet"}
     )
     if refused:
         options = ", ".join("--" + name.replace("_", "-") for name in refused)

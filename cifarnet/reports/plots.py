@@ -5,7 +5,8 @@ well as in colour, and the colours (Okabe and Ito 2008, "Color universal design"
 """
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +50,17 @@ History = Sequence[Mapping[str, Any]]
 """Rows of a run's history.csv: numbers by column, None where there is none."""
 
 
+@contextmanager
+def styled(**changes: Any) -> Iterator[None]:
+    """Axes that are made inside look alike, but for ``changes`` of matplotlib's settings (underscores for dots)."""
+    changed: dict[Any, Any] = {name.replace("_", "."): value for name, value in changes.items()}
+    with matplotlib.rc_context({**_STYLE, **changed}):
+        yield
+
+
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure of ``width`` x ``height`` inches, to be shown at 100 pixels an inch."""
-    with matplotlib.rc_context(_STYLE):
+    with styled():
         return Figure(figsize=(width, height), layout="constrained")
 
 
@@ -72,7 +81,7 @@ def svg(figure: Figure) -> str:
 
 
 def _rendered(figure: Figure, kind: str) -> bytes:
-    with matplotlib.rc_context(_STYLE):
+    with styled():
         file = io.BytesIO()
         # No date: the same figures make the same bytes.
         figure.savefig(file, format=kind, metadata={"Date": None} if kind == "svg" else {})
@@ -82,7 +91,7 @@ def _rendered(figure: Figure, kind: str) -> bytes:
 def curves(history: History, held_out: str) -> Figure:
     """Loss and accuracy by epoch, of the training and the ``held_out`` images, and the learning rate below."""
     figure = new_figure(7.2, 7.2)
-    with matplotlib.rc_context(_STYLE):
+    with styled():
         loss, accuracy, rate = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1.4))
         epochs = [row["epoch"] for row in history]
         for axes, name, scale in ((loss, "loss", 1), (accuracy, "accuracy", 100)):
@@ -110,11 +119,11 @@ def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Figure:
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     size = max(4.0, 0.62 * len(names) + 1.6)
     figure = new_figure(size, size)
-    with matplotlib.rc_context({**_STYLE, "axes.grid": False}):
+    with styled(axes_grid=False):
         axes = figure.subplots()
         # By the root: errors are small shares, which a linear scale would leave white.
         axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)
-        labels = [_short(name) for name in names]
+        labels = [short(name) for name in names]
         axes.set_xticks(range(len(names)), labels, rotation=45, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(len(names)), labels)
         axes.set_xlabel("predicted class")
@@ -131,7 +140,7 @@ def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Figure:
 def reliability(bins: Sequence[Mapping[str, float]], ece: float) -> Figure:
     """How often the network is right where it states a confidence, by ``bins`` (``reliability_bins``)."""
     figure = new_figure(5.2, 5.2)
-    with matplotlib.rc_context(_STYLE):
+    with styled():
         accuracy, share = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         width = 100 / len(bins)
         middles = [(index + 0.5) * width for index in range(len(bins))]
@@ -160,7 +169,7 @@ def reliability(bins: Sequence[Mapping[str, float]], ece: float) -> Figure:
 def class_bars(classes: Sequence[Mapping[str, Any]]) -> Figure:
     """Precision and recall of every class, side by side."""
     figure = new_figure(7.2, max(2.6, 0.5 * len(classes) + 1.2))
-    with matplotlib.rc_context(_STYLE):
+    with styled():
         axes = figure.subplots()
         places = range(len(classes))
         for offset, key, colour, hatch in ((-0.2, "precision", BLUE, ""), (0.2, "recall", ORANGE, "//")):
@@ -174,7 +183,7 @@ def class_bars(classes: Sequence[Mapping[str, Any]]) -> Figure:
                 edgecolor="white",
                 label=key,
             )
-        axes.set_yticks(places, [_short(row["class"]) for row in classes])
+        axes.set_yticks(places, [short(row["class"]) for row in classes])
         axes.invert_yaxis()
         axes.set_xlim(0, 100)
         axes.set_xlabel("%")
@@ -183,7 +192,8 @@ def class_bars(classes: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def _short(name: str) -> str:
+def short(name: str, limit: int = _NAME_LIMIT) -> str:
+    """``name``, which may come from outside, as a label of at most ``limit`` characters."""
     # A dollar sign would begin a formula.
     text = printable(name).replace("$", r"\$")
-    return text if len(text) <= _NAME_LIMIT else text[: _NAME_LIMIT - 1] + "…"
+    return text if len(text) <= limit else text[: limit - 1] + "…"

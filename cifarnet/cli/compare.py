@@ -1,0 +1,48 @@
+"""``cifarnet compare``: training runs beside each other."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cifarnet.cli import console
+from cifarnet.cli.options import Json, Report
+
+if TYPE_CHECKING:
+    from cifarnet.comparison import Comparison
+
+
+def compare(
+    directories: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Run directories: runs/*, say.", show_default=False)
+    ],
+    report_file: Report = None,
+    as_json: Json = False,
+) -> None:
+    """Show runs beside each other: accuracy with its deviation over seeds, time, and which settings differ."""
+    from cifarnet.cli.reporting import page_path
+    from cifarnet.comparison import compare as compare_runs
+
+    if report_file:
+        page_path(report_file)
+    comparison = compare_runs(directories)
+    if report_file:
+        _write_page(report_file, comparison)
+    if as_json:
+        console.print_json(comparison.to_dict())
+        return
+    from cifarnet.reports.comparison import comparison_report
+
+    out = console.stdout()
+    out.print(comparison_report(comparison.to_dict(), out.width))
+
+
+def _write_page(path: Path, comparison: "Comparison") -> None:
+    from cifarnet.files import write_text
+    from cifarnet.reports.comparison_plots import Curve, comparison_page
+
+    curves = [
+        Curve(index, run.history, run.held_out) for index, group in enumerate(comparison.groups) for run in group.runs
+    ]
+    write_text(path, comparison_page(comparison.to_dict(), curves))
+    console.stderr().print(f"The report is in {path}.", markup=False, soft_wrap=True)

@@ -1,0 +1,121 @@
+import copy
+
+import pytest
+from rich.console import Console
+
+from cifarnet.reports.comparison import comparison_report, group_names, results_rows, settings_rows
+
+
+def run(path: str, seed: int = 0, accuracy: float | None = 0.9, **changes) -> dict:
+    done = accuracy is not None
+    return {
+        "run": path,
+        "seed": seed,
+        "finished": done,
+        "accuracy": accuracy,
+        "loss": 0.25 if done else None,
+        "epoch": 7,
+        "epochs": 9,
+        "held_out": "test",
+        "best_epoch": 6,
+        "training_seconds": 432.0 if done else None,
+        **changes,
+    }
+
+
+def group(members: list[dict], deviation: float | None = None, **settings) -> dict:
+    first = members[0]
+    seeds = {"seeds": len(members), "finished_seeds": len(members), "accuracy_deviation": deviation}
+    return {
+        "settings": settings,
+        **seeds,
+        **{k: first[k] for k in ("accuracy", "loss", "training_seconds")},
+        "runs": members,
+    }
+
+
+COMPARISON = {
+    "same_images": True,
+    "differing": ["recipe", "resolutions", "nesterov", "l2", "budget"],
+    "groups": [
+        group(
+            [run("runs/fast-0"), run("runs/fast-1", 1)],
+            deviation=0.0123,
+            recipe="fast",
+            resolutions=((16, 0.5), (20, 0.25)),
+            nesterov=True,
+            l2=2.5e-4,
+            budget=None,
+        ),
+        group(
+            [run("runs/a\x1b[31m", accuracy=None, epochs=None)],
+            recipe="[red]mine",
+            resolutions=(),
+            nesterov=False,
+            l2=0.0,
+            budget=60.0,
+        ),
+    ],
+}
+
+
+def shown(comparison: dict, width: int) -> str:
+    console = Console(width=width, color_system=None)
+    with console.capture() as capture:
+        console.print(comparison_report(comparison, console.width))
+    return capture.get()
+
+
+def test_a_group_is_shown_with_its_deviation_and_an_unfinished_run_as_such():
+    _, rows = results_rows(COMPARISON)
+    assert rows == [
+        ["1", "fast (2 runs, 2 seeds)", "90.00 ± 1.23 %", "0.2500", "", "", "7.2"],
+        ["", "fast-0, seed 0", "90.00 %", "0.2500", "7/9", "6", "7.2"],
+        ["", "fast-1, seed 1", "90.00 %", "0.2500", "7/9", "6", "7.2"],
+        ["2", r"a\x1b[31m", "unfinished", "–", "7/?", "6", "–"],
+    ]
+
+
+def test_settings_are_shown_as_the_options_take_them():
+    assert settings_rows(COMPARISON) == (
+        ["Setting", "#1", "#2"],
+        [
+            ["recipe", "fast", "[red]mine"],
+            ["resolutions", "16:0.5,20:0.25", "–"],
+            ["nesterov", "yes", "no"],
+            ["l2", "0.00025", "0"],
+            ["budget", "–", "60"],
+        ],
+    )
+
+
+def test_the_tables_are_text_without_markup_or_control_codes():
+    told = shown(COMPARISON, 80)
+    assert "[red]mine" in told
+    assert "\x1b" not in told
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_many_runs_with_long_names_fit_the_terminal_and_lose_nothing(width):
+    many = copy.deepcopy(COMPARISON)
+    wide = "resnet110-documented-20261124-2015"
+    many["groups"] = [
+        group([run(f"runs/{wide}{k}")], **{**COMPARISON["groups"][0]["settings"], "recipe": f"recipe-{k}"})
+        for k in range(12)
+    ]
+    lines = shown(many, width).splitlines()
+    assert max(map(len, lines)) <= width
+    told = "\n".join(lines)
+    assert all(f"recipe-{k}" in told for k in range(12))
+    assert told.count("…") == 0
+    assert "90.00 %" in told
+
+
+def test_runs_of_the_same_name_are_told_apart_by_their_paths():
+    same = {**COMPARISON, "groups": [group([run("a/x")]), group([run("b/x")])]}
+    assert group_names(same) == ["a/x", "b/x"]
+
+
+def test_other_images_are_pointed_out():
+    assert "different images" in shown({**COMPARISON, "same_images": False}, 200)
+    assert "different images" not in shown(COMPARISON, 200)

@@ -1,0 +1,150 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cifarnet import runs
+from cifarnet.comparison import compare
+from cifarnet.errors import InvalidValueError, RunError
+from cifarnet.recipes import RECIPES
+from cifarnet.training.config import RunConfig
+
+CONFIG = RunConfig(RECIPES["documented"].with_changes(epochs=3), depth=8, data_sha256="abc")
+HISTORY = """epoch,step,image_size,learning_rate,loss,accuracy,test_loss,test_accuracy
+1,10,32,0.1,2.0,0.3,1.9,0.35
+2,20,32,0.1,1.0,0.6,0.8,0.8
+3,30,32,0.1,0.5,0.8,0.9,0.75
+"""
+
+
+def save_run(
+    directory: Path, accuracy: float | None = 0.75, config: RunConfig = CONFIG, history: str = HISTORY, **metrics
+) -> Path:
+    """A run directory with all that a comparison reads; unfinished without an ``accuracy``."""
+    runs.write_config(directory, config.to_dict())
+    (directory / runs.HISTORY).write_text(history)
+    if accuracy is not None:
+        outcome = {"accuracy": accuracy, "loss": 0.9, "epoch": 3, "training_seconds": 60.0, **metrics}
+        (directory / runs.METRICS).write_text(json.dumps(outcome))
+    return directory
+
+
+def save_seeds(folder: Path, accuracies: dict[int, float | None], config: RunConfig = CONFIG) -> list[Path]:
+    return [save_run(folder / f"s{seed}", a, replace(config, seed=seed)) for seed, a in accuracies.items()]
+
+
+def test_runs_equal_but_for_their_seed_are_one_group_with_mean_and_sample_deviation(tmp_path):
+    found = compare(save_seeds(tmp_path, {0: 0.7, 1: 0.8, 2: 0.9})).to_dict()
+    (group,) = found["groups"]
+    assert found["differing"] == []
+    assert group["accuracy"] == pytest.approx(0.8)
+    assert group["accuracy_deviation"] == pytest.approx(0.1)  # The population's would be 0.0816.
+    assert [run["seed"] for run in group["runs"]] == [2, 1, 0]
+
+
+def test_a_single_run_has_no_deviation(tmp_path):
+    (group,) = compare([save_run(tmp_path / "a")]).to_dict()["groups"]
+    assert (group["accuracy"], group["accuracy_deviation"]) == (0.75, None)
+
+
+def test_two_runs_of_one_seed_count_as_one_seed(tmp_path):
+    paths = [save_run(tmp_path / name, accuracy) for name, accuracy in (("a", 0.7), ("b", 0.7))]
+    other = save_run(tmp_path / "c", 0.9, replace(CONFIG, seed=1))
+    (group,) = compare([*paths, other]).to_dict()["groups"]
+    assert group["accuracy"] == pytest.approx(0.8)
+    assert group["seeds"] == 2
+
+
+def test_only_the_settings_that_differ_are_listed_and_the_best_group_comes_first(tmp_path):
+    changed = replace(CONFIG, depth=14, recipe=CONFIG.recipe.with_changes(l2=5e-4))
+    worse, better = save_run(tmp_path / "a", 0.6), save_run(tmp_path / "b", 0.7, changed)
+    found = compare([worse, better]).to_dict()
+    assert found["differing"] == ["l2", "depth"]
+    assert [group["settings"] for group in found["groups"]] == [{"l2": 5e-4, "depth": 14}, {"l2": 1e-4, "depth": 8}]
+
+
+def test_an_unfinished_run_comes_last_with_its_last_epoch_and_leaves_the_mean_alone(tmp_path):
+    history = "".join(HISTORY.splitlines(keepends=True)[:3])
+    unfinished = save_run(tmp_path / "u", None, replace(CONFIG, seed=9), history)
+    (group,) = compare([unfinished, *save_seeds(tmp_path, {0: 0.7})]).to_dict()["groups"]
+    last = group["runs"][-1]
+    assert (last["finished"], last["epoch"], last["epochs"], last["accuracy"]) == (False, 2, 3, None)
+    assert (group["accuracy"], group["seeds"], group["finished_seeds"]) == (0.7, 2, 1)
+
+
+def test_a_group_without_a_finished_run_comes_last(tmp_path):
+    unfinished = save_run(tmp_path / "u", None, replace(CONFIG, depth=14), history="")
+    found = compare([unfinished, save_run(tmp_path / "a", 0.0)]).to_dict()
+    assert [group["accuracy"] for group in found["groups"]] == [0.0, None]
+    assert found["groups"][1]["runs"][0]["epoch"] == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "history", "epochs"),
+    [({"epochs": None, "steps": 95}, HISTORY, 10), ({"epochs": None, "steps": 95}, "", None), ({}, "", 3)],
+)
+def test_the_planned_epochs_of_an_unfinished_run_follow_from_its_length(tmp_path, changes, history, epochs):
+    recipe = replace(CONFIG.recipe, **changes)
+    (group,) = compare([save_run(tmp_path / "a", None, replace(CONFIG, recipe=recipe), history)]).groups
+    assert group.runs[0].epochs == epochs
+
+
+def test_the_best_epoch_is_the_highest_on_the_held_out_images_and_with_validation_the_chosen_one(tmp_path):
+    tested = save_run(tmp_path / "a")
+    validated = save_run(tmp_path / "b", history=HISTORY.replace("test", "validation"), epoch=1)
+    best = {run.directory.name: run.best_epoch for group in compare([tested, validated]).groups for run in group.runs}
+    assert best == {"a": 2, "b": 1}
+
+
+def test_the_same_images_at_another_place_are_no_difference(tmp_path):
+    moved = replace(CONFIG, data="/elsewhere", seed=1)
+    found = compare([save_run(tmp_path / "a"), save_run(tmp_path / "b", config=moved)])
+    assert len(found.groups) == 1
+    assert found.same_images
+
+
+@pytest.mark.parametrize(("data", "differing"), [("cifar10", "data_sha256"), ("/elsewhere", "data")])
+def test_other_images_are_told_as_a_difference(tmp_path, data, differing):
+    other = replace(CONFIG, data=data, data_sha256="def")
+    found = compare([save_run(tmp_path / "a"), save_run(tmp_path / "b", config=other)])
+    assert found.differing == (differing,)
+    assert not found.same_images
+
+
+def test_a_run_given_twice_counts_once(tmp_path):
+    run = save_run(tmp_path / "a")
+    assert len(compare([run, tmp_path / "." / "a" / ".." / "a"]).groups[0].runs) == 1
+
+
+def test_nothing_to_compare_is_refused():
+    with pytest.raises(InvalidValueError, match=r"give run directories"):
+        compare([])
+
+
+@pytest.mark.parametrize(("path", "told"), [("nowhere", "There is no run .*nowhere"), ("", "no config.json")])
+def test_a_path_that_is_no_run_is_named(tmp_path, path, told):
+    with pytest.raises(RunError, match=told) as refused:
+        compare([tmp_path / path])
+    assert str(tmp_path / path) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("metrics.json", "{", "metrics.json is damaged: Expecting"),
+        ("metrics.json", "[]", "metrics.json is damaged"),
+        ("metrics.json", '{"loss": 1}', "it has no 'accuracy'"),
+        ("metrics.json", '{"accuracy": 75, "loss": 1, "epoch": 1, "training_seconds": 1}', "accuracy of 0 to 1"),
+        ("metrics.json", '{"accuracy": 0.5, "loss": NaN, "epoch": 1, "training_seconds": 1}', "finite numbers"),
+        ("metrics.json", '{"accuracy": 0.5, "loss": 1, "epoch": Infinity, "training_seconds": 1}', "finite numbers"),
+        ("history.csv", "epoch,step\n1,soon\n", "history.csv is not the history of a run"),
+        ("history.csv", "epoch,step,loss,accuracy\n1,2,,0.5\n", "line 2 has no loss, test_loss, test_accuracy"),
+        ("config.json", "{}", "not a valid run configuration"),
+    ],
+)
+def test_a_damaged_file_of_a_run_is_named_with_its_damage(tmp_path, name, content, told):
+    run = save_run(tmp_path / "a")
+    (run / name).write_text(content)
+    with pytest.raises(RunError, match=told):
+        compare([run])

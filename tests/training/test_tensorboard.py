@@ -1,0 +1,185 @@
+import io
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from cifarnet import runs
+from cifarnet.cli.main import app
+from cifarnet.errors import BackendError, InterruptedRunError
+from cifarnet.models.weights import load_weights
+from cifarnet.recipes import RECIPES
+from cifarnet.training import tensorboard
+from cifarnet.training.config import RunConfig
+from cifarnet.training.events import EpochDone, Warned, ignore
+from cifarnet.training.run import resume, train
+from cifarnet.training.tensorboard import MISTAKES, TensorBoardLog
+
+RECIPE = RECIPES["documented"].with_changes(epochs=3, batch_size=50)
+CONFIG = RunConfig(RECIPE, data="synthetic:200", depth=8, seed=5)
+SCALARS = {
+    "loss/training": "loss",
+    "loss/test": "test_loss",
+    "accuracy/training": "accuracy",
+    "accuracy/test": "test_accuracy",
+    "learning_rate": "learning_rate",
+}
+
+
+def read(run: Path):
+    """All that TensorBoard itself reads in the files of ``run``."""
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    found = reader.EventAccumulator(str(run / "tensorboard"), size_guidance={"images": 0, "scalars": 0})
+    found.Reload()
+    return found
+
+
+def assert_scalars_are_the_history(run: Path) -> None:
+    found, history = read(run), runs.read_history(run)
+    assert len(history) == 3
+    for tag, column in SCALARS.items():
+        events = found.Scalars(tag)
+        assert [event.step for event in events] == [1, 2, 3]
+        assert [event.value for event in events] == pytest.approx([row[column] for row in history], rel=1e-6)
+
+
+class StopAt:
+    """Passes events on; sends this process SIGTERM at the end of ``epoch``."""
+
+    def __init__(self, epoch: int, report=ignore):
+        self.epoch, self.report = epoch, report
+
+    def __call__(self, event):
+        self.report(event)
+        if isinstance(event, EpochDone) and event.row.epoch == self.epoch:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory):
+    """A run with a log, and its result."""
+    log = TensorBoardLog(ignore)
+    result = train(CONFIG, tmp_path_factory.mktemp("logged") / "run", report=log)
+    log.finish(result.scored)
+    return result
+
+
+def test_the_scalars_are_those_of_the_history_and_the_pace(logged):
+    assert_scalars_are_the_history(logged.directory)
+    assert all(event.value > 0 for event in read(logged.directory).Scalars("speed/images_per_second"))
+
+
+def test_the_surest_mistakes_are_shown_with_both_classes(logged):
+    found, scored = read(logged.directory), logged.scored
+    tags = found.Tags()["images"]
+    wrong = scored.mistakes(MISTAKES)
+    assert len(tags) == len(wrong) > 0
+    names, row = scored.data.class_names, wrong[0]
+    assert tags[0].startswith(
+        f"mistakes/01 {names[scored.data.labels[row]]} taken for {names[scored.predicted[row]]}, "
+    )
+    with Image.open(io.BytesIO(found.Images(tags[0])[0].encoded_image_string)) as image:
+        np.testing.assert_array_equal(np.asarray(image), scored.data.images[row])
+
+
+def test_the_graph_leads_from_the_images_to_the_logits(logged):
+    nodes = {node.name: node for node in read(logged.directory).Graph().node}
+    assert nodes["images"].op == "Placeholder"
+    # The stem, two convolutions in each of the three stages' one unit, and the head.
+    assert sum(node.op == "Conv2D" for node in nodes.values()) == 8
+
+
+def test_the_log_leaves_the_result_as_it_is(logged, tmp_path):
+    plain = train(CONFIG, tmp_path / "run")
+    assert plain.weights_sha256 == logged.weights_sha256 == load_weights(logged.directory / runs.WEIGHTS).sha256()
+
+
+def test_a_resumed_run_goes_on_without_doubling_steps(tmp_path):
+    run = tmp_path / "run"
+    with pytest.raises(InterruptedRunError):
+        train(CONFIG, run, report=StopAt(2, TensorBoardLog(ignore)))
+    log = TensorBoardLog(ignore)
+    log.finish(resume(run, report=log).scored)
+    assert len(list((run / "tensorboard").iterdir())) == 2
+    assert_scalars_are_the_history(run)
+
+
+def test_epochs_that_come_again_after_a_crash_are_withdrawn(tmp_path):
+    run = tmp_path / "run"
+    with pytest.raises(InterruptedRunError):
+        train(CONFIG, run, report=StopAt(1, TensorBoardLog(ignore)))
+    (run / "before").mkdir()
+    for name in (runs.CHECKPOINT, runs.HISTORY):  # As they are when the process is killed right after the next epoch.
+        shutil.copy(run / name, run / "before" / name)
+    with pytest.raises(InterruptedRunError):
+        resume(run, report=StopAt(2, TensorBoardLog(ignore)))
+    for name in (runs.CHECKPOINT, runs.HISTORY):
+        (run / "before" / name).replace(run / name)
+    log = TensorBoardLog(ignore)
+    log.finish(resume(run, report=log).scored)
+    assert_scalars_are_the_history(run)
+
+
+def test_epochs_that_are_trained_again_within_a_run_are_withdrawn(logged, tmp_path):
+    events = []
+    train(CONFIG, tmp_path / "run", report=events.append)
+    run = tmp_path / "again"
+    run.mkdir()
+    (run / runs.HISTORY).write_bytes((tmp_path / "run" / runs.HISTORY).read_bytes())
+    log = TensorBoardLog(ignore)
+    plan, epochs = events[0], [event for event in events if isinstance(event, EpochDone)]
+    wrong = replace(epochs[1], row=replace(epochs[1].row, loss=99.0))
+    for event in (replace(plan, directory=run), epochs[0], wrong, *epochs[1:]):
+        log(event)
+    log.finish(logged.scored)
+    assert_scalars_are_the_history(run)
+
+
+def test_a_run_that_began_without_a_log_has_its_first_epochs_from_the_history(tmp_path):
+    run = tmp_path / "run"
+    with pytest.raises(InterruptedRunError):
+        train(CONFIG, run, report=StopAt(2))
+    result = CliRunner().invoke(app, ["train", "--resume", str(run), "--tensorboard", "-q"])
+    assert result.exit_code == 0, result.output
+    assert_scalars_are_the_history(run)
+
+
+def test_a_log_that_can_not_be_written_is_told_and_the_training_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "TENSORBOARD", runs.CONFIG)  # A file stands where the folder should.
+    events = []
+    log = TensorBoardLog(events.append)
+    result = train(CONFIG, tmp_path / "run", report=log)
+    log.finish(result.scored)
+    told = [event.message for event in events if isinstance(event, Warned)]
+    assert len(told) == 1
+    assert "can't be written: File exists" in told[0]
+
+
+def test_without_tensorflow_it_is_refused_before_anything_is_trained(tmp_path, monkeypatch):
+    monkeypatch.setattr(tensorboard, "find_spec", lambda name: None)
+    arguments = ["train", "--data", "synthetic:50", "--tensorboard", "-q", "--output", str(tmp_path / "run")]
+    result = CliRunner().invoke(app, arguments)
+    assert isinstance(result.exception, BackendError)
+    assert "pip install tensorflow" in str(result.exception)
+    assert not (tmp_path / "run").exists()
+
+
+def test_under_jax_it_writes_the_same_but_for_the_graph(tmp_path):
+    pytest.importorskip("jax")
+    options = "--data synthetic:200 --depth 8 --epochs 3 --batch-size 50 --backend jax --tensorboard"
+    command = [sys.executable, "-m", "cifarnet", "train", *options.split(), "--output", str(tmp_path / "run")]
+    environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert "oneDNN" not in done.stderr
+    assert_scalars_are_the_history(tmp_path / "run")
+    tags = read(tmp_path / "run").Tags()
+    assert tags["images"]
+    assert not tags["graph"]
