@@ -42,6 +42,10 @@ class LiveRun:
         """Take an event in."""
         if isinstance(event, Planned):
             self.plan = event
+            self.epochs = [
+                EpochDone(row, event.epochs, event.held_out, 0.0, None, row.epoch == event.best_epoch)
+                for row in event.history
+            ]
         elif isinstance(event, Measuring):
             self.activity = f"timing steps on {event.image_size}x{event.image_size} pixels"
         elif isinstance(event, StepDone):
@@ -119,7 +123,7 @@ class LiveRun:
         return [bar, Text(f"{'':<{_LABEL}}{told}")]
 
     def _results(self) -> list[tuple[str, EpochDone | None]]:
-        """The best epoch of this process and the last one."""
+        """The best epoch and the last one."""
         checked = [done for done in self.epochs if done.row.held_accuracy is not None]
         # Among validated epochs the run itself says which is best; a test set selects nothing, so there it is only
         # the highest.
@@ -134,8 +138,7 @@ class LiveRun:
             figures = [f"{done.held_out} acc {row.held_accuracy:.2%}", f"loss {row.held_loss:.3f}"]
         if name == "last":
             figures.append(f"training acc {row.accuracy:.2%} loss {row.loss:.3f}")
-        since = " since resuming" if name == "best" and self.plan and self.plan.start_epoch else ""
-        label = f"{name:<{_LABEL}}epoch {row.epoch}{since}"
+        label = f"{name:<{_LABEL}}epoch {row.epoch}"
         return Text(_fitting([f"{label}  {figures[0]}", *figures[1:]], "  ", width))
 
     def _curves(self, screen: Screen, height: int) -> list[Text]:

@@ -14,7 +14,7 @@ from cifarnet.runtime import Device
 
 @dataclass(frozen=True)
 class Planned:
-    """What is about to be trained, told before the first step."""
+    """What is about to be trained, told before the first step; a resumed run's with its ``history`` so far."""
 
     spec: ModelSpec
     params: int
@@ -33,6 +33,8 @@ class Planned:
     frozen_base: bool
     precision: str
     budget: float | None
+    history: "tuple[HistoryRow, ...]" = ()
+    best_epoch: int | None = None
 
 
 @dataclass(frozen=True)

@@ -392,6 +392,8 @@ class _Run:
             frozen_base=self.config.freeze_base,
             precision=self.config.precision or "float32",
             budget=self.config.budget,
+            history=tuple(loop.progress.history),
+            best_epoch=loop.progress.best_epoch,
         )
 
     def _interruption(self, loop: "Loop", stop: StopRequest, saver: Saver) -> CifarnetError:

@@ -121,8 +121,15 @@ def test_the_best_epoch_on_a_test_set_is_the_one_with_the_highest_accuracy():
     assert "best    epoch 2  test acc 70.00%" in text(live, 100, 30)
 
 
-def test_the_best_of_a_resumed_run_is_said_to_be_that_since():
-    assert "best    epoch 2 since resuming" in text(run(4, replace(PLAN, start_epoch=1)), 100, 30)
+def test_a_resumed_run_shows_the_epochs_before_it_too():
+    rows = tuple(done(epoch, held_accuracy=accuracy).row for epoch, accuracy in ((1, 0.2), (2, 0.75), (3, 0.5)))
+    live = LiveRun()
+    live.note(replace(PLAN, start_epoch=3, history=rows, best_epoch=2))
+    live.note(done(4))
+    told = text(live, 100, 30)
+    assert "best    epoch 2  validation acc 75.00%" in told
+    assert "last    epoch 4" in told
+    assert "epochs 1 to 4" in told
 
 
 def test_epochs_that_are_trained_again_replace_what_they_were():
