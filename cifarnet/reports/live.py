@@ -1,7 +1,7 @@
 """What a training run shows while it goes on: one frame for the terminal's present size, from the events so far."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len
@@ -148,8 +148,8 @@ class LiveRun:
             return []
         figures = [
             # The held-out loss of a run's first epochs can be ten times that of its last.
-            ("loss (log scale)", [row.loss for row in rows], [row.held_loss for row in rows], "{:.3f}"),
-            ("accuracy", [row.accuracy for row in rows], [row.held_accuracy for row in rows], "{:.1%}"),
+            ("loss (log scale)", [row.loss for row in rows], [row.held_loss for row in rows], _loss_value),
+            ("accuracy", [row.accuracy for row in rows], [row.held_accuracy for row in rows], "{:.1%}".format),
         ]
         gap = 2
         each = min(_CURVE_WIDTH, (screen.width - 1 - gap) // 2)
@@ -177,7 +177,7 @@ def _panel(
     name: str,
     training: Sequence[float | None],
     held_out: Sequence[float | None],
-    form: str,
+    form: Callable[[float], str],
     span: str,
     width: int,
     height: int,
@@ -194,12 +194,17 @@ def _panel(
         coloured=screen.coloured,
     )
     scale = [""] * height
-    scale[0], scale[-1] = form.format(high), form.format(low)
+    scale[0], scale[-1] = form(high), form(low)
     rule = "|" if screen.ascii_only else "│"
     drawn = [
         Text(f"{value:>{_VALUE}} {rule}", "dim").append_text(line) for value, line in zip(scale, lines, strict=True)
     ]
     return [Text(f"{'':<{_VALUE + 2}}{name}"), *drawn, Text(f"{'':<{_VALUE + 2}}{span}", "dim")]
+
+
+def _loss_value(loss: float) -> str:
+    """A loss in at most ``_VALUE`` cells: a diverging one may have more digits than that."""
+    return f"{loss:#.4g}".rstrip(".") if 0.1 <= loss < 1e4 else f"{loss:.0e}" if loss >= 1e4 else f"{loss:.4f}"
 
 
 def _legend(held_out: str, screen: Screen) -> Text:

@@ -138,7 +138,7 @@ def result_report(result: Mapping[str, Any], directory: str) -> RenderableType:
             f" loss {result['loss']:.4f}; epoch {result['epoch']} ({result['selected_by']}),"
             f" trained in {duration(result['training_seconds'])}"
         ),
-        Text(f"Everything is in {directory}. Next:"),
+        Text(f"Everything is in {directory}; to look at: {directory}/report.html. Next:"),
         Text(f"  cifarnet evaluate {directory}"),
         Text(f"  cifarnet predict IMAGE --weights {directory}"),
     )

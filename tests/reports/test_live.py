@@ -196,3 +196,12 @@ def test_a_line_is_broken_between_words_and_a_path_nowhere():
     path = "/data/" + "x" * 40
     assert wrapped(f"Run       in {path} or so", 30, 10) == ["Run       in", f"{' ' * 10}{path}", f"{' ' * 10}or so"]
     assert wrapped("as it is", None, 10) == ["as it is"]
+
+
+@pytest.mark.parametrize("loss", [0.00012345, 0.5, 77.17, 108.044, 123456.7])
+def test_the_curves_rule_is_straight_whatever_the_loss(loss):
+    live = run(3)
+    live.note(replace(done(4), row=replace(done(4).row, held_loss=loss)))
+    lines = [line for line in text(live, 100, 30).splitlines() if "│" in line]
+    assert len(lines) == 6
+    assert {line.index("│") for line in lines} == {7}
