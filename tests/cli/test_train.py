@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -12,30 +13,12 @@ from cifarnet.cli.main import app
 from cifarnet.cli.options import seconds
 from cifarnet.errors import CifarnetError, InvalidValueError
 from cifarnet.models.spec import ModelSpec
-from cifarnet.recipes import RECIPES
 from cifarnet.reports.training import duration, estimate_lines, span
-from cifarnet.runtime import Device, GpuFacts, _advice
-from cifarnet.training.events import EpochDone, Estimated, HistoryRow, Planned, StepDone
+from cifarnet.runtime import GpuFacts, _advice
+from cifarnet.training.events import EpochDone, Estimated, HistoryRow, StepDone
+from tests.reports.test_live import PLAN as LIVE_PLAN
 
-PLAN = Planned(
-    spec=ModelSpec(110),
-    params=1,
-    trainable_params=1,
-    data="cifar10",
-    train_images=50_000,
-    held_out_images=10_000,
-    held_out="test",
-    recipe=RECIPES["documented"],
-    device=Device("tensorflow", "cpu", "CPU, 2 cores"),
-    epochs=250,
-    steps=97_750,
-    directory=Path("runs/x"),
-    start_epoch=0,
-    start_batch=0,
-    frozen_base=False,
-    precision="float32",
-    budget=None,
-)
+PLAN = replace(LIVE_PLAN, spec=ModelSpec(110), data="cifar10", held_out="test")
 STEP = StepDone(1, 5, 391, 5, 2.0, 0.25, 0.1, 500.0, 100.0)
 EPOCH = EpochDone(HistoryRow(1, 391, 32, 0.1, 1.5, 0.5, 1.25, 0.625), 250, "test", 60.0, 500.0, True)
 
