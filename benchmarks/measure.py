@@ -221,6 +221,7 @@ def history(
     """
     from cifarnet.models.spec import ModelSpec
     from cifarnet.recipes import named_recipe
+    from cifarnet.runtime import device
     from cifarnet.training.config import RunConfig
     from cifarnet.training.events import EpochDone, Planned
     from cifarnet.training.run import train as train_run
@@ -242,7 +243,7 @@ def history(
 
     called = time.monotonic()
     config = RunConfig(
-        chosen,
+        chosen.on(device().kind),
         data=data,
         depth=depth,
         seed=seed,

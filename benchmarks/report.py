@@ -3,7 +3,7 @@
     python benchmarks/report.py --images 10000
 
 makes the page of an evaluation of random pictures, as ``cifarnet evaluate --report`` does, in a process of its own that
-has imported neither matplotlib nor Pillow before, ``--rounds`` times; and the plots that every run gets besides.
+has imported neither matplotlib nor Pillow before, ``--rounds`` times.
 """
 
 import json

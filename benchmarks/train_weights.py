@@ -56,7 +56,7 @@ def main() -> None:
         if not (args.output / name / runs.METRICS).exists():
             started[name] = _start(name, args)
             if len(started) == 1:
-                _wait_for_first_epoch(args.output / name, started[name], time.monotonic() + args.alone)
+                _wait_for_first_epoch(args.output / name, started[name], min(ends, time.monotonic() + args.alone))
     while any(process.poll() is None for process in started.values()) and time.monotonic() < ends:
         time.sleep(0.5)
     for process in started.values():
@@ -64,7 +64,8 @@ def main() -> None:
             process.send_signal(signal.SIGTERM)
     for name, process in started.items():
         status, log = process.wait(), (args.output / f"{name}.log").read_text().splitlines()
-        print(f"{name}: status {status}. {next((line for line in log[::-1] if 'accuracy' in line), log[-1])}")
+        told = [line for line in log if "accuracy" in line] or log or ["It said nothing."]
+        print(f"{name}: status {status}. {told[-1]}")
 
 
 def _start(name: str, args: Any) -> "subprocess.Popen[bytes]":

@@ -182,7 +182,7 @@ def read_run(directory: Path) -> RunRecord:
     del fields["recipe"], fields["seed"]
     recipe = config.recipe.to_dict()
     settings = {"recipe": recipe.pop("name"), **recipe, **fields}
-    return RunRecord(directory, config.seed, settings, _history(directory), _outcome(directory))
+    return RunRecord(directory, config.seed, settings, runs.read_history(directory), _outcome(directory))
 
 
 def _accuracy(run: RunRecord) -> float:
@@ -199,21 +199,6 @@ def _same_data_as_one(records: list[RunRecord]) -> list[RunRecord]:
         for record in records:
             del record.settings["data" if same else "data_sha256"]
     return records
-
-
-def _history(directory: Path) -> list[dict[str, float | None]]:
-    history = runs.read_history(directory)
-    held_out = runs.held_out_name(history)
-    needed = ("epoch", "step", "loss", "accuracy")
-    for line, row in enumerate(history, start=2):
-        missing = [name for name in needed if row.get(name) is None]
-        missing += [name for name in (f"{held_out}_loss", f"{held_out}_accuracy") if name not in row]
-        if missing:
-            raise RunError(
-                f"{directory / runs.HISTORY} is damaged: line {line} has no {', '.join(missing)}. Restore it, or leave"
-                f" {directory} out."
-            )
-    return history
 
 
 def _outcome(directory: Path) -> Outcome | None:

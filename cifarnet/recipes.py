@@ -156,7 +156,7 @@ class Recipe:
         """This recipe as it is taken on a device of that kind: ``fast`` without its small images on a GPU.
 
         There each image size costs half a minute of compilation (ResNet-20, H100), where all images at full size take
-        less than a second an epoch. Image sizes of the user's own stay.
+        less than a second an epoch.
         """
         fast = RECIPES["fast"]
         if device_kind == "gpu" and (self.name, self.resolutions) == (fast.name, fast.resolutions):

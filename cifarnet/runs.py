@@ -83,18 +83,31 @@ def read_history(run: Path) -> list[dict[str, float | None]]:
     """The rows of the run's history.csv, by column; None where a field is empty. No rows before its first epoch.
 
     Raises:
-        RunError: when it can't be read as one.
+        RunError: when it can't be read, or a row lacks a figure that every epoch has.
     """
     path = run / HISTORY
     if not path.exists():
         return []
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            return [{name: float(cell) if cell else None for name, cell in row.items()} for row in csv.DictReader(file)]
-    except (OSError, ValueError, TypeError, csv.Error) as error:
-        raise RunError(
-            f"{path} is not the history of a run: {error}. Remove it, or evaluate {run / WEIGHTS}."
-        ) from error
+            rows = [{name: float(cell) if cell else None for name, cell in row.items()} for row in csv.DictReader(file)]
+    except (OSError, ValueError, TypeError, AttributeError, csv.Error) as error:
+        raise RunError(f"{path} is damaged: {error}. Restore it, or leave {run} out.") from error
+    held_out = held_out_name(rows)
+    for line, row in enumerate(rows, start=2):
+        missing = [name for name in ("epoch", "step", "learning_rate", "loss", "accuracy") if row.get(name) is None]
+        missing += [name for name in (f"{held_out}_loss", f"{held_out}_accuracy") if name not in row]
+        if missing:
+            raise RunError(
+                f"{path} is damaged: line {line} has no {', '.join(missing)}. Restore it, or leave {run} out."
+            )
+        for name in ("epoch", "step"):
+            if not ((value := row[name] or 0.0) >= 1 and value.is_integer()):
+                raise RunError(
+                    f"{path} is damaged: line {line} should have a whole {name} from 1 on. Received: {row[name]}."
+                    f" Restore it, or leave {run} out."
+                )
+    return rows
 
 
 def held_out_name(history: list[dict[str, float | None]]) -> str:

@@ -58,10 +58,10 @@ def _keep_compiled_steps() -> None:
     """
     import jax
 
-    from cifarnet.data.cache import cache_dir
+    from cifarnet.data.cache import compiled_dir
 
     if _jax_gpus() and jax.config.jax_compilation_cache_dir is None:
-        jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
+        jax.config.update("jax_compilation_cache_dir", str(compiled_dir()))
 
 
 def _is_installed(module: str) -> bool:

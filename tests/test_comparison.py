@@ -129,6 +129,9 @@ def test_a_path_that_is_no_run_is_named(tmp_path, path, told):
     assert str(tmp_path / path) in str(refused.value)
 
 
+COLUMNS = "epoch,step,learning_rate,loss,accuracy,test_loss,test_accuracy"
+
+
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
@@ -138,8 +141,14 @@ def test_a_path_that_is_no_run_is_named(tmp_path, path, told):
         ("metrics.json", '{"accuracy": 75, "loss": 1, "epoch": 1, "training_seconds": 1}', "accuracy of 0 to 1"),
         ("metrics.json", '{"accuracy": 0.5, "loss": NaN, "epoch": 1, "training_seconds": 1}', "finite numbers"),
         ("metrics.json", '{"accuracy": 0.5, "loss": 1, "epoch": Infinity, "training_seconds": 1}', "finite numbers"),
-        ("history.csv", "epoch,step\n1,soon\n", "history.csv is not the history of a run"),
-        ("history.csv", "epoch,step,loss,accuracy\n1,2,,0.5\n", "line 2 has no loss, test_loss, test_accuracy"),
+        ("history.csv", "epoch,step\n1,soon\n", "history.csv is damaged: could not convert"),
+        (
+            "history.csv",
+            "epoch,step,loss,accuracy\n1,2,,0.5\n",
+            "line 2 has no learning_rate, loss, test_",
+        ),
+        ("history.csv", f"{COLUMNS}\nnan,2,0.1,1,0.5,1,0.5\n", "a whole epoch from 1 on. Received: nan"),
+        ("history.csv", f"{COLUMNS}\n1,inf,0.1,1,0.5,1,0.5\n", "a whole step from 1 on. Received: inf"),
         ("config.json", "{}", "not a valid run configuration"),
     ],
 )

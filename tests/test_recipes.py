@@ -69,7 +69,7 @@ def test_image_sizes_follow_the_recipes_shares_and_end_at_full_size():
     assert spans(RECIPES["paper"], 32) == [(0, 1, 32)]
 
 
-def test_on_a_gpu_the_fast_recipe_trains_at_full_size_unless_sizes_were_chosen():
+def test_on_a_gpu_the_fast_recipe_trains_at_full_size():
     fast, chosen = RECIPES["fast"], RECIPES["fast"].with_changes(resolutions=((16, 0.5),))
     assert fast.on("gpu").resolutions == ()
     assert fast.on("cpu") == fast

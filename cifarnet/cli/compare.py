@@ -26,15 +26,15 @@ def compare(
     if report_file:
         page_path(report_file)
     comparison = compare_runs(directories)
-    if report_file:
-        _write_page(report_file, comparison)
     if as_json:
         console.print_json(comparison.to_dict())
-        return
-    from cifarnet.reports.comparison import comparison_report
+    else:
+        from cifarnet.reports.comparison import comparison_report
 
-    out = console.stdout()
-    out.print(comparison_report(comparison.to_dict(), out.width))
+        out = console.stdout()
+        out.print(comparison_report(comparison.to_dict(), out.width))
+    if report_file:
+        _write_page(report_file, comparison)
 
 
 def _write_page(path: Path, comparison: "Comparison") -> None:

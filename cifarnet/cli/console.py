@@ -25,7 +25,7 @@ def _console(stream: Any) -> "Console":
 
     # Rich assumes 80 columns where it can't ask a terminal; a table in a file or a pipe needs no such limit.
     width = None if stream.isatty() else 160
-    return Console(file=stream, width=width, highlight=False, soft_wrap=False)
+    return Console(file=stream, width=width, highlight=False, emoji=False, soft_wrap=False)
 
 
 def print_json(data: Any) -> None:

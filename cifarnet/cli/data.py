@@ -27,7 +27,10 @@ def data(
     mirror: Mirror = None,
     test_split: TestSplit = None,
     clear_cache: Annotated[
-        bool, typer.Option("--clear-cache", help="Delete the decoded image sets from the cache first.")
+        bool,
+        typer.Option(
+            "--clear-cache", help="First delete from the cache the decoded image sets and what JAX compiled for a GPU."
+        ),
     ] = False,
     grid: Annotated[
         Path | None,
@@ -54,7 +57,7 @@ def data(
     mirrors = mirror or ()
     with console.progress_reporter() as report:
         if clear_cache:
-            cache.clear_decoded_sets()
+            cache.clear()
         if download:
             cifar10.download(mirrors, report)
         facts: dict[str, Any]
@@ -63,12 +66,12 @@ def data(
         else:
             splits = load_data(source, test_split=test_split, mirrors=mirrors, report=report)
             facts = inventory.summarize(source, splits).to_dict()
-            if grid and augmenting:
-                _draw_grid(grid, splits.train, augmenting)
     if as_json:
         console.print_json(facts)
     else:
         console.stdout().print(source_report(facts) if source else inventory_report(facts))
+    if grid and augmenting:
+        _draw_grid(grid, splits.train, augmenting)
 
 
 def _augmenting(grid: Path | None, source: str | None, recipe: str | None) -> "Recipe | None":

@@ -48,11 +48,13 @@ def evaluate(
 ) -> None:
     """Score weights on test images: accuracy, loss, calibration, every class, confusions and speed."""
     from cifarnet.cli.reporting import page_path
+    from cifarnet.runs import read_history
     from cifarnet.runtime import use_backend
     from cifarnet.weights import catalog
 
     if report_file:
         page_path(report_file)
+        read_history(weights)
     catalog.find(weights)  # A wrong path is answered at once, not after the seconds that the backend takes to import.
     use_backend(backend)
     from cifarnet.evaluation.evaluate import evaluate as score
@@ -68,19 +70,19 @@ def evaluate(
             report=report,
         )
     scores = evaluation.to_dict()
-    if report_file:
-        _write_page(report_file, weights, scores, evaluation.scored, tta)
     if as_json:
         console.print_json(scores)
-        return
-    from cifarnet.reports.evaluation import evaluation_report
+    else:
+        from cifarnet.reports.evaluation import evaluation_report
 
-    out = console.stdout()
-    out.print(evaluation_report(scores, out.width))
+        out = console.stdout()
+        out.print(evaluation_report(scores, out.width))
+    if report_file:
+        _write_page(report_file, weights, scores, evaluation.scored, tta)
 
 
 def _write_page(path: Path, weights: Path, scores: dict[str, Any], scored: "Scored", tta: Tta) -> None:
-    from cifarnet.cli.reporting import evaluation_html
+    from cifarnet.cli.reporting import evaluation_html, this_command
     from cifarnet.files import write_text
 
     about = [
@@ -89,8 +91,7 @@ def _write_page(path: Path, weights: Path, scores: dict[str, Any], scored: "Scor
         ("Test-time augmentation", tta),
         ("Speed", f"{scores['images_per_second']:,.0f} images/s"),
     ]
-    command = ["cifarnet", "evaluate", str(weights), "--data", scores["data"], "--tta", tta, "--report", str(path)]
     title = f"{scores['network']} on {Path(scores['data']).name}"
     run = weights if weights.is_dir() else None
-    write_text(path, evaluation_html(scores, scored, title, about, [command], run))
+    write_text(path, evaluation_html(scores, scored, title, about, [this_command()], run))
     console.stderr().print(f"The report is in {path}.", markup=False, soft_wrap=True)

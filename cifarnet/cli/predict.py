@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cifarnet.evaluation.inference import Classifier
     from cifarnet.evaluation.predict import ImageSource, Prediction
     from cifarnet.models.weights import Weights
+    from cifarnet.reports.prediction_page import Card
 
 
 class Crop(StrEnum):
@@ -110,6 +111,7 @@ def predict(
     # Rows on a terminal tell the progress themselves, and a bar would get between them.
     quiet = sys.stdout.isatty() or len(sources) <= service.BATCH_SIZE
     failed: list[str] = []
+    cards: list[Card] = []
     with console.progress_reporter(quiet) as report:
         classifier = Classifier(loaded)
         answers = service.predict(sources, classifier, top_k=top_k, crop=crop, tta=tta, reject=reject, report=report)
@@ -117,13 +119,15 @@ def predict(
             answers = _explained(answers, sources, classifier, crop, explain)
         answers = _errors_told(answers, failed)
         if report_file:
-            answers = _put_on_page(answers, sources, classifier.weights, report_file)
+            answers = _put_on_cards(answers, sources, cards)
         if as_json:
             _print_json(answers)
         elif as_csv:
             _print_csv(answers, top_k, reject)
         else:
             _print_blocks(answers, [source.name for source in sources], loaded.class_names, reject)
+    if report_file:
+        _write_page(report_file, cards, len(sources), loaded)
     if failed:
         raise typer.Exit(1)
 
@@ -151,16 +155,14 @@ def _explained(
         yield replace(answer, explanation=str(path))
 
 
-def _put_on_page(
-    answers: Iterable["Prediction"], sources: Sequence["ImageSource"], weights: "Weights", path: Path
+def _put_on_cards(
+    answers: Iterable["Prediction"], sources: Sequence["ImageSource"], cards: list["Card"]
 ) -> Iterator["Prediction"]:
-    """The ``answers`` for ``sources``; after the last of them, the page with all of them is written to ``path``."""
+    """The ``answers`` for ``sources``, of which as many as a page shows become ``cards``."""
     from cifarnet.data.images import open_picture
-    from cifarnet.files import write_text
     from cifarnet.reports.canvas import thumbnail
-    from cifarnet.reports.prediction_page import SHOWN, Card, prediction_page
+    from cifarnet.reports.prediction_page import SHOWN, Card
 
-    cards: list[Card] = []
     for source, answer in zip(sources, answers, strict=True):
         if len(cards) < SHOWN:
             small = None
@@ -170,8 +172,15 @@ def _put_on_page(
                     small = thumbnail(open_picture(source.read(), source.told))
             cards.append(Card(answer.image, small, answer.predictions, answer.rejected, answer.error))
         yield answer
+
+
+def _write_page(path: Path, cards: Sequence["Card"], images: int, weights: "Weights") -> None:
+    from cifarnet.cli.reporting import this_command
+    from cifarnet.files import write_text
+    from cifarnet.reports.prediction_page import prediction_page
+
     about = [("Network", weights.spec.title), ("Classes", ", ".join(weights.class_names))]
-    write_text(path, prediction_page(cards, len(sources), about, [["cifarnet", *sys.argv[1:]]]))
+    write_text(path, prediction_page(cards, images, about, [this_command()]))
     console.stderr().print(f"The report is in {path}.", markup=False, soft_wrap=True)
 
 
@@ -198,10 +207,13 @@ def _tell(error: str) -> None:
 def _print_json(answers: Iterable["Prediction"]) -> None:
     """Print a list with an object a line, as they come: ASCII alone, since file names need not be valid Unicode."""
     separator = "["
-    for prediction in answers:
-        print(f"{separator}\n{json.dumps(prediction.to_dict())}", end="")
-        separator = ","
-    print("\n]")
+    try:
+        for prediction in answers:
+            print(f"{separator}\n{json.dumps(prediction.to_dict())}", end="")
+            separator = ","
+    finally:
+        # What was answered before an explanation could not be written is whole.
+        print("\n]" if separator == "," else "[]")
 
 
 def _print_csv(answers: Iterable["Prediction"], top_k: int, reject: bool) -> None:

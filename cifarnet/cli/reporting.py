@@ -1,7 +1,9 @@
 """From a service's result to its pictures and its page: what ``train`` and ``evaluate`` have in common."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from cifarnet import runs
@@ -15,16 +17,28 @@ if TYPE_CHECKING:
 
 
 def page_path(path: Path) -> Path:
-    """``path``, when a page can be written there.
+    """``path``, when a page can be written there; its folder is made.
 
     Raises:
         InvalidValueError: when it is a folder or does not end in .html.
+        StorageError: when nothing can be written there: told before the work rather than after.
     """
-    from cifarnet.errors import InvalidValueError
+    from cifarnet.errors import InvalidValueError, StorageError
 
     if path.suffix.lower() not in (".html", ".htm") or path.is_dir():
         raise InvalidValueError(f"--report takes the name of a page that ends in .html. Received: {path}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise StorageError(path, error) from error
     return path
+
+
+def this_command() -> list[str]:
+    """The command that is running, as words."""
+    return ["cifarnet", *sys.argv[1:]]
 
 
 def evaluation_html(
@@ -87,7 +101,7 @@ def finish_run(result: "Result") -> str:
         ("Trained in", duration(result.seconds)),
         ("Weights", f"{run / runs.WEIGHTS}, SHA-256 of the tensors {result.weights_sha256[:12]}"),
     ]
-    reproduce = [config.command(), ["cifarnet", "evaluate", str(run)]]
+    reproduce = [config.command(run / runs.CONFIG), ["cifarnet", "evaluate", str(run)]]
     html = evaluation_html(scores, scored, f"{result.network}, {config.recipe.name}", about, reproduce, run)
     write_text(run / runs.REPORT, html)
     return html

@@ -1,6 +1,7 @@
 """``cifarnet train``: train a network, or go on with a run that was stopped."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -166,9 +167,11 @@ def train(
             on_nan=on_nan or "stop",
         )
     from cifarnet.cli.training_screen import training_screen
-    from cifarnet.runtime import use_backend
+    from cifarnet.runtime import device, use_backend
 
     use_backend(backend)
+    if config and recipe in (None, "fast") and "resolutions" not in given:
+        config = replace(config, recipe=config.recipe.on(device().kind))
     with console.progress_reporter(quiet) as data_report, training_screen(quiet) as report:
         log = None
         if tensorboard:
@@ -196,18 +199,18 @@ def train(
 
 
 def _write_pictures(result: Any, report_file: Path | None) -> None:
-    """Write the finished run's plots and page; its result is whole without them, so a full disk is no failure."""
+    """Write the finished run's plots and page; its result is whole without them, so their failure is not the run's."""
     from cifarnet.cli.reporting import finish_run
-    from cifarnet.errors import StorageError
     from cifarnet.files import write_text
 
     try:
         html = finish_run(result)
         if report_file:
             write_text(report_file, html)
-    except StorageError as error:
+    except Exception as error:  # Hours of training end with what they reached, not with a traceback.
         advice = (
-            f"{error} The result is whole. Make room, then: cifarnet evaluate {result.directory} --report FILE.html"
+            f"Plots or report could not be made: {error} The result is whole. When that is mended: cifarnet evaluate"
+            f" {result.directory} --report FILE.html"
         )
         console.stderr().print(advice, style="yellow", markup=False, soft_wrap=True)
 

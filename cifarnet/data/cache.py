@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,11 @@ def cache_dir() -> Path:
     from platformdirs import user_cache_path
 
     return user_cache_path("cifarnet", appauthor=False)
+
+
+def compiled_dir() -> Path:
+    """Where JAX keeps what it compiled for a GPU, in the cache directory."""
+    return cache_dir() / "xla"
 
 
 def decoded_dir() -> Path:
@@ -124,7 +130,8 @@ def decoded_sets() -> dict[Path, str]:
     return sets
 
 
-def clear_decoded_sets() -> None:
-    """Delete every decoded set; a source that is used again is decoded again."""
+def clear() -> None:
+    """Delete every decoded set and what JAX compiled: what is used again is decoded or compiled again."""
+    shutil.rmtree(compiled_dir(), ignore_errors=True)
     for path in decoded_dir().glob("*.npz"):
         path.unlink(missing_ok=True)

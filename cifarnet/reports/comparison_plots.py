@@ -70,7 +70,9 @@ def comparison_page(comparison: Mapping[str, Any], curves: Sequence[Curve]) -> s
     count = sum(len(group["runs"]) for group in groups)
     best = groups[0]
     lead = f"{count} run{'s' if count > 1 else ''}; none has finished yet."
-    if best["accuracy"] is not None:
+    if best["accuracy"] is not None and not comparison["same_images"]:
+        lead = f"{count} run{'s' if count > 1 else ''}, scored on different images."
+    elif best["accuracy"] is not None:
         lead = f"{count} run{'s' if count > 1 else ''}; the best is {names[0]} with {percent(best['accuracy'])}."
     results = table(*results_rows(comparison), numeric_from=2)
     sections = [Section("Results", results + "".join(f"<p>{note}</p>" for note in notes_on(comparison)))]

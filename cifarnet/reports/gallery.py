@@ -19,6 +19,8 @@ from cifarnet.reports.text import percent, printable
 
 MISTAKES = 50
 _CELL_LIMIT = 100
+# A matrix of more classes is too large for a page to show.
+_CLASS_LIMIT = 40
 # With more the page takes longer than a second to open on a phone; at 0.8 kB each they weigh some 2.5 MB.
 _IMAGE_LIMIT = 3000
 _COLUMNS = 50
@@ -36,13 +38,14 @@ class Gallery:
 
     @cached_property
     def _cells(self) -> dict[tuple[int, int], np.ndarray]:
-        """All rows of every true and predicted class, the surest first."""
+        """All rows of every pair of true and predicted class that the matrix shows, the surest first."""
         order = np.lexsort((-self.confidence, self.predicted, self.labels))
         pairs = np.stack([self.labels[order], self.predicted[order]], axis=1)
         begins = np.flatnonzero(np.r_[True, (pairs[1:] != pairs[:-1]).any(axis=1)])
         return {
             (int(pairs[begin][0]), int(pairs[begin][1])): rows
             for begin, rows in zip(begins, np.split(order, begins[1:]), strict=True)
+            if {*pairs[begin].tolist()} <= {*self._classes}
         }
 
     @cached_property
@@ -104,15 +107,25 @@ class Gallery:
             f"<b>{said}</b> {sure}<br>is {true} (image {row})</li>"
         )
 
+    @cached_property
+    def _classes(self) -> list[int]:
+        """The classes that the matrix shows: all, or where they are too many those with the most wrong answers."""
+        if len(self.names) <= _CLASS_LIMIT:
+            return list(range(len(self.names)))
+        wrong = np.bincount(self.labels[self.predicted != self.labels], minlength=len(self.names))
+        return sorted(np.argsort(-wrong, kind="stable")[:_CLASS_LIMIT].tolist())
+
     def confusion(self) -> str:
         """The confusion matrix (rows: true, columns: predicted) as a table; a click on a count opens its images."""
-        names = [text(name) for name in self.names]
-        totals = np.bincount(self.labels, minlength=len(names))
-        head = "".join(f'<th scope="col"><span>{name}</span></th>' for name in names)
+        totals = np.bincount(self.labels, minlength=len(self.names))
+        head = "".join(f'<th scope="col"><span>{text(self.names[said])}</span></th>' for said in self._classes)
         lines = []
-        for true, name in enumerate(names):
-            cells = "".join(self._cell(true, said, int(totals[true])) for said in range(len(names)))
-            lines.append(f'<tr><th scope="row">{name}</th>{cells}</tr>')
+        for true in self._classes:
+            cells = "".join(self._cell(true, said, int(totals[true])) for said in self._classes)
+            lines.append(f'<tr><th scope="row">{text(self.names[true])}</th>{cells}</tr>')
+        some = ""
+        if len(self._classes) < len(self.names):
+            some = f" Of {len(self.names):,} classes, the {len(self._classes)} with the most wrong answers."
         opened = {
             f"{true},{said}": {
                 "images": len(rows),
@@ -126,7 +139,7 @@ class Gallery:
         # "<" could end the element: a class may have any name.
         data = json.dumps({"names": list(map(printable, self.names)), "cells": opened}).replace("<", "\\u003c")
         return (
-            "<p>Rows: true class, columns: predicted. A count opens its images.</p>"
+            f"<p>Rows: true class, columns: predicted. A count opens its images.{some}</p>"
             f'<div class="wide"><table class="confusion"><thead><tr><td></td>{head}</tr></thead>'
             f"<tbody>{''.join(lines)}</tbody></table></div>"
             '<dialog id="images" aria-labelledby="images-title"><h3 id="images-title"></h3>'

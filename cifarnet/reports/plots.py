@@ -5,12 +5,14 @@ well as in colour, and the colours (Okabe and Ito 2008, "Color universal design"
 """
 
 import io
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import matplotlib
+import matplotlib.style
 
 from cifarnet.files import write_bytes
 from cifarnet.reports.text import printable
@@ -45,6 +47,8 @@ _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "cifarnet",
 }
 _NAME_LIMIT = 20
+_LONGEST = 16.0  # inches
+_BARS = 40
 
 History = Sequence[Mapping[str, Any]]
 """Rows of a run's history.csv: numbers by column, None where there is none."""
@@ -54,7 +58,9 @@ History = Sequence[Mapping[str, Any]]
 def styled(**changes: Any) -> Iterator[None]:
     """Axes that are made inside look alike, but for ``changes`` of matplotlib's settings (underscores for dots)."""
     changed: dict[Any, Any] = {name.replace("_", "."): value for name, value in changes.items()}
-    with matplotlib.rc_context({**_STYLE, **changed}):
+    # On matplotlib's own defaults: a matplotlibrc of the user's may ask for LaTeX, which need not be installed, and
+    # would run what the names of classes say.
+    with matplotlib.style.context(["default", {**_STYLE, **changed}]):
         yield
 
 
@@ -81,7 +87,9 @@ def svg(figure: Figure) -> str:
 
 
 def _rendered(figure: Figure, kind: str) -> bytes:
-    with styled():
+    with styled(), warnings.catch_warnings():
+        # The font has no Chinese, say, nor emoji: such names are drawn as boxes, and the page's tables have them whole.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
         file = io.BytesIO()
         # No date: the same figures make the same bytes.
         figure.savefig(file, format=kind, metadata={"Date": None} if kind == "svg" else {})
@@ -117,15 +125,18 @@ def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Figure:
 
     counts = np.asarray(matrix)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    size = max(4.0, 0.62 * len(names) + 1.6)
+    # Without a limit a hundred classes took 9 s and 1.8 GB, a thousand more memory than there is.
+    size = min(_LONGEST, max(4.0, 0.62 * len(names) + 1.6))
     figure = new_figure(size, size)
     with styled(axes_grid=False):
         axes = figure.subplots()
         # By the root: errors are small shares, which a linear scale would leave white.
         axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)
-        labels = [short(name) for name in names]
-        axes.set_xticks(range(len(names)), labels, rotation=45, ha="right", rotation_mode="anchor")
-        axes.set_yticks(range(len(names)), labels)
+        # As many names as there is room for.
+        labelled = range(0, len(names), -(-len(names) // 50))
+        labels = [short(names[label]) for label in labelled]
+        axes.set_xticks(labelled, labels, rotation=45, ha="right", rotation_mode="anchor")
+        axes.set_yticks(labelled, labels)
         axes.set_xlabel("predicted class")
         axes.set_ylabel("true class")
         axes.spines[:].set_visible(False)
@@ -167,7 +178,9 @@ def reliability(bins: Sequence[Mapping[str, float]], ece: float) -> Figure:
 
 
 def class_bars(classes: Sequence[Mapping[str, Any]]) -> Figure:
-    """Precision and recall of every class, side by side."""
+    """Precision and recall of every class, side by side; where they are too many, of those with the lowest F1."""
+    if len(classes) > _BARS:
+        classes = sorted(classes, key=lambda row: row["f1"])[:_BARS]
     figure = new_figure(7.2, max(2.6, 0.5 * len(classes) + 1.2))
     with styled():
         axes = figure.subplots()

@@ -70,15 +70,15 @@ class RunConfig:
             jit=best.jit if self.jit is None else self.jit,
         )
 
-    def command(self) -> list[str]:
+    def command(self, file: Path) -> list[str]:
         """The ``cifarnet train`` that makes this run, as words: every option that is not at its default.
 
-        A recipe of the user's own stands in the run's config.json.
+        A recipe of the user's own stands in ``file``, the run's config.json.
         """
         recipe = self.recipe
         named = recipe.name in RECIPES
         words = ["cifarnet", "train", "--depth", str(self.depth or ModelSpec().depth)]
-        words += ["--recipe", recipe.name if named else runs.CONFIG]
+        words += ["--recipe", recipe.name if named else str(file)]
         if self.weights:
             words += ["--weights", self.weights]
         if self.freeze_base:
@@ -86,12 +86,15 @@ class RunConfig:
         words += ["--data", self.data, "--seed", str(self.seed)]
         for option in ("budget", "test_split", "validation_split", "precision"):
             if (value := getattr(self, option)) is not None:
-                words += [_option(option), f"{value:g}s" if option == "budget" else str(value)]
+                words += [_option(option), f"{value:.3f}s" if option == "budget" else str(value)]
         if self.jit is not None:
             words.append("--jit" if self.jit else "--no-jit")
         if self.on_nan != ON_NAN[0]:
             words += ["--on-nan", self.on_nan]
-        for name, value in recipe.differences().items() if named else ():
+        changes = recipe.differences() if named else {}
+        # Said in any case, lest a GPU leaves the small images out (see ``Recipe.on``).
+        changes |= {"resolutions": recipe.resolutions} if recipe.name == "fast" else {}
+        for name, value in changes.items():
             if isinstance(value, bool):
                 words.append(_option(name) if value else _option(name).replace("--", "--no-", 1))
             elif name == "resolutions":

@@ -119,11 +119,9 @@ def train(
             f" Received: --classes {classes}"
         )
     backend = use_backend()
-    here = device()
-    execution = config.execution(here)
+    execution = config.execution(device())
     config = replace(
         config,
-        recipe=config.recipe.on(here.kind),
         depth=depth,
         data_sha256=data.sha256,
         backend=backend,

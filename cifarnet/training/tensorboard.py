@@ -10,7 +10,7 @@ from io import BytesIO
 from typing import Any
 
 from cifarnet import runs
-from cifarnet.errors import BackendError
+from cifarnet.errors import BackendError, RunError
 from cifarnet.evaluation.scored import Scored
 from cifarnet.models.spec import ModelSpec
 from cifarnet.runtime import native_notices_held, use_backend
@@ -64,7 +64,7 @@ class TensorBoardLog:
     def _attempt(self, write: Any) -> None:
         try:
             write()
-        except (OSError, self._tf.errors.OpError) as error:
+        except (OSError, ValueError, RunError, self._tf.errors.OpError) as error:
             self._writer = None
             reason = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error)
             self.report(

@@ -3,12 +3,13 @@ import math
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from cifarnet.cli.main import app
-from cifarnet.errors import DataError, InvalidValueError, WeightsError
+from cifarnet.errors import DataError, InvalidValueError, RunError, StorageError, WeightsError
 from tests.evaluation.making import save_image_folder, save_tiny_weights
 
 CLASSES = ("ant", "bee", "cow")
@@ -59,8 +60,9 @@ def test_the_tables_show_the_scores_and_progress_goes_to_stderr(weights, folder)
     assert "Classifying images" not in result.stdout
 
 
-def test_a_report_is_one_page_with_the_scores_and_the_command(weights, folder, tmp_path):
+def test_a_report_is_one_page_with_the_scores_and_the_command(weights, folder, tmp_path, monkeypatch):
     page = tmp_path / "out" / "report.html"
+    monkeypatch.setattr(sys, "argv", ["cifarnet", "evaluate", weights, "--data", folder])
     result = evaluate(weights, "--data", folder, "--report", str(page))
     assert result.exit_code == 0, result.output
     assert f"The report is in {page}." in result.stderr
@@ -68,6 +70,22 @@ def test_a_report_is_one_page_with_the_scores_and_the_command(weights, folder, t
     assert "16.67 %" in html
     assert f"cifarnet evaluate {weights} --data {folder}" in html
     assert "taken for bee" in html
+
+
+def test_a_report_that_can_not_be_written_is_told_before_any_work(weights, folder, tmp_path):
+    (tmp_path / "file").write_text("")
+    result = evaluate(weights, "--data", folder, "--report", str(tmp_path / "file" / "page.html"))
+    assert isinstance(result.exception, StorageError)
+    assert "Classifying" not in result.stderr
+
+
+def test_a_report_of_a_run_whose_history_is_damaged_is_told_before_any_work(tmp_path, weights, folder):
+    (tmp_path / "weights.h5").write_bytes(Path(weights).read_bytes())
+    (tmp_path / "history.csv").write_text("epoch,step,learning_rate,loss,accuracy,test_loss,test_accuracy\n1,2\n")
+    result = evaluate(str(tmp_path), "--data", folder, "--report", str(tmp_path / "page.html"))
+    assert isinstance(result.exception, RunError)
+    assert "line 2 has no learning_rate" in str(result.exception)
+    assert "Classifying" not in result.stderr
 
 
 def test_a_report_of_another_kind_is_refused_before_any_work(tmp_path):

@@ -13,8 +13,9 @@ from cifarnet.cli.main import app
 from cifarnet.cli.options import seconds
 from cifarnet.errors import CifarnetError, InvalidValueError
 from cifarnet.models.spec import ModelSpec
+from cifarnet.recipes import RECIPES
 from cifarnet.reports.training import duration, estimate_lines, span
-from cifarnet.runtime import GpuFacts, _advice
+from cifarnet.runtime import Device, GpuFacts, _advice
 from cifarnet.training.events import EpochDone, Estimated, HistoryRow, StepDone
 from tests.reports.test_live import PLAN as LIVE_PLAN
 
@@ -29,6 +30,7 @@ def test_train_evaluate_and_predict_work_one_after_the_other(tmp_path):
     trained = runner.invoke(app, ["train", *options.split(), "--output", str(tmp_path / "run")])
     assert trained.exit_code == 0, trained.output
     assert re.search(r"Epoch 1/2  loss \d", trained.stderr)
+    assert "synthetic:100: " in trained.stderr  # no emoji
     assert "Test accuracy" in trained.stdout
     assert f"cifarnet evaluate {tmp_path / 'run'}" in trained.stdout
     config = json.loads((tmp_path / "run/config.json").read_text())
@@ -49,14 +51,32 @@ def test_train_evaluate_and_predict_work_one_after_the_other(tmp_path):
     assert len(json.loads(predicted.stdout)[0]["predictions"]) == 3
 
 
-def test_a_report_that_can_not_be_written_does_not_cost_the_result(tmp_path):
-    (tmp_path / "file").write_text("")
+def test_pictures_that_can_not_be_made_do_not_cost_the_result(tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise RuntimeError("no font")
+
+    monkeypatch.setattr("cifarnet.reports.plots.curves", fail)
     options = f"--data synthetic:50 --depth 8 --steps 1 --batch-size 25 -q --output {tmp_path / 'run'}"
-    result = CliRunner().invoke(app, ["train", *options.split(), "--report", str(tmp_path / "file" / "page.html")])
+    result = CliRunner().invoke(app, ["train", *options.split()])
     assert result.exit_code == 0, result.output
-    assert "The result is whole" in result.stderr
+    assert "no font The result is whole" in result.stderr
     assert result.stdout.startswith("Test accuracy")
-    assert (tmp_path / "run/report.html").exists()
+
+
+@pytest.mark.parametrize("options", [["--recipe", "fast"], ["--budget", "9s"]])
+def test_on_a_gpu_fast_trains_at_full_size_unless_sizes_are_given(monkeypatch, options):
+    received = []
+
+    def note(config, *arguments, **others):
+        received.append(config.recipe.resolutions)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cifarnet.training.run.train", note)
+    monkeypatch.setattr("cifarnet.runtime.device", lambda: Device("jax", "gpu", "GPU"))
+    sizes = ",".join(f"{side}:{share}" for side, share in RECIPES["fast"].resolutions)
+    for chosen in ([], ["--resolutions", sizes]):
+        CliRunner().invoke(app, ["train", "--data", "synthetic:50", *options, *chosen])
+    assert received == [(), RECIPES["fast"].resolutions]
 
 
 def test_quiet_leaves_the_result_alone(tmp_path):

@@ -76,3 +76,14 @@ def test_a_page_holds_at_most_three_thousand_images():
     cells = data(shown.confusion())["cells"].values()
     assert sum(cell["images"] for cell in cells) == many
     assert 500 < sum(len(cell["shown"]) for cell in cells) <= 3000
+
+
+def test_of_too_many_classes_those_with_the_most_mistakes_are_shown():
+    names = [f"class {k}" for k in range(300)]
+    labels = list(range(300)) * 2
+    predicted = [label if label >= 30 else label + 1 for label in labels]
+    html = gallery(labels, predicted, [0.5] * 600, names).confusion()
+    assert "Of 300 classes, the 40 with the most wrong answers." in html
+    assert html.count('<th scope="row">') == 40
+    assert '<th scope="row">class 29</th>' in html
+    assert {cell["images"] for cell in data(html)["cells"].values()} <= {2}

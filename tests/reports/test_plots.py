@@ -1,5 +1,6 @@
 import io
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
@@ -67,6 +68,28 @@ def test_empty_bins_of_confidence_have_no_bar():
     accuracy, share = plots.reliability(bins, 0.3).axes
     assert [(round(bar.get_x() + bar.get_width() / 2), bar.get_height()) for bar in accuracy.patches] == [(75, 50)]
     assert [bar.get_height() for bar in share.patches] == [0, 100]
+
+
+def test_many_classes_make_no_larger_picture(tmp_path):
+    count = 1000
+    figure = plots.confusion(np.eye(count, dtype=int).tolist(), [f"class {k}" for k in range(count)])
+    assert max(figure.get_size_inches()) <= 16
+    assert len(figure.axes[0].get_xticks()) <= 50
+    bars = plots.class_bars([{**CLASSES[0], "class": f"{k}", "f1": k / count} for k in range(count)])
+    assert max(bars.get_size_inches()) < 25
+    assert bars.axes[0].get_yticklabels()[0].get_text() == "0"
+
+
+def test_a_matplotlibrc_of_the_users_changes_nothing(tmp_path):
+    plots.save(plots.class_bars(CLASSES), tmp_path / "a")
+    with matplotlib.rc_context({"text.usetex": True, "font.size": 30, "savefig.dpi": 30}):
+        plots.save(plots.class_bars(CLASSES), tmp_path / "b")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_names_that_the_font_lacks_are_drawn_without_a_warning(tmp_path):
+    plots.save(plots.confusion([[1, 0], [0, 1]], ["猫", "🐶"]), tmp_path / "a")
+    assert "猫" in (tmp_path / "a.svg").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("count", [2, 10, 100])

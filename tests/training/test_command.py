@@ -1,4 +1,5 @@
 import shlex
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -23,6 +24,7 @@ CONFIGS = {
         on_nan="restore",
     ),
     "sizes": RunConfig(RECIPES["fast"].with_changes(resolutions=((16, 0.35), (28, 0.1))), depth=8, budget=5400.0),
+    "long": RunConfig(RECIPES["fast"], depth=8, budget=1_000_000.5),
     "boundaries": RunConfig(RECIPES["paper"].with_changes(lr_boundaries=(), steps=40), depth=14),
     "resnet110": RunConfig(named_recipe("paper", 110).with_changes(lr_boundaries=(5, 9)), depth=110),
     "tuned": RunConfig(RECIPES["fine-tune"], depth=20, weights="resnet20", freeze_base=True),
@@ -39,13 +41,13 @@ def test_the_command_of_a_run_makes_the_run_again(monkeypatch, name):
 
     monkeypatch.setattr(run, "train", note)
     assert training_screen  # imported by the command
-    words = CONFIGS[name].command()
+    words = CONFIGS[name].command(Path("run/config.json"))
     CliRunner().invoke(app, words[1:])
     assert received == [CONFIGS[name]], shlex.join(words)
 
 
 def test_a_recipe_of_ones_own_is_taken_from_the_runs_configuration():
     recipe = RECIPES["fast"].with_changes(name="mine", epochs=3)
-    words = RunConfig(recipe, depth=20).command()
-    assert words[words.index("--recipe") + 1] == "config.json"
+    words = RunConfig(recipe, depth=20).command(Path("run/config.json"))
+    assert words[words.index("--recipe") + 1] == "run/config.json"
     assert "--epochs" not in words
