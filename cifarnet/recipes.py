@@ -252,6 +252,18 @@ def named_recipe(name: str, depth: int) -> Recipe:
     return recipe
 
 
+def find_recipe(name: str, depth: int) -> Recipe:
+    """The recipe of that name for a network of ``depth``, or the one in the file ``name``.
+
+    Raises:
+        InvalidValueError: when there is neither, or the file holds no valid recipe.
+        RunError: when it is a run's and damaged.
+    """
+    if name in RECIPES or not Path(name).is_file():
+        return named_recipe(name, depth)
+    return read_recipe(Path(name))
+
+
 def read_recipe(path: Path) -> Recipe:
     """The recipe in a JSON file: one of its own, or a run's config.json.
 

@@ -38,11 +38,10 @@ def compare(
 
 
 def _write_page(path: Path, comparison: "Comparison") -> None:
-    from cifarnet.files import write_text
+    from cifarnet.cli.reporting import write_page
     from cifarnet.reports.comparison_plots import Curve, comparison_page
 
     curves = [
         Curve(index, run.history, run.held_out) for index, group in enumerate(comparison.groups) for run in group.runs
     ]
-    write_text(path, comparison_page(comparison.to_dict(), curves))
-    console.stderr().print(f"The report is in {path}.", markup=False, soft_wrap=True)
+    write_page(path, comparison_page(comparison.to_dict(), curves))

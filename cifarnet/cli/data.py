@@ -87,12 +87,9 @@ def _augmenting(grid: Path | None, source: str | None, recipe: str | None) -> "R
     if grid.is_dir():
         raise InvalidValueError(f"--grid takes the name of a file. Received: {grid}, which is a folder")
     from cifarnet.models.spec import ModelSpec
-    from cifarnet.recipes import RECIPES, named_recipe, read_recipe
+    from cifarnet.recipes import find_recipe
 
-    name = recipe or "documented"
-    if name in RECIPES or not Path(name).is_file():
-        return named_recipe(name, ModelSpec().depth)
-    return read_recipe(Path(name))
+    return find_recipe(recipe or "documented", ModelSpec().depth)
 
 
 def _draw_grid(path: Path, images: "Dataset", recipe: "Recipe") -> None:

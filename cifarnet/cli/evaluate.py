@@ -82,8 +82,7 @@ def evaluate(
 
 
 def _write_page(path: Path, weights: Path, scores: dict[str, Any], scored: "Scored", tta: Tta) -> None:
-    from cifarnet.cli.reporting import evaluation_html, this_command
-    from cifarnet.files import write_text
+    from cifarnet.cli.reporting import evaluation_html, this_command, write_page
 
     about = [
         ("Weights", scores["weights"]),
@@ -93,5 +92,4 @@ def _write_page(path: Path, weights: Path, scores: dict[str, Any], scored: "Scor
     ]
     title = f"{scores['network']} on {Path(scores['data']).name}"
     run = weights if weights.is_dir() else None
-    write_text(path, evaluation_html(scores, scored, title, about, [this_command()], run))
-    console.stderr().print(f"The report is in {path}.", markup=False, soft_wrap=True)
+    write_page(path, evaluation_html(scores, scored, title, about, [this_command()], run))

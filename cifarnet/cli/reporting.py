@@ -7,6 +7,7 @@ from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from cifarnet import runs
+from cifarnet.cli import console
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,6 +35,18 @@ def page_path(path: Path) -> Path:
     except OSError as error:
         raise StorageError(path, error) from error
     return path
+
+
+def write_page(path: Path, html: str) -> None:
+    """Write a page, and tell where it is.
+
+    Raises:
+        StorageError: when the system refuses.
+    """
+    from cifarnet.files import write_text
+
+    write_text(path, html)
+    console.stderr().print(f"The report is in {path}.", markup=False, soft_wrap=True)
 
 
 def this_command() -> list[str]:

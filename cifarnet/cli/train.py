@@ -219,18 +219,15 @@ def _recipe(name: str | None, depth: int | None, weights: Path | None, given: di
     from dataclasses import fields
 
     from cifarnet.models.spec import ModelSpec
-    from cifarnet.recipes import RECIPES, Recipe, named_recipe, read_recipe
+    from cifarnet.recipes import Recipe, find_recipe
 
     name = name or ("fine-tune" if weights else "fast" if "budget" in given else "documented")
-    if name in RECIPES or not Path(name).is_file():
-        if depth is None and weights is not None:
-            from cifarnet.models.weights import load_header
-            from cifarnet.weights import catalog
+    if depth is None and weights is not None:
+        from cifarnet.models.weights import load_header
+        from cifarnet.weights import catalog
 
-            depth = load_header(catalog.find(weights)).spec.depth
-        recipe = named_recipe(name, depth or ModelSpec().depth)
-    else:
-        recipe = read_recipe(Path(name))
+        depth = load_header(catalog.find(weights)).spec.depth
+    recipe = find_recipe(name, depth or ModelSpec().depth)
     changes = {field.name: given[field.name] for field in fields(Recipe) if field.name in given}
     lengths = [f"--{name}" for name in ("epochs", "steps", "budget") if name in given]
     if len(lengths) > 1:

@@ -82,6 +82,12 @@ def expected_calibration_error(logits: np.ndarray, labels: np.ndarray, bins: int
     ) / len(labels)
 
 
+def surest_mistakes(labels: np.ndarray, predicted: np.ndarray, confidence: np.ndarray, count: int) -> np.ndarray:
+    """Rows of the ``count`` wrong answers with the highest ``confidence`` (n,), the surest first."""
+    wrong = np.flatnonzero(predicted != labels)
+    return wrong[np.argsort(-confidence[wrong], kind="stable")[:count]]
+
+
 def confusion_matrix(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Images by true class (rows) and predicted class (columns), int64 (classes, classes)."""
     classes = logits.shape[1]

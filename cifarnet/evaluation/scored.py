@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from cifarnet.data.dataset import Dataset
-from cifarnet.evaluation.metrics import ranking, softmax
+from cifarnet.evaluation.metrics import ranking, softmax, surest_mistakes
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,6 @@ class Scored:
         confidence: np.ndarray = softmax(self.logits).max(axis=1)
         return confidence
 
-    def most_confident(self, rows: np.ndarray, count: int) -> np.ndarray:
-        """At most ``count`` of the images ``rows``, the surest answers first."""
-        return rows[np.argsort(-self.confidence[rows], kind="stable")[:count]]
-
     def mistakes(self, count: int) -> np.ndarray:
         """Rows of the ``count`` wrong answers that the network was surest of, the surest first."""
-        return self.most_confident(np.flatnonzero(self.predicted != self.data.labels), count)
+        return surest_mistakes(self.data.labels, self.predicted, self.confidence, count)

@@ -14,6 +14,7 @@ from math import sqrt
 
 import numpy as np
 
+from cifarnet.evaluation.metrics import surest_mistakes
 from cifarnet.reports.page import text
 from cifarnet.reports.text import percent, printable
 
@@ -50,8 +51,7 @@ class Gallery:
 
     @cached_property
     def _mistakes(self) -> np.ndarray:
-        wrong = np.flatnonzero(self.predicted != self.labels)
-        return wrong[np.argsort(-self.confidence[wrong], kind="stable")[:MISTAKES]]
+        return surest_mistakes(self.labels, self.predicted, self.confidence, MISTAKES)
 
     @cached_property
     def _limit(self) -> int:

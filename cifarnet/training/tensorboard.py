@@ -10,11 +10,11 @@ from io import BytesIO
 from typing import Any
 
 from cifarnet import runs
-from cifarnet.errors import BackendError, RunError
+from cifarnet.errors import BackendError
 from cifarnet.evaluation.scored import Scored
 from cifarnet.models.spec import ModelSpec
 from cifarnet.runtime import native_notices_held, use_backend
-from cifarnet.training.events import EpochDone, Event, Planned, Report, Warned
+from cifarnet.training.events import EpochDone, Event, HistoryRow, Planned, Report, Warned
 
 MISTAKES = 24
 """Images of mistakes that are shown at the end."""
@@ -64,7 +64,7 @@ class TensorBoardLog:
     def _attempt(self, write: Any) -> None:
         try:
             write()
-        except (OSError, ValueError, RunError, self._tf.errors.OpError) as error:
+        except (OSError, ValueError, self._tf.errors.OpError) as error:
             self._writer = None
             reason = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error)
             self.report(
@@ -82,7 +82,8 @@ class TensorBoardLog:
         self._withdraw_from(plan.start_epoch + 1)
         self.epoch = plan.start_epoch
         if not earlier:
-            self._write_history(plan)
+            for row in plan.history:  # Trained before a resumption, without a log.
+                self._write_scalars(row, plan.held_out)
         if not earlier and (graph := _graph(plan.spec)):
             self._write(graph_def=graph)
         self._writer.flush()
@@ -92,30 +93,23 @@ class TensorBoardLog:
         start = self._tf.compat.v1.SessionLog(status=self._tf.compat.v1.SessionLog.START)
         self._write(step=epoch, session_log=start)
 
-    def _write_history(self, plan: Planned) -> None:
-        """The epochs before a resumption, where they were trained without a log."""
-        for row in runs.read_history(plan.directory):
-            epoch = int(row.pop("epoch") or 0)
-            if epoch > plan.start_epoch:
-                break
-            self._write_scalars(epoch, {_tag(column): value for column, value in row.items() if _tag(column)})
-
     def _epoch_done(self, event: EpochDone) -> None:
         row = event.row
         if row.epoch <= self.epoch:  # The run went back to a checkpoint (--on-nan restore).
             self._withdraw_from(row.epoch)
         self.epoch = row.epoch
-        scalars = {_tag(column): value for column, value in row.columns(event.held_out).items()}
-        self._write_scalars(row.epoch, {**scalars, "speed/images_per_second": event.images_per_second})
+        self._write_scalars(row, event.held_out, event.images_per_second)
         self._writer.flush()
 
-    def _write_scalars(self, epoch: int, scalars: dict[str, float | None]) -> None:
+    def _write_scalars(self, row: HistoryRow, held_out: str, images_per_second: float | None = None) -> None:
+        scalars = {_tag(column): value for column, value in row.columns(held_out).items()}
+        scalars["speed/images_per_second"] = images_per_second
         values = [
             self._tf.compat.v1.Summary.Value(tag=tag, simple_value=value)
             for tag, value in scalars.items()
             if tag and value is not None
         ]
-        self._write(step=epoch, summary=self._tf.compat.v1.Summary(value=values))
+        self._write(step=row.epoch, summary=self._tf.compat.v1.Summary(value=values))
 
     def _write_mistakes(self, scored: Scored) -> None:
         from PIL import Image
