@@ -146,6 +146,7 @@ def _epochs(args: Any, report: _Report, environment: dict[str, str]) -> None:
             {
                 "depth": depth,
                 "precision": precision,
+                "batch": args.batch,
                 "epoch_seconds": measured * common.EPOCH / result["images"],
                 "compile_seconds": first - measured,
                 **{key: result[key] for key in ("steps_per_call", "step_seconds", "tensorflow_imported")},
@@ -172,7 +173,9 @@ def _peer(args: Any, report: _Report) -> None:
                 break
             figures["framework"] = told["framework"]
             seconds = common.EPOCH / told["train_images_per_s"]
-            figures["rates"].append({"depth": depth, "precision": precision, "epoch_seconds": seconds})
+            figures["rates"].append(
+                {"depth": depth, "precision": precision, "batch": args.batch, "epoch_seconds": seconds}
+            )
             common.tell(f"PyTorch, ResNet-{depth}, {precision}: {seconds:.2f} s per epoch")
             report.note("peer", figures)
     report.note("peer", figures)
@@ -182,19 +185,22 @@ def _peer(args: Any, report: _Report) -> None:
 
 def _print_speed(args: Any, report: _Report) -> None:
     limits, peer = report.figures.get("roofline"), report.figures.get("peer", {})
-    peers = {(rate["depth"], rate["precision"]): rate["epoch_seconds"] for rate in peer.get("rates", [])}
+    # By batch, too: the parts may have been measured one by one, with other options.
+    peers = {(rate["depth"], rate["precision"], rate["batch"]): rate["epoch_seconds"] for rate in peer.get("rates", [])}
     rows = []
     unmeasured = {"epoch_seconds": None, "compile_seconds": None, "steps_per_call": "-"}
     cases = report.figures.get("epochs") or [{**rate, **unmeasured} for rate in peer.get("rates", [])]
     for case in cases:
-        depth, precision, seconds = case["depth"], case["precision"], case["epoch_seconds"]
-        theirs = peers.get((depth, precision))
-        arithmetic = limits and common.EPOCH * common.operations(depth) / limits["flops"][precision]
+        depth, precision, batch, seconds = (case[key] for key in ("depth", "precision", "batch", "epoch_seconds"))
+        theirs = peers.get((depth, precision, batch))
+        rate = limits and limits["flops"].get(precision)
+        arithmetic = rate and common.EPOCH * common.operations(depth) / rate
         traffic = limits and common.EPOCH * common.feature_map_bytes(depth, precision) / limits["bytes_per_s"]
         rows.append(
             [
                 f"ResNet-{depth}",
                 precision,
+                batch,
                 case["steps_per_call"],
                 common.number(case["compile_seconds"], 1),
                 common.number(seconds, 2),
@@ -209,6 +215,7 @@ def _print_speed(args: Any, report: _Report) -> None:
     columns = (
         "network",
         "precision",
+        "batch",
         "steps per call",
         "compilation, s",
         "s per epoch",
@@ -219,7 +226,7 @@ def _print_speed(args: Any, report: _Report) -> None:
         "feature maps' traffic alone, s",
         "of the copy's rate",
     )
-    report.print(f"Training, batches of {args.batch}", columns, rows)
+    report.print("Training", columns, rows)
     if "framework" in peer:
         print(f"The peer: {peer['framework']}, without augmentation.\n")
     if "skipped" in peer:

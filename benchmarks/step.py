@@ -44,7 +44,8 @@ def main() -> None:
                 device = trained["device"]
                 measured = {"cifarnet": (trained["images_per_s"], inferred["images_per_s"])}
                 if args.torch_python and precision in PEER_OPTIONS:
-                    options = ["--depth", depth, "--batch", args.batch, "--steps", args.steps]
+                    place = "cuda" if trained["kind"] == "gpu" else "cpu"
+                    options = ["--depth", depth, "--batch", args.batch, "--steps", args.steps, "--device", place]
                     told = common.pytorch(args.torch_python, *options, *PEER_OPTIONS[precision])
                     peer = told["framework"].removeprefix("torch ")
                     measured["PyTorch"] = (told["train_images_per_s"], told["infer_images_per_s"])

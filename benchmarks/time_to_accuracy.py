@@ -2,10 +2,10 @@
 
     python benchmarks/time_to_accuracy.py --data cifar10-jpeg75.tar.xz --budgets 10m 20m --seeds 3 --output runs/tta
 
-trains ResNet-20 with each budget and seed, one after the other, as ``cifarnet train --budget`` does; prints the test
-accuracies with their median, the time from start to result, and when 80, 84, 86 and 88 % were first seen. The machine
-should be idle. ``--paper-epochs 90`` trains He et al.'s recipe (its full length is 164 epochs) in the same program, and
-prints how many times sooner ``fast`` reaches each accuracy: the shortest budget whose median does, against the epoch in
+trains ResNet-20 with each budget and seed, one after the other, as ``cifarnet train --budget`` does, and prints the
+test accuracies with their median and the time from start to result. The machine should be idle. ``--paper-epochs 90``
+trains He et al.'s recipe (its full length is 164 epochs) in the same program, and prints how many times sooner ``fast``
+reaches 80, 84, 86 and 88 %: the whole time of the shortest budget whose median does, against the end of the epoch in
 which He's first does. Finished runs in ``--output`` are not repeated, so an interrupted benchmark goes on where it was.
 """
 

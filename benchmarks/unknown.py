@@ -71,11 +71,12 @@ KINDS: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
 
 
 def squares(rng: np.random.Generator, texture: np.ndarray, count: int) -> np.ndarray:
-    """``count`` squares of ``TEXTURE_SIDES`` cut from ``texture`` (n, n, 3), shrunk to 32x32 pixels."""
+    """``count`` squares of ``TEXTURE_SIDES`` cut from ``texture`` (height, width, 3), shrunk to 32x32 pixels."""
+    height, width, _ = texture.shape
     found = []
     for index in range(count):
-        side = min(TEXTURE_SIDES[index % len(TEXTURE_SIDES)], len(texture))
-        top, left = rng.integers(0, len(texture) - side + 1, 2)
+        side = min(TEXTURE_SIDES[index % len(TEXTURE_SIDES)], height, width)
+        top, left = rng.integers(0, (height - side + 1, width - side + 1))
         found.append(resize_images(texture[None, top : top + side, left : left + side], SIDE)[0])
     return np.stack(found)
 

@@ -7,7 +7,7 @@ import importlib
 import os
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 # oneDNN makes a training step of ResNet-20 about 1.75 times faster on AVX2 CPUs, and rounds differently. TensorFlow
 # reads the variable once, when it is imported; so it is set here, before any module of cifarnet can import it.

@@ -115,6 +115,11 @@ class Recipe:
         """Whether it rotates, shifts, crops or flips."""
         return bool(self.rotation or self.shift or self.crop_padding or self.flip)
 
+    @property
+    def varies_images(self) -> bool:
+        """Whether an image looks different from one epoch to another."""
+        return bool(self.moves_images or self.cutout or self.resolutions)
+
     def _check(self, field: str, valid: str, holds: Any) -> None:
         if not holds(getattr(self, field)):
             raise InvalidValueError(f"{field} must be {valid}. Received: {getattr(self, field)}")

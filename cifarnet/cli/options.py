@@ -23,7 +23,9 @@ Mirror = Annotated[
 TestSplit = Annotated[
     float | None,
     typer.Option(
-        "--test-split", metavar="FRACTION", help="Hold this much of every class out, for data without test images."
+        "--test-split",
+        metavar="FRACTION",
+        help="Hold this fraction of every class out (0.2, say), for data without test images.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")]

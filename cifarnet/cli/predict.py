@@ -58,10 +58,16 @@ def predict(
         typer.Option(metavar="K", help="Classes to name per image; by default 3, or all where there are fewer."),
     ] = None,
     crop: Annotated[
-        Crop, typer.Option(help="What makes a picture square: its centre, grey margins, or pulling it out of shape.")
+        Crop,
+        typer.Option(
+            help="What makes a picture square: center cuts its centre out, pad adds grey margins, stretch distorts it."
+        ),
     ] = Crop.CENTER,
     tta: Annotated[
-        Views, typer.Option(help="Test-time augmentation: average with the mirror image, or over all crops, both ways.")
+        Views,
+        typer.Option(
+            help="Test-time augmentation: flip averages with the mirror image, views over all three crops, both ways."
+        ),
     ] = Views.NONE,
     reject: Annotated[
         bool,
@@ -98,7 +104,7 @@ def predict(
     from cifarnet.runtime import use_backend
     from cifarnet.weights import catalog
 
-    loaded = load_weights(catalog.find(weights) if weights else catalog.for_depth(depth or 20))
+    loaded = load_weights(catalog.find(weights) if weights else catalog.for_depth(20 if depth is None else depth))
     top_k = service.resolve_top_k(top_k, loaded.spec.classes)
     if reject:
         service.required_threshold(loaded)  # Refused now rather than after the backend's import.

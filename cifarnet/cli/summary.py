@@ -26,7 +26,7 @@ def summary(
         raise InvalidValueError("--weights says the depth itself: give --depth or --weights, not both.")
     if plain and as_json:
         raise InvalidValueError("--plain and --json are two forms of the same output: give one of them.")
-    spec, header = ModelSpec(depth or 20, classes or 10), None
+    spec, header = ModelSpec(20 if depth is None else depth, classes or 10), None
     if weights is not None:
         from cifarnet.models.weights import load_header
         from cifarnet.weights import catalog

@@ -60,7 +60,8 @@ def train(
         float | None,
         typer.Option(
             metavar="FRACTION",
-            help="Hold this much of the training images out and keep the epoch that is best on them.",
+            help="Hold this fraction of the training images out and keep the epoch that is best on them, of those that"
+            " end with classifying them (--checks).",
             show_default=False,
         ),
     ] = None,
@@ -68,14 +69,17 @@ def train(
     epochs: Annotated[int | None, _recipe_option(help="Passes over the training images.")] = None,
     steps: Annotated[int | None, _recipe_option(help="Batches in all, instead of epochs.")] = None,
     batch_size: Annotated[int | None, _recipe_option(help="Images per step.")] = None,
-    learning_rate: Annotated[float | None, _recipe_option(help="Initial learning rate.")] = None,
+    learning_rate: Annotated[
+        float | None, _recipe_option(help="Learning rate: the initial one, or with --cycle-peak the highest.")
+    ] = None,
     momentum: Annotated[float | None, _recipe_option(help="Momentum of SGD.")] = None,
     nesterov: Annotated[bool | None, _recipe_option("--nesterov/--no-nesterov", help="Nesterov's momentum.")] = None,
     l2: Annotated[float | None, _recipe_option(help="L2 penalty on convolution kernels.")] = None,
     lr_decay: Annotated[float | None, _recipe_option(help="Divide the learning rate by 1 + this * step.")] = None,
     lr_drop: Annotated[int | None, _recipe_option(help="Halve the learning rate every so many epochs.")] = None,
     lr_boundaries: Annotated[
-        str | None, _recipe_option(metavar="STEP,...", help="Divide the learning rate by ten at these steps.")
+        str | None,
+        _recipe_option(metavar="STEP,...", help="Divide the learning rate by ten at these steps: 32000,48000."),
     ] = None,
     cycle_peak: Annotated[
         float | None, _recipe_option(help="Learning rate up until this fraction of the run, then down to zero.")
@@ -96,10 +100,16 @@ def train(
     ] = None,
     resolutions: Annotated[
         str | None,
-        _recipe_option(metavar="SIDE:SHARE,...", help="Train these shares of the run on images shrunk to SIDE pixels."),
+        _recipe_option(
+            metavar="SIDE:SHARE,...",
+            help="Train these shares of the run on images shrunk to SIDE pixels: 20:0.4,24:0.3. The rest at full size.",
+        ),
     ] = None,
     checks: Annotated[
-        int | None, _recipe_option(help="Classify the held-out images this often only; 0: after every epoch.")
+        int | None,
+        _recipe_option(
+            help="Classify the held-out images so many times in the run, evenly spread; 0: after every epoch."
+        ),
     ] = None,
     precision: Annotated[
         str | None,
@@ -131,7 +141,9 @@ def train(
         bool, typer.Option("--tensorboard", help="Also write the run's tensorboard/, for TensorBoard to show.")
     ] = False,
     backend: Backend = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress; only the result and errors.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress; only the result, warnings and errors.")
+    ] = False,
 ) -> None:
     """Train a network: end to end, or with --freeze-base the head alone; Ctrl-C saves, --resume goes on."""
     started = time.monotonic()
@@ -162,6 +174,7 @@ def train(
             weights=str(weights) if weights else None,
             freeze_base=freeze_base,
             budget=seconds(budget, "--budget") if budget is not None else None,
+            backend=backend,
             precision=precision,
             jit=jit,
             on_nan=on_nan or "stop",
@@ -192,27 +205,35 @@ def train(
             result = train_run(config, output, classes=classes, **common)
         if log:
             log.finish(result.scored)
-    _write_pictures(result, report_file)
+    html = _write_pictures(result)
     from cifarnet.reports.training import result_report
 
     console.stdout().print(result_report(result.to_dict(), str(result.directory)))
+    if report_file:
+        from cifarnet.cli.reporting import write_page
+        from cifarnet.errors import StorageError
+
+        if html is None:
+            raise typer.Exit(StorageError.exit_code)
+        write_page(report_file, html)
 
 
-def _write_pictures(result: Any, report_file: Path | None) -> None:
-    """Write the finished run's plots and page; its result is whole without them, so their failure is not the run's."""
+def _write_pictures(result: Any) -> str | None:
+    """Write the finished run's plots and page, which is returned; None when that failed.
+
+    The result is whole without them, so their failure is not the run's.
+    """
     from cifarnet.cli.reporting import finish_run
-    from cifarnet.files import write_text
 
     try:
-        html = finish_run(result)
-        if report_file:
-            write_text(report_file, html)
+        return finish_run(result)
     except Exception as error:  # Hours of training end with what they reached, not with a traceback.
         advice = (
             f"Plots or report could not be made: {error} The result is whole. When that is mended: cifarnet evaluate"
             f" {result.directory} --report FILE.html"
         )
         console.stderr().print(advice, style="yellow", markup=False, soft_wrap=True)
+        return None
 
 
 def _recipe(name: str | None, depth: int | None, weights: Path | None, given: dict[str, Any]) -> Any:

@@ -17,7 +17,6 @@ from cifarnet.training.events import (
     Planned,
     Report,
     Warned,
-    ignore,
 )
 
 if TYPE_CHECKING:
@@ -28,11 +27,12 @@ if TYPE_CHECKING:
 
 @contextmanager
 def training_screen(quiet: bool) -> Iterator[Report]:
-    """Yield a ``report`` that shows a run's events on stderr, as its terminal allows."""
-    if quiet:
-        yield ignore
-        return
+    """Yield a ``report`` that shows a run's events on stderr, as its terminal allows; ``quiet``, warnings alone."""
     out = console.stderr()
+    if quiet:
+        warnings = _Lines(out, live=False)
+        yield lambda event: warnings.tell(event) if isinstance(event, Warned) else None
+        return
     if not _can_be_redrawn(out):
         yield _Lines(out, live=False).tell
         return

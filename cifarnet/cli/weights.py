@@ -23,7 +23,8 @@ def weights(context: typer.Context, as_json: Json = False) -> None:
     from cifarnet.weights import catalog
 
     facts = []
-    for entry in catalog.entries().values():
+    entries = catalog.entries().values()
+    for entry in entries:
         described = entry.to_dict()
         accuracy, images = described["accuracy"], described["test_images"]
         interval = wilson_interval(accuracy, images) if accuracy is not None and images else None
@@ -34,6 +35,10 @@ def weights(context: typer.Context, as_json: Json = False) -> None:
     from cifarnet.reports.weights import weights_report
 
     console.stdout().print(weights_report(facts))
+    for entry, fact in zip(entries, facts, strict=True):
+        if fact["problem"]:
+            told = f"{entry.name}: {fact['problem']} {entry.remedy}"
+            console.stderr().print(told, style="yellow", markup=False, soft_wrap=True)
 
 
 @app.command()

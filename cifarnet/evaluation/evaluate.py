@@ -8,7 +8,7 @@ from typing import Any
 
 from cifarnet.data.progress import Progress, silent
 from cifarnet.data.sources import load_data
-from cifarnet.errors import DataError
+from cifarnet.errors import DataError, InvalidValueError
 from cifarnet.evaluation.inference import BATCH_SIZE, Classifier
 from cifarnet.evaluation.metrics import Metrics, measure
 from cifarnet.evaluation.scored import Scored
@@ -56,20 +56,22 @@ def evaluate(
 
     Loss and calibration error are those of the calibrated probabilities (``Weights.calibrated``).
 
-    Without ``data`` the source is the one that the run recorded, with its ``test_split``, or else CIFAR-10.
+    Without ``data`` the source is the one that the run recorded, or else CIFAR-10. A run's own source is split as the
+    run split it: with another ``test_split`` most of the images would be those that it was trained on.
     ``test_split`` and ``mirrors`` are those of ``load_data``, ``tta`` and ``batch_size`` of ``Classifier.logits``.
 
     Raises:
         WeightsError: when there are no readable weights at ``weights_path``.
         DataError: when the data can't be read, or its classes are not those of the weights, in their order.
-        InvalidValueError: for a ``tta``, ``test_split`` or source that can't be meant.
+        InvalidValueError: for a ``tta``, ``test_split`` or source that can't be meant, or another ``test_split`` than
+            the run's.
     """
     weights_file = catalog.find(weights_path)
     weights = load_weights(weights_file)
-    source = data or find_data_source(weights_path) or "cifar10"
-    if data is None and test_split is None and source != "cifar10":
-        # Other images than those that the run held out would be images that it was trained on.
-        test_split = read_config(weights_path).get("test_split")
+    recorded = find_data_source(weights_path)
+    source = data or recorded or "cifar10"
+    if recorded is not None and _same_source(source, recorded):
+        test_split = _split_of_run(weights_path, test_split)
     test = load_data(
         source, test_split=test_split, mirrors=mirrors, image_size=weights.spec.image_size, report=report
     ).test
@@ -89,3 +91,22 @@ def evaluate(
     scored = Scored(test, weights.calibrated(logits))
     metrics = measure(scored.logits, test.labels, test.class_names)
     return Evaluation(metrics, len(test) / seconds, weights.spec.title, weights_file, source, scored)
+
+
+def _same_source(one: str, other: str) -> bool:
+    return one == other or (Path(one).exists() and Path(one).resolve() == Path(other).resolve())
+
+
+def _split_of_run(run: Path, test_split: float | None) -> float | None:
+    """The fraction that ``run`` held out of its data to test on, which a given ``test_split`` must be.
+
+    Raises:
+        InvalidValueError: when it is another.
+    """
+    held_out: float | None = read_config(run).get("test_split")
+    if held_out is not None and test_split not in (None, held_out):
+        raise InvalidValueError(
+            f"{run} held {held_out:g} of its data out to test on and was trained on the rest, of which another fraction"
+            f" would be made. Leave --test-split out. Received: {test_split:g}"
+        )
+    return test_split if held_out is None else held_out

@@ -7,6 +7,7 @@ checked against the description first (see ``cifarnet.hdf5``).
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,9 @@ FORMAT = 1
 # He et al.'s deepest. Beyond these a file names no network for small images but a way to use up time and memory, and a
 # checkpoint would be larger than any file that is read.
 LARGEST = ModelSpec(depth=1202, classes=100_000, image_size=1024)
+
+# Of Weights.temperature: fitted ones lie within a hundredth and a hundred, and float32 divides by all of these.
+TEMPERATURES = (1e-3, 1e3)
 
 # What the original project's preprocessing used, the statistics of CIFAR-10's training images: its files carry none.
 ORIGINAL_NORMALIZATION = Normalization(120.70756512369792, 64.1500758911213)
@@ -60,8 +64,16 @@ class Weights:
                 f"{self.spec.title} with {self.spec.classes} classes needs as many class names."
                 f" Received: {', '.join(self.class_names)}"
             )
-        if not 0 < self.temperature < float("inf"):
-            raise WeightsError(f"A temperature is above 0 and finite. Received: {self.temperature}")
+        low, high = TEMPERATURES
+        recipe, accuracy, threshold = self.recipe, self.accuracy, self.reject_below
+        for what, valid, value in (
+            (f"temperature is {low:g} to {high:g}", low <= self.temperature <= high, self.temperature),
+            ("accuracy is 0 to 1, or None", accuracy is None or 0 <= accuracy <= 1, accuracy),
+            ("reject_below is finite, or None", threshold is None or math.isfinite(threshold), threshold),
+            ("recipe has a name, or is None", recipe is None or isinstance(recipe.get("name"), str), recipe),
+        ):
+            if not valid:
+                raise WeightsError(f"The {what}. Received: {value!s:.60}")
 
     def sha256(self) -> str:
         """SHA-256 of the tensors alone, in the network's order: equal networks, whatever the file around them."""
@@ -171,8 +183,6 @@ def peek(file: "h5py.File", path: Path) -> Weights:
         names, recipe, accuracy = header["class_names"], header["recipe"], header["accuracy"]
         if not all(isinstance(name, str) for name in names):
             raise TypeError("class names are texts")
-        if not isinstance(recipe, dict | None) or not isinstance(accuracy, int | float | None):
-            raise TypeError("a recipe is an object and an accuracy a number")
         spec, normalization = _spec(header["spec"], path), Normalization(**header["normalization"])
         # Files of cifarnet 0.1 have neither of the two.
         temperature, reject_below = header.get("temperature", 1.0), header.get("reject_below")
@@ -181,7 +191,7 @@ def peek(file: "h5py.File", path: Path) -> Weights:
         raise WeightsError(f"{path} is not a valid cifarnet weight file: its header says {error!r}.") from error
     try:
         return Weights(spec, {}, tuple(names), normalization, recipe, accuracy, temperature, reject_below, version)
-    except (WeightsError, TypeError) as error:
+    except (WeightsError, TypeError, AttributeError, OverflowError) as error:
         raise WeightsError(f"{path}: {error}") from error
 
 

@@ -22,6 +22,9 @@ def weights_report(entries: Sequence[Mapping[str, Any]]) -> RenderableType:
     table.add_column("SHA-256", no_wrap=True)
     table.add_column("From")
     for entry in entries:
+        if entry["problem"]:
+            table.add_row(Text(entry["name"], "bold"), Text("can't be read", "yellow"))
+            continue
         table.add_row(
             Text(entry["name"], "bold"),
             entry["network"],

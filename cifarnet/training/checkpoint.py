@@ -1,7 +1,8 @@
 """A checkpoint: one HDF5 file with all that resuming to the last bit needs.
 
 It is a weight file (``cifarnet.models.weights``) with the training state beside the weights: the optimizer's and the
-metrics' arrays below ``training``, and where the run stood as JSON in the attribute ``training``.
+metrics' arrays below ``training``, and where the run stood as JSON in the attribute ``training``; the history of its
+epochs, which may be tens of thousands, as JSON in the bytes of ``training/history``.
 """
 
 import json
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 STATE = "training"
 KINDS = ("optimizer", "metrics")
+HISTORY = f"{STATE}/history"
+HISTORY_LIMIT = 2**27
+"""Bytes of the longest history that is read: more than half a million epochs."""
 
 
 @dataclass
@@ -76,7 +80,10 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, previous: Path | None = 
             shapes[kind] = [list(array.shape) for array in arrays]
             for index, array in enumerate(arrays):
                 file.create_dataset(f"{STATE}/{kind}/{index}", data=array)
-        file.attrs[STATE] = json.dumps({**asdict(checkpoint.progress), "shapes": shapes})
+        state = asdict(checkpoint.progress)
+        history = np.frombuffer(json.dumps(state.pop("history")).encode(), np.uint8)
+        file.create_dataset(HISTORY, data=history, compression="gzip")
+        file.attrs[STATE] = json.dumps({**state, "shapes": shapes, "history_bytes": len(history)})
 
     write_hdf5(path, fill, previous)
 
@@ -94,9 +101,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
             raise WeightsError(f"{path} holds weights but no training state: it can be evaluated, not resumed.")
         try:
             shapes = state.pop("shapes")
+            if "history" not in state:  # Cifarnet 0.1 had it here.
+                state["history"] = _read_history(file, state.pop("history_bytes"), path)
             progress = _progress(state)
             arrays = {kind: _read_arrays(file, kind, shapes[kind], weights, path) for kind in KINDS}
-        except (TypeError, KeyError, ValueError, AttributeError) as error:
+        except (TypeError, KeyError, ValueError, AttributeError, RecursionError) as error:
             raise WeightsError(f"{path} has a training state that can't be read: {error!r}.") from error
     return Checkpoint(weights, progress, **arrays)
 
@@ -106,6 +115,12 @@ def _progress(state: dict[str, Any]) -> Progress:
     history = [HistoryRow(**{"image_size": 32, **row}) for row in state["history"]]
     plan = Plan(**state["plan"]) if "plan" in state else Plan(0)
     return Progress(**{**state, "history": history, "plan": plan})
+
+
+def _read_history(file: "h5py.File", size: int, path: Path) -> Any:
+    if size > HISTORY_LIMIT:
+        raise WeightsError(f"{path}: a history has {HISTORY_LIMIT:,} bytes at most. Received: {size:,}")
+    return json.loads(read_tensor(file, HISTORY, (size,), path, kinds="u").astype(np.uint8).tobytes())
 
 
 def _read_arrays(

@@ -18,7 +18,8 @@ class RunConfig:
     """All that decides a run's result, and what its config.json holds.
 
     ``depth`` None means that of ``weights``, or 20. ``budget``, seconds, takes the place of the recipe's length.
-    ``precision`` and ``jit`` None mean what is fastest on the device (``cifarnet.runtime.Execution``).
+    ``backend`` None means that of KERAS_BACKEND, or TensorFlow; ``precision`` and ``jit`` None what is fastest on the
+    device (``cifarnet.runtime.Execution``).
     ``on_nan`` says what happens when the loss or a weight becomes NaN or infinite: ``stop``, or ``restore`` the last
     good checkpoint and go on at half the learning rate.
     ``data_sha256`` is filled in when the run starts, so that it can only be resumed on the same images.
@@ -33,7 +34,7 @@ class RunConfig:
     weights: str | None = None
     freeze_base: bool = False
     budget: float | None = None
-    backend: str = "tensorflow"
+    backend: str | None = None
     precision: str | None = None
     jit: bool | None = None
     on_nan: str = "stop"
@@ -48,6 +49,11 @@ class RunConfig:
             )
         if self.precision not in (None, *PRECISIONS):
             raise InvalidValueError(f"The precision must be one of {', '.join(PRECISIONS)}. Received: {self.precision}")
+        if self.head_alone and self.precision not in (None, "float32"):
+            raise InvalidValueError(
+                "With --freeze-base and no augmentation the base's features are computed once, in float32: leave"
+                f" --precision out. Received: {self.precision}"
+            )
         if self.on_nan not in ON_NAN:
             raise InvalidValueError(f"--on-nan is one of {', '.join(ON_NAN)}. Received: {self.on_nan}")
         if self.budget is not None:
@@ -61,12 +67,17 @@ class RunConfig:
         if self.seed < 0:
             raise InvalidValueError(f"The seed must be 0 or more. Received: {self.seed}")
 
+    @property
+    def head_alone(self) -> bool:
+        """Whether the fixed base sees the same images in every epoch, so that its features are computed but once."""
+        return self.freeze_base and not self.recipe.varies_images
+
     def execution(self, device: Device) -> Execution:
         """How its steps run on ``device``: as the configuration says, and where it is silent as is fastest there."""
         best = Execution.best_on(device)
         return replace(
             best,
-            precision=self.precision or best.precision,
+            precision=self.precision or ("float32" if self.head_alone else best.precision),
             jit=best.jit if self.jit is None else self.jit,
         )
 
@@ -86,12 +97,17 @@ class RunConfig:
         words += ["--data", self.data, "--seed", str(self.seed)]
         for option in ("budget", "test_split", "validation_split", "precision"):
             if (value := getattr(self, option)) is not None:
-                words += [_option(option), f"{value:.3f}s" if option == "budget" else str(value)]
+                words += [
+                    _option(option),
+                    f"{value:.3f}".rstrip("0").rstrip(".") + "s" if option == "budget" else str(value),
+                ]
         if self.jit is not None:
             words.append("--jit" if self.jit else "--no-jit")
         if self.on_nan != ON_NAN[0]:
             words += ["--on-nan", self.on_nan]
         changes = recipe.differences() if named else {}
+        if self.budget is not None:  # Which takes the place of both.
+            changes = {name: value for name, value in changes.items() if name not in ("epochs", "steps")}
         # Said in any case, lest a GPU leaves the small images out (see ``Recipe.on``).
         changes |= {"resolutions": recipe.resolutions} if recipe.name == "fast" else {}
         for name, value in changes.items():
@@ -103,7 +119,7 @@ class RunConfig:
                 words += [_option(name), ",".join(map(str, value))]
             elif value is not None:
                 words += [_option(name), str(value)]
-        return [*words, "--backend", self.backend]
+        return [*words, "--backend", self.backend] if self.backend else words
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as JSON-ready data."""

@@ -17,7 +17,6 @@ from cifarnet.errors import WeightsError
 from cifarnet.evaluation.inference import BATCH_SIZE, run_batches
 from cifarnet.models.network import ResNet
 from cifarnet.models.spec import Normalization
-from cifarnet.recipes import Recipe
 from cifarnet.training.held_out import Tester
 from cifarnet.training.trainee import Trainee
 
@@ -91,8 +90,3 @@ class _Head(keras.Model):
 
     def call(self, features: Any) -> Any:
         return self.network.head_logits(ops.cast(features, "float32"), training=False)
-
-
-def can_be_computed_once(recipe: Recipe) -> bool:
-    """Whether ``recipe`` shows the network the same images in every epoch."""
-    return not (recipe.moves_images or recipe.cutout or recipe.resolutions)

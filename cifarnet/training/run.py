@@ -1,6 +1,7 @@
 """A training run from its configuration to its result, with everything it leaves in the run directory."""
 
 import json
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -118,7 +119,7 @@ def train(
             f"{config.data} has {len(data.train.class_names)} classes ({', '.join(data.train.class_names)})."
             f" Received: --classes {classes}"
         )
-    backend = use_backend()
+    backend = use_backend(config.backend)
     execution = config.execution(device())
     config = replace(
         config,
@@ -179,7 +180,7 @@ def resume(
     with run_lock(directory):
         if (directory / runs.METRICS).exists():
             raise RunError(f"The run in {directory} is finished. See what it reached: cifarnet evaluate {directory}")
-        backend = use_backend()
+        backend = use_backend(None if "keras" in sys.modules else config.backend)
         if backend != config.backend:
             raise RunError(
                 f"The run in {directory} was trained with {config.backend}, which rounds differently from {backend}."
@@ -289,7 +290,8 @@ class _Run:
         from cifarnet.training.loop import NumbersGoneBad, Stopped
 
         try:
-            if self.config.budget and not loop.done:
+            # Stopped after its last step, a run has nothing left to plan: its last epoch only has to be classified.
+            if self.config.budget and loop.progress.step < loop.steps:
                 calibrate(loop, self.config.budget, used)
             while not loop.done:
                 try:
@@ -323,9 +325,13 @@ class _Run:
         checkpoint, restores = latest_checkpoint(self.directory, self.report), loop.progress.restores
         saved = f" The last good checkpoint, of step {checkpoint.progress.step:,}, is kept." if checkpoint else ""
         tried = f", the learning rate halved {restores} times" if restores else ""
+        going_on = (
+            f", or go on from there at half of it: cifarnet train --resume {self.directory} --on-nan restore"
+            if checkpoint and restores < RESTORES
+            else "."
+        )
         return DivergedError(
-            f"{bad}{tried}: the training has diverged.{saved} Train anew with a lower --learning-rate, or go on"
-            f" from there at half of it: cifarnet train --resume {self.directory} --on-nan restore"
+            f"{bad}{tried}: the training has diverged.{saved} Train anew with a lower --learning-rate{going_on}"
         )
 
     def _trainee(self, tensors: dict[str, np.ndarray]) -> "tuple[Trainee, Tester]":
@@ -336,14 +342,13 @@ class _Run:
             FeatureTester,
             HeadTrainee,
             base_features,
-            can_be_computed_once,
         )
         from cifarnet.training.held_out import ImageTester
         from cifarnet.training.trainee import Trainee
 
         config, data = self.config, self.data
         execution = config.execution(device())
-        if not (config.freeze_base and can_be_computed_once(config.recipe)):
+        if not config.head_alone:
             network = build_model(self.spec, tensors, precision=execution.precision)
             if config.freeze_base:
                 network.freeze_base()
@@ -356,7 +361,7 @@ class _Run:
             activity = f"Computing the features of {len(dataset):,} {name} images"
             return base_features(network, dataset.images, self.normalization, self.data_report, activity)
 
-        execution = replace(execution, precision="float32", steps_per_call=max(execution.steps_per_call, HEAD_STEPS))
+        execution = replace(execution, steps_per_call=max(execution.steps_per_call, HEAD_STEPS))
         trainee = HeadTrainee(network, features(data.train, "training"), self.normalization, config.recipe, execution)
         return trainee, FeatureTester(network, features(data.held_out, data.held_name))
 

@@ -17,7 +17,7 @@ from typing import Any
 from cifarnet import runs
 from cifarnet.errors import InvalidValueError, WeightsError
 from cifarnet.files import replacing, sha256_of, write_text
-from cifarnet.models.weights import load_header, load_weights
+from cifarnet.models.weights import Weights, load_header, load_weights
 
 INDEX = "index.json"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -41,35 +41,51 @@ class NamedWeights:
             WeightsError: when it is missing or another.
         """
         told = f"The weights {self.name} ({self.path})"
-        again = f"Add them again: cifarnet weights add RUN {self.name} --replace"
-        remedy = "Install cifarnet again." if self.shipped else again
         try:
             found = sha256_of(self.path)
         except OSError as error:
-            raise WeightsError(f"{told} can't be read: {error.strerror}. {remedy}") from error
+            raise WeightsError(f"{told} can't be read: {error.strerror}. {self.remedy}") from error
         if found != self.sha256:
             raise WeightsError(
-                f"{told} are damaged: their SHA-256 should be {self.sha256}. Received: {found}. {remedy}"
+                f"{told} are damaged: their SHA-256 should be {self.sha256}. Received: {found}. {self.remedy}"
             )
         return self.path
 
     def to_dict(self) -> dict[str, Any]:
-        """What ``cifarnet weights --json`` prints: the entry with what its file says of itself."""
-        header = load_header(self.path)
-        recipe = header.recipe or {}
+        """What ``cifarnet weights --json`` prints: the entry with what its file says of itself.
+
+        ``problem`` is why its file can't be read; what would come from there is None then.
+        """
+        header: Weights | None = None
+        problem = size = None
+        try:
+            header, size = load_header(self.path), self.path.stat().st_size
+        except (WeightsError, OSError) as error:
+            problem = str(error)
         return {
             "name": self.name,
-            "network": header.spec.title,
-            "classes": list(header.class_names),
-            "recipe": recipe.get("name"),
-            "accuracy": header.accuracy,
+            "network": header and header.spec.title,
+            "classes": header and list(header.class_names),
+            "recipe": ((header and header.recipe) or {}).get("name"),
+            "accuracy": header and header.accuracy,
             "test_set": self.test_set,
             "test_images": self.test_images,
-            "bytes": self.path.stat().st_size,
+            "bytes": size,
             "sha256": self.sha256,
             "path": str(self.path),
             "shipped": self.shipped,
+            "problem": problem,
         }
+
+    @property
+    def remedy(self) -> str:
+        """What to do when the file is missing or damaged."""
+        if self.shipped:
+            return "Install cifarnet again."
+        return (
+            f"Add them again (cifarnet weights add RUN {self.name} --replace) or forget them (cifarnet weights remove"
+            f" {self.name})."
+        )
 
 
 def own_folder() -> Path:

@@ -72,9 +72,10 @@ def test_growth_has_a_row_for_each_depth():
 
 
 def test_memory_has_a_row_for_each_epoch():
-    rows = run("memory.py", "--data", "synthetic:100", "--depth", 8, "--epochs", 2)
+    # Epochs of a second or so, for the script to see each of them end.
+    rows = run("memory.py", "--data", "synthetic:1000", "--depth", 8, "--epochs", 3)
     assert rows[-1][0] == "the end"
-    assert {row[0] for row in rows[:-1]} <= {"epoch 1", "epoch 2"}
+    assert [row[0] for row in rows[:2]] == ["epoch 1", "epoch 2"]
     assert float(rows[-1][2].replace(",", "")) > 100
 
 
@@ -121,6 +122,23 @@ def test_pictures_of_no_class_are_counted_and_photos_named(tmp_path, small_weigh
     assert {"noise, pixel by pixel", "plain colours", "texture: snow"} < rows.keys()
     assert all(0 <= float(row[1].rstrip("%")) <= 100 for name, row in rows.items() if name not in ("photo", "snow"))
     assert len(rows["snow"]) == 4
+
+
+def test_textures_are_cut_from_apart_and_are_nowhere_empty(tmp_path):
+    picture = np.random.default_rng(0).integers(1, 256, (512, 512, 3), np.uint8)
+    picture[:, :256] //= 2  # The left half is the darker one.
+    Image.fromarray(picture).save(tmp_path / "snow.png")
+    code = (
+        "import sys; from pathlib import Path; from fine_tuning import textures\n"
+        "splits = textures([Path(sys.argv[1])], 40, 40)\n"
+        "print(*(image.mean() for split in (splits.train, splits.test) for image in split.images))"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{BENCHMARKS}{os.pathsep}{BENCHMARKS.parent}"}
+    command = [sys.executable, "-c", code, tmp_path / "snow.png"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+    means = [float(word) for word in told.split()]
+    assert all(50 < mean < 80 for mean in means[:40])
+    assert all(110 < mean < 145 for mean in means[40:])
 
 
 def test_fine_tuning_is_compared_with_training_from_nothing(tmp_path, small_weights):

@@ -11,12 +11,12 @@ from typer.testing import CliRunner
 from cifarnet.cli import training_screen as screen
 from cifarnet.cli.main import app
 from cifarnet.cli.options import seconds
-from cifarnet.errors import CifarnetError, InvalidValueError
+from cifarnet.errors import CifarnetError, InvalidValueError, StorageError
 from cifarnet.models.spec import ModelSpec
 from cifarnet.recipes import RECIPES
 from cifarnet.reports.training import duration, estimate_lines, span
 from cifarnet.runtime import Device, GpuFacts, _advice
-from cifarnet.training.events import EpochDone, Estimated, HistoryRow, StepDone
+from cifarnet.training.events import EpochDone, Estimated, HistoryRow, StepDone, Warned
 from tests.reports.test_live import PLAN as LIVE_PLAN
 
 PLAN = replace(LIVE_PLAN, spec=ModelSpec(110), data="cifar10", held_out="test")
@@ -194,3 +194,24 @@ def test_options_that_contradict_each_other_are_refused(tmp_path, options, told)
     assert not (tmp_path / "run").exists()
     assert isinstance(result.exception, CifarnetError)
     assert told in str(result.exception)
+
+
+def test_quiet_keeps_warnings(monkeypatch):
+    stream = StringIO()
+    monkeypatch.setattr(screen.console, "stderr", lambda: Console(file=stream, width=120))
+    with screen.training_screen(quiet=True) as report:
+        for event in (PLAN, STEP, Warned("No room for checkpoint.h5"), EPOCH):
+            report(event)
+    assert stream.getvalue() == "No room for checkpoint.h5\n"
+
+
+def test_a_report_that_was_asked_for_and_can_not_be_written_is_exit_status_3(tmp_path, monkeypatch):
+    def fail(path, html):
+        raise StorageError(path, OSError(28, "No space left on device"))
+
+    monkeypatch.setattr("cifarnet.cli.reporting.write_page", fail)
+    options = f"--data synthetic:50 --depth 8 --steps 1 --batch-size 25 -q --output {tmp_path / 'run'}"
+    result = CliRunner().invoke(app, ["train", *options.split(), "--report", str(tmp_path / "run.html")])
+    assert isinstance(result.exception, StorageError)
+    assert result.exception.exit_code == 3
+    assert result.stdout.startswith("Test accuracy")

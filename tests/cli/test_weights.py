@@ -85,3 +85,22 @@ def test_only_ones_own_weights_can_be_removed(name):
     result = invoke("weights", "remove", name)
     assert isinstance(result.exception, InvalidValueError)
     assert name in str(result.exception)
+
+
+def test_a_file_that_is_gone_is_told_with_its_remedy_and_does_not_hide_the_others(tmp_path):
+    invoke("weights", "add", save_tiny_weights(tmp_path / "w.h5", ("ant", "bee")), "insects")
+    catalog.entries()["insects"].path.unlink()
+    told = invoke("weights")
+    assert told.exit_code == 0
+    assert "resnet20" in told.stdout
+    assert "can't be read" in told.stdout
+    assert "cifarnet weights remove insects" in told.stderr
+    entries = {entry["name"]: entry for entry in json.loads(invoke("weights", "--json").stdout)}
+    assert "There is no weight file" in entries["insects"]["problem"]
+    assert entries["resnet20"]["problem"] is None
+
+
+@pytest.mark.parametrize("command", ["predict a.png", "summary"])
+def test_a_depth_of_zero_is_no_network(command):
+    result = invoke(*command.split(), "--depth", 0)
+    assert isinstance(result.exception, InvalidValueError)

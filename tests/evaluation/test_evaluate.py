@@ -77,6 +77,11 @@ def test_a_run_is_scored_on_the_images_that_it_held_out_itself(tmp_path, constan
     scores = evaluate(run).to_dict()
     assert (scores["data"], scores["weights"]) == (str(data), str(run / "weights.h5"))
     assert [row["support"] for row in scores["per_class"]] == [2, 2, 4]
+    for same in ({"data": str(data)}, {"test_split": 0.5}, {"data": f"{data}/.", "test_split": 0.5}):
+        assert evaluate(run, **same).metrics.images == 8
+    for data_again in (None, str(data)):
+        with pytest.raises(InvalidValueError, match=r"held 0\.5 of its data out .* Received: 0\.25"):
+            evaluate(run, data_again, test_split=0.25)
 
 
 def test_weights_that_do_not_exist_are_refused(tmp_path):

@@ -6,9 +6,12 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
-from tests.data.making import image_folder
+from cifarnet.data.sources import load_data
+from cifarnet.errors import DataError
+from tests.data.making import assert_same, image_folder
 
 Maker = Callable[[Path, Path], None]
 
@@ -151,3 +154,16 @@ CRAFTED: dict[str, tuple[Maker, str, str]] = {
     ),
     "zip: a zip within": (_zip(_nested), "zip", INNOCENT),
 }
+
+
+def check(archive: Path, outside: Path, outcome: str) -> None:
+    """Read the crafted ``archive``, whose maker got ``outside``, and fail unless ``outcome`` is what comes of it."""
+    if outcome == REFUSED:
+        with pytest.raises(DataError, match=archive.name):
+            load_data(str(archive))
+        return
+    found, innocent = load_data(str(archive)), load_data(str(outside / "innocent"))
+    if outcome == INNOCENT:
+        assert_same(found, innocent)
+    else:
+        assert len(found.train) == len(innocent.train) + 1

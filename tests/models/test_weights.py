@@ -179,5 +179,5 @@ def test_a_temperature_that_makes_no_probabilities_is_refused(path, temperature)
         file.attrs[HEADER] = json.dumps({**json.loads(file.attrs[HEADER]), "temperature": temperature})
 
     edit(path, heat)
-    with pytest.raises(WeightsError, match="above 0 and finite"):
+    with pytest.raises(WeightsError, match=r"temperature is 0\.001 to 1000"):
         load_weights(path)

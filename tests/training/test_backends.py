@@ -22,13 +22,12 @@ import os, signal, sys
 from pathlib import Path
 from cifarnet.errors import InterruptedRunError
 from cifarnet.recipes import RECIPES
-from cifarnet.runtime import use_backend
 from cifarnet.training.events import EpochDone, StepDone
 from cifarnet.training.config import RunConfig
 from cifarnet.training.run import resume, train
 
-use_backend("jax")
-config = RunConfig(RECIPES["documented"].with_changes(epochs=2, batch_size=32), data="synthetic:200", depth=8)
+recipe = RECIPES["documented"].with_changes(epochs=2, batch_size=32)
+config = RunConfig(recipe, data="synthetic:200", depth=8, backend="jax")
 there = Path(sys.argv[1])
 train(config, there / "alone")
 
@@ -58,13 +57,13 @@ np.save(sys.argv[3], Classifier(load_weights(Path(sys.argv[1]))).logits(images))
 """
 
 
-def run_with_jax(code: str, *arguments: object) -> None:
-    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+def run(code: str, *arguments: object, **variables: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"} | variables
     subprocess.run([sys.executable, "-c", code, *map(str, arguments)], check=True, env=environment)
 
 
 def test_with_jax_a_stopped_run_equals_one_left_alone(tmp_path):
-    run_with_jax(STOP_AND_RESUME, tmp_path)
+    run(STOP_AND_RESUME, tmp_path)  # Its configuration names the backend.
     alone = tmp_path / "alone"
     for stopped in (tmp_path / "inside", tmp_path / "between"):
         assert (alone / runs.HISTORY).read_text() == (stopped / runs.HISTORY).read_text()
@@ -79,6 +78,6 @@ def test_both_backends_give_the_same_logits(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), np.uint8)
     save_weights(tmp_path / "w.h5", weights)
     np.save(tmp_path / "images.npy", images)
-    run_with_jax(LOGITS, tmp_path / "w.h5", tmp_path / "images.npy", tmp_path / "logits.npy")
+    run(LOGITS, *(tmp_path / name for name in ("w.h5", "images.npy", "logits.npy")), KERAS_BACKEND="jax")
     here = Classifier(weights).logits(images)
     np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), here, atol=1e-4 * np.abs(here).max())

@@ -10,6 +10,7 @@ import pytest
 from cifarnet import runs
 from cifarnet.errors import InterruptedRunError, InvalidValueError
 from cifarnet.models.network import initial_weights
+from cifarnet.models.weights import load_weights
 from cifarnet.recipes import RECIPES
 from cifarnet.training.budget import ENDING, Planner
 from cifarnet.training.checkpoint import load_checkpoint
@@ -224,3 +225,29 @@ def test_a_stopped_budget_goes_on_with_what_is_left(tmp_path):
 def test_a_budget_needs_a_recipe_that_can_end_at_any_time():
     with pytest.raises(InvalidValueError, match=r"fast, or one with a cycle_peak\. Received: paper"):
         RunConfig(RECIPES["paper"], budget=60.0)
+
+
+def test_a_run_that_was_stopped_after_its_last_step_has_its_last_check_alone_to_do(tmp_path):
+    def stop(event):
+        if isinstance(event, StepDone):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    # Too little time for more than one step, which is an epoch, at less than full size.
+    recipe = BUDGET.recipe.with_changes(batch_size=200, resolutions=((16, 0.9),))
+    with pytest.raises(InterruptedRunError):
+        train(replace(BUDGET, recipe=recipe, budget=1.0), tmp_path / "run", report=stop)
+    stopped = load_checkpoint(tmp_path / "run" / runs.CHECKPOINT)
+    assert (stopped.progress.step, stopped.progress.plan.steps, stopped.progress.image_size) == (1, 1, 16)
+    events = []
+    resume(tmp_path / "run", report=events.append)
+    assert not [event for event in events if isinstance(event, StepDone | BudgetPlanned)]
+    weights = load_weights(tmp_path / "run" / runs.WEIGHTS)
+    for name, tensor in stopped.weights.tensors.items():
+        np.testing.assert_array_equal(weights.tensors[name], tensor)
+
+
+@pytest.mark.parametrize("steps_per_epoch", [10, 196, 391])
+def test_five_checks_in_thirty_epochs_are_after_every_sixth(steps_per_epoch):
+    plan = Plan(30 * steps_per_epoch)
+    due = [checks_due(5, plan.at(epoch * steps_per_epoch)) for epoch in range(31)]
+    assert due == [epoch // 6 for epoch in range(31)]

@@ -25,6 +25,7 @@ CONFIGS = {
     ),
     "sizes": RunConfig(RECIPES["fast"].with_changes(resolutions=((16, 0.35), (28, 0.1))), depth=8, budget=5400.0),
     "long": RunConfig(RECIPES["fast"], depth=8, budget=1_000_000.5),
+    "backend": RunConfig(RECIPES["fast"], depth=8, budget=60.0, backend="tensorflow"),
     "boundaries": RunConfig(RECIPES["paper"].with_changes(lr_boundaries=(), steps=40), depth=14),
     "resnet110": RunConfig(named_recipe("paper", 110).with_changes(lr_boundaries=(5, 9)), depth=110),
     "tuned": RunConfig(RECIPES["fine-tune"], depth=20, weights="resnet20", freeze_base=True),
@@ -50,4 +51,10 @@ def test_a_recipe_of_ones_own_is_taken_from_the_runs_configuration():
     recipe = RECIPES["fast"].with_changes(name="mine", epochs=3)
     words = RunConfig(recipe, depth=20).command(Path("run/config.json"))
     assert words[words.index("--recipe") + 1] == "run/config.json"
+    assert "--epochs" not in words
+
+
+def test_a_budget_takes_the_place_of_the_recipes_length():
+    words = RunConfig(RECIPES["fast"].with_changes(epochs=30), depth=20, budget=60.0).command(Path("run/config.json"))
+    assert "--budget" in words
     assert "--epochs" not in words

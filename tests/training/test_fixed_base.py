@@ -1,19 +1,22 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from cifarnet import runs
 from cifarnet.data.progress import silent
 from cifarnet.data.sources import load_data
-from cifarnet.errors import WeightsError
+from cifarnet.errors import InvalidValueError, WeightsError
 from cifarnet.evaluation.inference import Classifier
 from cifarnet.evaluation.metrics import measure
 from cifarnet.models.network import build_model, initial_weights
 from cifarnet.models.spec import ModelSpec, Normalization
 from cifarnet.models.weights import Weights, load_weights, save_weights
 from cifarnet.recipes import RECIPES
+from cifarnet.runtime import Device, Execution
 from cifarnet.training.config import RunConfig
 from cifarnet.training.events import EpochDone
-from cifarnet.training.fixed_base import FeatureTester, base_features, can_be_computed_once
+from cifarnet.training.fixed_base import FeatureTester, base_features
 from cifarnet.training.run import train
 
 STILL = RECIPES["paper"].with_changes(crop_padding=0, flip=False, batch_size=32, epochs=3, learning_rate=0.01)
@@ -42,7 +45,8 @@ def base(tmp_path):
     ],
 )
 def test_features_are_computed_once_unless_something_changes_the_images(change, once):
-    assert can_be_computed_once(STILL.with_changes(**change)) is once
+    config = RunConfig(STILL.with_changes(**change), weights="resnet20", freeze_base=True)
+    assert config.head_alone is once
 
 
 def test_the_heads_logits_of_the_features_are_those_of_the_network(base):
@@ -58,7 +62,7 @@ def test_the_heads_logits_of_the_features_are_those_of_the_network(base):
 def test_training_on_features_is_training_with_a_fixed_base(base, tmp_path, monkeypatch):
     config = RunConfig(STILL, data="synthetic:200", weights=str(base), freeze_base=True, precision="float32")
     train(config, tmp_path / "once")
-    monkeypatch.setattr("cifarnet.training.fixed_base.can_be_computed_once", lambda recipe: False)
+    monkeypatch.setattr(RunConfig, "head_alone", False)
     train(config, tmp_path / "each")
     once, each = (load_weights(tmp_path / name / runs.WEIGHTS).tensors for name in ("once", "each"))
     for name, tensor in each.items():
@@ -85,3 +89,12 @@ def test_the_result_is_what_evaluate_says_though_training_rounds_the_features(ba
     test = load_data("synthetic:200").test
     logits = Classifier(load_weights(tmp_path / "run" / runs.WEIGHTS)).logits(test.images)
     assert result.metrics.loss == measure(logits, test.labels, test.class_names).loss
+
+
+def test_the_precision_that_a_head_alone_is_trained_in_is_the_one_that_is_told(base):
+    config = RunConfig(STILL, weights=str(base), freeze_base=True)
+    gpu = Device("jax", "gpu", "a GPU")
+    assert Execution.best_on(gpu).precision == "bfloat16"
+    assert config.execution(gpu).precision == "float32"
+    with pytest.raises(InvalidValueError, match=r"leave --precision out\. Received: bfloat16"):
+        replace(config, precision="bfloat16")
