@@ -24,6 +24,11 @@ def main() -> None:
     parser.add_argument("--data", default="cifar10", help="as cifarnet train takes it")
     parser.add_argument("--depth", type=int, default=20)
     parser.add_argument("--recipe", default="documented")
+    parser.add_argument(
+        "--freeze-base",
+        metavar="WEIGHTS",
+        help="train the head alone on the features of these weights' base, computed once: without augmentation",
+    )
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--epochs", type=int, default=3)
     length.add_argument("--steps", type=int)
@@ -35,10 +40,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         run = Path(directory) / "run"
         options = ["--data", args.data, "--depth", args.depth, "--recipe", args.recipe, *size, "--output", run]
+        if args.freeze_base:
+            options += ["--weights", args.freeze_base, "--freeze-base", "--no-flip", "--crop-padding", 0]
+            options += ["--rotation", 0, "--shift", 0]
         rows = _sampled(run, ["--backend", "tensorflow", "--quiet", *map(str, options)], imported)
     print(
         common.table(
-            f"Memory of training ResNet-{args.depth} on {args.data}, recipe {args.recipe} (goal: {GOAL_MB:,} MB above)",
+            f"Memory of training ResNet-{args.depth}{', the head alone,' if args.freeze_base else ''} on {args.data},"
+            f" recipe {args.recipe} (goal: {GOAL_MB:,} MB above)",
             ("after", "resident, MB", "peak so far, MB", "peak above TensorFlow, MB"),
             rows,
             f"{common.machine()}; TensorFlow alone {imported:,.0f} MB",
