@@ -36,7 +36,7 @@ def base_features(
     """
     model = _Base(network, normalization)
     shape = (len(images), *network.description[-4].output_shape)
-    features = keras.Variable(initializer="zeros", shape=shape, dtype="bfloat16", trainable=False, name="features")
+    features = keras.Variable(initializer=_zeros, shape=shape, dtype="bfloat16", trainable=False, name="features")
     for start in range(0, len(images), _CHUNK):
         chunk = run_batches(model, images[start : start + _CHUNK], BATCH_SIZE)
         if not np.isfinite(chunk).all():
@@ -47,6 +47,11 @@ def base_features(
         _fill(features, start, ops.cast(chunk, "bfloat16"))
         report(activity, start + len(chunk), len(images))
     return features
+
+
+def _zeros(shape: tuple[int, ...], dtype: str) -> Any:
+    # Cast, because TensorFlow complains on stderr of bfloat16 zeros where the processor has no arithmetic in it.
+    return ops.cast(ops.zeros(shape, "uint8"), dtype)
 
 
 def _fill(features: keras.Variable, start: int, chunk: Any) -> None:
