@@ -23,8 +23,7 @@ def weights(context: typer.Context, as_json: Json = False) -> None:
     from cifarnet.weights import catalog
 
     facts = []
-    entries = catalog.entries().values()
-    for entry in entries:
+    for entry in catalog.entries().values():
         described = entry.to_dict()
         accuracy, images = described["accuracy"], described["test_images"]
         interval = wilson_interval(accuracy, images) if accuracy is not None and images else None
@@ -35,9 +34,9 @@ def weights(context: typer.Context, as_json: Json = False) -> None:
     from cifarnet.reports.weights import weights_report
 
     console.stdout().print(weights_report(facts))
-    for entry, fact in zip(entries, facts, strict=True):
+    for fact in facts:
         if fact["problem"]:
-            told = f"{entry.name}: {fact['problem']} {entry.remedy}"
+            told = f"{fact['name']}: {fact['problem']}"
             console.stderr().print(told, style="yellow", markup=False, soft_wrap=True)
 
 

@@ -95,12 +95,11 @@ class RunConfig:
         if self.freeze_base:
             words.append("--freeze-base")
         words += ["--data", self.data, "--seed", str(self.seed)]
-        for option in ("budget", "test_split", "validation_split", "precision"):
+        if self.budget is not None:
+            words += ["--budget", f"{self.budget:.3f}".rstrip("0").rstrip(".") + "s"]
+        for option in ("test_split", "validation_split", "precision"):
             if (value := getattr(self, option)) is not None:
-                words += [
-                    _option(option),
-                    f"{value:.3f}".rstrip("0").rstrip(".") + "s" if option == "budget" else str(value),
-                ]
+                words += [_option(option), str(value)]
         if self.jit is not None:
             words.append("--jit" if self.jit else "--no-jit")
         if self.on_nan != ON_NAN[0]:

@@ -17,7 +17,7 @@ from typing import Any
 from cifarnet import runs
 from cifarnet.errors import InvalidValueError, WeightsError
 from cifarnet.files import replacing, sha256_of, write_text
-from cifarnet.models.weights import Weights, load_header, load_weights
+from cifarnet.models.weights import load_header, load_weights
 
 INDEX = "index.json"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -54,27 +54,30 @@ class NamedWeights:
     def to_dict(self) -> dict[str, Any]:
         """What ``cifarnet weights --json`` prints: the entry with what its file says of itself.
 
-        ``problem`` is why its file can't be read; what would come from there is None then.
+        ``problem`` is why its file can't be read, and what to do; what would come from there is None then.
         """
-        header: Weights | None = None
-        problem = size = None
-        try:
-            header, size = load_header(self.path), self.path.stat().st_size
-        except (WeightsError, OSError) as error:
-            problem = str(error)
-        return {
+        told: dict[str, Any] = {
             "name": self.name,
-            "network": header and header.spec.title,
-            "classes": header and list(header.class_names),
-            "recipe": ((header and header.recipe) or {}).get("name"),
-            "accuracy": header and header.accuracy,
+            **dict.fromkeys(("network", "classes", "recipe", "accuracy")),
             "test_set": self.test_set,
             "test_images": self.test_images,
-            "bytes": size,
+            "bytes": None,
             "sha256": self.sha256,
             "path": str(self.path),
             "shipped": self.shipped,
-            "problem": problem,
+            "problem": None,
+        }
+        try:
+            header, size = load_header(self.path), self.path.stat().st_size
+        except (WeightsError, OSError) as error:
+            return {**told, "problem": f"{error} {self.remedy}"}
+        return {
+            **told,
+            "network": header.spec.title,
+            "classes": list(header.class_names),
+            "recipe": (header.recipe or {}).get("name"),
+            "accuracy": header.accuracy,
+            "bytes": size,
         }
 
     @property

@@ -1,6 +1,7 @@
 """Archives that somebody made with intent. Each holds the innocent images of ``image_folder`` besides."""
 
 import io
+import resource
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -156,14 +157,29 @@ CRAFTED: dict[str, tuple[Maker, str, str]] = {
 }
 
 
-def check(archive: Path, outside: Path, outcome: str) -> None:
-    """Read the crafted ``archive``, whose maker got ``outside``, and fail unless ``outcome`` is what comes of it."""
+def try_crafted(name: str, folder: Path) -> int:
+    """Make the crafted archive ``name`` in ``folder`` and read it; the KiB of memory that reading took.
+
+    Fails unless what must come of it does, and nothing is written but into a cache in ``folder``.
+    """
+    make, suffix, outcome = CRAFTED[name]
+    outside, archive = folder / "outside", folder / f"crafted.{suffix}"
+    outside.mkdir(parents=True)
+    (outside / "secret.png").write_bytes(picture())
+    make(archive, outside)
+    before, memory = _files(folder), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if outcome == REFUSED:
         with pytest.raises(DataError, match=archive.name):
             load_data(str(archive))
-        return
-    found, innocent = load_data(str(archive)), load_data(str(outside / "innocent"))
-    if outcome == INNOCENT:
-        assert_same(found, innocent)
     else:
-        assert len(found.train) == len(innocent.train) + 1
+        found, innocent = load_data(str(archive)), load_data(str(outside / "innocent"))
+        if outcome == INNOCENT:
+            assert_same(found, innocent)
+        else:
+            assert len(found.train) == len(innocent.train) + 1
+    assert _files(folder) == before, name
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory
+
+
+def _files(folder: Path) -> set[Path]:
+    return {path for path in folder.rglob("*") if "cache" not in path.relative_to(folder).parts}
