@@ -157,7 +157,9 @@ def compare(directories: Sequence[Path]) -> Comparison:
     distinct = list({path.resolve(): path for path in reversed(directories)}.values())[::-1]
     if not distinct:
         raise InvalidValueError("There is nothing to compare: give run directories, runs/* say.")
-    records = _same_data_as_one([read_run(path) for path in distinct])
+    records = [read_run(path) for path in distinct]
+    for place, checksum in (("data", "data_sha256"), ("weights", "weights_sha256")):
+        _tell_once(records, place, checksum)
     by_settings: dict[str, list[RunRecord]] = {}
     for record in records:
         by_settings.setdefault(json.dumps(record.settings), []).append(record)
@@ -189,16 +191,15 @@ def _accuracy(run: RunRecord) -> float:
     return run.outcome.accuracy if run.outcome else -1.0
 
 
-def _same_data_as_one(records: list[RunRecord]) -> list[RunRecord]:
-    """``records`` without what says twice, or not at all, that the images are others."""
-    checksums = {record.settings["data_sha256"] for record in records}
+def _tell_once(records: list[RunRecord], place: str, checksum: str) -> None:
+    """Take from ``records`` what says twice, or not at all, that their images or first weights are others."""
+    checksums = {record.settings[checksum] for record in records}
     # The same images may lie at different places; other images at the same place are told by their checksum alone.
-    sources = {record.settings["data"] for record in records}
+    places = {record.settings[place] for record in records}
     same = len(checksums) == 1 and None not in checksums
-    if same or len(sources) > 1:
+    if same or len(places) > 1:
         for record in records:
-            del record.settings["data" if same else "data_sha256"]
-    return records
+            del record.settings[place if same else checksum]
 
 
 def _outcome(directory: Path) -> Outcome | None:

@@ -112,6 +112,23 @@ def test_other_images_are_told_as_a_difference(tmp_path, data, differing):
     assert not found.same_images
 
 
+@pytest.mark.parametrize(
+    ("weights", "sha256", "differing"),
+    [
+        ("resnet20", "abc", ()),
+        ("elsewhere.h5", "abc", ()),
+        ("resnet20", "def", ("weights_sha256",)),
+        ("resnet32", "def", ("weights",)),
+        (None, None, ("weights",)),
+    ],
+)
+def test_weights_to_begin_with_are_told_apart_by_what_they_hold(tmp_path, weights, sha256, differing):
+    one = replace(CONFIG, weights="resnet20", weights_sha256="abc")
+    other = replace(CONFIG, weights=weights, weights_sha256=sha256)
+    runs = [save_run(tmp_path / "a", config=one), save_run(tmp_path / "b", config=other)]
+    assert compare(runs).differing == differing
+
+
 def test_a_run_given_twice_counts_once(tmp_path):
     run = save_run(tmp_path / "a")
     assert len(compare([run, tmp_path / "." / "a" / ".." / "a"]).groups[0].runs) == 1

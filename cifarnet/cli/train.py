@@ -21,7 +21,11 @@ def _recipe_option(*names: str, help: str, metavar: str | None = None) -> Any:
 def train(
     context: typer.Context,
     depth: Annotated[
-        int | None, typer.Option(help="Layers, 6n+2. (default: that of --weights, or 20)", show_default=False)
+        int | None,
+        typer.Option(
+            help="Layers, 6n+2; more than --weights has grow from it. (default: that of --weights, or 20)",
+            show_default=False,
+        ),
     ] = None,
     data: Annotated[
         str | None,

@@ -202,6 +202,25 @@ def initial_weights(spec: ModelSpec, seed: int) -> dict[str, np.ndarray]:
     return arrays
 
 
+def adopted_weights(
+    spec: ModelSpec, seed: int, base: dict[str, np.ndarray], *, keep_head: bool
+) -> dict[str, np.ndarray]:
+    """Weights by full name to begin with, taken over from ``base``, those of a network of ``spec``'s depth or less.
+
+    Residual units that ``base`` lacks follow its own in each stage. Their second convolution is zero, so that each
+    passes on what it is given and a deeper network computes exactly what ``base`` does until it is trained: "Net2Net",
+    Chen et al. 2016 (arXiv:1511.05641); a zero last convolution as in "Fixup", Zhang et al. 2019 (arXiv:1901.09321).
+    Without ``keep_head`` the head begins anew, for ``spec``'s classes.
+    """
+    arrays = initial_weights(spec, seed)
+    for name, array in arrays.items():
+        if name in base and (keep_head or not name.startswith("conv2d_1/")):
+            arrays[name] = base[name]
+        elif name.endswith("/conv2/kernel"):
+            arrays[name] = np.zeros_like(array)
+    return arrays
+
+
 # Keeps the draws of the initial weights apart from those of the epochs, whose streams are (seed, epoch).
 _INIT_STREAM = 2**32 - 1
 

@@ -52,9 +52,17 @@ def plan_lines(plan: Planned) -> list[str]:
     ]
     if plan.device.advice:
         lines.insert(4, f"          {plan.device.advice}")
+    if plan.weights:
+        grown = f", a {plan.grown_from.title}: {_added(plan)}" if plan.grown_from else ""
+        lines.insert(1, f"Weights   {printable(plan.weights)}{grown}")
     if plan.start_epoch or plan.start_batch:
         lines.append(f"Resuming  after {plan.start_epoch} epochs and {plan.start_batch} batches of the next")
     return lines
+
+
+def _added(plan: Planned) -> str:
+    added = plan.spec.units_per_stage - (plan.grown_from or plan.spec).units_per_stage
+    return f"{added} residual unit{'s' if added > 1 else ''} added to each stage, which change nothing at first"
 
 
 def budget_lines(planned: BudgetPlanned) -> list[str]:

@@ -22,7 +22,8 @@ class RunConfig:
     device (``cifarnet.runtime.Execution``).
     ``on_nan`` says what happens when the loss or a weight becomes NaN or infinite: ``stop``, or ``restore`` the last
     good checkpoint and go on at half the learning rate.
-    ``data_sha256`` is filled in when the run starts, so that it can only be resumed on the same images.
+    ``data_sha256`` and ``weights_sha256`` are filled in when the run starts, so that it can only be resumed on the same
+    images, and from the same weights where it has to begin anew.
     """
 
     recipe: Recipe
@@ -39,6 +40,7 @@ class RunConfig:
     jit: bool | None = None
     on_nan: str = "stop"
     data_sha256: str | None = None
+    weights_sha256: str | None = None
 
     def __post_init__(self) -> None:
         if self.depth is not None:

@@ -14,7 +14,11 @@ from cifarnet.runtime import Device
 
 @dataclass(frozen=True)
 class Planned:
-    """What is about to be trained, told before the first step; a resumed run's with its ``history`` so far."""
+    """What is about to be trained, told before the first step; a resumed run's with its ``history`` so far.
+
+    ``weights`` are those that it begins with, as they were asked for; ``grown_from`` is their network, where the one
+    that is trained has more units.
+    """
 
     spec: ModelSpec
     params: int
@@ -33,6 +37,8 @@ class Planned:
     frozen_base: bool
     precision: str
     budget: float | None
+    weights: str | None = None
+    grown_from: ModelSpec | None = None
     history: "tuple[HistoryRow, ...]" = ()
     best_epoch: int | None = None
 

@@ -106,8 +106,8 @@ def train(
     started = time.monotonic() if started is None else started
     base = load_weights(catalog.find(Path(config.weights))) if config.weights else None
     depth = config.depth or (base.spec.depth if base else ModelSpec().depth)
-    if base and base.spec.depth != depth:
-        raise InvalidValueError(f"{config.weights} is a {base.spec.title}, not the depth {depth} that was asked for.")
+    if base:
+        _refuse_other_depth(config, base.spec, depth)
     directory = directory or default_directory(config, depth)
     if (directory / LOCK).exists():
         with run_lock(directory):  # Refused with its owner's name, where there is one.
@@ -125,17 +125,31 @@ def train(
         config,
         depth=depth,
         data_sha256=data.sha256,
+        weights_sha256=base.sha256() if base else None,
         backend=backend,
         precision=execution.precision,
         jit=execution.jit,
     )
     spec, normalization = _network(config, base, data)
-    run = _Run(config, directory, data, spec, normalization, started, report, data_report)
+    run = _Run(config, directory, data, base, spec, normalization, started, report, data_report)
     with run_lock(directory):
         _refuse_if_used(directory)
         remove_leftovers(directory)
         runs.write_config(directory, config.to_dict())
-        return run.go(run.start_weights(base), None, save_interval)
+        return run.go(None, save_interval)
+
+
+def _refuse_other_depth(config: RunConfig, base: ModelSpec, depth: int) -> None:
+    if depth < base.depth:
+        raise InvalidValueError(
+            f"{config.weights} is a {base.title}, which has too many layers for --depth {depth}. Leave --depth out, or"
+            f" give {base.depth} or more: deeper networks grow from it."
+        )
+    if depth > base.depth and config.freeze_base:
+        raise InvalidValueError(
+            f"{config.weights} is a {base.title}: --depth {depth} would add units to it that have to be trained, and"
+            " --freeze-base would keep them from it. Leave one of the two out."
+        )
 
 
 def _refuse_if_used(directory: Path) -> None:
@@ -190,6 +204,11 @@ def resume(
         checkpoint = latest_checkpoint(directory, report)
         # Without a checkpoint it was stopped before its first step: it begins as it began then.
         base = load_weights(catalog.find(Path(config.weights))) if config.weights and not checkpoint else None
+        if base and config.weights_sha256 not in (None, base.sha256()):
+            raise RunError(
+                f"{config.weights} does not hold the weights that the run in {directory} began with (their SHA-256"
+                " differs). Put those back in their place, or start a new run."
+            )
         known = checkpoint.weights if checkpoint else base
         image_size = known.spec.image_size if known else ModelSpec().image_size
         loaded = RunData.load(replace(config, data=data or config.data), image_size, mirrors, data_report)
@@ -199,8 +218,8 @@ def resume(
                 " differs). Give the place of those with --data."
             )
         spec, normalization = _network(config, known, loaded)
-        run = _Run(config, directory, loaded, spec, normalization, started, report, data_report)
-        return run.go(checkpoint.weights.tensors if checkpoint else run.start_weights(base), checkpoint, save_interval)
+        run = _Run(config, directory, loaded, base, spec, normalization, started, report, data_report)
+        return run.go(checkpoint, save_interval)
 
 
 def _network(config: RunConfig, known: Weights | None, data: RunData) -> tuple[ModelSpec, Normalization]:
@@ -220,27 +239,27 @@ class _Run:
     config: RunConfig
     directory: Path
     data: RunData
+    base: Weights | None
     spec: ModelSpec
     normalization: Normalization
     started: float
     report: Report
     data_report: DataProgress
 
-    def start_weights(self, base: Weights | None) -> dict[str, np.ndarray]:
+    def _start_weights(self) -> dict[str, np.ndarray]:
         """Initial weights, with those of ``base`` where there are; a head for other classes begins anew."""
-        from cifarnet.models.network import initial_weights
+        from cifarnet.models.network import adopted_weights, initial_weights
 
-        fresh = initial_weights(self.spec, self.config.seed)
-        if base is None:
-            return fresh
-        if base.class_names == self.data.train.class_names:
-            return base.tensors
-        return {name: fresh[name] if name.startswith("conv2d_1/") else base.tensors[name] for name in fresh}
+        if self.base is None:
+            return initial_weights(self.spec, self.config.seed)
+        same_classes = self.base.class_names == self.data.train.class_names
+        return adopted_weights(self.spec, self.config.seed, self.base.tensors, keep_head=same_classes)
 
-    def go(self, tensors: dict[str, np.ndarray], checkpoint: Checkpoint | None, save_interval: float) -> Result:
+    def go(self, checkpoint: Checkpoint | None, save_interval: float) -> Result:
+        """Train to the end, from ``checkpoint`` or from the beginning, and write the result."""
         from cifarnet.training.loop import Loop
 
-        trainee, tester = self._trainee(tensors)
+        trainee, tester = self._trainee(checkpoint.weights.tensors if checkpoint else self._start_weights())
         network, recipe = trainee.network, self.config.recipe
         progress = checkpoint.progress if checkpoint else Progress(0, 0, 0, 0.0, [])
         if not progress.plan.steps:
@@ -395,6 +414,8 @@ class _Run:
             frozen_base=self.config.freeze_base,
             precision=self.config.precision or "float32",
             budget=self.config.budget,
+            weights=self.config.weights if self.base else None,
+            grown_from=self.base.spec if self.base and self.base.spec.depth < self.spec.depth else None,
             history=tuple(loop.progress.history),
             best_epoch=loop.progress.best_epoch,
         )

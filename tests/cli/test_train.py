@@ -14,7 +14,7 @@ from cifarnet.cli.options import seconds
 from cifarnet.errors import CifarnetError, InvalidValueError, StorageError
 from cifarnet.models.spec import ModelSpec
 from cifarnet.recipes import RECIPES
-from cifarnet.reports.training import duration, estimate_lines, span
+from cifarnet.reports.training import duration, estimate_lines, plan_lines, span
 from cifarnet.runtime import Device, GpuFacts, _advice
 from cifarnet.training.events import EpochDone, Estimated, HistoryRow, StepDone, Warned
 from tests.reports.test_live import PLAN as LIVE_PLAN
@@ -49,6 +49,25 @@ def test_train_evaluate_and_predict_work_one_after_the_other(tmp_path):
     picture = Path(__file__).parents[2] / "docs/circle.png"
     predicted = runner.invoke(app, ["predict", str(picture), "--weights", str(tmp_path / "run"), "--json"])
     assert len(json.loads(predicted.stdout)[0]["predictions"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"weights": "runs/a"}, "Weights   runs/a"),
+        (
+            {"weights": "resnet32", "grown_from": ModelSpec(32)},
+            "Weights   resnet32, a ResNet-32: 13 residual units added to each stage, which change nothing at first",
+        ),
+        (
+            {"weights": "a\x1b.h5", "grown_from": ModelSpec(104)},
+            "Weights   a\\x1b.h5, a ResNet-104: 1 residual unit added to each stage, which change nothing at first",
+        ),
+    ],
+)
+def test_a_plan_tells_the_weights_that_the_run_begins_with(changes, told):
+    assert plan_lines(replace(PLAN, **changes))[1] == told
+    assert not [line for line in plan_lines(PLAN) if line.startswith("Weights")]
 
 
 def test_pictures_that_can_not_be_made_do_not_cost_the_result(tmp_path, monkeypatch):

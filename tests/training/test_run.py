@@ -15,7 +15,9 @@ from cifarnet.data.sources import load_data
 from cifarnet.errors import InterruptedRunError, InvalidValueError, RunError
 from cifarnet.evaluation.inference import Classifier
 from cifarnet.evaluation.metrics import cross_entropy
-from cifarnet.models.weights import load_weights
+from cifarnet.models.network import adopted_weights, initial_weights
+from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization
+from cifarnet.models.weights import Weights, load_weights, save_weights
 from cifarnet.recipes import RECIPES
 from cifarnet.training.checkpoint import load_checkpoint
 from cifarnet.training.config import RunConfig
@@ -219,6 +221,50 @@ def test_without_freezing_all_weights_are_tuned(reference, tmp_path):
     train(config, tmp_path / "run")
     tuned = load_weights(tmp_path / "run" / runs.WEIGHTS)
     assert not [name for name in base.tensors if np.array_equal(base.tensors[name], tuned.tensors[name])]
+
+
+def test_a_deeper_network_begins_as_the_one_it_grows_from_and_trains_all_its_units(reference, tmp_path):
+    base = load_weights(reference[0].directory / runs.WEIGHTS)
+    spec = replace(base.spec, depth=20)
+    grown = replace(base, spec=spec, tensors=adopted_weights(spec, 5, base.tensors, keep_head=True))
+    images = load_data("synthetic:200").test.images
+    assert np.array_equal(Classifier(grown).logits(images), Classifier(base).logits(images))
+    config = replace(CONFIG, recipe=RECIPE.with_changes(steps=2), weights=str(reference[0].directory), depth=20)
+    events = Recorder()
+    train(config, tmp_path / "run", report=events)
+    assert (events[0].weights, events[0].grown_from) == (config.weights, base.spec)
+    trained = load_weights(tmp_path / "run" / runs.WEIGHTS).tensors
+    assert not [name for name in grown.tensors if np.array_equal(grown.tensors[name], trained[name])]
+    assert RunConfig.read(tmp_path / "run").weights_sha256 == base.sha256()
+
+
+@pytest.mark.parametrize(
+    ("depth", "freeze_base", "told"),
+    [(8, False, "is a ResNet-14.*too many layers for --depth 8"), (20, True, "is a ResNet-14: --depth 20 would add")],
+)
+def test_weights_of_another_depth_that_can_not_be_taken_over_are_refused(tmp_path, depth, freeze_base, told):
+    spec = ModelSpec(14)
+    weights = Weights(spec, initial_weights(spec, 0), CIFAR10_CLASSES, Normalization(120, 60))
+    save_weights(tmp_path / "fourteen.h5", weights)
+    config = replace(CONFIG, weights=str(tmp_path / "fourteen.h5"), depth=depth, freeze_base=freeze_base)
+    with pytest.raises(InvalidValueError, match=told):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_has_to_begin_anew_begins_with_the_same_weights_or_not_at_all(reference, tmp_path):
+    base = load_weights(reference[0].directory / runs.WEIGHTS)
+    save_weights(tmp_path / "base.h5", base)
+    config = replace(CONFIG, recipe=RECIPE.with_changes(steps=2), weights=str(tmp_path / "base.h5"))
+    result = train(config, tmp_path / "run")
+    for name in (runs.METRICS, runs.CHECKPOINT):
+        (tmp_path / "run" / name).unlink()
+    other = {**base.tensors, "conv2d_1/bias": base.tensors["conv2d_1/bias"] + 1}
+    save_weights(tmp_path / "base.h5", replace(base, tensors=other))
+    with pytest.raises(RunError, match=r"base\.h5 does not hold the weights that the run in .* began with"):
+        resume(tmp_path / "run")
+    save_weights(tmp_path / "base.h5", base)
+    assert resume(tmp_path / "run").weights_sha256 == result.weights_sha256
 
 
 def test_a_frozen_base_needs_weights():
