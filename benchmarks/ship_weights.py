@@ -5,7 +5,8 @@
 They are rounded to float16, unless that changes the likeliest class of any test image; then they stay float32. Their
 accuracy is measured anew, from the file as it is shipped, and goes into its header; the run's config.json, history.csv
 and metrics.json are kept in benchmarks/runs/. A run on all training images has none left to fit a temperature and a
-rejection threshold on: --calibration takes them from a run of the same recipe that held some out. Run it in a checkout.
+rejection threshold on: --calibration takes them from a run of the same recipe that held some out. For weights that
+went on from others, --began-from names the run in benchmarks/runs/ that gave those. Run it in a checkout.
 """
 
 import argparse
@@ -37,10 +38,13 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--data", default="cifar10")
     parser.add_argument("--calibration", type=Path, metavar="RUN", help="a run of this recipe with validation images")
+    parser.add_argument("--began-from", type=Path, metavar="RUN", help="what is kept of the run that --weights names")
     parser.add_argument("--device", default="two cores of a shared CPU", help="what it was trained on, for its card")
+    parser.add_argument("--began-on", metavar="DEVICE", help="what the run of --began-from was trained on")
     parser.add_argument("--test-set", default="CIFAR-10", help="what the test images are called in the index")
     args = parser.parse_args()
     weights = load_weights(args.run / runs.WEIGHTS)
+    _refuse_unknown_origin(args)
     if args.calibration:
         twin = load_weights(args.calibration / runs.WEIGHTS)
         weights = replace(weights, temperature=twin.temperature, reject_below=twin.reject_below)
@@ -69,12 +73,28 @@ def main() -> None:
     )
 
 
+def _refuse_unknown_origin(args: argparse.Namespace) -> None:
+    """A card tells the whole training; images that one part of it learned tell nothing of another's calibration."""
+    config = RunConfig.read(args.run)
+    if (args.began_from is None) != (config.weights is None):
+        raise SystemExit(f"{args.run} began with the weights {config.weights}; --began-from is {args.began_from}.")
+    if args.began_from is None:
+        return
+    told = json.loads((args.began_from / runs.METRICS).read_text(encoding="utf-8"))
+    if config.weights_sha256 not in (None, told["weights_sha256"]):
+        raise SystemExit(f"{args.run} began with other weights than those of {args.began_from}.")
+    held_out = [(c.data_sha256, c.validation_split, c.seed) for c in (RunConfig.read(args.began_from), config)]
+    if config.validation_split is not None and held_out[0] != held_out[1]:
+        raise SystemExit(f"{args.began_from} learned images that {args.run} held out to be calibrated on.")
+
+
 def _keep(args: argparse.Namespace, name: str) -> None:
     kept = ROOT / "benchmarks" / "runs" / name
     kept.mkdir(parents=True, exist_ok=True)
-    # Where the data lay on the machine that trained is nobody's business.
+    # Where data and weights lay on the machine that trained is nobody's business.
     config = runs.read_config(args.run)
-    runs.write_config(kept, {**config, "data": Path(config["data"]).name})
+    places = {name: Path(config[name]).name for name in ("data", "weights") if config[name] is not None}
+    runs.write_config(kept, {**config, **places})
     for file in KEPT:
         shutil.copy(args.run / file, kept / file)
 
@@ -82,7 +102,8 @@ def _keep(args: argparse.Namespace, name: str) -> None:
 def _card(
     args: argparse.Namespace, weights: Weights, metrics: Metrics, mirrored: float, entry: catalog.NamedWeights
 ) -> str:
-    config, told = RunConfig.read(args.run), json.loads((args.run / runs.METRICS).read_text(encoding="utf-8"))
+    kept = ROOT / "benchmarks" / "runs" / entry.name
+    config = RunConfig.read(kept)
     low, high = metrics.accuracy_interval
     classes = "\n".join(
         f"| {each.name} | {each.precision:.1%} | {each.recall:.1%} | {each.f1:.3f} |" for each in metrics.per_class
@@ -125,11 +146,9 @@ little: accuracies are those for such images. On the lossless originals this net
 
 ## Training
 
-    {_command(config)}
-
-{told["epoch"]} epochs in {told["training_seconds"] / 60:.0f} minutes with {config.backend} in {config.precision}
-on {args.device}.
-Selected by: {told["selected_by"]}; the test images selected nothing.
+{_training(kept, args.device)}
+{_origin(args, config)}
+The test images selected nothing.
 
 ## Classes
 
@@ -151,10 +170,31 @@ Most confused: {_confusions(metrics)}.
 """
 
 
-def _command(config: RunConfig) -> str:
-    """The command that trained it, an option a line; where the data lay is its reader's business."""
-    words = replace(config, data=Path(config.data).name).command(Path(runs.CONFIG))
-    return shlex.join(words).replace(" --", " \\\n        --")
+def _training(run: Path, device: str) -> str:
+    """The command of ``run``, an option a line, and what it took."""
+    config, told = RunConfig.read(run), json.loads((run / runs.METRICS).read_text(encoding="utf-8"))
+    command = shlex.join(config.command(Path(runs.CONFIG))).replace(" --", " \\\n        --")
+    return (
+        f"    {command}\n\n"
+        f"{told['epoch']} epochs in {told['training_seconds'] / 60:.0f} minutes with {config.backend} in"
+        f" {config.precision}\non {device}. Selected by: {told['selected_by']}."
+    )
+
+
+def _origin(args: argparse.Namespace, config: RunConfig) -> str:
+    """What the weights went on from, or nothing."""
+    if args.began_from is None:
+        return ""
+    return f"""
+It began with the weights `{config.weights}`, which had scored {_accuracy(args.began_from):.2%} themselves
+([`benchmarks/runs/{args.began_from.name}`](../benchmarks/runs/{args.began_from.name})) and were trained by
+
+{_training(args.began_from, args.began_on or args.device)}
+"""
+
+
+def _accuracy(run: Path) -> float:
+    return float(json.loads((run / runs.METRICS).read_text(encoding="utf-8"))["accuracy"])
 
 
 def _confusions(metrics: Metrics) -> str:
