@@ -38,7 +38,7 @@ def plan_lines(plan: Planned) -> list[str]:
     recipe = plan.recipe
     differences = {k: v for k, v in recipe.differences().items() if v is not None}
     changed = ", ".join(f"{name} {value}" for name, value in differences.items())
-    length = f"{plan.epochs} epochs ({plan.steps:,} steps of {recipe.batch_size})"
+    length = f"{plan.epochs} {'epoch' if plan.epochs == 1 else 'epochs'} ({plan.steps:,} steps of {recipe.batch_size})"
     if plan.budget:
         length = f"as long as {span(plan.budget)} allow (batches of {recipe.batch_size})"
     trainable = f", {plan.trainable_params:,} of them trained (base fixed)" if plan.frozen_base else ""

@@ -17,7 +17,8 @@ ON_NAN = ("stop", "restore")
 class RunConfig:
     """All that decides a run's result, and what its config.json holds.
 
-    ``depth`` None means that of ``weights``, or 20. ``budget``, seconds, takes the place of the recipe's length.
+    ``depth`` None means that of ``weights``, or 20; a network deeper than ``weights`` grows from them.
+    ``budget``, seconds, takes the place of the recipe's length.
     ``backend`` None means that of KERAS_BACKEND, or TensorFlow; ``precision`` and ``jit`` None what is fastest on the
     device (``cifarnet.runtime.Execution``).
     ``on_nan`` says what happens when the loss or a weight becomes NaN or infinite: ``stop``, or ``restore`` the last
