@@ -192,14 +192,17 @@ def _accuracy(run: RunRecord) -> float:
 
 
 def _tell_once(records: list[RunRecord], place: str, checksum: str) -> None:
-    """Take from ``records`` what says twice, or not at all, that their images or first weights are others."""
-    checksums = {record.settings[checksum] for record in records}
-    # The same images may lie at different places; other images at the same place are told by their checksum alone.
-    places = {record.settings[place] for record in records}
-    same = len(checksums) == 1 and None not in checksums
-    if same or len(places) > 1:
+    """Have ``records`` say once, and not twice, whose images or first weights are others."""
+    # The same images may lie at different places: all are told by the first of them.
+    first: dict[str, Any] = {}
+    for record in records:
+        if (known := record.settings[checksum]) is not None:
+            record.settings[place] = first.setdefault(known, record.settings[place])
+    told = {(record.settings[place], record.settings[checksum]) for record in records}
+    # Others at the same place can be told by their checksums alone.
+    if len({where for where, _ in told}) == len(told):
         for record in records:
-            del record.settings[place if same else checksum]
+            del record.settings[checksum]
 
 
 def _outcome(directory: Path) -> Outcome | None:

@@ -105,6 +105,12 @@ class Recipe:
                 "cycle_peak is a whole learning-rate schedule: it can't be combined with lr_decay, lr_drop,"
                 " lr_boundaries or warmup_steps."
             )
+        unused = {field.name: field.default for field in fields(self)}["warmup_learning_rate"]
+        if self.warmup_learning_rate != unused and not self.warmup_steps:
+            raise InvalidValueError(
+                "warmup_learning_rate is that of the first warmup_steps: give those too."
+                f" Received: warmup_learning_rate {self.warmup_learning_rate}, warmup_steps 0"
+            )
         if self.alternate_flips and not self.flip:
             raise InvalidValueError("alternate_flips needs flip. Received: flip False")
         if self.nesterov and not self.momentum:
@@ -168,9 +174,9 @@ class Recipe:
             return replace(self, resolutions=())
         return self
 
-    def differences(self) -> dict[str, Any]:
-        """What sets this recipe apart from the named one that it started from; everything when there is none."""
-        base = RECIPES.get(self.name)
+    def differences(self, depth: int) -> dict[str, Any]:
+        """What sets it apart from the named recipe for ``depth`` that it started from; everything without one."""
+        base = named_recipe(self.name, depth) if self.name in RECIPES else None
         return {
             field.name: getattr(self, field.name)
             for field in fields(self)

@@ -15,10 +15,11 @@ tensorboard/      what TensorBoard shows (with --tensorboard only)
 import csv
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cifarnet.errors import RunError, WeightsError
+from cifarnet.errors import InvalidValueError, RunError, WeightsError
 from cifarnet.files import write_text
 
 CONFIG = "config.json"
@@ -143,3 +144,41 @@ def find_data_source(path: Path) -> str | None:
         return None
     source = read_config(path).get("data")
     return source if isinstance(source, str) else None
+
+
+def split_of_run(run: Path, source: str, test_split: float | None) -> float | None:
+    """The fraction of ``source`` to hold out to test on, where weights of ``run``, or a bare weight file, are tested.
+
+    Of the images that the run itself was trained on it is the run's: another would hold images out that it has learned.
+
+    Raises:
+        InvalidValueError: when ``test_split`` is another.
+    """
+    held_out = _test_split(run, source)
+    if held_out is not None and test_split not in (None, held_out):
+        raise InvalidValueError(
+            f"{run} held {held_out:g} of its data out to test on and was trained on the rest, of which another fraction"
+            f" would be made. Leave --test-split out. Received: {test_split:g}"
+        )
+    return test_split if held_out is None else held_out
+
+
+def holds_out_others(run: Path, source: str, sha256: Callable[[], str]) -> bool:
+    """Whether ``source``, out of which ``run`` held its test images, has changed since; ``sha256`` is of its splits.
+
+    Other images are held out then, most of which the run has learned.
+    """
+    return _test_split(run, source) is not None and read_config(run).get("data_sha256") not in (None, sha256())
+
+
+def _test_split(run: Path, source: str) -> float | None:
+    """The fraction of ``source`` that ``run`` held out; None where it did not, or was trained on something else."""
+    recorded = find_data_source(run)
+    if recorded is None or not _same_source(source, recorded):
+        return None
+    held_out: float | None = read_config(run).get("test_split")
+    return held_out
+
+
+def _same_source(one: str, other: str) -> bool:
+    return one == other or (Path(one).exists() and Path(one).resolve() == Path(other).resolve())

@@ -180,10 +180,15 @@ def _advice(backend: str, facts: GpuFacts) -> str | None:
         return f"{start}: CUDA_VISIBLE_DEVICES={facts.visible_devices!r} hides it. Unset that variable."
     if not facts.nvidia_driver:
         return f"{start}: its driver is not loaded. Install NVIDIA's driver, then check with: nvidia-smi"
-    extra = "pip install 'cifarnet[gpu]'" if backend == "tensorflow" else "pip install 'jax[cuda12]'"
+    extra = gpu_packages(backend)
     if not facts.cuda_libraries:
         return f"{start}: the CUDA libraries are not installed. Install them with: {extra}"
     return f"{start}: its CUDA libraries don't fit the driver or {backend}. Install fitting ones with: {extra}"
+
+
+def gpu_packages(backend: str) -> str:
+    """The command that installs what ``backend`` needs for an NVIDIA GPU."""
+    return "pip install 'cifarnet[gpu]'" if backend == "tensorflow" else "pip install 'jax[cuda12]'"
 
 
 def _tensorflow_gpus() -> list[str]:

@@ -129,6 +129,21 @@ def test_weights_to_begin_with_are_told_apart_by_what_they_hold(tmp_path, weight
     assert compare(runs).differing == differing
 
 
+def test_runs_from_weights_that_were_trained_anew_are_no_seeds_of_one_another(tmp_path):
+    begun = {"a": ("base", "abc"), "b": ("base", "def"), "c": (None, None), "d": ("elsewhere.h5", "abc")}
+    runs = [
+        save_run(tmp_path / name, config=replace(CONFIG, seed=seed, weights=weights, weights_sha256=sha256))
+        for seed, (name, (weights, sha256)) in enumerate(begun.items())
+    ]
+    found = compare(runs)
+    assert found.differing == ("weights", "weights_sha256")
+    assert sorted(sorted(run.directory.name for run in group.runs) for group in found.groups) == [
+        ["a", "d"],
+        ["b"],
+        ["c"],
+    ]
+
+
 def test_a_run_given_twice_counts_once(tmp_path):
     run = save_run(tmp_path / "a")
     assert len(compare([run, tmp_path / "." / "a" / ".." / "a"]).groups[0].runs) == 1

@@ -97,6 +97,7 @@ def test_a_new_length_in_epochs_replaces_one_in_steps():
         ({"rotation": 181.0}, "rotation"),
         ({"lr_boundaries": (5, 3)}, "lr_boundaries"),
         ({"crop_padding": 4}, "crop_padding"),
+        ({"warmup_learning_rate": 0.02}, "warmup_steps"),
         ({"momentum": 0.0}, "Nesterov"),
     ],
 )

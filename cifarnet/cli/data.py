@@ -49,6 +49,8 @@ def data(
     """Show what data are cached and whether they are intact, download CIFAR-10, or describe a source."""
     if test_split is not None and source is None:
         raise InvalidValueError(f"--test-split needs a SOURCE to split. Received: {test_split} and no source")
+    if mirror and source is None and not download:
+        raise InvalidValueError(f"--mirror says where to download from: give --download too. Received: {mirror[0]}")
     augmenting = _augmenting(grid, source, recipe)
     from cifarnet.data import cache, cifar10, inventory
     from cifarnet.data.sources import load_data
@@ -69,7 +71,7 @@ def data(
     if as_json:
         console.print_json(facts)
     else:
-        console.stdout().print(source_report(facts) if source else inventory_report(facts))
+        console.stdout().print(inventory_report(facts) if source is None else source_report(facts))
     if grid and augmenting:
         _draw_grid(grid, splits.train, augmenting)
 

@@ -69,12 +69,17 @@ def main() -> None:
         sys.exit(1)
     except OSError as error:
         _fail(f"The system refused: {error}", 1)
+    except MemoryError as error:
+        _fail(f"The memory of this machine is not enough: {error or 'no more could be had'}", 1)
     finally:
         signal.signal(signal.SIGINT, before)
 
 
 def _fail(message: str, exit_code: int) -> NoReturn:
     from cifarnet.cli import console
+    from cifarnet.reports.text import printable
 
+    # What a message quotes may come from a stranger's file; its own line breaks stay.
+    message = "\n".join(map(printable, message.splitlines()))
     console.stderr().print(message, style="bold red" if exit_code < 128 else "yellow", markup=False, soft_wrap=True)
     sys.exit(exit_code)

@@ -75,6 +75,7 @@ def evaluation_html(
 
 def _training(run: Path) -> "Training | None":
     """The run's part of a page; None when ``run`` is no run with epochs."""
+    from cifarnet.models.spec import ModelSpec
     from cifarnet.reports.evaluation_page import Training
     from cifarnet.training.config import RunConfig
 
@@ -83,7 +84,8 @@ def _training(run: Path) -> "Training | None":
         return None
     config = RunConfig.read(run)
     recipe = config.recipe
-    shown = {name: value for name, value in recipe.differences().items() if value is not None and name != "name"}
+    differences = recipe.differences(config.depth or ModelSpec().depth)
+    shown = {name: value for name, value in differences.items() if value is not None and name != "name"}
     told = [
         ("Recipe", recipe.name + "".join(f", {name} {value}" for name, value in shown.items())),
         ("Data", config.data),

@@ -170,7 +170,7 @@ def train(
     else:
         config = RunConfig(
             recipe=_recipe(recipe, depth, weights, given),
-            data=data or "cifar10",
+            data="cifar10" if data is None else data,
             depth=depth,
             seed=seed or 0,
             test_split=test_split,

@@ -1,5 +1,6 @@
 """Images with labels, and a source's two splits: what every source turns into and every service takes."""
 
+import hashlib
 from dataclasses import dataclass
 from typing import Self
 
@@ -65,6 +66,14 @@ class Splits:
                 f"Training and test images must have the same size. Received:"
                 f" {self.train.images.shape[1:]} for training and {self.test.images.shape[1:]} for testing"
             )
+
+    def sha256(self) -> str:
+        """Of all pixels and labels, in their order."""
+        digest = hashlib.sha256()
+        for dataset in (self.train, self.test):
+            digest.update(np.ascontiguousarray(dataset.images).data)
+            digest.update(np.ascontiguousarray(dataset.labels).data)
+        return digest.hexdigest()
 
 
 def hold_out(data: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:

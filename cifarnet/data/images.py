@@ -1,7 +1,6 @@
 """Image files in, uint8 RGB squares out: the one way in which data sets and ``predict`` read pictures."""
 
 import io
-import os
 import signal
 import stat
 import threading
@@ -15,6 +14,7 @@ import numpy as np
 
 from cifarnet.data.progress import Progress, silent
 from cifarnet.errors import DataError
+from cifarnet.runtime import usable_cores
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -253,7 +253,7 @@ def _in_parallel(chunks: Sequence[Sequence[NamedFile]], size: int) -> Iterator[n
     from concurrent.futures import ProcessPoolExecutor
     from concurrent.futures.process import BrokenProcessPool
 
-    workers = min(os.cpu_count() or 1, len(chunks), 61)  # 61 is Windows' limit.
+    workers = min(usable_cores(), len(chunks), 61)  # 61 is Windows' limit.
     pool = ProcessPoolExecutor(
         workers,
         multiprocessing.get_context("spawn"),

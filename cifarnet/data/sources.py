@@ -63,6 +63,8 @@ def load_data(
         DataError: when the source is missing, damaged, in no known layout, or has no test images.
         DownloadError: when CIFAR-10 is not on this machine and no address gives it.
     """
+    if not source.strip():
+        raise InvalidValueError("The data source is empty. Give cifar10, synthetic, synthetic:N or a path.")
     kind, _, argument = source.partition(":")
     if kind == "synthetic":
         train, test = _synthetic(source, argument, image_size, seed)

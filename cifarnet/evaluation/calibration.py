@@ -20,16 +20,22 @@ def with_calibration(weights: Weights, logits: np.ndarray, labels: np.ndarray) -
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """The temperature T for which softmax(logits / T) gives ``labels`` the lowest cross-entropy (Guo et al. 2017).
 
-    ``logits`` (n, classes) and ``labels`` (n,) are of images that the network was not trained on. Between 0.01 and 100:
-    where every label has the largest logit, the best T is zero.
+    ``logits`` (n, classes) and ``labels`` (n,) are of images that the network was not trained on. Each label is taken
+    to be wrong with probability 1 / (n + 2), all other classes alike: where all n answers are right the best T would be
+    zero, and the next, wrong one would cost without limit. By that rule (Platt 1999, "Probabilistic outputs for support
+    vector machines", for two classes) few images allow of little confidence. T is 0.01 to 100.
     """
     logits = logits.astype(np.float64)
-    own = logits[np.arange(len(labels)), labels].mean()
+    images, classes = logits.shape
+    wrong = 1 / (images + 2)
+    own = logits[np.arange(images), labels]
+    others = (logits.sum(axis=1) - own) / (classes - 1)
+    wanted = ((1 - wrong) * own + wrong * others).mean()
     # The cross-entropy is convex in 1 / T, and this is its slope: bisection finds where that changes its sign.
     low, high = 0.01, 100.0
     for _ in range(60):
         inverse = np.sqrt(low * high)
-        slope = (softmax(logits * inverse) * logits).sum(axis=1).mean() - own
+        slope = (softmax(logits * inverse) * logits).sum(axis=1).mean() - wanted
         low, high = (inverse, high) if slope < 0 else (low, inverse)
     return float(1 / np.sqrt(low * high))
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from cifarnet.data.progress import Progress, silent
 from cifarnet.data.sources import load_data
-from cifarnet.errors import DataError, InvalidValueError
+from cifarnet.errors import DataError
 from cifarnet.evaluation.inference import BATCH_SIZE, Classifier
 from cifarnet.evaluation.metrics import Metrics, measure
 from cifarnet.evaluation.scored import Scored
 from cifarnet.models.weights import load_weights
-from cifarnet.runs import find_data_source, read_config
+from cifarnet.runs import find_data_source, holds_out_others, split_of_run
 from cifarnet.weights import catalog
 
 
@@ -62,19 +62,25 @@ def evaluate(
 
     Raises:
         WeightsError: when there are no readable weights at ``weights_path``.
-        DataError: when the data can't be read, or its classes are not those of the weights, in their order.
+        DataError: when the data can't be read, its classes are not those of the weights, in their order, or a source
+            that the run held its test images out of has changed.
         InvalidValueError: for a ``tta``, ``test_split`` or source that can't be meant, or another ``test_split`` than
             the run's.
     """
     weights_file = catalog.find(weights_path)
     weights = load_weights(weights_file)
-    recorded = find_data_source(weights_path)
-    source = data or recorded or "cifar10"
-    if recorded is not None and _same_source(source, recorded):
-        test_split = _split_of_run(weights_path, test_split)
-    test = load_data(
+    source = (find_data_source(weights_path) or "cifar10") if data is None else data
+    test_split = split_of_run(weights_path, source, test_split)
+    splits = load_data(
         source, test_split=test_split, mirrors=mirrors, image_size=weights.spec.image_size, report=report
-    ).test
+    )
+    if holds_out_others(weights_path, source, splits.sha256):
+        raise DataError(
+            f"{source} does not hold the images any more that {weights_path} was trained on, so those that it held out"
+            " to test on can't be told from those that it has learned. Put it back as it was, or give other images with"
+            " --data."
+        )
+    test = splits.test
     if test.class_names != weights.class_names:
         raise DataError(
             f"{source} does not have the classes, in their order, that {weights_file} tells apart.\n"
@@ -91,22 +97,3 @@ def evaluate(
     scored = Scored(test, weights.calibrated(logits))
     metrics = measure(scored.logits, test.labels, test.class_names)
     return Evaluation(metrics, len(test) / seconds, weights.spec.title, weights_file, source, scored)
-
-
-def _same_source(one: str, other: str) -> bool:
-    return one == other or (Path(one).exists() and Path(one).resolve() == Path(other).resolve())
-
-
-def _split_of_run(run: Path, test_split: float | None) -> float | None:
-    """The fraction that ``run`` held out of its data to test on, which a given ``test_split`` must be.
-
-    Raises:
-        InvalidValueError: when it is another.
-    """
-    held_out: float | None = read_config(run).get("test_split")
-    if held_out is not None and test_split not in (None, held_out):
-        raise InvalidValueError(
-            f"{run} held {held_out:g} of its data out to test on and was trained on the rest, of which another fraction"
-            f" would be made. Leave --test-split out. Received: {test_split:g}"
-        )
-    return test_split if held_out is None else held_out

@@ -7,6 +7,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cifarnet.reports.text import printable
+
 
 def inventory_report(inventory: Mapping[str, Any]) -> RenderableType:
     """The cache's content; ``inventory`` as ``cifarnet data --json`` prints it."""
@@ -21,18 +23,18 @@ def inventory_report(inventory: Mapping[str, Any]) -> RenderableType:
     sets = Table("Decoded from", "File")
     sets.add_column("Size", justify="right")
     for held in inventory["decoded"]:
-        sets.add_row(Text(held["source"]), Text(held["path"]), _megabytes(held["bytes"]))
+        sets.add_row(Text(printable(held["source"])), Text(printable(held["path"])), _megabytes(held["bytes"]))
     return Group(facts, sets)
 
 
 def source_report(summary: Mapping[str, Any]) -> RenderableType:
     """Classes and counts of a source; ``summary`` as ``cifarnet data SOURCE --json`` prints it."""
-    table = Table("Class", title=Text(summary["source"]), show_footer=True)
+    table = Table("Class", title=Text(printable(summary["source"])), show_footer=True)
     table.columns[0].footer = f"{len(summary['classes'])} classes"
     table.add_column("Training images", f"{summary['train_images']:,}", justify="right")
     table.add_column("Test images", f"{summary['test_images']:,}", justify="right")
     for name, train, test in zip(summary["classes"], summary["train_counts"], summary["test_counts"], strict=True):
-        table.add_row(Text(name), f"{train:,}", f"{test:,}")
+        table.add_row(Text(printable(name)), f"{train:,}", f"{test:,}")
     size = summary["image_size"]
     return Group(
         table,

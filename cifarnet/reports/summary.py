@@ -10,6 +10,7 @@ from rich.text import Text
 
 from cifarnet.models.description import Layer, total_macs, total_params
 from cifarnet.models.spec import ModelSpec
+from cifarnet.reports.text import printable
 
 # Column ends of Keras 2's summaries at 65 characters, which the document's tables were printed with; what is longer
 # is cut, hence "batch_normalization (BatchNo".
@@ -103,7 +104,7 @@ def rich_summary(data: Mapping[str, Any], header: Mapping[str, Any] | None) -> R
             "Normalization: mean {mean:.4f}, standard deviation {std:.4f}".format(**header["normalization"]),
             f"Recipe: {header['recipe']['name'] if header['recipe'] else 'unknown'}; test accuracy: {accuracy}",
         ]
-    return Group(table, *(Text(fact) for fact in facts))
+    return Group(table, *(Text(printable(fact)) for fact in facts))
 
 
 def overview(networks: Sequence[Mapping[str, Any]]) -> RenderableType:

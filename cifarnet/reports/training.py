@@ -11,6 +11,7 @@ from cifarnet.models.description import total_macs
 from cifarnet.models.resnet import describe
 from cifarnet.models.spec import ModelSpec
 from cifarnet.reports.text import printable
+from cifarnet.runtime import gpu_packages
 from cifarnet.training.events import BudgetPlanned, EpochDone, Estimated, Planned
 
 # Beyond a night, most people would rather change the plan than wait.
@@ -36,7 +37,7 @@ def span(seconds: float) -> str:
 def plan_lines(plan: Planned) -> list[str]:
     """What is about to be trained, a fact a line."""
     recipe = plan.recipe
-    differences = {k: v for k, v in recipe.differences().items() if v is not None}
+    differences = {k: v for k, v in recipe.differences(plan.spec.depth).items() if v is not None}
     changed = ", ".join(f"{name} {value}" for name, value in differences.items())
     length = f"{plan.epochs} {'epoch' if plan.epochs == 1 else 'epochs'} ({plan.steps:,} steps of {recipe.batch_size})"
     if plan.budget:
@@ -54,7 +55,8 @@ def plan_lines(plan: Planned) -> list[str]:
         lines.insert(4, f"          {plan.device.advice}")
     if plan.weights:
         grown = f", a {plan.grown_from.title}: {_added(plan)}" if plan.grown_from else ""
-        lines.insert(1, f"Weights   {printable(plan.weights)}{grown}")
+        head = "; the head begins anew, for these classes" if plan.new_head else ""
+        lines.insert(1, f"Weights   {printable(plan.weights)}{grown}{head}")
     if plan.start_epoch or plan.start_batch:
         lines.append(f"Resuming  after {plan.start_epoch} epochs and {plan.start_batch} batches of the next")
     return lines
@@ -85,16 +87,20 @@ def estimate_lines(estimate: Estimated, plan: Planned) -> list[str]:
     ]
     if estimate.seconds_left < LONG_RUN:
         return lines
-    lines.append("          Ctrl-C stops and saves. What would be sooner:")
+    resumed = plan.start_epoch or plan.start_batch
+    new_run = ", as a new run" if resumed else ""
+    lines.append(f"          Ctrl-C stops and saves. What would be sooner{new_run}:")
     evening = int(3 * 3600 / estimate.seconds_per_epoch)
     if evening >= 1:
         lines.append(f"          --epochs {evening}: about 3 hours")
-    smaller = ModelSpec(20, plan.spec.classes, plan.spec.image_size)
-    if plan.spec.depth > smaller.depth:
+    # Networks grow from weights, they don't shrink.
+    depth = plan.spec.depth if plan.weights and not plan.grown_from else (plan.grown_from or ModelSpec()).depth
+    if plan.spec.depth > depth and not resumed:
+        smaller = ModelSpec(depth, plan.spec.classes, plan.spec.image_size)
         share = total_macs(describe(smaller)) / total_macs(describe(plan.spec))
-        lines.append(f"          --depth 20: about {duration(estimate.seconds_left * share)} in all")
+        lines.append(f"          --depth {depth}: about {duration(estimate.seconds_left * share)} in all")
     if plan.device.kind == "cpu":
-        lines.append("          a machine with a GPU: pip install 'cifarnet[gpu]'")
+        lines.append(f"          a machine with a GPU: {gpu_packages(plan.device.backend)}")
     return lines
 
 

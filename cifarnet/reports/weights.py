@@ -8,6 +8,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cifarnet.reports.text import printable
+
 
 def weights_report(entries: Sequence[Mapping[str, Any]]) -> RenderableType:
     """A row for each entry; ``entries`` as ``cifarnet weights --json`` prints them."""
@@ -29,9 +31,9 @@ def weights_report(entries: Sequence[Mapping[str, Any]]) -> RenderableType:
             Text(entry["name"], "bold"),
             entry["network"],
             str(len(entry["classes"])),
-            Text(entry["recipe"] or "unknown"),
+            Text(printable(entry["recipe"] or "unknown")),
             _accuracy(entry),
-            Text(f"{entry['test_images']:,} of {entry['test_set']}" if entry["test_images"] else "unknown"),
+            Text(printable(f"{entry['test_images']:,} of {entry['test_set']}") if entry["test_images"] else "unknown"),
             f"{entry['bytes'] / 1e6:.2f} MB",
             entry["sha256"][:12],
             "cifarnet" if entry["shipped"] else "you",

@@ -107,7 +107,7 @@ class RunConfig:
             words.append("--jit" if self.jit else "--no-jit")
         if self.on_nan != ON_NAN[0]:
             words += ["--on-nan", self.on_nan]
-        changes = recipe.differences() if named else {}
+        changes = recipe.differences(self.depth or ModelSpec().depth) if named else {}
         if self.budget is not None:  # Which takes the place of both.
             changes = {name: value for name, value in changes.items() if name not in ("epochs", "steps")}
         # Said in any case, lest a GPU leaves the small images out (see ``Recipe.on``).
@@ -116,7 +116,7 @@ class RunConfig:
             if isinstance(value, bool):
                 words.append(_option(name) if value else _option(name).replace("--", "--no-", 1))
             elif name == "resolutions":
-                words += [_option(name), ",".join(f"{side}:{share:g}" for side, share in value)]
+                words += [_option(name), ",".join(f"{side}:{_plain(share)}" for side, share in value)]
             elif isinstance(value, tuple):
                 words += [_option(name), ",".join(map(str, value))]
             elif value is not None:
@@ -145,3 +145,8 @@ class RunConfig:
 
 def _option(field: str) -> str:
     return "--" + field.replace("_", "-")
+
+
+def _plain(value: float) -> str:
+    """The shortest text that means ``value``."""
+    return f"{value:g}" if float(f"{value:g}") == value else repr(value)

@@ -17,7 +17,7 @@ class Planned:
     """What is about to be trained, told before the first step; a resumed run's with its ``history`` so far.
 
     ``weights`` are those that it begins with, as they were asked for; ``grown_from`` is their network, where the one
-    that is trained has more units.
+    that is trained has more units; ``new_head`` tells whether the head begins anew.
     """
 
     spec: ModelSpec
@@ -39,6 +39,7 @@ class Planned:
     budget: float | None
     weights: str | None = None
     grown_from: ModelSpec | None = None
+    new_head: bool = True
     history: "tuple[HistoryRow, ...]" = ()
     best_epoch: int | None = None
 

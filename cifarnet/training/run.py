@@ -108,12 +108,16 @@ def train(
     depth = config.depth or (base.spec.depth if base else ModelSpec().depth)
     if base:
         _refuse_other_depth(config, base.spec, depth)
+    if config.weights:
+        config = replace(config, test_split=runs.split_of_run(Path(config.weights), config.data, config.test_split))
     directory = directory or default_directory(config, depth)
     if (directory / LOCK).exists():
         with run_lock(directory):  # Refused with its owner's name, where there is one.
             pass
     _refuse_if_used(directory)
     data = RunData.load(config, base.spec.image_size if base else ModelSpec().image_size, mirrors, data_report)
+    if config.weights:
+        _warn_of_learned_images(config, data.sha256, report)
     if classes not in (None, len(data.train.class_names)):
         raise InvalidValueError(
             f"{config.data} has {len(data.train.class_names)} classes ({', '.join(data.train.class_names)})."
@@ -139,6 +143,34 @@ def train(
         return run.go(None, save_interval)
 
 
+def _warn_of_learned_images(config: RunConfig, sha256: str, report: Report) -> None:
+    """Tell where the weights are of a run that has learned images which are held out now."""
+    base = Path(config.weights or "")
+    if runs.find_data_source(base) is None:
+        return
+    if runs.holds_out_others(base, config.data, lambda: sha256):
+        report(
+            Warned(
+                f"{config.data} has changed since {base} held its test images out of it: they are others now,"
+                " most of which its weights have learned. The test accuracy will be too good."
+            )
+        )
+    known = RunConfig.read(base)
+    others = (known.validation_split, known.seed) != (config.validation_split, config.seed)
+    if config.validation_split is not None and known.data_sha256 == sha256 and others:
+        held_out = (
+            "none"
+            if known.validation_split is None
+            else f"others; --validation-split {known.validation_split:g} --seed {known.seed} holds the same out"
+        )
+        report(
+            Warned(
+                f"{base} has learned images that are validation images now (it held out {held_out}): the validation"
+                " accuracy, and the temperature and rejection threshold fitted on them, will be too good."
+            )
+        )
+
+
 def _refuse_other_depth(config: RunConfig, base: ModelSpec, depth: int) -> None:
     if depth < base.depth:
         raise InvalidValueError(
@@ -157,10 +189,15 @@ def _refuse_if_used(directory: Path) -> None:
         not directory.is_dir()
         or any(path.name not in LOCK_FILES and not is_leftover(path) for path in directory.iterdir())
     ):
-        raise RunError(
-            f"{directory} exists and is not an empty folder. Choose another --output, or go on with the run in it:"
-            f" cifarnet train --resume {directory}"
-        )
+        going_on = ""
+        if (directory / runs.CONFIG).exists():
+            finished = (directory / runs.METRICS).exists()
+            going_on = (
+                ": it has a finished run"
+                if finished
+                else f", or go on with its run: cifarnet train --resume {directory}"
+            )
+        raise RunError(f"{directory} exists and is not an empty folder. Choose another --output{going_on}.")
 
 
 def resume(
@@ -188,9 +225,13 @@ def resume(
         WeightsError: when all its checkpoints are damaged.
     """
     started = time.monotonic() if started is None else started
-    config = RunConfig.read(directory)
-    if on_nan is not None:
-        config = replace(config, on_nan=on_nan)
+    recorded = RunConfig.read(directory)
+    # Kept, so that what the run tells of itself, and evaluate later, goes by them.
+    config = replace(
+        recorded,
+        data=recorded.data if data is None else data,
+        on_nan=recorded.on_nan if on_nan is None else on_nan,
+    )
     with run_lock(directory):
         if (directory / runs.METRICS).exists():
             raise RunError(f"The run in {directory} is finished. See what it reached: cifarnet evaluate {directory}")
@@ -211,13 +252,16 @@ def resume(
             )
         known = checkpoint.weights if checkpoint else base
         image_size = known.spec.image_size if known else ModelSpec().image_size
-        loaded = RunData.load(replace(config, data=data or config.data), image_size, mirrors, data_report)
+        loaded = RunData.load(config, image_size, mirrors, data_report)
         if loaded.sha256 != config.data_sha256:
             raise RunError(
-                f"{data or config.data} does not hold the images that the run in {directory} began with (their SHA-256"
+                f"{config.data} does not hold the images that the run in {directory} began with (their SHA-256"
                 " differs). Give the place of those with --data."
             )
         spec, normalization = _network(config, known, loaded)
+        if config != recorded:
+            kept = {**runs.read_config(directory), "data": config.data, "on_nan": config.on_nan}
+            runs.write_config(directory, kept)
         run = _Run(config, directory, loaded, base, spec, normalization, started, report, data_report)
         return run.go(checkpoint, save_interval)
 
@@ -252,8 +296,11 @@ class _Run:
 
         if self.base is None:
             return initial_weights(self.spec, self.config.seed)
-        same_classes = self.base.class_names == self.data.train.class_names
-        return adopted_weights(self.spec, self.config.seed, self.base.tensors, keep_head=same_classes)
+        return adopted_weights(self.spec, self.config.seed, self.base.tensors, keep_head=self._keeps_head)
+
+    @property
+    def _keeps_head(self) -> bool:
+        return self.base is not None and self.base.class_names == self.data.train.class_names
 
     def go(self, checkpoint: Checkpoint | None, save_interval: float) -> Result:
         """Train to the end, from ``checkpoint`` or from the beginning, and write the result."""
@@ -415,6 +462,7 @@ class _Run:
             precision=self.config.precision or "float32",
             budget=self.config.budget,
             weights=self.config.weights if self.base else None,
+            new_head=not self._keeps_head,
             grown_from=self.base.spec if self.base and self.base.spec.depth < self.spec.depth else None,
             history=tuple(loop.progress.history),
             best_epoch=loop.progress.best_epoch,

@@ -8,14 +8,15 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from cifarnet import runs
-from cifarnet.errors import InvalidValueError, WeightsError
+from cifarnet.errors import InvalidValueError, StorageError, WeightsError
 from cifarnet.files import replacing, sha256_of, write_text
 from cifarnet.models.weights import load_header, load_weights
 
@@ -106,12 +107,14 @@ def shipped() -> dict[str, NamedWeights]:
 
 
 def entries() -> dict[str, NamedWeights]:
-    """All weights that have a name: those that come with cifarnet, then the user's own.
+    """All weights that have a name, the user's own and those that come with cifarnet.
+
+    A name that the user gave keeps its meaning when weights of that name come with a later cifarnet.
 
     Raises:
         WeightsError: when an index can't be read.
     """
-    return {**read_index(own_folder(), shipped=False), **shipped()}
+    return {**shipped(), **read_index(own_folder(), shipped=False)}
 
 
 def find(wanted: Path) -> Path:
@@ -164,16 +167,17 @@ def add(source: Path, name: str, *, replace: bool = False) -> NamedWeights:
     if name in shipped():
         raise InvalidValueError(f"Weights called {name} come with cifarnet. Choose another name.")
     folder = own_folder()
-    index = read_index(folder, shipped=False)
-    if name in index and not replace:
-        raise InvalidValueError(f"There are weights called {name} already. Choose another name, or give --replace.")
     file = runs.find_weights(source)
     load_weights(file)  # Refused now rather than when they are used.
-    target = folder / f"{name}.h5"
-    with replacing(target) as temporary:
-        shutil.copyfile(file, temporary)
-    entry = describe(name, target, *_test_set(source), shipped=False)
-    write_index(folder, {**index, name: entry})
+    with _alone(folder):
+        index = read_index(folder, shipped=False)
+        if name in index and not replace:
+            raise InvalidValueError(f"There are weights called {name} already. Choose another name, or give --replace.")
+        target = folder / f"{name}.h5"
+        with replacing(target) as temporary:
+            shutil.copyfile(file, temporary)
+        entry = describe(name, target, *_test_set(source), shipped=False)
+        write_index(folder, {**index, name: entry})
     return entry
 
 
@@ -184,13 +188,35 @@ def remove(name: str) -> None:
         InvalidValueError: when there are none, or they come with cifarnet.
     """
     folder = own_folder()
-    index = read_index(folder, shipped=False)
-    if name not in index:
-        own = ", ".join(index) or "none"
-        raise InvalidValueError(f"Your own weights are: {own}. Received: {name}")
-    entry = index.pop(name)
-    write_index(folder, index)
-    entry.path.unlink(missing_ok=True)
+    with _alone(folder):
+        index = read_index(folder, shipped=False)
+        if name not in index:
+            own = ", ".join(index) or "none"
+            raise InvalidValueError(f"Your own weights are: {own}. Received: {name}")
+        entry = index.pop(name)
+        write_index(folder, index)
+        entry.path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the index of ``folder``, which is made if need be: of two who change it at once, each sees the other's.
+
+    Raises:
+        StorageError: when the folder can't be written to.
+    """
+    from filelock import FileLock
+
+    lock = FileLock(folder / ".lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except (OSError, NotImplementedError) as error:
+        raise StorageError(folder, error if isinstance(error, OSError) else OSError(str(error))) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_index(folder: Path, index: Mapping[str, NamedWeights]) -> None:

@@ -64,6 +64,21 @@ def test_a_test_split_without_a_source_is_refused():
     assert isinstance(data("--test-split", 0.3).exception, InvalidValueError)
 
 
+def test_a_mirror_with_nothing_to_download_is_refused():
+    error = data("--mirror", "https://example.org").exception
+    assert isinstance(error, InvalidValueError)
+    assert "give --download too" in str(error)
+
+
+def test_names_from_a_strangers_data_can_not_move_the_cursor(tmp_path):
+    source = image_folder(tmp_path / "pets", train=2, test=1)
+    (source / "train/cat").rename(source / "train/c\x1b[2Jt")
+    (source / "test/cat").rename(source / "test/c\x1b[2Jt")
+    shown = data(source)
+    assert "\x1b[2J" not in shown.stdout
+    assert "c\\x1b[2Jt" in shown.stdout
+
+
 def test_without_a_source_the_cache_is_shown(pets, cache):
     assert "not there" in data().stdout
     load_data(str(pets))

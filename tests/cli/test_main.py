@@ -96,6 +96,8 @@ def test_the_version_names_the_backends():
         (["train", "--resume", "nowhere"], 1, "not a run directory"),
         (["train", "--resume", "nowhere", "--epochs", "3"], 2, "can't be combined with --epochs"),
         (["train", "--data", "nowhere"], 1, "no file or folder"),
+        (["train", "--data", ""], 2, "source is empty"),
+        (["data", "synthetic:1000000000000"], 1, "The memory of this machine is not enough: Unable to allocate"),
         (["summary", "--weights", "nowhere"], 1, "no run or weight file"),
         (["summary", "--plain"], 2, "--depth or --weights"),
         (["evaluate", "nowhere"], 1, "no run or weight file"),

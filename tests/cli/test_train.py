@@ -54,13 +54,14 @@ def test_train_evaluate_and_predict_work_one_after_the_other(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"weights": "runs/a"}, "Weights   runs/a"),
+        ({"weights": "runs/a", "new_head": False}, "Weights   runs/a"),
+        ({"weights": "runs/a"}, "Weights   runs/a; the head begins anew, for these classes"),
         (
-            {"weights": "resnet32", "grown_from": ModelSpec(32)},
+            {"weights": "resnet32", "grown_from": ModelSpec(32), "new_head": False},
             "Weights   resnet32, a ResNet-32: 13 residual units added to each stage, which change nothing at first",
         ),
         (
-            {"weights": "a\x1b.h5", "grown_from": ModelSpec(104)},
+            {"weights": "a\x1b.h5", "grown_from": ModelSpec(104), "new_head": False},
             "Weights   a\\x1b.h5, a ResNet-104: 1 residual unit added to each stage, which change nothing at first",
         ),
     ],
@@ -112,6 +113,21 @@ def test_a_hopeless_plan_is_told_with_what_to_do_instead():
     assert "about 40 days" in told
     assert "--depth 20: about 6 days" in told  # 40.55 of 252.89 million multiply-accumulates
     assert "GPU" in told
+
+
+@pytest.mark.parametrize(
+    ("changes", "told", "never"),
+    [
+        ({"weights": "resnet32", "grown_from": ModelSpec(32)}, "--depth 32: about", "--depth 20"),
+        ({"weights": "runs/a"}, "--epochs", "--depth"),
+        ({"start_epoch": 3}, "What would be sooner, as a new run:", "--depth"),
+        ({"device": Device("jax", "cpu", "CPU")}, "pip install 'jax[cuda12]'", "cifarnet[gpu]"),
+    ],
+)
+def test_what_would_be_sooner_can_be_done(changes, told, never):
+    said = "\n".join(estimate_lines(Estimated(40 * 86400.0, 5000.0, 210.0), replace(PLAN, **changes)))
+    assert told in said
+    assert never not in said
 
 
 def test_a_plan_of_minutes_is_told_without_advice():

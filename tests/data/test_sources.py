@@ -1,7 +1,7 @@
 import pytest
 
 from cifarnet.data.sources import load_data
-from cifarnet.errors import DataError
+from cifarnet.errors import DataError, InvalidValueError
 
 
 def test_a_missing_path_names_what_a_source_can_be(tmp_path):
@@ -19,3 +19,9 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path, content):
     (tmp_path / "file").write_bytes(content)
     with pytest.raises(DataError, match=r"neither a folder nor a tar, zip or .npz file"):
         load_data(str(tmp_path / "file"))
+
+
+@pytest.mark.parametrize("source", ["", "  "])
+def test_an_empty_source_is_refused_rather_than_guessed(source):
+    with pytest.raises(InvalidValueError, match="source is empty"):
+        load_data(source)

@@ -28,9 +28,12 @@ def test_the_fitted_temperature_has_the_lowest_loss_and_true_probabilities():
     assert expected_calibration_error(logits / found, labels) < 0.01 < expected_calibration_error(logits, labels)
 
 
-def test_a_network_that_is_always_right_is_believed():
-    logits = np.eye(3, dtype=np.float32)
-    assert 0 < fit_temperature(logits, np.arange(3)) < 0.1
+@pytest.mark.parametrize("images", [3, 15, 3000])
+def test_a_network_that_is_always_right_is_believed_as_far_as_so_few_images_allow(images):
+    labels = np.arange(images) % 3
+    logits = np.eye(3, dtype=np.float32)[labels]
+    stated = 1 / (1 + 2 * np.exp(-1 / fit_temperature(logits, labels)))
+    assert stated == pytest.approx((images + 1) / (images + 2), rel=1e-6)
 
 
 def test_nineteen_in_twenty_pictures_reach_the_threshold():

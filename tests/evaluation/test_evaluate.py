@@ -84,6 +84,20 @@ def test_a_run_is_scored_on_the_images_that_it_held_out_itself(tmp_path, constan
             evaluate(run, data_again, test_split=0.25)
 
 
+def test_a_run_is_not_scored_where_what_it_held_out_can_not_be_told_any_more(tmp_path, constant_weights):
+    data = save_image_folder(tmp_path / "images", {"ant": (4, 0), "bee": (4, 0), "cow": (8, 0)})
+    run = tmp_path / "run"
+    run.mkdir()
+    sha256 = load_data(str(data), test_split=0.5, image_size=SIZE).sha256()
+    (run / "config.json").write_text(json.dumps({"data": str(data), "test_split": 0.5, "data_sha256": sha256}))
+    (run / "weights.h5").write_bytes(constant_weights.read_bytes())
+    assert evaluate(run).metrics.images == 8
+    next((data / "train/cow").iterdir()).unlink()
+    with pytest.raises(DataError, match=r"does not hold the images any more that .*run was trained on"):
+        evaluate(run)
+    assert evaluate(constant_weights, str(data), test_split=0.5).metrics.images == 8  # A file knows of no run.
+
+
 def test_weights_that_do_not_exist_are_refused(tmp_path):
     with pytest.raises(WeightsError, match="no run or weight file"):
         evaluate(tmp_path / "nothing")

@@ -13,6 +13,7 @@ import pytest
 from cifarnet import runs
 from cifarnet.data.sources import load_data
 from cifarnet.errors import InterruptedRunError, InvalidValueError, RunError
+from cifarnet.evaluation.evaluate import evaluate
 from cifarnet.evaluation.inference import Classifier
 from cifarnet.evaluation.metrics import cross_entropy
 from cifarnet.models.network import adopted_weights, initial_weights
@@ -21,9 +22,10 @@ from cifarnet.models.weights import Weights, load_weights, save_weights
 from cifarnet.recipes import RECIPES
 from cifarnet.training.checkpoint import load_checkpoint
 from cifarnet.training.config import RunConfig
-from cifarnet.training.events import Classifying, EpochDone, Estimated, Planned, StepDone
+from cifarnet.training.events import Classifying, EpochDone, Estimated, Planned, StepDone, Warned
 from cifarnet.training.lock import LOCK
 from cifarnet.training.run import resume, train
+from tests.data.making import image_folder
 
 RECIPE = RECIPES["documented"].with_changes(epochs=3, batch_size=32)
 CONFIG = RunConfig(RECIPE, data="synthetic:200", depth=8, seed=5)  # 7 steps an epoch, the last of 8 images
@@ -210,6 +212,7 @@ def test_with_a_frozen_base_only_the_head_changes_also_for_other_classes(referen
     tuned = load_weights(tmp_path / "run" / runs.WEIGHTS)
     assert tuned.spec.classes == 3
     assert tuned.normalization == base.normalization
+    assert events[0].new_head
     assert events[0].trainable_params == 128 + 64 * 3 + 3
     changed = {name for name in base.tensors if not np.array_equal(base.tensors[name], tuned.tensors[name])}
     assert changed == {name for name in base.tensors if name.startswith(("batch_normalization/", "conv2d_1/"))}
@@ -232,7 +235,7 @@ def test_a_deeper_network_begins_as_the_one_it_grows_from_and_trains_all_its_uni
     config = replace(CONFIG, recipe=RECIPE.with_changes(steps=2), weights=str(reference[0].directory), depth=20)
     events = Recorder()
     train(config, tmp_path / "run", report=events)
-    assert (events[0].weights, events[0].grown_from) == (config.weights, base.spec)
+    assert (events[0].weights, events[0].grown_from, events[0].new_head) == (config.weights, base.spec, False)
     trained = load_weights(tmp_path / "run" / runs.WEIGHTS).tensors
     assert not [name for name in grown.tensors if np.array_equal(grown.tensors[name], trained[name])]
     assert RunConfig.read(tmp_path / "run").weights_sha256 == base.sha256()
@@ -279,9 +282,20 @@ def test_a_finished_run_is_not_resumed(reference):
 
 def test_an_existing_run_is_not_overwritten(reference):
     before = (reference[0].directory / runs.WEIGHTS).read_bytes()
-    with pytest.raises(RunError, match="--resume"):
+    with pytest.raises(RunError, match=r"another --output: it has a finished run\.$"):
         train(CONFIG, reference[0].directory)
     assert (reference[0].directory / runs.WEIGHTS).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [(runs.CONFIG, r"or go on with its run: .*--resume .*photos\.$"), ("a.png", r"--output\.$")]
+)
+def test_a_folder_that_is_not_empty_is_left_alone_with_the_remedy_that_fits_it(tmp_path, name, told):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / name).write_text("{}")
+    with pytest.raises(RunError, match=told):
+        train(CONFIG, tmp_path / "photos")
+    assert [path.name for path in (tmp_path / "photos").iterdir()] == [name]
 
 
 def test_a_run_is_not_resumed_on_other_images(tmp_path):
@@ -289,6 +303,45 @@ def test_a_run_is_not_resumed_on_other_images(tmp_path):
         train(CONFIG, tmp_path / "run", report=Recorder(lambda event: isinstance(event, StepDone)))
     with pytest.raises(RunError, match="SHA-256"):
         resume(tmp_path / "run", data="synthetic:210")
+
+
+def test_images_that_were_moved_are_remembered_at_their_new_place(three_classes, tmp_path):
+    moved = tmp_path / "moved.npz"
+    config = replace(CONFIG, data=three_classes, recipe=RECIPE.with_changes(steps=4))
+    with pytest.raises(InterruptedRunError):
+        train(config, tmp_path / "run", report=Recorder(lambda event: isinstance(event, StepDone)))
+    Path(three_classes).rename(moved)
+    result = resume(tmp_path / "run", data=str(moved), on_nan="restore")
+    assert evaluate(tmp_path / "run").metrics.accuracy == result.metrics.accuracy
+    kept = RunConfig.read(tmp_path / "run")
+    assert (kept.data, kept.on_nan) == (str(moved), "restore")
+
+
+def test_validation_images_that_the_weights_have_learned_are_told(reference, tmp_path):
+    config = replace(CONFIG, recipe=RECIPE.with_changes(steps=1), weights=str(reference[0].directory))
+    events = Recorder()
+    train(replace(config, validation_split=0.2), tmp_path / "first", report=events)
+    assert ["it held out none" in event.message for event in events.of(Warned)] == [True]
+    for seed, warned in ((config.seed, []), (6, [True])):
+        events = Recorder()
+        again = replace(config, validation_split=0.2, weights=str(tmp_path / "first"), seed=seed)
+        train(again, tmp_path / f"again{seed}", report=events)
+        told = "--validation-split 0.2 --seed 5 holds the same out"
+        assert [told in event.message for event in events.of(Warned)] == warned
+
+
+def test_a_test_set_that_the_weights_have_learned_is_refused_or_told(tmp_path):
+    source = image_folder(tmp_path / "pets", train=10, test=0)
+    config = RunConfig(RECIPE.with_changes(steps=1), data=str(source), depth=8, test_split=0.2)
+    train(config, tmp_path / "base")
+    config = replace(config, weights=str(tmp_path / "base"))
+    with pytest.raises(InvalidValueError, match=r"held 0\.2 of its data out"):
+        train(replace(config, test_split=0.3), tmp_path / "run")
+    next((source / "train/cat").iterdir()).unlink()
+    events = Recorder()
+    train(replace(config, test_split=None), tmp_path / "run", report=events)
+    assert ["has changed since" in event.message for event in events.of(Warned)] == [True]
+    assert RunConfig.read(tmp_path / "run").test_split == 0.2
 
 
 def test_the_last_epoch_is_cut_short_where_steps_do_not_fill_it(tmp_path):

@@ -1,4 +1,5 @@
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,6 +77,20 @@ def test_the_names_of_shipped_weights_are_taken(run):
     for name in catalog.shipped():
         with pytest.raises(InvalidValueError, match="come with cifarnet"):
             catalog.add(run, name, replace=True)
+
+
+def test_a_name_keeps_its_meaning_when_weights_of_that_name_come_with_cifarnet(run, monkeypatch):
+    own = catalog.add(run, "mine")
+    later = {**catalog.shipped(), "mine": replace(own, path=Path("elsewhere.h5"), shipped=True)}
+    monkeypatch.setattr(catalog, "shipped", lambda: later)
+    assert catalog.find(Path("mine")) == own.path
+
+
+def test_of_many_who_add_at_once_none_is_forgotten(run):
+    names = [f"mine{number}" for number in range(8)]
+    with ThreadPoolExecutor(len(names)) as pool:
+        list(pool.map(lambda name: catalog.add(run, name), names))
+    assert set(names) <= catalog.entries().keys()
 
 
 def test_what_is_no_weight_file_is_refused_and_leaves_nothing(tmp_path):
