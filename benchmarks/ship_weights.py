@@ -75,17 +75,25 @@ def main() -> None:
 
 def _refuse_unknown_origin(args: argparse.Namespace) -> None:
     """A card tells the whole training; images that one part of it learned tell nothing of another's calibration."""
-    config = RunConfig.read(args.run)
-    if (args.began_from is None) != (config.weights is None):
-        raise SystemExit(f"{args.run} began with the weights {config.weights}; --began-from is {args.began_from}.")
-    if args.began_from is None:
+    config, origin = RunConfig.read(args.run), args.began_from
+    if (origin is None) != (config.weights is None):
+        raise SystemExit(f"{args.run} began with the weights {config.weights}; --began-from is {origin}.")
+    calibrated = RunConfig.read(args.calibration) if args.calibration else config
+    if (calibrated.recipe, calibrated.weights_sha256) != (config.recipe, config.weights_sha256):
+        raise SystemExit(f"{args.calibration} has another recipe, or began with other weights, than {args.run}.")
+    if origin is None:
         return
-    told = json.loads((args.began_from / runs.METRICS).read_text(encoding="utf-8"))
-    if config.weights_sha256 not in (None, told["weights_sha256"]):
-        raise SystemExit(f"{args.run} began with other weights than those of {args.began_from}.")
-    held_out = [(c.data_sha256, c.validation_split, c.seed) for c in (RunConfig.read(args.began_from), config)]
-    if config.validation_split is not None and held_out[0] != held_out[1]:
-        raise SystemExit(f"{args.began_from} learned images that {args.run} held out to be calibrated on.")
+    kept = ROOT / "benchmarks" / "runs" / load_weights(args.run / runs.WEIGHTS).spec.name
+    if origin.resolve() == kept:
+        raise SystemExit(f"{origin} is where {args.run} will be kept: rename it, and give its new name.")
+    told = json.loads((origin / runs.METRICS).read_text(encoding="utf-8"))
+    # What is shipped may have been rounded since.
+    rounded = [load_weights(entry.path).sha256() for name, entry in catalog.shipped().items() if name == origin.name]
+    if config.weights_sha256 not in (None, told["weights_sha256"], *rounded):
+        raise SystemExit(f"{args.run} began with other weights than those of {origin}.")
+    held_out = [(each.data_sha256, each.validation_split, each.seed) for each in (RunConfig.read(origin), calibrated)]
+    if calibrated.validation_split is not None and held_out[0] != held_out[1]:
+        raise SystemExit(f"{origin} learned images that {args.calibration or args.run} held out to be calibrated on.")
 
 
 def _keep(args: argparse.Namespace, name: str) -> None:
