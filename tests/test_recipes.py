@@ -48,6 +48,18 @@ def test_the_optimizer_sees_the_learning_rate_that_is_shown(name):
         assert float(np.asarray(optimizer.learning_rate)) == pytest.approx(float(shown), rel=1e-4), step
 
 
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_optimizer_takes_the_given_part_of_the_learning_rate(name):
+    recipe, plan = RECIPES[name], Plan(70_000)
+    optimizer = PlannedSGD(recipe, 391)
+    optimizer.build([])
+    for step in (499, 7820, 48_000):
+        optimizer.follow(plan, 0.25)
+        optimizer.iterations.assign(step)
+        whole = float(learning_rate(recipe, 391, step, plan.at(step + 0.5)))
+        assert float(np.asarray(optimizer.learning_rate)) == pytest.approx(whole / 4, rel=1e-4), step
+
+
 @pytest.mark.parametrize(("position", "rate"), [(0, 0), (0.1, 0.2), (0.2, 0.4), (0.6, 0.2), (1, 0), (1.01, 0)])
 def test_a_cycle_rises_to_its_peak_and_ends_at_zero(position, rate):
     recipe = RECIPES["fast"].with_changes(learning_rate=0.4, cycle_peak=0.2)

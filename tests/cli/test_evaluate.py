@@ -5,12 +5,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from cifarnet.cli.main import app
+from cifarnet.data.sources import load_data
 from cifarnet.errors import DataError, InvalidValueError, RunError, StorageError, WeightsError
-from tests.evaluation.making import save_image_folder, save_tiny_weights
+from cifarnet.evaluation.inference import Classifier
+from cifarnet.evaluation.metrics import cross_entropy
+from cifarnet.models.weights import load_weights
+from tests.evaluation.making import SIZE, save_image_folder, save_tiny_weights
 
 CLASSES = ("ant", "bee", "cow")
 
@@ -49,6 +54,19 @@ def test_json_has_exactly_the_promised_keys_and_is_alone_on_stdout(weights, fold
     }
     assert set(scores["per_class"][0]) == {"class", "precision", "recall", "f1", "support"}
     assert scores["confusion_matrix"] == [[0, 3, 0], [0, 1, 0], [0, 2, 0]]
+
+
+def test_tta_flip_scores_the_mean_of_the_logits_of_image_and_mirror_image(folder, tmp_path):
+    weights = save_tiny_weights(tmp_path / "seeing.h5", CLASSES)
+    test = load_data(folder, image_size=SIZE).test
+    classifier = Classifier(load_weights(weights))
+    seen, mirrored = (classifier.logits(np.ascontiguousarray(x)) for x in (test.images, test.images[:, :, ::-1]))
+    losses = []
+    for tta, logits in (("none", seen), ("flip", (seen + mirrored) / 2)):
+        printed = json.loads(evaluate(str(weights), "--data", folder, "--json", "--tta", tta).stdout)
+        losses.append(cross_entropy(logits, test.labels))
+        assert printed["loss"] == pytest.approx(losses[-1], rel=1e-5)
+    assert losses[0] != pytest.approx(losses[1], rel=1e-3)
 
 
 def test_the_tables_show_the_scores_and_progress_goes_to_stderr(weights, folder):

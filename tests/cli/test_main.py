@@ -9,6 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+import cifarnet
 from cifarnet import __version__
 from cifarnet.cli.main import app, main
 
@@ -26,6 +27,14 @@ def readme_commands() -> list[list[str]]:
     return [line[1:] for line in words if line and line[0].split("/")[-1] == "cifarnet"]
 
 
+def docs_commands() -> list[list[str]]:
+    """Those in the indented blocks of the documents, without the reference, which has its own test."""
+    documents = [path for path in sorted((ROOT / "docs").glob("*.md")) if path.name != "commands.md"]
+    texts = [path.read_text(encoding="utf-8").replace("\\\n", " ") for path in documents]
+    lines = [line for text in texts for line in re.findall(r"^ {4}cifarnet (.*)$", text, re.MULTILINE)]
+    return [shlex.split(line, comments=True) for line in lines]
+
+
 def run(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-m", "cifarnet", *arguments], capture_output=True, text=True, check=False)
 
@@ -34,11 +43,18 @@ def test_the_readme_shows_every_command():
     assert {line[0] for line in readme_commands()} == set(COMMANDS)
 
 
-@pytest.mark.parametrize("line", readme_commands(), ids=" ".join)
-def test_the_readmes_commands_are_understood(line):
-    name, *arguments = line
-    context = COMMANDS[name].make_context(name, arguments)
-    assert context.command.name == name
+def test_the_documents_show_commands():
+    assert ["weights", "convert", "old.h5", "new.weights.h5"] in readme_commands()
+    assert ["data", "my-images"] in docs_commands()
+    assert max(map(len, docs_commands())) > 20  # The cards', which go over many lines.
+
+
+@pytest.mark.parametrize("line", [*readme_commands(), *docs_commands()], ids=" ".join)
+def test_the_documents_commands_are_understood(line):
+    words = 2 if line[0] == "weights" and len(line) > 1 else 1
+    name, command = " ".join(line[:words]), {**COMMANDS, **SUBCOMMANDS}[" ".join(line[:words])]
+    context = command.make_context(name, line[words:])
+    assert context.command is command
 
 
 @pytest.mark.parametrize("name", [*COMMANDS, *SUBCOMMANDS])
@@ -66,13 +82,24 @@ def test_nothing_heavy_is_imported_to_help_or_summarize(arguments):
     assert told.splitlines()[-1] == f"imported {allowed}"
 
 
+def readme_api() -> list[str]:
+    text = README.partition("## From Python\n")[2].rpartition("```")[2]
+    return sorted(name.removeprefix("cifarnet.") for name in re.findall(r"`([\w.]+)`", text))
+
+
+def test_the_readme_names_all_of_the_api():
+    assert readme_api() == sorted(cifarnet._API)
+
+
 def test_importing_the_package_imports_no_backend_and_the_api_is_there():
     code = (
         f"import sys, cifarnet\nprint([name for name in {HEAVY!r} if name in sys.modules])\n"
-        "print(cifarnet.ModelSpec(20).title, callable(cifarnet.evaluate), 'train' in dir(cifarnet))"
+        f"found = {{name: getattr(cifarnet, name) for name in {readme_api()!r}}}\n"
+        "print(sorted(name for name in found if name in dir(cifarnet)))\n"
+        "print([name for name, value in found.items() if not callable(value)], cifarnet.ModelSpec(20).title)"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert told.splitlines() == ["[]", "ResNet-20 True True"]
+    assert told.splitlines() == ["[]", str(readme_api()), "['RECIPES'] ResNet-20"]
 
 
 def test_the_version_names_the_backends():

@@ -4,6 +4,8 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +16,27 @@ from typer.testing import CliRunner
 
 from cifarnet.cli.main import app
 from cifarnet.cli.predict import predict as command
+from cifarnet.data.images import CROPS, read_image
 from cifarnet.errors import InvalidValueError
-from tests.evaluation.making import save_picture, save_tiny_weights
+from cifarnet.evaluation.inference import Classifier
+from cifarnet.evaluation.metrics import softmax
+from cifarnet.models.weights import load_weights, save_weights
+from tests.evaluation.making import SIZE, save_picture, save_tiny_weights
+
+CLASSES = ("ant", "bee", "cow")
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     """Probabilities 1/8, 5/8 and 2/8, whatever the image."""
     path = tmp_path_factory.mktemp("w") / "w.h5"
-    return str(save_tiny_weights(path, ("ant", "bee", "cow"), (0, math.log(5), math.log(2))))
+    return str(save_tiny_weights(path, CLASSES, (0, math.log(5), math.log(2))))
+
+
+@pytest.fixture(scope="module")
+def seeing_weights(tmp_path_factory):
+    """Probabilities that depend on the image."""
+    return str(save_tiny_weights(tmp_path_factory.mktemp("w") / "w.h5", CLASSES))
 
 
 @pytest.fixture
@@ -124,6 +138,48 @@ def test_many_images_are_streamed_in_order(weights, tmp_path):
     result = predict(str(tmp_path), "--weights", weights, "--csv")
     assert [row["image"] for row in csv.DictReader(io.StringIO(result.stdout))] == names
     assert "Classifying images" in result.stderr
+
+
+def test_crop_and_tta_say_which_views_of_a_picture_are_answered(seeing_weights, tmp_path):
+    picture = tmp_path / "wide.png"
+    Image.fromarray(np.random.default_rng(3).integers(0, 256, (SIZE, 3 * SIZE, 3), np.uint8)).save(picture)
+    views = np.stack([read_image(picture, SIZE, crop=crop) for crop in CROPS])
+    classifier = Classifier(load_weights(Path(seeing_weights)))
+    seen, mirrored = (classifier.logits(np.ascontiguousarray(x)) for x in (views, views[:, :, ::-1]))
+    center, pad, stretch = CROPS.index("center"), CROPS.index("pad"), CROPS.index("stretch")
+    wanted = {
+        "": seen[center],
+        "--crop center --tta none": seen[center],
+        "--crop pad": seen[pad],
+        "--crop stretch": seen[stretch],
+        "--tta flip": (seen[center] + mirrored[center]) / 2,
+        "--crop pad --tta flip": (seen[pad] + mirrored[pad]) / 2,
+        "--tta views": (seen.mean(axis=0) + mirrored.mean(axis=0)) / 2,
+    }
+    found = {}
+    for options, logits in wanted.items():
+        result = predict(str(picture), "--weights", seeing_weights, *options.split(), "--json")
+        answers = {each["class"]: each["probability"] for each in json.loads(result.stdout)[0]["predictions"]}
+        found[options] = [answers[name] for name in CLASSES]
+        assert found[options] == pytest.approx(softmax(logits[None])[0].tolist(), abs=1e-5), options
+    del found[""]
+    for one, other in combinations(found, 2):
+        assert found[one] != pytest.approx(found[other], abs=1e-3), (one, other)
+
+
+def test_reject_says_of_each_picture_whether_its_logits_are_too_small(seeing_weights, tmp_path):
+    pictures = [str(save_picture(tmp_path / f"{seed}.png", seed)) for seed in range(2)]
+    weights = load_weights(Path(seeing_weights))
+    images = np.stack([read_image(Path(picture), SIZE) for picture in pictures])
+    largest = Classifier(weights).logits(images).max(axis=1)
+    save_weights(tmp_path / "knowing.h5", replace(weights, reject_below=float(largest.mean())))
+    options = [*pictures, "--weights", str(tmp_path / "knowing.h5")]
+    asked = [each["rejected"] for each in json.loads(predict(*options, "--reject", "--json").stdout)]
+    assert asked == (largest < largest.mean()).tolist()
+    assert sorted(asked) == [False, True]
+    shown = csv.DictReader(io.StringIO(predict(*options, "--reject", "--csv").stdout))
+    assert [row["rejected"] for row in shown] == [str(rejected).lower() for rejected in asked]
+    assert not any("rejected" in each for each in json.loads(predict(*options, "--json").stdout))
 
 
 @pytest.mark.parametrize(

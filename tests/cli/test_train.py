@@ -5,6 +5,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -17,6 +18,7 @@ from cifarnet.recipes import RECIPES
 from cifarnet.reports.training import duration, estimate_lines, plan_lines, span
 from cifarnet.runtime import Device, GpuFacts, _advice
 from cifarnet.training.events import EpochDone, Estimated, HistoryRow, StepDone, Warned
+from cifarnet.training.run import SAVE_INTERVAL
 from tests.reports.test_live import PLAN as LIVE_PLAN
 
 PLAN = replace(LIVE_PLAN, spec=ModelSpec(110), data="cifar10", held_out="test")
@@ -97,6 +99,35 @@ def test_on_a_gpu_fast_trains_at_full_size_unless_sizes_are_given(monkeypatch, o
     for chosen in ([], ["--resolutions", sizes]):
         CliRunner().invoke(app, ["train", "--data", "synthetic:50", *options, *chosen])
     assert received == [(), RECIPES["fast"].resolutions]
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ("", "documented"),
+        ("--weights resnet20", "fine-tune"),
+        ("--budget 1m", "fast"),
+        ("--weights resnet20 --budget 1m", "fine-tune"),
+        ("--weights resnet20 --recipe paper", "paper"),
+    ],
+)
+def test_the_recipe_follows_from_what_is_asked_for_unless_it_is_given(monkeypatch, options, name):
+    received = []
+
+    def note(config, *arguments, **others):
+        received.append((config.recipe, config.budget, config.weights))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cifarnet.training.run.train", note)
+    monkeypatch.setattr("cifarnet.runtime.device", lambda: Device("tensorflow", "cpu", "CPU"))
+    CliRunner().invoke(app, ["train", *options.split()])
+    weights = "resnet20" if "--weights" in options else None
+    assert received == [(RECIPES[name], 60 if "--budget" in options else None, weights)]
+
+
+def test_checkpoints_are_three_minutes_apart_unless_another_interval_is_given():
+    options = {option.name: option for option in typer.main.get_command(app).commands["train"].params}
+    assert options["save_interval"].default == SAVE_INTERVAL == 180
 
 
 def test_quiet_leaves_the_result_alone(tmp_path):

@@ -1,18 +1,21 @@
 import json
 import os
+import shlex
 import signal
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from cifarnet import runs
+from cifarnet.cli.main import app
 from cifarnet.errors import DivergedError, InvalidValueError
 from cifarnet.recipes import RECIPES
 from cifarnet.training.checkpoint import load_checkpoint
 from cifarnet.training.config import RunConfig
 from cifarnet.training.events import EpochDone, StepDone, Warned
 from cifarnet.training.loop import Loop
-from cifarnet.training.run import RESTORES, resume, train
+from cifarnet.training.run import resume, train
 
 RECIPE = RECIPES["documented"].with_changes(epochs=3, batch_size=32)
 CONFIG = RunConfig(RECIPE, data="synthetic:200", depth=8, seed=5)  # 7 steps an epoch
@@ -21,11 +24,15 @@ BAD_STEP = 8
 
 @pytest.fixture
 def poison(monkeypatch):
-    """Puts NaN into the last kernel when the second epoch begins, or the ``kernel``-th, as often as ``times`` says."""
+    """Puts NaN into the last kernel when the second epoch begins, or the ``kernel``-th, as often as ``times`` says.
+
+    Notes in ``rates`` the learning rate that the optimizer begins each epoch with.
+    """
     original = Loop.fit
-    left = {"times": 0, "kernel": -1}
+    left = {"times": 0, "kernel": -1, "rates": []}
 
     def fit(loop, *arguments):
+        left["rates"].append(float(np.asarray(loop.trainee.sgd.learning_rate)))
         if loop.progress.epoch == 1 and left["times"]:
             left["times"] -= 1
             kernel = loop.trainee.network.kernels()[left["kernel"]]
@@ -76,7 +83,21 @@ def test_on_nan_restore_goes_back_and_on_at_half_the_learning_rate(tmp_path, poi
     assert "0.25 times the learning rate" in warned[1]
     rates = [event.row.learning_rate for event in events if isinstance(event, EpochDone)]
     assert rates == pytest.approx([0.1, 0.025, 0.025], rel=1e-3)
+    assert poison["rates"] == pytest.approx([0.1, 0.1, 0.05, 0.025, 0.025], rel=1e-3)
     assert load_checkpoint(tmp_path / "run" / runs.CHECKPOINT).progress.restores == 2
+
+
+def test_the_command_that_a_diverged_run_advises_goes_on_at_half_the_learning_rate(tmp_path, poison):
+    poison["times"] = 2
+    with pytest.raises(DivergedError) as failed:
+        train(CONFIG, tmp_path / "run")
+    advised = shlex.split(str(failed.value).partition(" cifarnet ")[2])
+    assert advised == ["train", "--resume", str(tmp_path / "run"), "--on-nan", "restore"]
+    done = CliRunner().invoke(app, [*advised, "--quiet"])
+    assert done.exit_code == 0, done.output
+    assert "0.5 times the learning rate" in done.stderr
+    assert poison["rates"] == pytest.approx([0.1, 0.1, 0.1, 0.05, 0.05], rel=1e-3)
+    assert load_checkpoint(tmp_path / "run" / runs.CHECKPOINT).progress.restores == 1
 
 
 def test_a_run_that_went_back_is_resumed_at_its_lower_learning_rate(tmp_path, poison):
@@ -105,10 +126,10 @@ class Stop:
 def test_a_run_does_not_go_back_for_ever(tmp_path, poison):
     poison["times"] = 100
     config = RunConfig(RECIPE, data="synthetic:200", depth=8, seed=5, on_nan="restore")
-    with pytest.raises(DivergedError, match=f"halved {RESTORES} times") as failed:
+    with pytest.raises(DivergedError, match="halved 5 times") as failed:
         train(config, tmp_path / "run")
     assert "--resume" not in str(failed.value)  # It would end the same way.
-    assert poison["times"] == 100 - RESTORES - 1
+    assert poison["times"] == 100 - 6
 
 
 def test_a_weight_that_overflows_in_the_last_step_of_an_epoch_is_not_saved(tmp_path):

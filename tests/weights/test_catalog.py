@@ -10,8 +10,10 @@ from cifarnet.errors import InvalidValueError, WeightsError
 from cifarnet.models.description import named_weights
 from cifarnet.models.resnet import describe
 from cifarnet.models.spec import ModelSpec, Normalization
-from cifarnet.models.weights import Weights, load_weights, save_weights
+from cifarnet.models.weights import Weights, load_header, load_weights, save_weights
 from cifarnet.weights import catalog
+
+ROOT = Path(__file__).parents[2]
 
 
 def make(path, depth=8, half=False, accuracy=0.5):
@@ -157,6 +159,24 @@ def test_every_shipped_file_is_listed_intact_and_small():
         assert weights.spec.name == name
         assert weights.accuracy
         assert weights.recipe
+        # What calibration by held-out images gives.
+        assert weights.temperature != 1
+        assert weights.reject_below is not None
+
+
+@pytest.mark.parametrize("depth", [20, 32])
+def test_a_depth_that_comes_with_cifarnet_is_answered_with_its_file(depth):
+    path = catalog.for_depth(depth)
+    assert path == catalog.shipped()[f"resnet{depth}"].path
+    assert load_weights(path).spec.depth == depth
+
+
+@pytest.mark.parametrize("name", catalog.shipped())
+def test_the_card_of_shipped_weights_tells_their_accuracy_and_their_checksum(name):
+    entry = catalog.shipped()[name]
+    facts = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8").partition("\n## ")[0]
+    assert f"| accuracy | {load_header(entry.path).accuracy:.2%} " in facts
+    assert f"SHA-256 `{entry.sha256}`" in facts
 
 
 def test_half_precision_halves_the_file_and_keeps_three_digits(tmp_path):

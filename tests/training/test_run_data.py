@@ -1,0 +1,52 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from cifarnet.data.progress import silent
+from cifarnet.data.sources import load_data
+from cifarnet.recipes import RECIPES
+from cifarnet.training.config import RunConfig
+from cifarnet.training.run_data import RunData
+
+
+def load(**options):
+    return RunData.load(RunConfig(RECIPES["fast"], data="synthetic:200", **options), 32, (), silent)
+
+
+def pairs(dataset):
+    """How often each image comes with each label."""
+    return Counter((image.tobytes(), label) for image, label in zip(dataset.images, dataset.labels, strict=True))
+
+
+def pixels(dataset):
+    return {image.tobytes() for image in dataset.images}
+
+
+@pytest.mark.parametrize(("fraction", "of_each_class"), [(0.2, 4), (0.05, 1)])
+def test_the_validation_images_are_training_images_that_are_not_trained_on(fraction, of_each_class):
+    source, data = load_data("synthetic:200"), load(validation_split=fraction)
+    assert data.held_name == "validation"
+    assert pairs(data.train) + pairs(data.held_out) == pairs(source.train)
+    assert pixels(data.train).isdisjoint(pixels(data.held_out))
+    assert data.held_out.counts().tolist() == [of_each_class] * 10
+    assert data.sha256 == source.sha256()
+
+
+def test_no_test_image_is_trained_on_or_selects():
+    source, data = load_data("synthetic:200"), load(validation_split=0.2)
+    assert pairs(data.test) == pairs(source.test)
+    assert pixels(data.test).isdisjoint(pixels(data.held_out) | pixels(data.train))
+
+
+def test_the_seed_decides_which_images_are_held_out():
+    one, again, other = (load(validation_split=0.2, seed=seed) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(one.held_out.images, again.held_out.images)
+    assert pixels(one.held_out) != pixels(other.held_out)
+
+
+def test_without_a_validation_split_all_training_images_are_trained_on_and_epochs_end_with_the_test_images():
+    source, data = load_data("synthetic:200"), load()
+    assert data.held_name == "test"
+    assert pairs(data.train) == pairs(source.train)
+    assert pairs(data.held_out) == pairs(data.test) == pairs(source.test)
