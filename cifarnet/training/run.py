@@ -392,7 +392,8 @@ class _Run:
         saved = f" The last good checkpoint, of step {checkpoint.progress.step:,}, is kept." if checkpoint else ""
         tried = f", the learning rate halved {restores} times" if restores else ""
         going_on = (
-            f", or go on from there at half of it: cifarnet train --resume {self.directory} --on-nan restore"
+            f", or go on from there and halve it where that diverges: cifarnet train --resume {self.directory}"
+            " --on-nan restore"
             if checkpoint and restores < RESTORES
             else "."
         )
