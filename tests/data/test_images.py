@@ -163,6 +163,13 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(side):
         read_image(png_header(side, side))
 
 
+def test_millions_of_pixels_in_few_bytes_are_refused_and_in_many_are_read():
+    with pytest.raises(DataError, match=r"photo\.png claims 4000 x 4000 pixels in \d+ bytes"):
+        read_image(png_header(4000, 4000), name="photo.png")
+    photo = encoded(Image.fromarray(smooth(4000, 3000)), "JPEG")
+    np.testing.assert_allclose(read_image(photo), smooth(4000, 3000)[::94, 500:3500:94][:32, :32], atol=8)
+
+
 def png_header(width: int, height: int) -> bytes:
     """A PNG that promises this many pixels and holds none."""
     body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)

@@ -152,11 +152,21 @@ def _original_instead(address: str, put: Callable[[h5py.File, Path], object]) ->
     return _original(change)
 
 
-def _link(address: str, target: str = "/") -> Callable[[h5py.File, Path], None]:
-    def put(file: h5py.File, outside: Path) -> None:
-        file[address] = h5py.ExternalLink(str(outside / "secret.h5"), target)
+def _moved_out(address: str) -> Callable[[h5py.File, Path], None]:
+    """An external link to what lies at ``address``, moved: who follows it reads the whole, innocent network."""
 
-    return put
+    def change(file: h5py.File, outside: Path) -> None:
+        with h5py.File(outside / "secret.h5", "a") as secret:
+            parent, _, name = address.rpartition("/")
+            file.copy(address, secret.require_group(parent or "/"), name)
+        del file[address]
+        file[address] = h5py.ExternalLink(str(outside / "secret.h5"), address)
+
+    return change
+
+
+def _moved_out_of_own_layout(address: str) -> Maker:
+    return lambda path, outside: edit(path, lambda file: _moved_out(address)(file, outside))
 
 
 def _set(address: str, value: Callable[[], object]) -> Callable[[h5py.File, Path], None]:
@@ -164,6 +174,11 @@ def _set(address: str, value: Callable[[], object]) -> Callable[[h5py.File, Path
         file[address] = value()
 
     return put
+
+
+def _soft_link(file: h5py.File) -> None:
+    file.move(BIAS, "spare")
+    file[BIAS] = h5py.SoftLink("/spare")
 
 
 class _Runs:
@@ -191,10 +206,10 @@ CRAFTED: dict[str, Maker] = {
     "values in another file (external storage)": _instead(_external),
     "values in another file, by a relative path": _instead(_external_relative),
     "values of a virtual data set": _instead(_virtual),
-    "an external link to a tensor": _instead(_link(BIAS, "/values")),
-    "an external link to a group": _instead(_link("weights/conv2d_1"), "weights/conv2d_1"),
-    "an external link to all weights": _instead(_link("weights"), "weights"),
-    "a soft link to a tensor": _instead(_set(BIAS, lambda: h5py.SoftLink("/weights/conv2d/kernel"))),
+    "an external link to a tensor": _moved_out_of_own_layout(BIAS),
+    "an external link to a group": _moved_out_of_own_layout("weights/conv2d_1"),
+    "an external link to all weights": _moved_out_of_own_layout("weights"),
+    "a soft link to a tensor": _edited(_soft_link),
     "a soft link to itself": _instead(_set(BIAS, lambda: h5py.SoftLink(f"/{BIAS}"))),
     "a shape of 4 TiB": _instead(_shape_bomb),
     "chunks of 2 GiB behind ten numbers": _instead(_large_chunks),
@@ -246,10 +261,8 @@ CRAFTED: dict[str, Maker] = {
     "a header that is an array": _edited(_array_header),
     "a header that is a reference": _edited(_reference_header),
     "the original layout without a layer": _original_instead("sequential_1", lambda file, _: None),
-    "the original layout with an external link to its units": _original_instead("sequential", _link("sequential")),
-    "the original layout with an external link to its classes": _original_instead(
-        "conv2d_1/conv2d_1/bias:0", _link("conv2d_1/conv2d_1/bias:0", "/values")
-    ),
+    "the original layout with an external link to its units": _original(_moved_out("sequential")),
+    "the original layout with an external link to its classes": _original(_moved_out("conv2d_1/conv2d_1/bias:0")),
     "the original layout with 10^9 classes": _original_instead(
         "conv2d_1/conv2d_1/bias:0",
         lambda file, _: file.create_dataset("conv2d_1/conv2d_1/bias:0", (10**9,), "f4", chunks=(2**20,)),

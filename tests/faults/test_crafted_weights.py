@@ -33,6 +33,8 @@ def test_a_crafted_weight_file_is_refused_soon_in_little_memory(name, good, tmp_
     assert whole is not None, "taken for a weight file"
     assert str(path) in whole
     assert len(whole) < 1000
+    if "link" in name:
+        assert "is a link to elsewhere" in whole
     assert answer["seconds"] < 5
 
 

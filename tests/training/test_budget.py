@@ -204,6 +204,26 @@ def test_timing_steps_leaves_no_trace_in_the_network(tmp_path):
     assert int(checkpoint.optimizer[0]) == 1
 
 
+def test_a_stop_while_steps_are_timed_ends_the_timing_and_leaves_the_network_as_it_was_made(tmp_path):
+    events = []
+
+    def stop(event):
+        events.append(event)
+        if isinstance(event, Measuring):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(InterruptedRunError):
+        train(BUDGET, tmp_path / "run", report=stop)
+    assert [type(event) for event in events if isinstance(event, Measuring | BudgetPlanned)] == [Measuring]
+    checkpoint = load_checkpoint(tmp_path / "run" / runs.CHECKPOINT)
+    assert checkpoint.progress.step == 0
+    fresh = initial_weights(checkpoint.weights.spec, BUDGET.seed)
+    for name, tensor in checkpoint.weights.tensors.items():
+        np.testing.assert_array_equal(tensor, fresh[name], err_msg=name)
+    assert int(checkpoint.optimizer[0]) == 0
+    assert not any(velocity.any() for velocity in checkpoint.optimizer if velocity.ndim > 1)
+
+
 def test_a_stopped_budget_goes_on_with_what_is_left(tmp_path):
     def stop(event):
         if isinstance(event, StepDone) and event.step == 3:

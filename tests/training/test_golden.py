@@ -36,6 +36,10 @@ def test_weights_of_a_release_give_the_same_logits(release):
 def test_a_run_of_a_release_is_gone_on_with(release, tmp_path):
     shutil.copytree(release / "run", tmp_path / "run")
     assert load_checkpoint(tmp_path / "run" / runs.CHECKPOINT).progress.step == STOPPED
-    result = resume(tmp_path / "run")
+    steps = []
+    before = (release / "run" / runs.HISTORY).read_text().splitlines()
+    result = resume(tmp_path / "run", report=lambda event: steps.append(getattr(event, "step", None)))
+    assert next(step for step in steps if step is not None) == STOPPED + 1
     assert result.epoch == 2
-    assert len((tmp_path / "run" / runs.HISTORY).read_text().splitlines()) == 3
+    after = (tmp_path / "run" / runs.HISTORY).read_text().splitlines()
+    assert (after[: len(before)], len(after)) == (before, 3)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from cifarnet.data.augmentation import shrink
+from cifarnet.data.dataset import hold_out
 from cifarnet.data.progress import silent
 from cifarnet.data.sources import load_data
 from cifarnet.errors import WeightsError
@@ -65,9 +66,17 @@ def test_the_checks_are_spread_over_the_run_and_the_last_epoch_is_among_them(tmp
     assert [line.endswith(",,") for line in lines] == [epoch not in checked for epoch in range(1, 7)]
 
 
-def test_the_best_epoch_is_one_that_was_checked_at_full_size(tmp_path):
+def test_the_best_epoch_is_one_that_was_checked_at_full_size(tmp_path, monkeypatch):
+    _, held_out = hold_out(load_data("synthetic:50").train, 0.2, seed=0)
+    original = ImageTester.logits
+
+    def all_right_when_small(tester, tensors, size, report):
+        return np.eye(10)[held_out.labels] if size < 32 else original(tester, tensors, size, report)
+
+    monkeypatch.setattr(ImageTester, "logits", all_right_when_small)
     recipe = FAST.with_changes(epochs=4, checks=0, resolutions=((16, 0.5),))
     found, result = rows(tmp_path / "run", recipe, validation_split=0.2)
     assert [row.image_size for row in found] == [16, 16, 32, 32]
+    assert [row.held_accuracy == 1 for row in found] == [True, True, False, False]
     assert result.epoch in (3, 4)
     assert result.selected_by == "best validation accuracy"
