@@ -158,8 +158,8 @@ def compare(directories: Sequence[Path]) -> Comparison:
     if not distinct:
         raise InvalidValueError("There is nothing to compare: give run directories, runs/* say.")
     records = [read_run(path) for path in distinct]
-    for place, checksum in (("data", "data_sha256"), ("weights", "weights_sha256")):
-        _tell_once(records, place, checksum)
+    for place in ("data", "weights", "teacher"):
+        _tell_once(records, place, f"{place}_sha256")
     by_settings: dict[str, list[RunRecord]] = {}
     for record in records:
         by_settings.setdefault(json.dumps(record.settings), []).append(record)

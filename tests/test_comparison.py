@@ -122,11 +122,14 @@ def test_other_images_are_told_as_a_difference(tmp_path, data, differing):
         (None, None, ("weights",)),
     ],
 )
-def test_weights_to_begin_with_are_told_apart_by_what_they_hold(tmp_path, weights, sha256, differing):
-    one = replace(CONFIG, weights="resnet20", weights_sha256="abc")
-    other = replace(CONFIG, weights=weights, weights_sha256=sha256)
+@pytest.mark.parametrize("use", ["weights", "teacher"])
+def test_weights_to_begin_with_or_to_learn_from_are_told_apart_by_what_they_hold(
+    tmp_path, use, weights, sha256, differing
+):
+    one = replace(CONFIG, **{use: "resnet20", f"{use}_sha256": "abc"})
+    other = replace(CONFIG, **{use: weights, f"{use}_sha256": sha256})
     runs = [save_run(tmp_path / "a", config=one), save_run(tmp_path / "b", config=other)]
-    assert compare(runs).differing == differing
+    assert compare(runs).differing == tuple(name.replace("weights", use, 1) for name in differing)
 
 
 def test_runs_from_weights_that_were_trained_anew_are_no_seeds_of_one_another(tmp_path):

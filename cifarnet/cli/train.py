@@ -55,6 +55,14 @@ def train(
     freeze_base: Annotated[
         bool, typer.Option("--freeze-base", help="Train the head alone, on top of the base of --weights.")
     ] = False,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN|FILE|NAME",
+            help="Learn from the answers of these weights, too: knowledge distillation.",
+            show_default=False,
+        ),
+    ] = None,
     classes: Annotated[
         int | None,
         typer.Option(help="Insist on this many classes; the data decide otherwise.", min=2, show_default=False),
@@ -99,6 +107,12 @@ def train(
     ] = None,
     cutout: Annotated[int | None, _recipe_option(help="Hide a square of this many pixels.")] = None,
     label_smoothing: Annotated[float | None, _recipe_option(help="Spread this much of each label.")] = None,
+    distillation: Annotated[
+        float | None, _recipe_option(help="Share of the loss that asks for the --teacher's answers, not the labels.")
+    ] = None,
+    distillation_temperature: Annotated[
+        float | None, _recipe_option(help="Divides both networks' logits before they are compared.")
+    ] = None,
     batchnorm_momentum: Annotated[
         float | None, _recipe_option(help="What each step leaves of batch normalization's moving moments.")
     ] = None,
@@ -182,6 +196,7 @@ def train(
             precision=precision,
             jit=jit,
             on_nan=on_nan or "stop",
+            teacher=str(teacher) if teacher else None,
         )
     from cifarnet.cli.training_screen import training_screen
     from cifarnet.runtime import device, use_backend

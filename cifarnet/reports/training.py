@@ -51,8 +51,12 @@ def plan_lines(plan: Planned) -> list[str]:
         f"Device    {plan.device}, {plan.precision}",
         f"Run       {printable(str(plan.directory))}",
     ]
+    if plan.teacher:
+        share, temperature = recipe.distillation, recipe.distillation_temperature
+        asked = f"{share:.0%} of the loss asks for its answers, at temperature {temperature:g}"
+        lines.insert(3, f"Teacher   {printable(plan.teacher)}: {asked}")
     if plan.device.advice:
-        lines.insert(4, f"          {plan.device.advice}")
+        lines.insert(-1, f"          {plan.device.advice}")
     if plan.weights:
         grown = f", a {plan.grown_from.title}: {_added(plan)}" if plan.grown_from else ""
         head = "; the head begins anew, for these classes" if plan.new_head else ""

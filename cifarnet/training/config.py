@@ -18,13 +18,14 @@ class RunConfig:
     """All that decides a run's result, and what its config.json holds.
 
     ``depth`` None means that of ``weights``, or 20; a network deeper than ``weights`` grows from them.
+    ``teacher`` names the weights whose answers it learns from, besides the labels.
     ``budget``, seconds, takes the place of the recipe's length.
     ``backend`` None means that of KERAS_BACKEND, or TensorFlow; ``precision`` and ``jit`` None what is fastest on the
     device (``cifarnet.runtime.Execution``).
     ``on_nan`` says what happens when the loss or a weight becomes NaN or infinite: ``stop``, or ``restore`` the last
     good checkpoint and go on at half the learning rate.
-    ``data_sha256`` and ``weights_sha256`` are filled in when the run starts, so that it can only be resumed on the same
-    images, and from the same weights where it has to begin anew.
+    ``data_sha256``, ``weights_sha256`` and ``teacher_sha256`` are filled in when the run starts, so that it can only be
+    resumed on the same images, with the same teacher, and from the same weights where it has to begin anew.
     """
 
     recipe: Recipe
@@ -40,8 +41,10 @@ class RunConfig:
     precision: str | None = None
     jit: bool | None = None
     on_nan: str = "stop"
+    teacher: str | None = None
     data_sha256: str | None = None
     weights_sha256: str | None = None
+    teacher_sha256: str | None = None
 
     def __post_init__(self) -> None:
         if self.depth is not None:
@@ -49,6 +52,16 @@ class RunConfig:
         if self.freeze_base and self.weights is None:
             raise InvalidValueError(
                 "--freeze-base keeps a trained base fixed, so it needs one: give --weights RUN or FILE.h5 too."
+            )
+        if self.teacher is None and self.recipe.needs_teacher:
+            raise InvalidValueError(
+                "distillation and distillation_temperature say how a teacher is followed: give --teacher too."
+                f" Received: {self.recipe.distillation} and {self.recipe.distillation_temperature}, no teacher"
+            )
+        if self.teacher is not None and self.freeze_base:
+            raise InvalidValueError(
+                "--freeze-base trains a head on features, and a teacher is asked about images: leave --teacher or"
+                " --freeze-base out."
             )
         if self.precision not in (None, *PRECISIONS):
             raise InvalidValueError(f"The precision must be one of {', '.join(PRECISIONS)}. Received: {self.precision}")
@@ -97,6 +110,8 @@ class RunConfig:
             words += ["--weights", self.weights]
         if self.freeze_base:
             words.append("--freeze-base")
+        if self.teacher:
+            words += ["--teacher", self.teacher]
         words += ["--data", self.data, "--seed", str(self.seed)]
         if self.budget is not None:
             words += ["--budget", f"{self.budget:.3f}".rstrip("0").rstrip(".") + "s"]

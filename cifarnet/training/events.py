@@ -17,7 +17,8 @@ class Planned:
     """What is about to be trained, told before the first step; a resumed run's with its ``history`` so far.
 
     ``weights`` are those that it begins with, as they were asked for; ``grown_from`` is their network, where the one
-    that is trained has more units; ``new_head`` tells whether the head begins anew.
+    that is trained has more units; ``new_head`` tells whether the head begins anew. ``teacher`` is whose answers it
+    learns from, as it was asked for.
     """
 
     spec: ModelSpec
@@ -40,6 +41,7 @@ class Planned:
     weights: str | None = None
     grown_from: ModelSpec | None = None
     new_head: bool = True
+    teacher: str | None = None
     history: "tuple[HistoryRow, ...]" = ()
     best_epoch: int | None = None
 

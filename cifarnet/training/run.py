@@ -104,20 +104,23 @@ def train(
         CifarnetError: when data, weights or directory can't be used; nothing has been trained then.
     """
     started = time.monotonic() if started is None else started
-    base = load_weights(catalog.find(Path(config.weights))) if config.weights else None
+    base, teacher = _named(config.weights), _named(config.teacher)
     depth = config.depth or (base.spec.depth if base else ModelSpec().depth)
     if base:
         _refuse_other_depth(config, base.spec, depth)
-    if config.weights:
-        config = replace(config, test_split=runs.split_of_run(Path(config.weights), config.data, config.test_split))
+    origins = [Path(place) for place in (config.weights, config.teacher) if place]
+    for origin in origins:
+        config = replace(config, test_split=runs.split_of_run(origin, config.data, config.test_split))
     directory = directory or default_directory(config, depth)
     if (directory / LOCK).exists():
         with run_lock(directory):  # Refused with its owner's name, where there is one.
             pass
     _refuse_if_used(directory)
     data = RunData.load(config, base.spec.image_size if base else ModelSpec().image_size, mirrors, data_report)
-    if config.weights:
-        _warn_of_learned_images(config, data.sha256, report)
+    if teacher:
+        _refuse_other_task(config, teacher, data)
+    for origin in origins:
+        _warn_of_learned_images(origin, config, data.sha256, report)
     if classes not in (None, len(data.train.class_names)):
         raise InvalidValueError(
             f"{config.data} has {len(data.train.class_names)} classes ({', '.join(data.train.class_names)})."
@@ -130,12 +133,13 @@ def train(
         depth=depth,
         data_sha256=data.sha256,
         weights_sha256=base.sha256() if base else None,
+        teacher_sha256=teacher.sha256() if teacher else None,
         backend=backend,
         precision=execution.precision,
         jit=execution.jit,
     )
     spec, normalization = _network(config, base, data)
-    run = _Run(config, directory, data, base, spec, normalization, started, report, data_report)
+    run = _Run(config, directory, data, base, teacher, spec, normalization, started, report, data_report)
     with run_lock(directory):
         _refuse_if_used(directory)
         remove_leftovers(directory)
@@ -143,9 +147,27 @@ def train(
         return run.go(None, save_interval)
 
 
-def _warn_of_learned_images(config: RunConfig, sha256: str, report: Report) -> None:
-    """Tell where the weights are of a run that has learned images which are held out now."""
-    base = Path(config.weights or "")
+def _named(weights: str | None) -> Weights | None:
+    """What a run, file or name stands for; None for None."""
+    return load_weights(catalog.find(Path(weights))) if weights else None
+
+
+def _refuse_other_task(config: RunConfig, teacher: Weights, data: RunData) -> None:
+    names, size = data.train.class_names, data.train.images.shape[1]
+    if teacher.class_names != names:
+        raise InvalidValueError(
+            f"A teacher has to know the classes that are taught, in their order: {', '.join(names)}. Received:"
+            f" {config.teacher}, which knows {', '.join(teacher.class_names)}"
+        )
+    if teacher.spec.image_size != size:
+        raise InvalidValueError(
+            f"A teacher has to see images of the size that is trained on, {size} pixels. Received: {config.teacher},"
+            f" which sees {teacher.spec.image_size}"
+        )
+
+
+def _warn_of_learned_images(base: Path, config: RunConfig, sha256: str, report: Report) -> None:
+    """Tell where the run ``base``, which gives weights or teaches, has learned images that are held out now."""
     if runs.find_data_source(base) is None:
         return
     if runs.holds_out_others(base, config.data, lambda: sha256):
@@ -244,12 +266,17 @@ def resume(
         remove_leftovers(directory)
         checkpoint = latest_checkpoint(directory, report)
         # Without a checkpoint it was stopped before its first step: it begins as it began then.
-        base = load_weights(catalog.find(Path(config.weights))) if config.weights and not checkpoint else None
-        if base and config.weights_sha256 not in (None, base.sha256()):
-            raise RunError(
-                f"{config.weights} does not hold the weights that the run in {directory} began with (their SHA-256"
-                " differs). Put those back in their place, or start a new run."
-            )
+        base = None if checkpoint else _named(config.weights)
+        teacher = _named(config.teacher)
+        for found, place, recorded_sha256, use in (
+            (base, config.weights, config.weights_sha256, "began with"),
+            (teacher, config.teacher, config.teacher_sha256, "learns from"),
+        ):
+            if found and recorded_sha256 not in (None, found.sha256()):
+                raise RunError(
+                    f"{place} does not hold the weights that the run in {directory} {use} (their SHA-256 differs). Put"
+                    " those back in their place, or start a new run."
+                )
         known = checkpoint.weights if checkpoint else base
         image_size = known.spec.image_size if known else ModelSpec().image_size
         loaded = RunData.load(config, image_size, mirrors, data_report)
@@ -262,7 +289,7 @@ def resume(
         if config != recorded:
             kept = {**runs.read_config(directory), "data": config.data, "on_nan": config.on_nan}
             runs.write_config(directory, kept)
-        run = _Run(config, directory, loaded, base, spec, normalization, started, report, data_report)
+        run = _Run(config, directory, loaded, base, teacher, spec, normalization, started, report, data_report)
         return run.go(checkpoint, save_interval)
 
 
@@ -284,6 +311,7 @@ class _Run:
     directory: Path
     data: RunData
     base: Weights | None
+    teacher: Weights | None
     spec: ModelSpec
     normalization: Normalization
     started: float
@@ -404,6 +432,7 @@ class _Run:
     def _trainee(self, tensors: dict[str, np.ndarray]) -> "tuple[Trainee, Tester]":
         """What ``fit`` trains, and what classifies the held-out images."""
         from cifarnet.models.network import build_model
+        from cifarnet.training.distillation import Student
         from cifarnet.training.fixed_base import (
             HEAD_STEPS,
             FeatureTester,
@@ -419,7 +448,8 @@ class _Run:
             network = build_model(self.spec, tensors, precision=execution.precision)
             if config.freeze_base:
                 network.freeze_base()
-            trainee = Trainee(network, data.train.images, self.normalization, config.recipe, execution)
+            given = (data.train.images, self.normalization, config.recipe, execution)
+            trainee = Student(network, self.teacher, *given) if self.teacher else Trainee(network, *given)
             return trainee, ImageTester(self.spec, self.normalization, data.held_out.images)
         network = build_model(self.spec, tensors)
         network.freeze_base()
@@ -464,6 +494,7 @@ class _Run:
             budget=self.config.budget,
             weights=self.config.weights if self.base else None,
             new_head=not self._keeps_head,
+            teacher=self.config.teacher,
             grown_from=self.base.spec if self.base and self.base.spec.depth < self.spec.depth else None,
             history=tuple(loop.progress.history),
             best_epoch=loop.progress.best_epoch,

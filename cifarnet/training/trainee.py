@@ -66,22 +66,33 @@ class Trainee(keras.Model):
 
     def call(self, batch: dict[str, Any], training: bool | None = None) -> Any:
         """Logits (batch, classes) of the training images that ``batch`` names."""
+        return self.logits(self.augmented(batch), training)
+
+    def augmented(self, batch: dict[str, Any]) -> Any:
+        """The training images that ``batch`` names, normalized and augmented: float32 (batch, size, size, 3)."""
         images = normalize(ops.take(self.images, batch["rows"], axis=0), self.normalization)
         images = augment(images, batch["draws"], self.recipe)
-        images = hide_squares(images, batch["draws"], self.recipe.cutout)
+        return hide_squares(images, batch["draws"], self.recipe.cutout)
+
+    def logits(self, images: Any, training: bool | None) -> Any:
+        """The network's logits (batch, classes) of ``augmented`` images, shrunk to the present size."""
         return self.network.logits(shrink(images, self.image_size), training=training)
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:
-        """Mean cross-entropy of the logits ``y_pred``, labels smoothed, plus the L2 penalty: a scalar."""
-        losses = keras.losses.sparse_categorical_crossentropy(y, y_pred, from_logits=True)
+        """Mean of the ``image_losses`` plus the L2 penalty: a scalar."""
+        penalty = sum(ops.sum(ops.square(kernel)) for kernel in self.network.kernels())
+        return ops.mean(self.image_losses(y, y_pred)) + self.recipe.l2 * penalty
+
+    def image_losses(self, labels: Any, logits: Any) -> Any:
+        """Cross-entropy of each image, labels smoothed: (batch,). Notes the one of plain labels for the metric."""
+        losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
         self.cross_entropy.update_state(losses)
         if smoothing := self.recipe.label_smoothing:
-            uniform = -ops.mean(ops.log_softmax(y_pred), axis=-1)
+            uniform = -ops.mean(ops.log_softmax(logits), axis=-1)
             losses = (1 - smoothing) * losses + smoothing * uniform
-        penalty = sum(ops.sum(ops.square(kernel)) for kernel in self.network.kernels())
-        return ops.mean(losses) + self.recipe.l2 * penalty
+        return losses
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
         """Update the accuracy and return all metrics."""

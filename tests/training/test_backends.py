@@ -19,6 +19,7 @@ pytest.importorskip("jax")
 
 STOP_AND_RESUME = """
 import os, signal, sys
+from dataclasses import replace
 from pathlib import Path
 from cifarnet.errors import InterruptedRunError
 from cifarnet.recipes import RECIPES
@@ -43,6 +44,7 @@ for name, kind, step in (("inside", StepDone, 10), ("between", EpochDone, 7)):
         sys.exit("It was not stopped.")
     except InterruptedRunError:
         resume(there / name)
+train(replace(config, teacher=str(there / "alone")), there / "taught")
 """
 
 LOGITS = """
@@ -70,6 +72,9 @@ def test_with_jax_a_stopped_run_equals_one_left_alone(tmp_path):
         assert load_weights(alone / runs.WEIGHTS).sha256() == load_weights(stopped / runs.WEIGHTS).sha256()
         assert_same_state(stopped, alone)
         assert json.loads((stopped / runs.CONFIG).read_text())["backend"] == "jax"
+    taught = tmp_path / "taught"
+    assert json.loads((taught / runs.CONFIG).read_text())["teacher"] == str(alone)
+    assert load_weights(taught / runs.WEIGHTS).sha256() != load_weights(alone / runs.WEIGHTS).sha256()
 
 
 def test_both_backends_give_the_same_logits(tmp_path):

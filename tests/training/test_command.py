@@ -30,6 +30,9 @@ CONFIGS = {
     "shares": RunConfig(RECIPES["fast"].with_changes(resolutions=((16, 1 / 3), (28, 0.1))), depth=8),
     "no warm-up": RunConfig(named_recipe("paper", 110).with_changes(warmup_steps=0), depth=110),
     "grown": RunConfig(RECIPES["fast"].with_changes(epochs=9), depth=44, weights="resnet32"),
+    "taught": RunConfig(
+        RECIPES["fast"].with_changes(distillation=0.5, distillation_temperature=2.0), depth=20, teacher="resnet32"
+    ),
     "resnet110": RunConfig(named_recipe("paper", 110).with_changes(lr_boundaries=(5, 9)), depth=110),
     "tuned": RunConfig(RECIPES["fine-tune"], depth=20, weights="resnet20", freeze_base=True),
 }

@@ -1,0 +1,65 @@
+"""Training a network to answer as another does: knowledge distillation (Hinton et al. 2015, arXiv:1503.02531).
+
+The teacher is asked anew in each step, about the very images that the student is shown, crops, flips and hidden squares
+included: Beyer et al. 2022, "Knowledge distillation: A good teacher is patient and consistent" (arXiv:2106.05237).
+"""
+
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from cifarnet.models.network import ResNet, build_model
+from cifarnet.models.spec import Normalization
+from cifarnet.models.weights import Weights
+from cifarnet.recipes import Recipe
+from cifarnet.runtime import Execution
+from cifarnet.training.trainee import Trainee
+
+
+class Student(Trainee):
+    """A trainee that also learns from the answers of a network with the weights ``teacher``, which stay as they are.
+
+    The loss of an image is ``recipe.distillation`` times the Kullback-Leibler divergence of the student's probabilities
+    from the teacher's, both at ``recipe.distillation_temperature`` T, times T squared, plus the rest of one times the
+    cross-entropy of the label. The square keeps the gradient's size whatever T is (section 2.1 of the paper).
+
+    ``teacher`` must be of the same classes and image size.
+    """
+
+    def __init__(
+        self,
+        network: ResNet,
+        teacher: Weights,
+        images: np.ndarray,
+        normalization: Normalization,
+        recipe: Recipe,
+        execution: Execution,
+    ):
+        super().__init__(network, images, normalization, recipe, execution)
+        self.teacher_normalization = teacher.normalization
+        self.teacher = build_model(teacher.spec, teacher.tensors, precision=execution.precision)
+        self.teacher.trainable = False
+
+    def call(self, batch: dict[str, Any], training: bool | None = None) -> Any:
+        """Logits (batch, 2, classes) of the images that ``batch`` names: the student's, then the teacher's."""
+        images = self.augmented(batch)
+        # At full size whatever the student sees: the teacher need not know other sizes.
+        answers = self.teacher.logits(self._as_teacher_sees(images), training=False)
+        return ops.stack([self.logits(images, training), ops.stop_gradient(answers)], axis=1)
+
+    def _as_teacher_sees(self, images: Any) -> Any:
+        mine, theirs = self.normalization, self.teacher_normalization
+        return images * (mine.std / theirs.std) + (mine.mean - theirs.mean) / theirs.std
+
+    def image_losses(self, labels: Any, logits: Any) -> Any:
+        """What each image is worth: (batch,)."""
+        share, temperature = self.recipe.distillation, self.recipe.distillation_temperature
+        by_labels = super().image_losses(labels, logits[:, 0])
+        student, teacher = ops.unstack(ops.log_softmax(logits / temperature), axis=1)
+        divergence = ops.sum(ops.exp(teacher) * (teacher - student), axis=-1)
+        return share * temperature**2 * divergence + (1 - share) * by_labels
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
+        """Update the student's accuracy and return all metrics."""
+        return super().compute_metrics(x, y, y_pred[:, 0], sample_weight)

@@ -1,0 +1,197 @@
+"""Learning from a teacher's answers, against the formulas written out in NumPy and against runs without a teacher."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cifarnet import runs
+from cifarnet.data.augmentation import CUTOUT_DRAWS, MOVE_DRAWS, shrink
+from cifarnet.errors import InterruptedRunError, InvalidValueError, RunError
+from cifarnet.models.network import ResNet, build_model, initial_weights
+from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization
+from cifarnet.models.weights import Weights, load_weights, save_weights
+from cifarnet.recipes import RECIPES
+from cifarnet.runtime import Execution
+from cifarnet.training.config import RunConfig
+from cifarnet.training.distillation import Student
+from cifarnet.training.events import Planned, StepDone, Warned
+from cifarnet.training.run import resume, train
+from cifarnet.training.schedule import Plan
+from tests.training.test_run import Recorder, assert_same_result
+
+SPEC = ModelSpec(8)
+NORMALIZATION = Normalization(120.0, 64.0)
+IMAGES = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), np.uint8)
+RECIPE = RECIPES["paper"].with_changes(batch_size=6, cutout=8, l2=2e-3)
+ROWS = np.array([4, 0, 5, 2], np.int32)
+BATCH = {
+    "rows": ROWS,
+    "draws": np.random.default_rng(1).random((len(ROWS), MOVE_DRAWS + CUTOUT_DRAWS), np.float32),
+}
+TEACHER = Weights(ModelSpec(14), initial_weights(ModelSpec(14), 7), CIFAR10_CLASSES, Normalization(100.0, 50.0))
+
+
+def student(recipe=RECIPE, teacher=TEACHER):
+    return Student(build_model(SPEC, seed=1), teacher, IMAGES, NORMALIZATION, recipe, Execution("float32", False, 1))
+
+
+def log_softmax(logits):
+    return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+
+
+@pytest.mark.parametrize(("share", "temperature", "smoothing"), [(0.9, 4.0, 0.0), (0.25, 1.5, 0.2), (1.0, 1.0, 0.0)])
+def test_the_loss_is_the_divergence_from_the_teacher_and_the_rest_cross_entropy(share, temperature, smoothing):
+    rng = np.random.default_rng(2)
+    mine, theirs = rng.normal(0, 3, (2, 5, 10)).astype(np.float32)
+    labels = np.array([3, 1, 4, 1, 5], np.int32)
+    theirs_warm, mine_warm = log_softmax(theirs / temperature), log_softmax(mine / temperature)
+    divergence = (np.exp(theirs_warm) * (theirs_warm - mine_warm)).sum(axis=1).mean()
+    logs = log_softmax(mine)
+    entropy = -logs[np.arange(5), labels].mean()
+    smoothed = (1 - smoothing) * entropy - smoothing * logs.mean()
+    kernels = [array for name, array in initial_weights(SPEC, 1).items() if name.endswith("/kernel")]
+    penalty = 2e-3 * sum(np.square(kernel).sum() for kernel in kernels)
+    recipe = replace(RECIPE, distillation=share, distillation_temperature=temperature, label_smoothing=smoothing)
+    made = student(recipe)
+    found = float(np.asarray(made.compute_loss(y=labels, y_pred=np.stack([mine, theirs], axis=1))))
+    assert found == pytest.approx(share * temperature**2 * divergence + (1 - share) * smoothed + penalty, rel=1e-5)
+    assert float(np.asarray(made.cross_entropy.result())) == pytest.approx(entropy, rel=1e-5)
+
+
+def test_the_accuracy_is_the_students():
+    logits = np.zeros((4, 2, 10), np.float32)
+    logits[:3, 0, 1] = logits[:, 1, 2] = 1
+    made = student()
+    assert float(made.compute_metrics(None, np.full(4, 1, np.int32), logits)["accuracy"]) == 0.75
+
+
+@pytest.fixture
+def fed(monkeypatch):
+    """What each network is fed, by its name."""
+    original, images = ResNet.logits, {}
+
+    def logits(network, x, training=None):
+        images[network.name] = (np.asarray(x), training)
+        return original(network, x, training=training)
+
+    monkeypatch.setattr(ResNet, "logits", logits)
+    return images
+
+
+def test_the_teacher_sees_the_students_images_in_its_own_normalization_and_at_full_size(fed):
+    made = student()
+    made.use_size(16)
+    answers = np.asarray(made(BATCH, training=True))
+    augmented = np.asarray(made.augmented(BATCH))
+    assert (augmented == 0).any()  # cropped beyond the border, or hidden
+    np.testing.assert_allclose(fed["resnet8"][0], np.asarray(shrink(augmented, 16)), atol=1e-5)
+    np.testing.assert_allclose(fed["resnet14"][0], (augmented * 64 + 120 - 100) / 50, atol=1e-5)
+    assert (fed["resnet8"][1], fed["resnet14"][1]) == (True, False)
+    alone = build_model(TEACHER.spec, TEACHER.tensors).logits((augmented * 64 + 120 - 100) / 50, training=False)
+    np.testing.assert_allclose(answers[:, 1], np.asarray(alone), rtol=1e-4, atol=1e-4)
+
+
+def test_a_step_changes_the_student_and_leaves_the_teacher_as_it_is():
+    made = student()
+    made.sgd.follow(Plan(10))
+    before = made.network.get_tensors()
+    made.fit(BATCH, np.arange(len(ROWS), dtype=np.int32), batch_size=len(ROWS), verbose=0)
+    after, teacher = made.network.get_tensors(), made.teacher.get_tensors()
+    assert not [name for name in before if np.array_equal(before[name], after[name])]
+    for name, array in TEACHER.tensors.items():
+        np.testing.assert_array_equal(teacher[name], array, err_msg=name)
+
+
+def test_a_student_of_the_answers_alone_comes_to_answer_as_the_teacher_does():
+    recipe = replace(RECIPE, distillation=1.0, crop_padding=0, flip=False, cutout=0, l2=0.0, learning_rate=0.05)
+    made = student(recipe)
+    made.sgd.follow(Plan(40))
+
+    def apart():
+        """How far the student's probabilities are from the teacher's, at most."""
+        mine, theirs = np.exp(log_softmax(np.moveaxis(np.asarray(made(BATCH, training=True)), 1, 0)))
+        return np.abs(mine - theirs).max()
+
+    begun = apart()
+    for _ in range(40):
+        made.fit(BATCH, np.arange(len(ROWS), dtype=np.int32), batch_size=len(ROWS), verbose=0)
+    assert apart() < 0.2 * begun
+
+
+SYNTHETIC = RunConfig(RECIPES["paper"].with_changes(steps=9, batch_size=32), data="synthetic:200", depth=8, seed=5)
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory):
+    """A run with a teacher, the teacher's run, and the first one's events."""
+    there, events = tmp_path_factory.mktemp("taught"), Recorder()
+    teacher = train(replace(SYNTHETIC, seed=6), there / "teacher").directory
+    config = replace(SYNTHETIC, teacher=str(teacher))
+    return train(config, there / "run", report=events), teacher, events
+
+
+def test_a_run_with_a_teacher_names_it_and_comes_to_another_result_than_without(taught, tmp_path):
+    result, teacher, events = taught
+    config = RunConfig.read(result.directory)
+    assert config.teacher == str(teacher)
+    assert config.teacher_sha256 == load_weights(teacher / runs.WEIGHTS).sha256()
+    assert [event.teacher for event in events.of(Planned)] == [str(teacher)]
+    assert not events.of(Warned)
+    assert train(SYNTHETIC, tmp_path / "alone").weights_sha256 != result.weights_sha256
+
+
+def test_a_stopped_run_with_a_teacher_equals_one_left_alone(taught, tmp_path):
+    result = taught[0]
+    events = Recorder(when=lambda event: isinstance(event, StepDone) and event.step == 4)
+    with pytest.raises(InterruptedRunError):
+        train(RunConfig.read(result.directory), tmp_path / "run", report=events)
+    resume(tmp_path / "run")
+    assert_same_result(tmp_path / "run", taught)
+
+
+def test_a_run_goes_on_with_its_own_teacher_or_not_at_all(taught, tmp_path):
+    teacher = load_weights(taught[1] / runs.WEIGHTS)
+    save_weights(tmp_path / "teacher.h5", teacher)
+    config = replace(SYNTHETIC, teacher=str(tmp_path / "teacher.h5"))
+    events = Recorder(when=lambda event: isinstance(event, StepDone) and event.step == 4)
+    with pytest.raises(InterruptedRunError):
+        train(config, tmp_path / "run", report=events)
+    other = {**teacher.tensors, "conv2d_1/bias": teacher.tensors["conv2d_1/bias"] + 1}
+    save_weights(tmp_path / "teacher.h5", replace(teacher, tensors=other))
+    with pytest.raises(RunError, match=r"teacher\.h5 does not hold the weights that the run in .* learns from"):
+        resume(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"class_names": tuple("abcdefghij")}, "the classes that are taught, in their order: circle, .*h5,"),
+        ({"spec": replace(TEACHER.spec, image_size=16)}, "size that is trained on, 32 pixels. Received: .* sees 16"),
+    ],
+)
+def test_a_teacher_of_something_else_is_refused(taught, tmp_path, changes, told):
+    known = load_weights(taught[1] / runs.WEIGHTS)
+    tensors = initial_weights(TEACHER.spec, 0)
+    save_weights(tmp_path / "other.h5", replace(known, **{"spec": TEACHER.spec, "tensors": tensors, **changes}))
+    with pytest.raises(InvalidValueError, match=told):
+        train(replace(SYNTHETIC, teacher=str(tmp_path / "other.h5")), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_teacher_that_has_learned_the_validation_images_is_told(taught, tmp_path):
+    events = Recorder()
+    train(replace(SYNTHETIC, teacher=str(taught[1]), validation_split=0.2), tmp_path / "run", report=events)
+    (warned,) = events.of(Warned)
+    assert f"{taught[1]} has learned images that are validation images now" in warned.message
+
+
+@pytest.mark.parametrize("changes", [{"distillation": 0.5}, {"distillation_temperature": 1.0}])
+def test_how_to_follow_a_teacher_needs_one(changes):
+    with pytest.raises(InvalidValueError, match="give --teacher too"):
+        RunConfig(RECIPES["fast"].with_changes(**changes))
+
+
+def test_a_head_alone_has_no_teacher():
+    with pytest.raises(InvalidValueError, match="leave --teacher or --freeze-base out"):
+        RunConfig(RECIPES["fast"], weights="resnet20", teacher="resnet32", freeze_base=True)
