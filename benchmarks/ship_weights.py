@@ -4,15 +4,17 @@
 
 They are rounded to float16, unless that changes the likeliest class of any test image; then they stay float32. Their
 accuracy is measured anew, from the file as it is shipped, and goes into its header; the run's config.json, history.csv
-and metrics.json are kept in benchmarks/runs/. A run on all training images has none left to fit a temperature and a
-rejection threshold on: --calibration takes them from a run of the same recipe that held some out. For weights that
-went on from others, --began-from names the run in benchmarks/runs/ that gave those. Run it in a checkout.
+and metrics.json are kept in benchmarks/runs/, with the words of --device. A run on all training images has none left to
+fit a temperature and a rejection threshold on: --calibration takes them from a run of the same recipe that held some
+out. Of the weights that a run began with, and of its teacher, the same must be kept there, under the name that the run
+knows them by: before weights are replaced by some that went on from them, rename what is kept. Run it in a checkout.
 """
 
 import argparse
 import json
 import shlex
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +31,7 @@ from cifarnet.weights import catalog
 
 ROOT = Path(__file__).parents[1]
 KEPT = (runs.HISTORY, runs.METRICS)
+DEVICE = "device.txt"
 TRAINING_IMAGES = 50_000
 
 
@@ -38,13 +41,11 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--data", default="cifar10")
     parser.add_argument("--calibration", type=Path, metavar="RUN", help="a run of this recipe with validation images")
-    parser.add_argument("--began-from", type=Path, metavar="RUN", help="what is kept of the run that --weights names")
     parser.add_argument("--device", default="two cores of a shared CPU", help="what it was trained on, for its card")
-    parser.add_argument("--began-on", metavar="DEVICE", help="what the run of --began-from was trained on")
     parser.add_argument("--test-set", default="CIFAR-10", help="what the test images are called in the index")
     args = parser.parse_args()
     weights = load_weights(args.run / runs.WEIGHTS)
-    _refuse_unknown_origin(args)
+    _refuse_unknown_origin(args, weights.spec.name)
     if args.calibration:
         twin = load_weights(args.calibration / runs.WEIGHTS)
         weights = replace(weights, temperature=twin.temperature, reject_below=twin.reject_below)
@@ -73,44 +74,60 @@ def main() -> None:
     )
 
 
-def _refuse_unknown_origin(args: argparse.Namespace) -> None:
+def _kept(place: str) -> Path:
+    """Where what is kept of the run lies whose weights are called ``place``: a name, a file or a run directory."""
+    return ROOT / "benchmarks" / "runs" / Path(place).stem
+
+
+def _origins(config: RunConfig) -> Iterator[tuple[Path, str | None]]:
+    """What is kept of the runs that gave ``config`` its first weights and its teacher, with their tensors' hash."""
+    for place, sha256 in ((config.weights, config.weights_sha256), (config.teacher, config.teacher_sha256)):
+        if place is not None:
+            yield _kept(place), sha256
+
+
+def _refuse_unknown_origin(args: argparse.Namespace, name: str) -> None:
     """A card tells the whole training; images that one part of it learned tell nothing of another's calibration."""
-    config, origin = RunConfig.read(args.run), args.began_from
-    if (origin is None) != (config.weights is None):
-        raise SystemExit(f"{args.run} began with the weights {config.weights}; --began-from is {origin}.")
+    config = RunConfig.read(args.run)
     calibrated = RunConfig.read(args.calibration) if args.calibration else config
-    if (calibrated.recipe, calibrated.weights_sha256) != (config.recipe, config.weights_sha256):
-        raise SystemExit(f"{args.calibration} has another recipe, or began with other weights, than {args.run}.")
-    if origin is None:
-        return
-    kept = ROOT / "benchmarks" / "runs" / load_weights(args.run / runs.WEIGHTS).spec.name
-    if origin.resolve() == kept:
-        raise SystemExit(f"{origin} is where {args.run} will be kept: rename it, and give its new name.")
-    told = json.loads((origin / runs.METRICS).read_text(encoding="utf-8"))
-    # What is shipped may have been rounded since.
-    rounded = [load_weights(entry.path).sha256() for name, entry in catalog.shipped().items() if name == origin.name]
-    if config.weights_sha256 not in (None, told["weights_sha256"], *rounded):
-        raise SystemExit(f"{args.run} began with other weights than those of {origin}.")
-    held_out = [(each.data_sha256, each.validation_split, each.seed) for each in (RunConfig.read(origin), calibrated)]
-    if calibrated.validation_split is not None and held_out[0] != held_out[1]:
-        raise SystemExit(f"{origin} learned images that {args.calibration or args.run} held out to be calibrated on.")
+    same = ("recipe", "weights_sha256", "teacher_sha256")
+    if any(getattr(calibrated, field) != getattr(config, field) for field in same):
+        raise SystemExit(f"{args.calibration} has another recipe, or learned from other weights, than {args.run}.")
+    for origin, sha256 in _origins(config):
+        if not (origin / runs.METRICS).exists():
+            raise SystemExit(f"{args.run} learned from {origin.name}, of which nothing is kept in {origin.parent}.")
+        if origin.name == name:
+            raise SystemExit(f"{origin} is where {args.run} will be kept: rename it, and what the run calls it.")
+        told = json.loads((origin / runs.METRICS).read_text(encoding="utf-8"))
+        # What is shipped may have been rounded since.
+        shipped = catalog.shipped().get(origin.name)
+        rounded = [load_weights(shipped.path).sha256()] if shipped else []
+        if sha256 not in (None, told["weights_sha256"], *rounded):
+            raise SystemExit(f"{args.run} learned from other weights than those of {origin}.")
+        held_out = [
+            (each.data_sha256, each.validation_split, each.seed) for each in (RunConfig.read(origin), calibrated)
+        ]
+        if calibrated.validation_split is not None and held_out[0] != held_out[1]:
+            raise SystemExit(f"{origin} learned images that {args.calibration or args.run} held out to calibrate on.")
 
 
 def _keep(args: argparse.Namespace, name: str) -> None:
-    kept = ROOT / "benchmarks" / "runs" / name
+    kept = _kept(name)
     kept.mkdir(parents=True, exist_ok=True)
     # Where data and weights lay on the machine that trained is nobody's business.
     config = runs.read_config(args.run)
-    places = {name: Path(config[name]).name for name in ("data", "weights") if config[name] is not None}
-    runs.write_config(kept, {**config, **places})
+    places = ("data", "weights", "teacher")
+    told = {place: Path(config[place]).name for place in places if config.get(place) is not None}
+    runs.write_config(kept, {**config, **told})
     for file in KEPT:
         shutil.copy(args.run / file, kept / file)
+    (kept / DEVICE).write_text(args.device + "\n", encoding="utf-8")
 
 
 def _card(
     args: argparse.Namespace, weights: Weights, metrics: Metrics, mirrored: float, entry: catalog.NamedWeights
 ) -> str:
-    kept = ROOT / "benchmarks" / "runs" / entry.name
+    kept = _kept(entry.name)
     config = RunConfig.read(kept)
     low, high = metrics.accuracy_interval
     classes = "\n".join(
@@ -154,8 +171,8 @@ little: accuracies are those for such images. On the lossless originals this net
 
 ## Training
 
-{_training(kept, args.device)}
-{_origin(args, config)}
+{_training(kept)}
+{_history(config)}
 The test images selected nothing.
 
 ## Classes
@@ -178,10 +195,11 @@ Most confused: {_confusions(metrics)}.
 """
 
 
-def _training(run: Path, device: str) -> str:
+def _training(run: Path) -> str:
     """The command of ``run``, an option a line, and what it took."""
     config, told = RunConfig.read(run), json.loads((run / runs.METRICS).read_text(encoding="utf-8"))
     command = shlex.join(config.command(Path(runs.CONFIG))).replace(" --", " \\\n        --")
+    device = (run / DEVICE).read_text(encoding="utf-8").strip()
     return (
         f"    {command}\n\n"
         f"{told['epoch']} epochs in {told['training_seconds'] / 60:.0f} minutes with {config.backend} in"
@@ -189,16 +207,24 @@ def _training(run: Path, device: str) -> str:
     )
 
 
-def _origin(args: argparse.Namespace, config: RunConfig) -> str:
-    """What the weights went on from, or nothing."""
-    if args.began_from is None:
-        return ""
-    return f"""
-It began with the weights `{config.weights}`, which had scored {_accuracy(args.began_from):.2%} themselves
-([`benchmarks/runs/{args.began_from.name}`](../benchmarks/runs/{args.began_from.name})) and were trained by
-
-{_training(args.began_from, args.began_on or args.device)}
+def _history(config: RunConfig) -> str:
+    """What the weights went on from, back to the first, and which teachers they had; nothing where there were none."""
+    told = ""
+    if config.teacher is not None:
+        teacher = _kept(config.teacher)
+        told += f"""
+Its teacher was `{config.teacher}` (card: [{teacher.name}]({teacher.name}.md)), which scored {_accuracy(teacher):.2%}.
 """
+    if config.weights is not None:
+        origin = _kept(config.weights)
+        before = RunConfig.read(origin)
+        told += f"""
+It began with the weights `{config.weights}`, which had scored {_accuracy(origin):.2%} themselves
+([`benchmarks/runs/{origin.name}`](../benchmarks/runs/{origin.name})) and were trained by
+
+{_training(origin)}
+{_history(before)}"""
+    return told
 
 
 def _accuracy(run: Path) -> float:

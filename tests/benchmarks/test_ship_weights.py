@@ -1,0 +1,92 @@
+"""Shipping weights in a checkout of its own: what goes into the package, what is kept, and what a card tells."""
+
+import json
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cifarnet import runs
+from cifarnet.evaluation.evaluate import evaluate
+from cifarnet.models.weights import load_weights
+from cifarnet.recipes import RECIPES
+from cifarnet.training.config import RunConfig
+from cifarnet.training.run import train
+
+CONFIG = RunConfig(
+    RECIPES["fast"].with_changes(steps=3, batch_size=32, resolutions=()),
+    data="synthetic:200",
+    depth=8,
+    validation_split=0.2,
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Finished runs: a ResNet-8, a ResNet-14, and a ResNet-8 from the first one's weights, taught by the second."""
+    there = tmp_path_factory.mktemp("trained")
+    first = train(CONFIG, there / "first")
+    train(replace(CONFIG, depth=14), there / "resnet14")
+    shutil.copy(first.directory / runs.WEIGHTS, there / "resnet8-first.h5")
+    config = replace(CONFIG, weights=str(there / "resnet8-first.h5"), teacher=str(there / "resnet14"))
+    train(config, there / "second")
+    train(replace(CONFIG, weights=str(there / "first"), seed=1), there / "other-images")
+    return there
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """Where ship_weights.py writes instead of this checkout."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    import ship_weights
+
+    monkeypatch.setattr(ship_weights, "ROOT", tmp_path)
+    (tmp_path / "cifarnet/weights").mkdir(parents=True)
+    (tmp_path / "docs").mkdir()
+
+    def ship(run, *options):
+        words = ["ship_weights.py", run, "--data", "synthetic:200", "--test-set", "shapes", *options]
+        monkeypatch.setattr(sys, "argv", list(map(str, words)))
+        ship_weights.main()
+
+    return tmp_path, ship
+
+
+def test_a_card_tells_the_whole_training_from_the_first_weights_on(trained, checkout):
+    root, ship = checkout
+    ship(trained / "first", "--device", "an abacus")
+    (root / "benchmarks/runs/resnet8").rename(root / "benchmarks/runs/resnet8-first")
+    ship(trained / "resnet14", "--device", "a slide rule")
+    ship(trained / "second", "--device", "a loom")
+    card = (root / "docs/resnet8.md").read_text()
+    parts = [
+        card.index(part) for part in ("on a loom.", "Its teacher was `resnet14`", "It began with", "on an abacus.")
+    ]
+    assert parts == sorted(parts)
+    assert str(trained) not in card
+    shipped = evaluate(root / "cifarnet/weights/resnet8.h5", "synthetic:200").metrics.accuracy
+    assert f"| accuracy | {shipped:.2%} " in card
+    index = json.loads((root / "cifarnet/weights/index.json").read_text())
+    assert index["resnet8"]["test_set"] == "shapes"
+    kept = RunConfig.read(root / "benchmarks/runs/resnet8")
+    assert (kept.weights, kept.teacher) == ("resnet8-first.h5", "resnet14")
+    assert kept.weights_sha256 == load_weights(trained / "first" / runs.WEIGHTS).sha256()
+
+
+@pytest.mark.parametrize(
+    ("run", "keep", "told"),
+    [
+        ("second", {}, "learned from resnet8-first, of which nothing is kept"),
+        ("second", {"resnet14": "resnet8-first"}, "learned from other weights than those of .*resnet8-first"),
+        ("other-images", {"first": "first"}, "learned images that .*other-images held out to calibrate on"),
+    ],
+)
+def test_weights_of_unknown_origin_are_not_shipped(trained, checkout, run, keep, told):
+    root, ship = checkout
+    for name, kept in keep.items():
+        shutil.copytree(trained / name, root / "benchmarks/runs" / kept)
+    with pytest.raises(SystemExit, match=told):
+        ship(trained / run)
+    assert not list((root / "cifarnet/weights").iterdir())
