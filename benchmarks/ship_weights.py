@@ -6,15 +6,16 @@ They are rounded to float16, unless that changes the likeliest class of any test
 accuracy is measured anew, from the file as it is shipped, and goes into its header; the run's config.json, history.csv
 and metrics.json are kept in benchmarks/runs/, with the words of --device. A run on all training images has none left to
 fit a temperature and a rejection threshold on: --calibration takes them from a run of the same recipe that held some
-out. Of the weights that a run began with, and of its teacher, the same must be kept there, under the name that the run
-knows them by: before weights are replaced by some that went on from them, rename what is kept. Run it in a checkout.
+out. Of the weights that a run began with, and of its teacher, the same must be kept there, and of what these learned
+from, back to the first. Where weights replace some that they went on from, rename what is kept of those before, and say
+so: --renamed resnet20=resnet20-first. Run it in a checkout.
 """
 
 import argparse
 import json
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,6 +42,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--data", default="cifar10")
     parser.add_argument("--calibration", type=Path, metavar="RUN", help="a run of this recipe with validation images")
+    parser.add_argument("--renamed", nargs="*", default=[], metavar="OLD=NEW", help="what the run calls what is kept")
     parser.add_argument("--device", default="two cores of a shared CPU", help="what it was trained on, for its card")
     parser.add_argument("--test-set", default="CIFAR-10", help="what the test images are called in the index")
     args = parser.parse_args()
@@ -74,51 +76,63 @@ def main() -> None:
     )
 
 
-def _kept(place: str) -> Path:
-    """Where what is kept of the run lies whose weights are called ``place``: a name, a file or a run directory."""
-    return ROOT / "benchmarks" / "runs" / Path(place).stem
+def _kept(name: str) -> Path:
+    """Where what is kept of the run lies whose weights have that name."""
+    return ROOT / "benchmarks" / "runs" / name
 
 
-def _origins(config: RunConfig) -> Iterator[tuple[Path, str | None]]:
-    """What is kept of the runs that gave ``config`` its first weights and its teacher, with their tensors' hash."""
-    for place, sha256 in ((config.weights, config.weights_sha256), (config.teacher, config.teacher_sha256)):
-        if place is not None:
-            yield _kept(place), sha256
+def _read(run: Path, renamed: Sequence[str] = ()) -> RunConfig:
+    """The configuration of ``run``, with the names of its first weights and its teacher in place of their paths."""
+    config = RunConfig.read(run)
+    names = dict(pair.split("=", 1) for pair in renamed)
+
+    def name(place: str | None) -> str | None:
+        short = place and Path(place).name.removesuffix(".h5")
+        return short and names.get(short, short)
+
+    return replace(config, weights=name(config.weights), teacher=name(config.teacher))
 
 
 def _refuse_unknown_origin(args: argparse.Namespace, name: str) -> None:
     """A card tells the whole training; images that one part of it learned tell nothing of another's calibration."""
-    config = RunConfig.read(args.run)
-    calibrated = RunConfig.read(args.calibration) if args.calibration else config
+    config = _read(args.run, args.renamed)
+    calibrated = _read(args.calibration, args.renamed) if args.calibration else config
     same = ("recipe", "weights_sha256", "teacher_sha256")
     if any(getattr(calibrated, field) != getattr(config, field) for field in same):
         raise SystemExit(f"{args.calibration} has another recipe, or learned from other weights, than {args.run}.")
-    for origin, sha256 in _origins(config):
-        if not (origin / runs.METRICS).exists():
-            raise SystemExit(f"{args.run} learned from {origin.name}, of which nothing is kept in {origin.parent}.")
+    for learner, origin, sha256 in _origins(str(args.run), config):
+        missing = [file for file in (runs.CONFIG, runs.METRICS, DEVICE) if not (origin / file).exists()]
+        if missing:
+            raise SystemExit(f"{learner} learned from {origin.name}, of which {origin} keeps no {', '.join(missing)}.")
         if origin.name == name:
-            raise SystemExit(f"{origin} is where {args.run} will be kept: rename it, and what the run calls it.")
+            raise SystemExit(f"{origin} is where {args.run} will be kept: rename it, and give --renamed {name}=NEW.")
         told = json.loads((origin / runs.METRICS).read_text(encoding="utf-8"))
         # What is shipped may have been rounded since.
         shipped = catalog.shipped().get(origin.name)
         rounded = [load_weights(shipped.path).sha256()] if shipped else []
         if sha256 not in (None, told["weights_sha256"], *rounded):
-            raise SystemExit(f"{args.run} learned from other weights than those of {origin}.")
-        held_out = [
-            (each.data_sha256, each.validation_split, each.seed) for each in (RunConfig.read(origin), calibrated)
-        ]
+            raise SystemExit(f"{learner} learned from other weights than those of {origin}.")
+        held_out = [(each.data_sha256, each.validation_split, each.seed) for each in (_read(origin), calibrated)]
         if calibrated.validation_split is not None and held_out[0] != held_out[1]:
             raise SystemExit(f"{origin} learned images that {args.calibration or args.run} held out to calibrate on.")
+
+
+def _origins(learner: str, config: RunConfig) -> Iterator[tuple[str, Path, str | None]]:
+    """What ``learner`` learned from, and what that did: who learned, what is kept of the other, its tensors' hash."""
+    for name, sha256 in ((config.weights, config.weights_sha256), (config.teacher, config.teacher_sha256)):
+        if name is not None:
+            origin = _kept(name)
+            yield learner, origin, sha256
+            yield from _origins(name, _read(origin))
 
 
 def _keep(args: argparse.Namespace, name: str) -> None:
     kept = _kept(name)
     kept.mkdir(parents=True, exist_ok=True)
     # Where data and weights lay on the machine that trained is nobody's business.
-    config = runs.read_config(args.run)
-    places = ("data", "weights", "teacher")
-    told = {place: Path(config[place]).name for place in places if config.get(place) is not None}
-    runs.write_config(kept, {**config, **told})
+    config = _read(args.run, args.renamed)
+    places = {"data": Path(config.data).name, "weights": config.weights, "teacher": config.teacher}
+    runs.write_config(kept, {**runs.read_config(args.run), **places})
     for file in KEPT:
         shutil.copy(args.run / file, kept / file)
     (kept / DEVICE).write_text(args.device + "\n", encoding="utf-8")
@@ -128,7 +142,7 @@ def _card(
     args: argparse.Namespace, weights: Weights, metrics: Metrics, mirrored: float, entry: catalog.NamedWeights
 ) -> str:
     kept = _kept(entry.name)
-    config = RunConfig.read(kept)
+    config = _read(kept)
     low, high = metrics.accuracy_interval
     classes = "\n".join(
         f"| {each.name} | {each.precision:.1%} | {each.recall:.1%} | {each.f1:.3f} |" for each in metrics.per_class
@@ -197,7 +211,7 @@ Most confused: {_confusions(metrics)}.
 
 def _training(run: Path) -> str:
     """The command of ``run``, an option a line, and what it took."""
-    config, told = RunConfig.read(run), json.loads((run / runs.METRICS).read_text(encoding="utf-8"))
+    config, told = _read(run), json.loads((run / runs.METRICS).read_text(encoding="utf-8"))
     command = shlex.join(config.command(Path(runs.CONFIG))).replace(" --", " \\\n        --")
     device = (run / DEVICE).read_text(encoding="utf-8").strip()
     return (
@@ -211,19 +225,17 @@ def _history(config: RunConfig) -> str:
     """What the weights went on from, back to the first, and which teachers they had; nothing where there were none."""
     told = ""
     if config.teacher is not None:
-        teacher = _kept(config.teacher)
         told += f"""
-Its teacher was `{config.teacher}` (card: [{teacher.name}]({teacher.name}.md)), which scored {_accuracy(teacher):.2%}.
+Its teacher was `{config.teacher}` ([card]({config.teacher}.md)), which scored {_accuracy(_kept(config.teacher)):.2%}.
 """
     if config.weights is not None:
         origin = _kept(config.weights)
-        before = RunConfig.read(origin)
         told += f"""
 It began with the weights `{config.weights}`, which had scored {_accuracy(origin):.2%} themselves
 ([`benchmarks/runs/{origin.name}`](../benchmarks/runs/{origin.name})) and were trained by
 
 {_training(origin)}
-{_history(before)}"""
+{_history(_read(origin))}"""
     return told
 
 

@@ -192,7 +192,7 @@ def _accuracy(run: RunRecord) -> float:
 
 
 def _tell_once(records: list[RunRecord], place: str, checksum: str) -> None:
-    """Have ``records`` say once, and not twice, whose images or first weights are others."""
+    """Have ``records`` say once, and not twice, whose images, first weights or teacher are others."""
     # The same images may lie at different places: all are told by the first of them.
     first: dict[str, Any] = {}
     for record in records:

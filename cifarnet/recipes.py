@@ -59,11 +59,11 @@ class Recipe:
     """Hide a square of this many pixels at a random place (DeVries and Taylor 2017, arXiv:1708.04552)."""
     label_smoothing: float = 0.0
     """This much of each label is spread over all classes (Szegedy et al. 2016, arXiv:1512.00567)."""
-    distillation: float = 0.9
-    """Where there is a teacher: this share of the loss asks for its answers, the rest for the labels (Hinton et al.
-    2015, arXiv:1503.02531)."""
-    distillation_temperature: float = 4.0
-    """Teacher's and student's logits are divided by this before they are compared."""
+    distillation: float | None = None
+    """This share of the loss asks for a teacher's answers, the rest for the labels (Hinton et al. 2015,
+    arXiv:1503.02531); None without a teacher."""
+    distillation_temperature: float | None = None
+    """Teacher's and student's logits are divided by this before they are compared; None without a teacher."""
     batchnorm_momentum: float = 0.99
     """What each step leaves of the moving mean and variance that batch normalization uses outside training."""
     resolutions: tuple[tuple[int, float], ...] = ()
@@ -82,12 +82,15 @@ class Recipe:
         for field in ("epochs", "steps"):
             self._check(field, "at least 1", lambda value: value is None or value >= 1)
         self._check("batch_size", "at least 1", lambda value: value >= 1)
-        for field in ("learning_rate", "warmup_learning_rate", "distillation_temperature"):
+        for field in ("learning_rate", "warmup_learning_rate"):
             self._check(field, "above 0 and finite", lambda value: 0 < value < float("inf"))
         self._check("momentum", "at least 0 and below 1", lambda value: 0 <= value < 1)
         for field in ("l2", "lr_decay", "lr_drop", "warmup_steps", "crop_padding", "cutout", "checks"):
             self._check(field, "at least 0 and finite", lambda value: 0 <= value < float("inf"))
-        self._check("distillation", "above 0 and at most 1", lambda value: 0 < value <= 1)
+        self._check("distillation", "above 0 and at most 1", lambda value: value is None or 0 < value <= 1)
+        self._check(
+            "distillation_temperature", "above 0 and finite", lambda value: value is None or 0 < value < float("inf")
+        )
         self._check("rotation", "0 to 180 degrees", lambda value: 0 <= value <= 180)
         for field in ("shift", "cycle_peak", "label_smoothing", "batchnorm_momentum"):
             self._check(field, "at least 0 and below 1", lambda value: 0 <= value < 1)
@@ -111,7 +114,8 @@ class Recipe:
                 "cycle_peak is a whole learning-rate schedule: it can't be combined with lr_decay, lr_drop,"
                 " lr_boundaries or warmup_steps."
             )
-        if self._sets("warmup_learning_rate") and not self.warmup_steps:
+        unused = {field.name: field.default for field in fields(self)}["warmup_learning_rate"]
+        if self.warmup_learning_rate != unused and not self.warmup_steps:
             raise InvalidValueError(
                 "warmup_learning_rate is that of the first warmup_steps: give those too."
                 f" Received: warmup_learning_rate {self.warmup_learning_rate}, warmup_steps 0"
@@ -121,14 +125,22 @@ class Recipe:
         if self.nesterov and not self.momentum:
             raise InvalidValueError("Nesterov needs a momentum above 0. Received: momentum 0")
 
-    def _sets(self, field: str) -> bool:
-        """Whether the field of that name is not at its default."""
-        return bool(getattr(self, field) != type(self).__dataclass_fields__[field].default)
-
     @property
     def needs_teacher(self) -> bool:
-        """Whether it says how a teacher is to be followed."""
-        return self._sets("distillation") or self._sets("distillation_temperature")
+        """Whether it says how a teacher is followed."""
+        return self.distillation is not None or self.distillation_temperature is not None
+
+    def with_teacher(self) -> Self:
+        """This recipe saying how a teacher is followed: as Tian et al. 2020 (arXiv:1910.10699) do where it is silent.
+
+        Theirs are ResNets of these depths, on CIFAR-100.
+        """
+        share, temperature = self.distillation, self.distillation_temperature
+        return replace(
+            self,
+            distillation=0.9 if share is None else share,
+            distillation_temperature=4.0 if temperature is None else temperature,
+        )
 
     @property
     def moves_images(self) -> bool:

@@ -89,6 +89,7 @@ def _training(run: Path) -> "Training | None":
     told = [
         ("Recipe", recipe.name + "".join(f", {name} {value}" for name, value in shown.items())),
         ("Data", config.data),
+        *((use, place) for use, place in (("Began with", config.weights), ("Teacher", config.teacher)) if place),
         ("Seed", str(config.seed)),
         ("Epochs", f"{history[-1]['epoch']:.0f}"),
         ("Computed with", f"{config.backend}, {config.precision}"),

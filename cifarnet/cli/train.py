@@ -59,7 +59,8 @@ def train(
         Path | None,
         typer.Option(
             metavar="RUN|FILE|NAME",
-            help="Learn from the answers of these weights, too: knowledge distillation.",
+            help="Learn from the answers of these weights, besides the labels: knowledge distillation. With --resume,"
+            " where they are now.",
             show_default=False,
         ),
     ] = None,
@@ -108,10 +109,11 @@ def train(
     cutout: Annotated[int | None, _recipe_option(help="Hide a square of this many pixels.")] = None,
     label_smoothing: Annotated[float | None, _recipe_option(help="Spread this much of each label.")] = None,
     distillation: Annotated[
-        float | None, _recipe_option(help="Share of the loss that asks for the --teacher's answers, not the labels.")
+        float | None,
+        _recipe_option(help="Share of the loss that asks for the --teacher's answers, not the labels: 0.9."),
     ] = None,
     distillation_temperature: Annotated[
-        float | None, _recipe_option(help="Divides both networks' logits before they are compared.")
+        float | None, _recipe_option(help="Divides the --teacher's logits, and one's own, before they are compared: 4.")
     ] = None,
     batchnorm_momentum: Annotated[
         float | None, _recipe_option(help="What each step leaves of batch normalization's moving moments.")
@@ -189,14 +191,14 @@ def train(
             seed=seed or 0,
             test_split=test_split,
             validation_split=validation_split,
-            weights=str(weights) if weights else None,
+            weights=_text(weights),
             freeze_base=freeze_base,
             budget=seconds(budget, "--budget") if budget is not None else None,
             backend=backend,
             precision=precision,
             jit=jit,
             on_nan=on_nan or "stop",
-            teacher=str(teacher) if teacher else None,
+            teacher=_text(teacher),
         )
     from cifarnet.cli.training_screen import training_screen
     from cifarnet.runtime import device, use_backend
@@ -219,7 +221,7 @@ def train(
         }
         if config is None:
             assert resume is not None
-            result = resume_run(resume, data=data, on_nan=on_nan, **common)
+            result = resume_run(resume, data=data, teacher=_text(teacher), on_nan=on_nan, **common)
         else:
             result = train_run(config, output, classes=classes, **common)
         if log:
@@ -253,6 +255,10 @@ def _write_pictures(result: Any) -> str | None:
         )
         console.stderr().print(advice, style="yellow", markup=False, soft_wrap=True)
         return None
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 def _recipe(name: str | None, depth: int | None, weights: Path | None, given: dict[str, Any]) -> Any:
@@ -299,7 +305,8 @@ def _resolutions(text: str) -> tuple[tuple[int, float], ...]:
 def _refuse_with_resume(given: dict[str, Any]) -> None:
     refused = sorted(
         given.keys()
-        - {"resume", "data", "on_nan", "mirror", "save_interval", "report_file", "tensorboard", "backend", "quiet"}
+        - {"resume", "data", "teacher", "on_nan", "mirror", "save_interval", "report_file", "tensorboard", "backend"}
+        - {"quiet"}
     )
     if refused:
         options = ", ".join("--" + name.replace("_", "-") for name in refused)

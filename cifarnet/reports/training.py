@@ -52,9 +52,7 @@ def plan_lines(plan: Planned) -> list[str]:
         f"Run       {printable(str(plan.directory))}",
     ]
     if plan.teacher:
-        share, temperature = recipe.distillation, recipe.distillation_temperature
-        asked = f"{share:.0%} of the loss asks for its answers, at temperature {temperature:g}"
-        lines.insert(3, f"Teacher   {printable(plan.teacher)}: {asked}")
+        lines.insert(3, f"Teacher   {printable(plan.teacher)}")
     if plan.device.advice:
         lines.insert(-1, f"          {plan.device.advice}")
     if plan.weights:

@@ -55,13 +55,14 @@ class RunConfig:
             )
         if self.teacher is None and self.recipe.needs_teacher:
             raise InvalidValueError(
-                "distillation and distillation_temperature say how a teacher is followed: give --teacher too."
-                f" Received: {self.recipe.distillation} and {self.recipe.distillation_temperature}, no teacher"
+                "distillation and distillation_temperature say how a teacher is followed: give --teacher too, or leave"
+                f" them out, of the recipe's file, too. Received: {self.recipe.distillation} and"
+                f" {self.recipe.distillation_temperature}, and no teacher"
             )
-        if self.teacher is not None and self.freeze_base:
+        if self.teacher is not None and self.head_alone:
             raise InvalidValueError(
-                "--freeze-base trains a head on features, and a teacher is asked about images: leave --teacher or"
-                " --freeze-base out."
+                "With --freeze-base and no augmentation the head sees features, and a teacher has to see images: leave"
+                " --teacher or --freeze-base out, or augment (--flip)."
             )
         if self.precision not in (None, *PRECISIONS):
             raise InvalidValueError(f"The precision must be one of {', '.join(PRECISIONS)}. Received: {self.precision}")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from cifarnet.models.description import total_macs
 from cifarnet.models.network import ResNet, build_model
 from cifarnet.models.spec import Normalization
 from cifarnet.models.weights import Weights
@@ -36,7 +37,7 @@ class Student(Trainee):
         recipe: Recipe,
         execution: Execution,
     ):
-        super().__init__(network, images, normalization, recipe, execution)
+        super().__init__(network, images, normalization, recipe.with_teacher(), execution)
         self.teacher_normalization = teacher.normalization
         self.teacher = build_model(teacher.spec, teacher.tensors, precision=execution.precision)
         self.teacher.trainable = False
@@ -52,9 +53,16 @@ class Student(Trainee):
         mine, theirs = self.normalization, self.teacher_normalization
         return images * (mine.std / theirs.std) + (mine.mean - theirs.mean) / theirs.std
 
+    def relative_cost(self, image_size: int) -> float:
+        """As the trainee's, less for small images: the teacher costs the same at any size, a third of a step's work."""
+        teacher = total_macs(self.teacher.description) / total_macs(self.network.description) / 3
+        return (super().relative_cost(image_size) + teacher) / (1 + teacher)
+
     def image_losses(self, labels: Any, logits: Any) -> Any:
         """What each image is worth: (batch,)."""
         share, temperature = self.recipe.distillation, self.recipe.distillation_temperature
+        assert share is not None
+        assert temperature is not None
         by_labels = super().image_losses(labels, logits[:, 0])
         student, teacher = ops.unstack(ops.log_softmax(logits / temperature), axis=1)
         divergence = ops.sum(ops.exp(teacher) * (teacher - student), axis=-1)

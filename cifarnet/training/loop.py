@@ -73,7 +73,7 @@ class Loop:
         self.recipe = trainee.recipe
         self.steps_per_epoch = trainee.steps_per_epoch
         self.metrics: list[np.ndarray] = []
-        self.pace = Pace(trainee.full_size)
+        self.pace = Pace(trainee.relative_cost)
         self.planner: Planner | None = None
         self.last_logits: np.ndarray | None = None
         self._check_seconds: float | None = None

@@ -1,6 +1,7 @@
 """How fast the steps of a run are, at whatever image size."""
 
 import time
+from collections.abc import Callable
 
 # The first calls compile the network; what comes after tells how fast it is.
 WARMUP_CALLS = 3
@@ -14,11 +15,12 @@ SLOWEST = 5
 class Pace:
     """Seconds per step of the steps so far, the first few calls left out and the last ones counting most.
 
-    Steps on smaller images take less time by their number of pixels until ``relative`` says otherwise.
+    Steps on smaller images take the share ``relative_cost`` of the time at full size, until ``relative``, which was
+    measured, says otherwise.
     """
 
-    def __init__(self, full_size: int) -> None:
-        self.full_size = full_size
+    def __init__(self, relative_cost: Callable[[int], float]) -> None:
+        self.relative_cost = relative_cost
         self.relative: dict[int, float] = {}
         self.calls = 0
         self._full_step: float | None = None
@@ -43,4 +45,4 @@ class Pace:
         return None if self._full_step is None else self._full_step * self._share(size)
 
     def _share(self, size: int) -> float:
-        return self.relative.get(size, (size / self.full_size) ** 2)
+        return self.relative.get(size) or self.relative_cost(size)

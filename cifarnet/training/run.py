@@ -16,7 +16,14 @@ from cifarnet import runs
 from cifarnet.data.dataset import Dataset
 from cifarnet.data.progress import Progress as DataProgress
 from cifarnet.data.progress import silent
-from cifarnet.errors import CifarnetError, DivergedError, InterruptedRunError, InvalidValueError, RunError, StorageError
+from cifarnet.errors import (
+    CifarnetError,
+    DivergedError,
+    InterruptedRunError,
+    InvalidValueError,
+    RunError,
+    StorageError,
+)
 from cifarnet.evaluation.metrics import Metrics, measure
 from cifarnet.evaluation.scored import Scored
 from cifarnet.files import is_leftover, remove_leftovers, write_text
@@ -28,11 +35,19 @@ from cifarnet.training.config import RunConfig
 from cifarnet.training.events import Planned, Report, Warned, ignore
 from cifarnet.training.lock import FILES as LOCK_FILES
 from cifarnet.training.lock import LOCK, run_lock
+from cifarnet.training.origins import (
+    common_test_split,
+    named_weights,
+    refuse_other_depth,
+    refuse_other_task,
+    same_teacher,
+    same_weights,
+    warn_of_learned_images,
+)
 from cifarnet.training.run_data import RunData
 from cifarnet.training.saving import Saver, latest_checkpoint
 from cifarnet.training.schedule import Plan
 from cifarnet.training.signals import StopRequest
-from cifarnet.weights import catalog
 
 if TYPE_CHECKING:
     import keras
@@ -104,13 +119,12 @@ def train(
         CifarnetError: when data, weights or directory can't be used; nothing has been trained then.
     """
     started = time.monotonic() if started is None else started
-    base, teacher = _named(config.weights), _named(config.teacher)
+    base, teacher = named_weights(config.weights), named_weights(config.teacher)
     depth = config.depth or (base.spec.depth if base else ModelSpec().depth)
     if base:
-        _refuse_other_depth(config, base.spec, depth)
-    origins = [Path(place) for place in (config.weights, config.teacher) if place]
-    for origin in origins:
-        config = replace(config, test_split=runs.split_of_run(origin, config.data, config.test_split))
+        refuse_other_depth(config, base.spec, depth)
+    origins = list(dict.fromkeys(Path(place) for place in (config.weights, config.teacher) if place))
+    config = replace(config, test_split=common_test_split(config, origins))
     directory = directory or default_directory(config, depth)
     if (directory / LOCK).exists():
         with run_lock(directory):  # Refused with its owner's name, where there is one.
@@ -118,9 +132,9 @@ def train(
     _refuse_if_used(directory)
     data = RunData.load(config, base.spec.image_size if base else ModelSpec().image_size, mirrors, data_report)
     if teacher:
-        _refuse_other_task(config, teacher, data)
+        refuse_other_task(config, teacher, data)
     for origin in origins:
-        _warn_of_learned_images(origin, config, data.sha256, report)
+        warn_of_learned_images(origin, config, data.sha256, report)
     if classes not in (None, len(data.train.class_names)):
         raise InvalidValueError(
             f"{config.data} has {len(data.train.class_names)} classes ({', '.join(data.train.class_names)})."
@@ -132,6 +146,7 @@ def train(
         config,
         depth=depth,
         data_sha256=data.sha256,
+        recipe=config.recipe.with_teacher() if teacher else config.recipe,
         weights_sha256=base.sha256() if base else None,
         teacher_sha256=teacher.sha256() if teacher else None,
         backend=backend,
@@ -145,65 +160,6 @@ def train(
         remove_leftovers(directory)
         runs.write_config(directory, config.to_dict())
         return run.go(None, save_interval)
-
-
-def _named(weights: str | None) -> Weights | None:
-    """What a run, file or name stands for; None for None."""
-    return load_weights(catalog.find(Path(weights))) if weights else None
-
-
-def _refuse_other_task(config: RunConfig, teacher: Weights, data: RunData) -> None:
-    names, size = data.train.class_names, data.train.images.shape[1]
-    if teacher.class_names != names:
-        raise InvalidValueError(
-            f"A teacher has to know the classes that are taught, in their order: {', '.join(names)}. Received:"
-            f" {config.teacher}, which knows {', '.join(teacher.class_names)}"
-        )
-    if teacher.spec.image_size != size:
-        raise InvalidValueError(
-            f"A teacher has to see images of the size that is trained on, {size} pixels. Received: {config.teacher},"
-            f" which sees {teacher.spec.image_size}"
-        )
-
-
-def _warn_of_learned_images(base: Path, config: RunConfig, sha256: str, report: Report) -> None:
-    """Tell where the run ``base``, which gives weights or teaches, has learned images that are held out now."""
-    if runs.find_data_source(base) is None:
-        return
-    if runs.holds_out_others(base, config.data, lambda: sha256):
-        report(
-            Warned(
-                f"{config.data} has changed since {base} held its test images out of it: they are others now,"
-                " most of which its weights have learned. The test accuracy will be too good."
-            )
-        )
-    known = RunConfig.read(base)
-    others = (known.validation_split, known.seed) != (config.validation_split, config.seed)
-    if config.validation_split is not None and known.data_sha256 == sha256 and others:
-        held_out = (
-            "none"
-            if known.validation_split is None
-            else f"others; --validation-split {known.validation_split:g} --seed {known.seed} holds the same out"
-        )
-        report(
-            Warned(
-                f"{base} has learned images that are validation images now (it held out {held_out}): the validation"
-                " accuracy, and the temperature and rejection threshold fitted on them, will be too good."
-            )
-        )
-
-
-def _refuse_other_depth(config: RunConfig, base: ModelSpec, depth: int) -> None:
-    if depth < base.depth:
-        raise InvalidValueError(
-            f"{config.weights} is a {base.title}, which has too many layers for --depth {depth}. Leave --depth out, or"
-            f" give {base.depth} or more: deeper networks grow from it."
-        )
-    if depth > base.depth and config.freeze_base:
-        raise InvalidValueError(
-            f"{config.weights} is a {base.title}: --depth {depth} would add units to it that have to be trained, and"
-            " --freeze-base would keep them from it. Leave one of the two out."
-        )
 
 
 def _refuse_if_used(directory: Path) -> None:
@@ -226,6 +182,7 @@ def resume(
     directory: Path,
     *,
     data: str | None = None,
+    teacher: str | None = None,
     on_nan: str | None = None,
     mirrors: Sequence[str] = (),
     save_interval: float = SAVE_INTERVAL,
@@ -235,15 +192,15 @@ def resume(
 ) -> Result:
     """Go on with the run in ``directory`` from its newest checkpoint that is whole, or from its beginning without one.
 
-    ``data`` says where its images lie now, ``on_nan`` what this part of it does when the numbers go bad. The result is
-    that of a run that was never stopped, to the last bit on the CPU; with a budget the clock has its say, and the time
-    until ``started`` (see ``train``) does not count.
+    ``data`` and ``teacher`` say where its images and its teacher's weights lie now, ``on_nan`` what this part of it
+    does when the numbers go bad. The result is that of a run that was never stopped, to the last bit on the CPU; with a
+    budget the clock has its say, and the time until ``started`` (see ``train``) does not count.
 
     Raises:
         InterruptedRunError: when a signal stopped it again, after its state was saved.
         DivergedError, StorageError: as ``train``.
-        RunError: when it is finished, is being trained in by another process, or the images are not those that it began
-            with.
+        RunError: when it is finished, is being trained in by another process, or images, first weights or teacher are
+            not those that it began with.
         WeightsError: when all its checkpoints are damaged.
     """
     started = time.monotonic() if started is None else started
@@ -252,6 +209,7 @@ def resume(
     config = replace(
         recorded,
         data=recorded.data if data is None else data,
+        teacher=recorded.teacher if teacher is None else teacher,
         on_nan=recorded.on_nan if on_nan is None else on_nan,
     )
     with run_lock(directory):
@@ -266,17 +224,8 @@ def resume(
         remove_leftovers(directory)
         checkpoint = latest_checkpoint(directory, report)
         # Without a checkpoint it was stopped before its first step: it begins as it began then.
-        base = None if checkpoint else _named(config.weights)
-        teacher = _named(config.teacher)
-        for found, place, recorded_sha256, use in (
-            (base, config.weights, config.weights_sha256, "began with"),
-            (teacher, config.teacher, config.teacher_sha256, "learns from"),
-        ):
-            if found and recorded_sha256 not in (None, found.sha256()):
-                raise RunError(
-                    f"{place} does not hold the weights that the run in {directory} {use} (their SHA-256 differs). Put"
-                    " those back in their place, or start a new run."
-                )
+        base = None if checkpoint else same_weights(config, directory)
+        known_teacher = same_teacher(config, directory)
         known = checkpoint.weights if checkpoint else base
         image_size = known.spec.image_size if known else ModelSpec().image_size
         loaded = RunData.load(config, image_size, mirrors, data_report)
@@ -287,9 +236,9 @@ def resume(
             )
         spec, normalization = _network(config, known, loaded)
         if config != recorded:
-            kept = {**runs.read_config(directory), "data": config.data, "on_nan": config.on_nan}
-            runs.write_config(directory, kept)
-        run = _Run(config, directory, loaded, base, teacher, spec, normalization, started, report, data_report)
+            now = {"data": config.data, "teacher": config.teacher, "on_nan": config.on_nan}
+            runs.write_config(directory, {**runs.read_config(directory), **now})
+        run = _Run(config, directory, loaded, base, known_teacher, spec, normalization, started, report, data_report)
         return run.go(checkpoint, save_interval)
 
 

@@ -68,6 +68,10 @@ class Trainee(keras.Model):
         """Logits (batch, classes) of the training images that ``batch`` names."""
         return self.logits(self.augmented(batch), training)
 
+    def relative_cost(self, image_size: int) -> float:
+        """About how long a step on images shrunk to ``image_size`` takes, where one at full size takes 1."""
+        return (image_size / self.full_size) ** 2
+
     def augmented(self, batch: dict[str, Any]) -> Any:
         """The training images that ``batch`` names, normalized and augmented: float32 (batch, size, size, 3)."""
         images = normalize(ops.take(self.images, batch["rows"], axis=0), self.normalization)

@@ -31,7 +31,9 @@ def trained(tmp_path_factory):
     train(replace(CONFIG, depth=14), there / "resnet14")
     shutil.copy(first.directory / runs.WEIGHTS, there / "resnet8-first.h5")
     config = replace(CONFIG, weights=str(there / "resnet8-first.h5"), teacher=str(there / "resnet14"))
-    train(config, there / "second")
+    second = train(config, there / "second")
+    shutil.copy(second.directory / runs.WEIGHTS, there / "resnet8.h5")
+    train(replace(CONFIG, weights=str(there / "resnet8.h5")), there / "third")
     train(replace(CONFIG, weights=str(there / "first"), seed=1), there / "other-images")
     return there
 
@@ -54,6 +56,11 @@ def checkout(tmp_path, monkeypatch):
     return tmp_path, ship
 
 
+def assert_in_order(text, *parts):
+    places = [text.index(part) for part in parts]
+    assert places == sorted(places)
+
+
 def test_a_card_tells_the_whole_training_from_the_first_weights_on(trained, checkout):
     root, ship = checkout
     ship(trained / "first", "--device", "an abacus")
@@ -61,24 +68,29 @@ def test_a_card_tells_the_whole_training_from_the_first_weights_on(trained, chec
     ship(trained / "resnet14", "--device", "a slide rule")
     ship(trained / "second", "--device", "a loom")
     card = (root / "docs/resnet8.md").read_text()
-    parts = [
-        card.index(part) for part in ("on a loom.", "Its teacher was `resnet14`", "It began with", "on an abacus.")
-    ]
-    assert parts == sorted(parts)
+    told = ("on a loom.", "Its teacher was `resnet14`", "It began with the weights `resnet8-first`", "on an abacus.")
+    assert_in_order(card, *told)
     assert str(trained) not in card
     shipped = evaluate(root / "cifarnet/weights/resnet8.h5", "synthetic:200").metrics.accuracy
     assert f"| accuracy | {shipped:.2%} " in card
     index = json.loads((root / "cifarnet/weights/index.json").read_text())
     assert index["resnet8"]["test_set"] == "shapes"
     kept = RunConfig.read(root / "benchmarks/runs/resnet8")
-    assert (kept.weights, kept.teacher) == ("resnet8-first.h5", "resnet14")
+    assert (kept.weights, kept.teacher) == ("resnet8-first", "resnet14")
     assert kept.weights_sha256 == load_weights(trained / "first" / runs.WEIGHTS).sha256()
+    with pytest.raises(SystemExit, match="give --renamed resnet8=NEW"):
+        ship(trained / "third")
+    (root / "benchmarks/runs/resnet8").rename(root / "benchmarks/runs/resnet8-second")
+    ship(trained / "third", "--device", "a quill", "--renamed", "resnet8=resnet8-second")
+    card = (root / "docs/resnet8.md").read_text()
+    assert_in_order(card, "on a quill.", "`resnet8-second`", *told)
 
 
 @pytest.mark.parametrize(
     ("run", "keep", "told"),
     [
-        ("second", {}, "learned from resnet8-first, of which nothing is kept"),
+        ("second", {}, "learned from resnet8-first, of which .* keeps no config.json, metrics.json, device.txt"),
+        ("third", {"second": "resnet8-second"}, "resnet8-second learned from resnet8-first, of which .* keeps no"),
         ("second", {"resnet14": "resnet8-first"}, "learned from other weights than those of .*resnet8-first"),
         ("other-images", {"first": "first"}, "learned images that .*other-images held out to calibrate on"),
     ],
@@ -87,6 +99,7 @@ def test_weights_of_unknown_origin_are_not_shipped(trained, checkout, run, keep,
     root, ship = checkout
     for name, kept in keep.items():
         shutil.copytree(trained / name, root / "benchmarks/runs" / kept)
+        (root / "benchmarks/runs" / kept / "device.txt").write_text("an abacus\n")
     with pytest.raises(SystemExit, match=told):
-        ship(trained / run)
+        ship(trained / run, "--renamed", "resnet8=resnet8-second")
     assert not list((root / "cifarnet/weights").iterdir())

@@ -135,6 +135,7 @@ def test_a_run_with_a_teacher_names_it_and_comes_to_another_result_than_without(
     result, teacher, events = taught
     config = RunConfig.read(result.directory)
     assert config.teacher == str(teacher)
+    assert (config.recipe.distillation, config.recipe.distillation_temperature) == (0.9, 4.0)
     assert config.teacher_sha256 == load_weights(teacher / runs.WEIGHTS).sha256()
     assert [event.teacher for event in events.of(Planned)] == [str(teacher)]
     assert not events.of(Warned)
@@ -161,6 +162,20 @@ def test_a_run_goes_on_with_its_own_teacher_or_not_at_all(taught, tmp_path):
     save_weights(tmp_path / "teacher.h5", replace(teacher, tensors=other))
     with pytest.raises(RunError, match=r"teacher\.h5 does not hold the weights that the run in .* learns from"):
         resume(tmp_path / "run")
+    (tmp_path / "teacher.h5").unlink()
+    with pytest.raises(RunError, match=r"can't be read: .* Say with --teacher where those weights are now"):
+        resume(tmp_path / "run")
+    moved = str(taught[1])
+    assert resume(tmp_path / "run", teacher=moved).weights_sha256 == taught[0].weights_sha256
+    assert RunConfig.read(tmp_path / "run").teacher == moved
+
+
+def test_a_run_without_a_teacher_gets_none_later(taught, tmp_path):
+    events = Recorder(when=lambda event: isinstance(event, StepDone) and event.step == 4)
+    with pytest.raises(InterruptedRunError):
+        train(SYNTHETIC, tmp_path / "run", report=events)
+    with pytest.raises(RunError, match="has no teacher: leave --teacher out"):
+        resume(tmp_path / "run", teacher=str(taught[1]))
 
 
 @pytest.mark.parametrize(
@@ -186,12 +201,45 @@ def test_a_teacher_that_has_learned_the_validation_images_is_told(taught, tmp_pa
     assert f"{taught[1]} has learned images that are validation images now" in warned.message
 
 
-@pytest.mark.parametrize("changes", [{"distillation": 0.5}, {"distillation_temperature": 1.0}])
+@pytest.mark.parametrize("changes", [{"distillation": 0.9}, {"distillation_temperature": 4.0}])
 def test_how_to_follow_a_teacher_needs_one(changes):
     with pytest.raises(InvalidValueError, match="give --teacher too"):
         RunConfig(RECIPES["fast"].with_changes(**changes))
 
 
+@pytest.mark.parametrize(
+    "changes", [{"distillation": 0.0}, {"distillation": 1.1}, {"distillation_temperature": 0.0}, {"distillation": -1.0}]
+)
+def test_a_share_or_temperature_out_of_range_is_refused(changes):
+    with pytest.raises(InvalidValueError, match=r"distillation\w* must be above 0"):
+        RECIPES["fast"].with_changes(**changes)
+
+
 def test_a_head_alone_has_no_teacher():
+    still = RECIPES["fine-tune"].with_changes(crop_padding=0, flip=False)
     with pytest.raises(InvalidValueError, match="leave --teacher or --freeze-base out"):
-        RunConfig(RECIPES["fast"], weights="resnet20", teacher="resnet32", freeze_base=True)
+        RunConfig(still, weights="resnet20", teacher="resnet32", freeze_base=True)
+    RunConfig(RECIPES["fine-tune"], weights="resnet20", teacher="resnet32", freeze_base=True)
+
+
+def test_the_teacher_costs_the_same_at_any_size():
+    cost = student().relative_cost
+    assert cost(32) == 1
+    share = (cost(16) - 0.25) / 0.75  # of the teacher in a step at full size
+    assert cost(8) == pytest.approx(share + (1 - share) / 16)
+    assert 0.3 < share < 0.5  # a ResNet-14's forward pass beside three of a ResNet-8
+
+
+@pytest.mark.parametrize(("precision", "jit"), [("bfloat16", False), ("float16", False), ("float32", True)])
+def test_students_learn_in_every_precision_and_compiled(taught, tmp_path, precision, jit):
+    config = replace(SYNTHETIC, teacher=str(taught[1]), precision=precision, jit=jit)
+    events = Recorder()
+    train(config, tmp_path / "run", report=events)
+    losses = [event.loss for event in events.of(StepDone)]
+    assert losses[-1] == pytest.approx([event.loss for event in taught[2].of(StepDone)][-1], rel=0.1)
+
+
+def test_a_budget_counts_the_teacher_in(taught, tmp_path):
+    recipe = RECIPES["fast"].with_changes(batch_size=32, resolutions=((16, 0.5),))
+    config = replace(SYNTHETIC, recipe=recipe, teacher=str(taught[1]), budget=20.0)
+    assert train(config, tmp_path / "run").seconds < 30
