@@ -54,10 +54,11 @@ class RunConfig:
                 "--freeze-base keeps a trained base fixed, so it needs one: give --weights RUN or FILE.h5 too."
             )
         if self.teacher is None and self.recipe.needs_teacher:
+            named = ((name, getattr(self.recipe, name)) for name in ("distillation", "distillation_temperature"))
             raise InvalidValueError(
                 "distillation and distillation_temperature say how a teacher is followed: give --teacher too, or leave"
-                f" them out, of the recipe's file, too. Received: {self.recipe.distillation} and"
-                f" {self.recipe.distillation_temperature}, and no teacher"
+                " both out, of a recipe's file as well. Received: no teacher, "
+                + ", ".join(f"{name} {value:g}" for name, value in named if value is not None)
             )
         if self.teacher is not None and self.head_alone:
             raise InvalidValueError(
