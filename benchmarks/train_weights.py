@@ -26,11 +26,13 @@ from cifarnet.cli.options import seconds
 
 COMMON = ["--recipe", "fast", "--crop-padding", "4", "--checks", "6", "--on-nan", "restore"]
 HELD_OUT = ["--validation-split", "0.02"]
+# ResNet-20 came from 89.2 to 90.0 % with it (README.md, section Recipe). It has held the same images out.
+TAUGHT = ["--teacher", "resnet44"]
 # Deeper networks learn the training images by heart sooner: larger squares are hidden.
 TRAININGS = {
-    "resnet20": ["--depth", "20", "--epochs", "180", "--cutout", "8"],
-    "calibration": ["--depth", "20", "--epochs", "180", "--cutout", "8", *HELD_OUT],
-    "resnet32": ["--depth", "32", "--epochs", "120", "--cutout", "12", *HELD_OUT],
+    "resnet20": ["--depth", "20", "--epochs", "180", "--cutout", "8", *TAUGHT],
+    "calibration": ["--depth", "20", "--epochs", "180", "--cutout", "8", *TAUGHT, *HELD_OUT],
+    "resnet32": ["--depth", "32", "--epochs", "120", "--cutout", "12", *TAUGHT, *HELD_OUT],
     "resnet44": ["--depth", "44", "--epochs", "120", "--cutout", "12", *HELD_OUT],
     "resnet56": ["--depth", "56", "--epochs", "120", "--cutout", "16", *HELD_OUT],
     "resnet110": ["--depth", "110", "--epochs", "90", "--cutout", "16", *HELD_OUT],
