@@ -54,7 +54,10 @@ class Student(Trainee):
         return images * (mine.std / theirs.std) + (mine.mean - theirs.mean) / theirs.std
 
     def relative_cost(self, image_size: int) -> float:
-        """As the trainee's, less for small images: the teacher costs the same at any size, a third of a step's work."""
+        """As the trainee's, but for the teacher's forward pass, which costs the same at any size.
+
+        A step is worth three forward passes of the network, as an estimate.
+        """
         teacher = total_macs(self.teacher.description) / total_macs(self.network.description) / 3
         return (super().relative_cost(image_size) + teacher) / (1 + teacher)
 
