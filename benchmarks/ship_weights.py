@@ -4,11 +4,11 @@
 
 They are rounded to float16, unless that changes the likeliest class of any test image; then they stay float32. Their
 accuracy is measured anew, from the file as it is shipped, and goes into its header; the run's config.json, history.csv
-and metrics.json are kept in benchmarks/runs/, with the words of --device. A run on all training images has none left to
-fit a temperature and a rejection threshold on: --calibration takes them from a run of the same recipe that held some
-out. Of the weights that a run began with, and of its teacher, the same must be kept there, and of what these learned
-from, back to the first. Where weights replace some that they went on from, rename what is kept of those before, and say
-so: --renamed resnet20=resnet20-first. Run it in a checkout.
+and metrics.json are kept in benchmarks/runs/, with its curves and the words of --device. A run on all training images
+has none left to fit a temperature and a rejection threshold on: --calibration takes them from a run of the same recipe
+that held some out. Of the weights that a run began with, and of its teacher, the same must be kept there, and of what
+these learned from, back to the first. Where weights replace some that they went on from, rename what is kept of those
+before, and say so: --renamed resnet20=resnet20-first. Run it in a checkout.
 """
 
 import argparse
@@ -27,11 +27,13 @@ from cifarnet.data.sources import load_data
 from cifarnet.evaluation.inference import Classifier
 from cifarnet.evaluation.metrics import Metrics, accuracy, measure
 from cifarnet.models.weights import Weights, load_weights, save_weights
+from cifarnet.reports import plots
 from cifarnet.training.config import RunConfig
 from cifarnet.weights import catalog
 
 ROOT = Path(__file__).parents[1]
 KEPT = (runs.HISTORY, runs.METRICS)
+CURVES = "curves.svg"
 DEVICE = "device.txt"
 TRAINING_IMAGES = 50_000
 
@@ -135,6 +137,9 @@ def _keep(args: argparse.Namespace, name: str) -> None:
     runs.write_config(kept, {**runs.read_config(args.run), **places})
     for file in KEPT:
         shutil.copy(args.run / file, kept / file)
+    history = runs.read_history(kept)
+    curves = plots.svg(plots.curves(history, runs.held_out_name(history)))
+    (kept / CURVES).write_text(curves, encoding="utf-8")
     (kept / DEVICE).write_text(args.device + "\n", encoding="utf-8")
 
 

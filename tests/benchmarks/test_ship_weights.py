@@ -25,7 +25,9 @@ CONFIG = RunConfig(
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Finished runs: a ResNet-8, a ResNet-14, and a ResNet-8 from the first one's weights, taught by the second."""
+    """Finished runs: a ResNet-8; a ResNet-14; a second ResNet-8 from the first's weights, taught by the ResNet-14; a
+    third from the second's; and one that held other images out than the first, with whose weights it began.
+    """
     there = tmp_path_factory.mktemp("trained")
     first = train(CONFIG, there / "first")
     train(replace(CONFIG, depth=14), there / "resnet14")
@@ -75,6 +77,7 @@ def test_a_card_tells_the_whole_training_from_the_first_weights_on(trained, chec
     assert f"| accuracy | {shipped:.2%} " in card
     index = json.loads((root / "cifarnet/weights/index.json").read_text())
     assert index["resnet8"]["test_set"] == "shapes"
+    assert (root / "benchmarks/runs/resnet8/curves.svg").read_text().startswith("<svg")
     kept = RunConfig.read(root / "benchmarks/runs/resnet8")
     assert (kept.weights, kept.teacher) == ("resnet8-first", "resnet14")
     assert kept.weights_sha256 == load_weights(trained / "first" / runs.WEIGHTS).sha256()
