@@ -303,11 +303,8 @@ def _resolutions(text: str) -> tuple[tuple[int, float], ...]:
 
 
 def _refuse_with_resume(given: dict[str, Any]) -> None:
-    refused = sorted(
-        given.keys()
-        - {"resume", "data", "teacher", "on_nan", "mirror", "save_interval", "report_file", "tensorboard", "backend"}
-        - {"quiet"}
-    )
+    places = {"resume", "data", "teacher", "mirror", "report_file"}
+    refused = sorted(given.keys() - places - {"on_nan", "save_interval", "tensorboard", "backend", "quiet"})
     if refused:
         options = ", ".join("--" + name.replace("_", "-") for name in refused)
         raise InvalidValueError(

@@ -17,7 +17,7 @@ from cifarnet.training.run_data import RunData
 from cifarnet.weights import catalog
 
 
-def named_weights(weights: str | None) -> Weights | None:
+def load_origin(weights: str | None) -> Weights | None:
     """What a run, file or name stands for; None for None."""
     return load_weights(catalog.find(Path(weights))) if weights else None
 
@@ -109,7 +109,7 @@ def same_weights(config: RunConfig, directory: Path) -> Weights | None:
     Raises:
         RunError: when others lie in their place now.
     """
-    weights = named_weights(config.weights)
+    weights = load_origin(config.weights)
     if weights and config.weights_sha256 not in (None, weights.sha256()):
         raise RunError(
             f"{config.weights} does not hold the weights that the run in {directory} began with (their SHA-256"
@@ -130,7 +130,7 @@ def same_teacher(config: RunConfig, directory: Path) -> Weights | None:
         raise RunError(f"The run in {directory} has no teacher: leave --teacher out. Received: {config.teacher}")
     remedy = "Say with --teacher where those weights are now, or start a new run."
     try:
-        teacher = named_weights(config.teacher)
+        teacher = load_origin(config.teacher)
     except WeightsError as error:
         raise RunError(f"The teacher of the run in {directory} can't be read: {error} {remedy}") from error
     if teacher and config.teacher_sha256 != teacher.sha256():

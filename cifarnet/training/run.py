@@ -16,14 +16,7 @@ from cifarnet import runs
 from cifarnet.data.dataset import Dataset
 from cifarnet.data.progress import Progress as DataProgress
 from cifarnet.data.progress import silent
-from cifarnet.errors import (
-    CifarnetError,
-    DivergedError,
-    InterruptedRunError,
-    InvalidValueError,
-    RunError,
-    StorageError,
-)
+from cifarnet.errors import CifarnetError, DivergedError, InterruptedRunError, InvalidValueError, RunError, StorageError
 from cifarnet.evaluation.metrics import Metrics, measure
 from cifarnet.evaluation.scored import Scored
 from cifarnet.files import is_leftover, remove_leftovers, write_text
@@ -37,7 +30,7 @@ from cifarnet.training.lock import FILES as LOCK_FILES
 from cifarnet.training.lock import LOCK, run_lock
 from cifarnet.training.origins import (
     common_test_split,
-    named_weights,
+    load_origin,
     refuse_other_depth,
     refuse_other_task,
     same_teacher,
@@ -119,7 +112,7 @@ def train(
         CifarnetError: when data, weights or directory can't be used; nothing has been trained then.
     """
     started = time.monotonic() if started is None else started
-    base, teacher = named_weights(config.weights), named_weights(config.teacher)
+    base, teacher = load_origin(config.weights), load_origin(config.teacher)
     depth = config.depth or (base.spec.depth if base else ModelSpec().depth)
     if base:
         refuse_other_depth(config, base.spec, depth)
