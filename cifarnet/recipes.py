@@ -5,6 +5,7 @@
 """
 
 import json
+import math
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self, get_args, get_type_hints
@@ -66,6 +67,9 @@ class Recipe:
     """Teacher's and student's logits are divided by this before they are compared; None without a teacher."""
     batchnorm_momentum: float = 0.99
     """What each step leaves of the moving mean and variance that batch normalization uses outside training."""
+    precise_batchnorm: int = 0
+    """Take these moments anew from so many training images before the network is checked and at the end (Wu and Johnson
+    2021, arXiv:2105.07576); 0: keep the moving ones."""
     resolutions: tuple[tuple[int, float], ...] = ()
     """Progressive resizing: pairs of a side in pixels and the share of the run that is trained on images shrunk to it,
     in order; what the shares leave is trained at full size."""
@@ -85,7 +89,8 @@ class Recipe:
         for field in ("learning_rate", "warmup_learning_rate"):
             self._check(field, "above 0 and finite", lambda value: 0 < value < float("inf"))
         self._check("momentum", "at least 0 and below 1", lambda value: 0 <= value < 1)
-        for field in ("l2", "lr_decay", "lr_drop", "warmup_steps", "crop_padding", "cutout", "checks"):
+        counts = ("lr_drop", "warmup_steps", "crop_padding", "cutout", "checks", "precise_batchnorm")
+        for field in ("l2", "lr_decay", *counts):
             self._check(field, "at least 0 and finite", lambda value: 0 <= value < float("inf"))
         self._check("distillation", "above 0 and at most 1", lambda value: value is None or 0 < value <= 1)
         self._check(
@@ -152,6 +157,25 @@ class Recipe:
         """Whether an image looks different from one epoch to another."""
         return bool(self.moves_images or self.cutout or self.resolutions)
 
+    @property
+    def settling_steps(self) -> int:
+        """Steps after which the moving moments of batch normalization hold 5 % of their initial values."""
+        return math.ceil(math.log(0.05) / math.log(self.batchnorm_momentum)) if self.batchnorm_momentum else 1
+
+    def total_steps(self, images: int) -> int:
+        """Return the length in steps on that many training images."""
+        return self.steps or self.steps_per_epoch(images) * (self.epochs or 0)
+
+    def steps_per_epoch(self, images: int) -> int:
+        """Return the batches of an epoch of that many training images; the last may be smaller."""
+        return -(-images // self.batch_size)
+
+    @property
+    def has_fast_sizes(self) -> bool:
+        """Whether this is ``fast`` with its own small images, which are left out where they don't pay."""
+        fast = RECIPES["fast"]
+        return (self.name, self.resolutions) == (fast.name, fast.resolutions)
+
     def _check(self, field: str, valid: str, holds: Any) -> None:
         if not holds(getattr(self, field)):
             raise InvalidValueError(f"{field} must be {valid}. Received: {getattr(self, field)}")
@@ -195,8 +219,7 @@ class Recipe:
         There each image size costs half a minute of compilation (ResNet-20, H100), where all images at full size take
         less than a second an epoch.
         """
-        fast = RECIPES["fast"]
-        if device_kind == "gpu" and (self.name, self.resolutions) == (fast.name, fast.resolutions):
+        if device_kind == "gpu" and self.has_fast_sizes:
             return replace(self, resolutions=())
         return self
 
@@ -252,6 +275,7 @@ RECIPES = {
             # At 0.99 the few steps at full size leave much of the smaller images' moments: 80.7 % on the test images,
             # where moments taken anew gave 83.2 % (8 epochs).
             batchnorm_momentum=0.95,
+            precise_batchnorm=2560,
             resolutions=((16, 0.35), (20, 0.25), (24, 0.2), (28, 0.1)),
             checks=5,
         ),
@@ -266,6 +290,7 @@ RECIPES = {
             cycle_peak=0.2,
             crop_padding=2,
             batchnorm_momentum=0.95,
+            precise_batchnorm=2560,
             checks=5,
         ),
     )

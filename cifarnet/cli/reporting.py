@@ -103,9 +103,9 @@ def finish_run(result: "Result") -> str:
     Raises:
         StorageError: when the system refuses.
     """
+    from cifarnet.durations import duration
     from cifarnet.files import write_text
     from cifarnet.reports import plots
-    from cifarnet.reports.training import duration
     from cifarnet.training.config import RunConfig
 
     run, scores, scored = result.directory, result.to_dict(), result.scored

@@ -118,6 +118,10 @@ def train(
     batchnorm_momentum: Annotated[
         float | None, _recipe_option(help="What each step leaves of batch normalization's moving moments.")
     ] = None,
+    precise_batchnorm: Annotated[
+        int | None,
+        _recipe_option(help="Compute batch normalization's moments from this many images; 0: moving averages."),
+    ] = None,
     resolutions: Annotated[
         str | None,
         _recipe_option(

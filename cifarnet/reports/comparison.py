@@ -11,8 +11,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from cifarnet.durations import duration
 from cifarnet.reports.text import percent, printable
-from cifarnet.reports.training import duration
 
 _NONE = "–"
 _VALUE_LIMIT = 24

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from rich.cells import cell_len
 from rich.text import Text
 
+from cifarnet.durations import duration
 from cifarnet.reports.curve import HELD_OUT, TRAINING, curve
 from cifarnet.reports.text import printable
-from cifarnet.reports.training import duration
 from cifarnet.training.events import Classifying, EpochDone, Event, Measuring, Planned, StepDone
 
 _LABEL = 8  # Cells of the words on the left.

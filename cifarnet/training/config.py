@@ -25,7 +25,8 @@ class RunConfig:
     ``on_nan`` says what happens when the loss or a weight becomes NaN or infinite: ``stop``, or ``restore`` the last
     good checkpoint and go on at half the learning rate.
     ``data_sha256``, ``weights_sha256`` and ``teacher_sha256`` are filled in when the run starts, so that it can only be
-    resumed on the same images, with the same teacher, and from the same weights where it has to begin anew.
+    resumed on the same images, with the same teacher, and from the same weights where it has to begin anew. So is
+    ``cores``, the processor cores of a run on a CPU: another number gives other weights.
     """
 
     recipe: Recipe
@@ -45,6 +46,7 @@ class RunConfig:
     data_sha256: str | None = None
     weights_sha256: str | None = None
     teacher_sha256: str | None = None
+    cores: int | None = None
 
     def __post_init__(self) -> None:
         if self.depth is not None:

@@ -18,11 +18,13 @@ from cifarnet.data.dataset import Dataset
 from cifarnet.errors import WeightsError
 from cifarnet.evaluation.metrics import accuracy, cross_entropy
 from cifarnet.models.weights import Weights
+from cifarnet.recipes import Recipe
 from cifarnet.training.budget import Planner
 from cifarnet.training.checkpoint import Checkpoint, Progress
 from cifarnet.training.events import Classifying, EpochDone, Estimated, HistoryRow, Report, StepDone
 from cifarnet.training.held_out import Tester
 from cifarnet.training.pace import ESTIMATE_AFTER, Pace
+from cifarnet.training.precise_batchnorm import PreciseBatchnorm
 from cifarnet.training.schedule import ahead, checks_due, learning_rate, size_at, spans
 from cifarnet.training.trainee import Trainee, epoch_order
 
@@ -42,6 +44,7 @@ class Loop:
     """A trainee on its way through the epochs; ``progress`` says where, ``save`` is called to keep it.
 
     ``tester`` classifies the ``held_out`` images at the end of the epochs that check; ``held_name`` is what they are.
+    ``precise``, where the recipe asks for it, gives the network its moments of batch normalization before that.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Loop:
         seed: int,
         progress: Progress,
         *,
+        precise: PreciseBatchnorm | None = None,
         save: Callable[[], None],
         stop_requested: Callable[[], bool],
         save_interval: float,
@@ -66,6 +70,7 @@ class Loop:
         self.tester = tester
         self.seed = seed
         self.progress = progress
+        self.precise = precise
         self.save = save
         self.stop_requested = stop_requested
         self.save_interval = save_interval
@@ -79,6 +84,10 @@ class Loop:
         self._check_seconds: float | None = None
         self._loss = 0.0
         self._saved_at = time.monotonic()
+
+    def use_recipe(self, recipe: Recipe) -> None:
+        """Take ``recipe``, which differs in ``resolutions`` and ``checks`` alone, before the first step."""
+        self.recipe = self.trainee.recipe = recipe
 
     @property
     def steps(self) -> int:
@@ -226,9 +235,12 @@ class Loop:
         return checks_due(checks, now) > checks_due(checks, before)
 
     def _classify_held_out(self) -> np.ndarray:
-        def check(_: str, done: int, total: int | None) -> None:
+        def stop_if_requested() -> None:
             if self.stop_requested():
                 raise Stopped
+
+        def check(_: str, done: int, total: int | None) -> None:
+            stop_if_requested()
             self.report(Classifying(done, total or done))
 
         started = time.monotonic()
@@ -236,6 +248,8 @@ class Loop:
         last = self.progress.step >= self.steps
         size = self.trainee.full_size if last else self.trainee.image_size
         try:
+            if self.precise:
+                self.precise.update(self.trainee.network, size, stop_if_requested)
             logits = self.tester.logits(self.trainee.network.get_tensors(), size, check)
         except WeightsError as error:
             raise NumbersGoneBad("Logits became NaN or infinite", self.progress.step) from error

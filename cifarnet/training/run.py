@@ -22,7 +22,9 @@ from cifarnet.evaluation.scored import Scored
 from cifarnet.files import is_leftover, remove_leftovers, write_text
 from cifarnet.models.spec import ModelSpec, Normalization
 from cifarnet.models.weights import Weights, load_weights, require_storable, save_weights
-from cifarnet.runtime import device, use_backend
+from cifarnet.recipes import Recipe
+from cifarnet.runtime import device, usable_cores, use_backend
+from cifarnet.training.budget import too_little_time
 from cifarnet.training.checkpoint import Checkpoint, Progress
 from cifarnet.training.config import RunConfig
 from cifarnet.training.events import Planned, Report, Warned, ignore
@@ -39,7 +41,7 @@ from cifarnet.training.origins import (
 )
 from cifarnet.training.run_data import RunData
 from cifarnet.training.saving import Saver, latest_checkpoint
-from cifarnet.training.schedule import Plan
+from cifarnet.training.schedule import FULL_SIZE_STEPS, Plan, full_size_steps
 from cifarnet.training.signals import StopRequest
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from cifarnet.models.network import ResNet
     from cifarnet.training.held_out import Tester
     from cifarnet.training.loop import Loop
+    from cifarnet.training.precise_batchnorm import PreciseBatchnorm
     from cifarnet.training.trainee import Trainee
 
 SAVE_INTERVAL = 180.0
@@ -123,7 +126,11 @@ def train(
         with run_lock(directory):  # Refused with its owner's name, where there is one.
             pass
     _refuse_if_used(directory)
+    reading = time.monotonic()
     data = RunData.load(config, base.spec.image_size if base else ModelSpec().image_size, mirrors, data_report)
+    data_seconds = time.monotonic() - reading
+    if config.budget and time.monotonic() - started > config.budget:
+        raise too_little_time(config.budget, time.monotonic() - started, data_seconds)
     if teacher:
         refuse_other_task(config, teacher, data)
     for origin in origins:
@@ -134,25 +141,48 @@ def train(
             f" Received: --classes {classes}"
         )
     backend = use_backend(config.backend)
-    execution = config.execution(device())
+    place = device()
+    execution = config.execution(place)
+    recipe = _resolved_recipe(config, data, teacher is not None)
+    shortened = recipe.resolutions != config.recipe.resolutions
     config = replace(
         config,
         depth=depth,
         data_sha256=data.sha256,
-        recipe=config.recipe.with_teacher() if teacher else config.recipe,
+        recipe=recipe,
         weights_sha256=base.sha256() if base else None,
         teacher_sha256=teacher.sha256() if teacher else None,
         backend=backend,
         precision=execution.precision,
         jit=execution.jit,
+        cores=usable_cores() if place.kind == "cpu" else None,
     )
     spec, normalization = _network(config, base, data)
-    run = _Run(config, directory, data, base, teacher, spec, normalization, started, report, data_report)
+    notes = ("images at full size throughout: the run is too short to begin with small ones",) if shortened else ()
+    run = _Run(
+        config, directory, data, base, teacher, spec, normalization, started, data_seconds, report, data_report, notes
+    )
     with run_lock(directory):
         _refuse_if_used(directory)
         remove_leftovers(directory)
         runs.write_config(directory, config.to_dict())
-        return run.go(None, save_interval)
+        try:
+            return run.go(None, save_interval)
+        except InvalidValueError:
+            # The budget is too small for a step: nothing was trained, and the directory is free for the next try.
+            for name in (runs.CHECKPOINT, runs.CONFIG):
+                (directory / name).unlink(missing_ok=True)
+            raise
+
+
+def _resolved_recipe(config: RunConfig, data: RunData, taught: bool) -> Recipe:
+    """Return the recipe with a teacher's fields filled in, and without small images where a fixed run is too short."""
+    recipe = config.recipe.with_teacher() if taught else config.recipe
+    if config.budget or not recipe.has_fast_sizes:
+        return recipe
+    images, size = len(data.train), data.train.images.shape[1]
+    steps = full_size_steps(recipe, size, recipe.total_steps(images), recipe.steps_per_epoch(images))
+    return recipe if steps >= FULL_SIZE_STEPS else recipe.with_changes(resolutions=())
 
 
 def _refuse_if_used(directory: Path) -> None:
@@ -221,7 +251,9 @@ def resume(
         known_teacher = same_teacher(config, directory)
         known = checkpoint.weights if checkpoint else base
         image_size = known.spec.image_size if known else ModelSpec().image_size
+        reading = time.monotonic()
         loaded = RunData.load(config, image_size, mirrors, data_report)
+        data_seconds = time.monotonic() - reading
         if loaded.sha256 != config.data_sha256:
             raise RunError(
                 f"{config.data} does not hold the images that the run in {directory} began with (their SHA-256"
@@ -231,8 +263,32 @@ def resume(
         if config != recorded:
             now = {"data": config.data, "teacher": config.teacher, "on_nan": config.on_nan}
             runs.write_config(directory, {**runs.read_config(directory), **now})
-        run = _Run(config, directory, loaded, base, known_teacher, spec, normalization, started, report, data_report)
+        if device().kind == "cpu" and config.cores not in (None, usable_cores()):
+            report(
+                Warned(
+                    f"The run in {directory} began on {_cores(config.cores)} and goes on with {_cores(usable_cores())}:"
+                    " sums are rounded in another order, so its weights will differ from those of a run that was never"
+                    f" stopped. For equal weights, resume it with {_cores(config.cores)}."
+                )
+            )
+        run = _Run(
+            config,
+            directory,
+            loaded,
+            base,
+            known_teacher,
+            spec,
+            normalization,
+            started,
+            data_seconds,
+            report,
+            data_report,
+        )
         return run.go(checkpoint, save_interval)
+
+
+def _cores(count: int | None) -> str:
+    return f"{count} core" if count == 1 else f"{count} cores"
 
 
 def _network(config: RunConfig, known: Weights | None, data: RunData) -> tuple[ModelSpec, Normalization]:
@@ -247,7 +303,7 @@ def _network(config: RunConfig, known: Weights | None, data: RunData) -> tuple[M
     return spec, known.normalization if known else Normalization.of(data.train.images)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Run:
     config: RunConfig
     directory: Path
@@ -257,8 +313,10 @@ class _Run:
     spec: ModelSpec
     normalization: Normalization
     started: float
+    data_seconds: float
     report: Report
     data_report: DataProgress
+    notes: tuple[str, ...] = ()
 
     def _start_weights(self) -> dict[str, np.ndarray]:
         """Initial weights, with those of ``base`` where there are; a head for other classes begins anew."""
@@ -276,11 +334,11 @@ class _Run:
         """Train to the end, from ``checkpoint`` or from the beginning, and write the result."""
         from cifarnet.training.loop import Loop
 
-        trainee, tester = self._trainee(checkpoint.weights.tensors if checkpoint else self._start_weights())
+        trainee, tester, precise = self._trainee(checkpoint.weights.tensors if checkpoint else self._start_weights())
         network, recipe = trainee.network, self.config.recipe
         progress = checkpoint.progress if checkpoint else Progress(0, 0, 0, 0.0, [])
         if not progress.plan.steps:
-            progress.plan = Plan(recipe.steps or trainee.steps_per_epoch * (recipe.epochs or 0))
+            progress.plan = Plan(recipe.total_steps(len(self.data.train)))
         began = self.started - progress.seconds
         saver = Saver(self.directory, self.data.held_name, self.report)
 
@@ -301,6 +359,7 @@ class _Run:
                 tester,
                 self.config.seed,
                 progress,
+                precise=precise,
                 save=save,
                 stop_requested=lambda: bool(stop),
                 save_interval=save_interval,
@@ -322,13 +381,13 @@ class _Run:
 
     def _train(self, loop: "Loop", saver: Saver, stop: StopRequest, used: Callable[[], float]) -> None:
         """Bring ``loop`` to its end, keeping each epoch; raise where it is stopped or its numbers go bad."""
-        from cifarnet.training.calibration import calibrate
         from cifarnet.training.loop import NumbersGoneBad, Stopped
 
         try:
             # Stopped after its last step, a run has nothing left to plan: its last epoch only has to be classified.
             if self.config.budget and loop.progress.step < loop.steps:
-                calibrate(loop, self.config.budget, used)
+                self._plan_budget(loop, self.config.budget, used)
+            self._warn_of_short_run(loop)
             while not loop.done:
                 try:
                     row = loop.run_epoch()
@@ -345,6 +404,54 @@ class _Run:
             except NumbersGoneBad as bad:
                 raise self._diverged(loop, bad) from None
             raise self._interruption(loop, stop, saver) from None
+
+    def _plan_budget(self, loop: "Loop", budget: float, used: Callable[[], float]) -> None:
+        """Plan the run by timed steps, and keep the recipe as it was adapted to the budget."""
+        from cifarnet.training.timing import plan_by_timing
+
+        plan_by_timing(loop, budget, used, self.data_seconds)
+        if loop.recipe != self.config.recipe:
+            self.config = replace(self.config, recipe=loop.recipe)
+            runs.write_config(self.directory, self.config.to_dict())
+
+    def _warn_of_short_run(self, loop: "Loop") -> None:
+        """Warn of a run that is too short for its moving averages, or for the small images it begins with."""
+        recipe, size = self.config.recipe, self.spec.image_size
+        if not recipe.precise_batchnorm and loop.steps < recipe.settling_steps:
+            self.report(
+                Warned(
+                    f"This run has {loop.steps:,} steps. The moving averages of batch normalization need about"
+                    f" {recipe.settling_steps:,} to settle (momentum {recipe.batchnorm_momentum:g}), so its result may"
+                    " be far worse than the network. Train longer, or compute the moments from training images:"
+                    " --precise-batchnorm 2560."
+                )
+            )
+        at_full_size = full_size_steps(recipe, size, loop.steps, loop.steps_per_epoch)
+        if recipe.resolutions and at_full_size < FULL_SIZE_STEPS:
+            self.report(
+                Warned(
+                    f"This run trains {at_full_size:,} of its {loop.steps:,} steps on images of full size ({size} pixels),"
+                    f" which its result is scored on. {FULL_SIZE_STEPS} or more are needed for a good result: train"
+                    " longer, or leave the small images out (--resolutions '')."
+                )
+            )
+
+    def _warn_of_better_check(self, loop: "Loop", accuracy: float) -> None:
+        """Warn when the result's ``accuracy`` on the held-out images is over a point below the run's best check."""
+        checked = [row for row in loop.progress.history if row.held_accuracy is not None]
+        best = max(checked, key=lambda row: row.held_accuracy or 0.0)
+        if (best.held_accuracy or 0.0) <= accuracy + 0.01:
+            return
+        remedy = "Train longer (--epochs) or at a lower --learning-rate"
+        if self.data.held_name == "test":
+            remedy += ", or keep the best epoch with --validation-split 0.1"
+        self.report(
+            Warned(
+                f"The result has an accuracy of {accuracy:.1%} on the {self.data.held_name} images. The check after"
+                f" epoch {best.epoch} had {best.held_accuracy:.1%}, at {best.image_size} pixels: training made it"
+                f" worse. {remedy}."
+            )
+        )
 
     def _go_back(self, loop: "Loop", bad: Exception) -> None:
         """Put ``loop`` back to the last good checkpoint, to go on at half the learning rate, or end the run."""
@@ -371,8 +478,8 @@ class _Run:
             f"{bad}{tried}: the training has diverged.{saved} Train anew with a lower --learning-rate{going_on}"
         )
 
-    def _trainee(self, tensors: dict[str, np.ndarray]) -> "tuple[Trainee, Tester]":
-        """What ``fit`` trains, and what classifies the held-out images."""
+    def _trainee(self, tensors: dict[str, np.ndarray]) -> "tuple[Trainee, Tester, PreciseBatchnorm | None]":
+        """Build what ``fit`` trains, what classifies the held-out images, and what settles batch normalization."""
         from cifarnet.models.network import build_model
         from cifarnet.training.distillation import Student
         from cifarnet.training.fixed_base import (
@@ -382,6 +489,7 @@ class _Run:
             base_features,
         )
         from cifarnet.training.held_out import ImageTester
+        from cifarnet.training.precise_batchnorm import PreciseFeatures, PreciseImages
         from cifarnet.training.trainee import Trainee
 
         config, data = self.config, self.data
@@ -392,7 +500,10 @@ class _Run:
                 network.freeze_base()
             given = (data.train.images, self.normalization, config.recipe, execution)
             trainee = Student(network, self.teacher, *given) if self.teacher else Trainee(network, *given)
-            return trainee, ImageTester(self.spec, self.normalization, data.held_out.images)
+            precise = None
+            if count := config.recipe.precise_batchnorm:
+                precise = PreciseImages(self._twin(), data.train.images, self.normalization, count, config.seed)
+            return trainee, ImageTester(self.spec, self.normalization, data.held_out.images), precise
         network = build_model(self.spec, tensors)
         network.freeze_base()
 
@@ -401,8 +512,20 @@ class _Run:
             return base_features(network, dataset.images, self.normalization, self.data_report, activity)
 
         execution = replace(execution, steps_per_call=max(execution.steps_per_call, HEAD_STEPS))
-        trainee = HeadTrainee(network, features(data.train, "training"), self.normalization, config.recipe, execution)
-        return trainee, FeatureTester(network, features(data.held_out, data.held_name))
+        trained_on = features(data.train, "training")
+        trainee = HeadTrainee(network, trained_on, self.normalization, config.recipe, execution)
+        tester = FeatureTester(network, features(data.held_out, data.held_name))
+        count = config.recipe.precise_batchnorm
+        return trainee, tester, PreciseFeatures(self._twin(), trained_on, count, config.seed) if count else None
+
+    def _twin(self) -> "ResNet":
+        """Build a float32 network with the layers of the trained one, the same of them frozen."""
+        from cifarnet.models.network import build_model
+
+        network = build_model(self.spec)
+        if self.config.freeze_base:
+            network.freeze_base()
+        return network
 
     def weights(self, network: "ResNet") -> Weights:
         """The network's weights as they are now, with all that using them needs."""
@@ -440,6 +563,7 @@ class _Run:
             grown_from=self.base.spec if self.base and self.base.spec.depth < self.spec.depth else None,
             history=tuple(loop.progress.history),
             best_epoch=loop.progress.best_epoch,
+            notes=self.notes,
         )
 
     def _interruption(self, loop: "Loop", stop: StopRequest, saver: Saver) -> CifarnetError:
@@ -480,6 +604,8 @@ class _Run:
             logits = Classifier(weights).logits(test.images) if known is None else known
         scored = Scored(test, weights.calibrated(logits))
         metrics = measure(scored.logits, test.labels, test.class_names)
+        on_held_out = metrics.accuracy if self.data.held_name == "test" else loop.progress.best_accuracy
+        self._warn_of_better_check(loop, on_held_out or 0.0)
         save_weights(self.directory / runs.WEIGHTS, replace(weights, accuracy=metrics.accuracy))
         result = Result(self.directory, metrics, epoch, selected_by, used(), weights.sha256(), self.spec.title, scored)
         write_text(self.directory / runs.METRICS, json.dumps(result.to_dict(), indent=2) + "\n")

@@ -8,6 +8,9 @@ import numpy as np
 
 from cifarnet.recipes import Recipe
 
+FULL_SIZE_STEPS = 100
+"""Steps at full size that must follow small images: after fewer, the network is not used to full size."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -71,6 +74,15 @@ def checks_due(checks: int, position: float) -> int:
     """How many of ``checks`` classifications of the held-out images, evenly spread, should be done by ``position``."""
     # Positions are sums of steps: the one that ends a fifth of a run may come out just below it.
     return int(position * checks + 1e-9)
+
+
+def full_size_steps(recipe: Recipe, full_size: int, steps: int, steps_per_epoch: int) -> int:
+    """Return how many of a run's ``steps`` are trained at full size: an epoch has the size of its middle."""
+    plan, found = Plan(steps), 0
+    for epoch in range(-(-steps // steps_per_epoch)):
+        if size_at(recipe, full_size, plan.at((epoch + 0.5) * steps_per_epoch)) == full_size:
+            found += min(steps_per_epoch, steps - epoch * steps_per_epoch)
+    return found
 
 
 def size_at(recipe: Recipe, full_size: int, position: float) -> int:

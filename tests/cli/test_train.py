@@ -12,10 +12,11 @@ from typer.testing import CliRunner
 from cifarnet.cli import training_screen as screen
 from cifarnet.cli.main import app
 from cifarnet.cli.options import seconds
+from cifarnet.durations import duration, span
 from cifarnet.errors import CifarnetError, InvalidValueError, StorageError
 from cifarnet.models.spec import ModelSpec
 from cifarnet.recipes import RECIPES
-from cifarnet.reports.training import duration, estimate_lines, plan_lines, span
+from cifarnet.reports.training import estimate_lines, plan_lines
 from cifarnet.runtime import Device, GpuFacts, _advice
 from cifarnet.training.events import EpochDone, Estimated, HistoryRow, StepDone, Warned
 from cifarnet.training.run import SAVE_INTERVAL
