@@ -8,6 +8,7 @@ from there, in this process or in the next.
 import math
 import time
 from collections.abc import Callable
+from itertools import takewhile
 from typing import Any
 
 import keras
@@ -191,13 +192,13 @@ class Loop:
         rows, draws = epoch_order(self.recipe, self.seed, progress.epoch, len(self.train))
         if not progress.batch:
             self._replan()
-            middle = (progress.epoch + 0.5) * self.steps_per_epoch
-            progress.image_size = size_at(self.recipe, self.trainee.full_size, progress.plan.at(middle))
-        self.trainee.use_size(progress.image_size)
+        else:  # A run that was stopped after its last batch checks at the size of that.
+            self.trainee.use_size(progress.image_size)
         while progress.batch < (batches := self._batches()):
+            end = progress.batch + self._use_size_of_next_steps(batches - progress.batch)
             self.trainee.sgd.follow(progress.plan, progress.learning_rate_factor)
-            left = slice(progress.batch * batch_size, batches * batch_size)
-            self.fit(rows[left], draws[left], [_Segment(self, batches)])
+            left = slice(progress.batch * batch_size, end * batch_size)
+            self.fit(rows[left], draws[left], [_Segment(self, batches, end)])
             self.metrics = [ops.convert_to_numpy(variable) for variable in self.trainee.metrics_variables]
             if not math.isfinite(self._loss):
                 raise NumbersGoneBad(f"The loss became {self._loss}", progress.step)
@@ -208,6 +209,14 @@ class Loop:
                     self.save_now()
                 self._replan()
         self._check_weights()
+
+    def _use_size_of_next_steps(self, most: int) -> int:
+        """Train on images of the next step's size from now on; return how many steps have it, ``most`` at most."""
+        progress, full = self.progress, self.trainee.full_size
+        sizes = (size_at(self.recipe, full, progress.plan.at(progress.step + k + 0.5)) for k in range(most))
+        progress.image_size = next(sizes)
+        self.trainee.use_size(progress.image_size)
+        return 1 + sum(1 for _ in takewhile(lambda size: size == progress.image_size, sizes))
 
     def _check_weights(self) -> None:
         # The loss of a step is that of the weights before it: its update may have been the bad one. And the loss need
@@ -359,13 +368,16 @@ def _tensorflow_batches(slices: Any, batch_size: int) -> Any:
 
 
 class _Segment(keras.callbacks.Callback):
-    """Connects one call of ``fit`` to the loop: puts the epoch's running metrics back, and stops it when asked."""
+    """Connects one call of ``fit`` to the loop: puts the epoch's running metrics back, and stops it when asked.
 
-    def __init__(self, loop: Loop, batches: int):
+    It trains the batches up to ``end`` of an epoch of ``batches``.
+    """
+
+    def __init__(self, loop: Loop, batches: int, end: int):
         super().__init__()
         self.loop = loop
         self.batches = batches
-        self.steps = batches - loop.progress.batch
+        self.steps = end - loop.progress.batch
         self.done = 0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

@@ -181,7 +181,7 @@ def _resolved_recipe(config: RunConfig, data: RunData, taught: bool) -> Recipe:
     if config.budget or not recipe.has_fast_sizes:
         return recipe
     images, size = len(data.train), data.train.images.shape[1]
-    steps = full_size_steps(recipe, size, recipe.total_steps(images), recipe.steps_per_epoch(images))
+    steps = full_size_steps(recipe, size, recipe.total_steps(images))
     return recipe if steps >= FULL_SIZE_STEPS else recipe.with_changes(resolutions=())
 
 
@@ -426,12 +426,12 @@ class _Run:
                     " --precise-batchnorm 2560."
                 )
             )
-        at_full_size = full_size_steps(recipe, size, loop.steps, loop.steps_per_epoch)
+        at_full_size = full_size_steps(recipe, size, loop.steps)
         if recipe.resolutions and at_full_size < FULL_SIZE_STEPS:
             self.report(
                 Warned(
-                    f"This run trains {at_full_size:,} of its {loop.steps:,} steps on images of full size ({size} pixels),"
-                    f" which its result is scored on. {FULL_SIZE_STEPS} or more are needed for a good result: train"
+                    f"This run trains {at_full_size:,} of its {loop.steps:,} steps on images of full size ({size}),"
+                    f" on which its result is scored. {FULL_SIZE_STEPS} or more are needed for a good result: train"
                     " longer, or leave the small images out (--resolutions '')."
                 )
             )

@@ -8,8 +8,11 @@ import numpy as np
 
 from cifarnet.recipes import Recipe
 
-FULL_SIZE_STEPS = 100
-"""Steps at full size that must follow small images: after fewer, the network is not used to full size."""
+FULL_SIZE_STEPS = 25
+"""Steps at full size that must follow small images; after fewer, the network is not used to full size.
+
+On the synthetic set, 24 of 240 steps at full size cost 0.6 points. On CIFAR-10 (JPEG-75), 28 of 420 gave 72 % where
+images at full size throughout gave 63 % for the same arithmetic."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +79,10 @@ def checks_due(checks: int, position: float) -> int:
     return int(position * checks + 1e-9)
 
 
-def full_size_steps(recipe: Recipe, full_size: int, steps: int, steps_per_epoch: int) -> int:
-    """Return how many of a run's ``steps`` are trained at full size: an epoch has the size of its middle."""
-    plan, found = Plan(steps), 0
-    for epoch in range(-(-steps // steps_per_epoch)):
-        if size_at(recipe, full_size, plan.at((epoch + 0.5) * steps_per_epoch)) == full_size:
-            found += min(steps_per_epoch, steps - epoch * steps_per_epoch)
-    return found
+def full_size_steps(recipe: Recipe, full_size: int, steps: int) -> int:
+    """Return how many of a run's ``steps`` are trained on images of full size."""
+    shares = (end - begin for begin, end, size in spans(recipe, full_size) if size == full_size)
+    return round(steps * sum(shares))
 
 
 def size_at(recipe: Recipe, full_size: int, position: float) -> int:

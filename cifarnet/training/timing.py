@@ -71,22 +71,25 @@ def _time(
     seconds = {full: per_step}
     check = _seconds_per_check(loop, per_step)
     if is_new:
-        loop.use_recipe(
-            adapted_recipe(loop.recipe, full, loop.steps_per_epoch, budget - ENDING - used(), first, per_step, check)
-        )
+        loop.use_recipe(adapted_recipe(loop.recipe, full, budget - ENDING - used(), first, per_step, check))
     position = progress.plan.at(progress.step)
     sizes = [size for size, _ in ahead(spans(loop.recipe, full), position)]
     present = [progress.image_size] if progress.batch else []
     missing = [size for size in dict.fromkeys([*sizes, *present]) if size != full]
     for index, size in enumerate(missing):
         _, seconds[size] = _seconds_per_step(loop, size, (ends - used()) / (len(missing) - index))
+    _stop_if_requested(loop)
     return seconds, check
+
+
+def _stop_if_requested(loop: Loop) -> None:
+    if loop.stop_requested():
+        raise Stopped
 
 
 def adapted_recipe(
     recipe: Recipe,
     full_size: int,
-    steps_per_epoch: int,
     seconds_left: float,
     first: float,
     per_step: float,
@@ -103,7 +106,7 @@ def adapted_recipe(
         cost = sum((end - begin) * (size / full_size) ** 2 for begin, end, size in path)
         steps = (seconds_left - check) / (per_step * cost)
         compiling = (len({size for _, _, size in path}) - 1) * first
-        few = full_size_steps(recipe, full_size, max(1, round(steps)), steps_per_epoch) < FULL_SIZE_STEPS
+        few = full_size_steps(recipe, full_size, round(steps)) < FULL_SIZE_STEPS
         if few or compiling > TIMING_SHARE * seconds_left:
             recipe = recipe.with_changes(resolutions=())
     affordable = max(1, int(CHECK_SHARE * seconds_left / check))
@@ -151,8 +154,7 @@ def _state(loop: Loop) -> list[keras.Variable]:
 
 def _seconds_per_step(loop: Loop, size: int, limit: float) -> tuple[float, float]:
     """Return seconds of the first step, with compilation, and of the others; stop early after ``limit`` seconds."""
-    if loop.stop_requested():
-        raise Stopped
+    _stop_if_requested(loop)
     loop.report(Measuring(size))
     trainee, batch_size = loop.trainee, loop.recipe.batch_size
     trainee.use_size(size)
