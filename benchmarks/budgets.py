@@ -3,8 +3,8 @@
     python benchmarks/budgets.py --data cifar10-jpeg75.tar.xz --textures brick.png grass.png gravel.png
 
 runs the command with each of ``--budgets`` on each source: ``--data``, the synthetic set, and 40 images of each
-texture (squares of its left half; 100 of its right half to test on). It prints the wall-clock seconds of the process, from
-its start to its end, and the test accuracy. The decoded images are in the cache: run it once before to put them there.
+texture (squares of its left half; 100 of its right half to test on). It prints the wall-clock seconds of the process
+and the test accuracy. The decoded images are in the cache: run it once before to put them there.
 The machine should be idle. Finished runs in ``--output`` are not repeated.
 """
 

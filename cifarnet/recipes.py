@@ -275,7 +275,7 @@ RECIPES = {
             # At 0.99 the few steps at full size leave much of the smaller images' moments: 80.7 % on the test images,
             # where moments taken anew gave 83.2 % (8 epochs).
             batchnorm_momentum=0.95,
-            precise_batchnorm=2560,
+            precise_batchnorm=1024,
             resolutions=((16, 0.35), (20, 0.25), (24, 0.2), (28, 0.1)),
             checks=5,
         ),
@@ -290,7 +290,7 @@ RECIPES = {
             cycle_peak=0.2,
             crop_padding=2,
             batchnorm_momentum=0.95,
-            precise_batchnorm=2560,
+            precise_batchnorm=1024,
             checks=5,
         ),
     )

@@ -14,8 +14,9 @@ REPLAN = 1 / 40
 # How long a measurement is remembered, as a fraction of the budget: the last tenth tells how fast the machine is now.
 MEMORY = 1 / 10
 
-# Seconds for what follows the last check: writing the result, telling it, and the end of the process.
-ENDING = 1.5
+# Seconds for what follows the last check: writing the result, its plots and its page, and the end of the process. It
+# takes 5 s on one slow core (2.5 GHz, without other work).
+ENDING = 5.0
 
 
 class Planner:

@@ -41,7 +41,7 @@ from cifarnet.training.origins import (
 )
 from cifarnet.training.run_data import RunData
 from cifarnet.training.saving import Saver, latest_checkpoint
-from cifarnet.training.schedule import FULL_SIZE_STEPS, Plan, full_size_steps
+from cifarnet.training.schedule import ENOUGH_FULL_SIZE_STEPS, FULL_SIZE_STEPS, Plan, full_size_steps
 from cifarnet.training.signals import StopRequest
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def _resolved_recipe(config: RunConfig, data: RunData, taught: bool) -> Recipe:
         return recipe
     images, size = len(data.train), data.train.images.shape[1]
     steps = full_size_steps(recipe, size, recipe.total_steps(images))
-    return recipe if steps >= FULL_SIZE_STEPS else recipe.with_changes(resolutions=())
+    return recipe if steps >= ENOUGH_FULL_SIZE_STEPS else recipe.with_changes(resolutions=())
 
 
 def _refuse_if_used(directory: Path) -> None:
@@ -423,7 +423,7 @@ class _Run:
                     f"This run has {loop.steps:,} steps. The moving averages of batch normalization need about"
                     f" {recipe.settling_steps:,} to settle (momentum {recipe.batchnorm_momentum:g}), so its result may"
                     " be far worse than the network. Train longer, or compute the moments from training images:"
-                    " --precise-batchnorm 2560."
+                    " --precise-batchnorm 1024."
                 )
             )
         at_full_size = full_size_steps(recipe, size, loop.steps)

@@ -69,7 +69,7 @@ def _time(
     ends = began + TIMING_SHARE * budget
     first, per_step = _seconds_per_step(loop, full, ends - used())
     seconds = {full: per_step}
-    check = _seconds_per_check(loop, per_step)
+    check = _seconds_per_check(loop, per_step, used() < began + (ends - began) / 2)
     if is_new:
         loop.use_recipe(adapted_recipe(loop.recipe, full, budget - ENDING - used(), first, per_step, check))
     position = progress.plan.at(progress.step)
@@ -170,16 +170,19 @@ def _seconds_per_step(loop: Loop, size: int, limit: float) -> tuple[float, float
     return clock.first, clock.seconds_per_step()
 
 
-def _seconds_per_check(loop: Loop, per_step: float) -> float:
-    """Estimate the seconds of a check: moments of batch normalization, then the held-out images."""
+def _seconds_per_check(loop: Loop, per_step: float, has_time: bool) -> float:
+    """Estimate the seconds of a check: moments of batch normalization, then the held-out images.
+
+    Where timing ``has_time``, a part of the images is classified; else a forward pass is taken for a third of a step.
+    """
     images = len(loop.held_out)
-    loop.tester.time(min(images, BATCH_SIZE))
-    timed = min(images, 2 * BATCH_SIZE)
-    seconds = loop.tester.time(timed) * images / timed
-    if loop.precise:
-        # A forward pass in training mode: a third of a step.
-        seconds += loop.precise.count * per_step / loop.recipe.batch_size / 3
-    return seconds
+    per_image = per_step / loop.recipe.batch_size / 3
+    seconds = images * per_image
+    if has_time:
+        loop.tester.time(min(images, BATCH_SIZE))
+        timed = min(images, 2 * BATCH_SIZE)
+        seconds = loop.tester.time(timed) * images / timed
+    return seconds + (loop.precise.count * per_image if loop.precise else 0)
 
 
 class _Clock(keras.callbacks.Callback):

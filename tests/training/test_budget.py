@@ -195,6 +195,7 @@ def test_a_budget_is_timed_planned_told_and_spent(tmp_path):
         ((200.0, 2.0, 0.6, 8.0), (True, 2)),
         ((100.0, 2.0, 0.6, 8.0), (True, 1)),  # A tenth is enough for one check; about 320 steps in all.
         ((60.0, 1.0, 0.6, 8.0), (False, 1)),  # About 180 steps, 18 of them at full size.
+        ((70.0, 1.0, 0.6, 8.0), (True, 1)),  # About 220.
         ((-5.0, 2.0, 0.6, 8.0), (False, 1)),
     ],
 )

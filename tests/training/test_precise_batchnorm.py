@@ -117,7 +117,7 @@ def test_checkpoint_result_and_best_weights_have_them(alone, tmp_path):
     data = load_data("synthetic:50").train
     normalization = Normalization.of(data.images)
     before = network.get_tensors()
-    PreciseImages(build_model(SPEC), data.images, normalization, 2560, seed=0).update(network, 32)
+    PreciseImages(build_model(SPEC), data.images, normalization, 1024, seed=0).update(network, 32)
     for name, tensor in network.get_tensors().items():
         np.testing.assert_array_equal(tensor, before[name])
     assert load_checkpoint(alone.directory / runs.CHECKPOINT).weights.sha256() == alone.weights_sha256
@@ -163,7 +163,7 @@ def test_paper_s_recipe_warns_of_unsettled_moments(tmp_path):
     (warning,) = warnings(events_of(recipe, tmp_path / "run"))
     assert "This run has 4 steps." in warning
     assert "need about 299 to settle (momentum 0.99)" in warning  # 0.99 ** 299 < 0.05 < 0.99 ** 298
-    assert "--precise-batchnorm 2560" in warning
+    assert "--precise-batchnorm 1024" in warning
 
 
 def test_small_images_are_left_out_of_a_short_run(tmp_path):
