@@ -173,10 +173,11 @@ def _seconds_per_step(loop: Loop, size: int, limit: float) -> tuple[float, float
 def _seconds_per_check(loop: Loop, per_step: float, has_time: bool) -> float:
     """Estimate the seconds of a check: moments of batch normalization, then the held-out images.
 
-    Where timing ``has_time``, a part of the images is classified; else a forward pass is taken for a third of a step.
+    Where timing ``has_time``, a part of the images is classified; else a forward pass is taken for half a step. (It is
+    0.45 of one for ResNet-20 on a CPU.)
     """
     images = len(loop.held_out)
-    per_image = per_step / loop.recipe.batch_size / 3
+    per_image = per_step / loop.recipe.batch_size / 2
     seconds = images * per_image
     if has_time:
         loop.tester.time(min(images, BATCH_SIZE))
