@@ -5,11 +5,11 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from cifarnet.errors import BackendError, InvalidValueError
+from cifarnet.errors import BackendError, InvalidValueError, NoHomeError
 
 BACKENDS = ("tensorflow", "jax")
 PRECISIONS = ("float32", "bfloat16", "float16")
@@ -61,7 +61,8 @@ def _keep_compiled_steps() -> None:
     from cifarnet.data.cache import compiled_dir
 
     if _jax_gpus() and jax.config.jax_compilation_cache_dir is None:
-        jax.config.update("jax_compilation_cache_dir", str(compiled_dir()))
+        with suppress(NoHomeError):
+            jax.config.update("jax_compilation_cache_dir", str(compiled_dir()))
 
 
 def _is_installed(module: str) -> bool:
