@@ -79,13 +79,19 @@ def native_notices_held() -> Iterator[None]:
     if os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0":
         yield
         return
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as held:
-        saved = os.dup(2)
+    try:
+        held, saved = tempfile.TemporaryFile(), os.dup(2)  # noqa: SIM115 - closed below
+    except OSError:  # stderr is closed, or no folder for temporary files can be written to.
+        yield
+        return
+    with held:
+        if sys.stderr:
+            with suppress(OSError):
+                sys.stderr.flush()
         os.dup2(held.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:  # Not KeyboardInterrupt: a user who stops the program has no use for them.
             os.dup2(saved, 2)
             held.seek(0)
             os.write(2, held.read())
