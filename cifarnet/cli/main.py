@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def _prepare_libraries() -> None:
-    """Have libraries take an empty HOME for none, and matplotlib be silent where it can't write to its folder."""
+    """Have libraries take an empty HOME for none, and be silent about what users need not know."""
     import logging
 
     from cifarnet.paths import home_dir
@@ -88,6 +88,8 @@ def _prepare_libraries() -> None:
     if home_dir() is None:
         # matplotlib 3.10 fails where there is no home; it makes a temporary folder in the place of one that is none.
         os.environ.setdefault("MPLCONFIGDIR", os.devnull)
+    # For the process that removes what a pool of processes leaves when a second Ctrl-C ends them all at once.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
 
 
 def _refusal(error: OSError) -> str:

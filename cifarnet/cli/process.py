@@ -23,12 +23,13 @@ def open_missing_streams() -> None:
 
     The next file that is opened would get its number otherwise, and whatever is written to the stream.
     """
-    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+    for number in (0, 1, 2):
         try:
             os.fstat(number)
         except OSError:
             # The lowest number that is free: those below are open by now.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - as long as the process lives
 
