@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cifarnet.errors import BackendError, InvalidValueError, NoHomeError
+from cifarnet.paths import home_dir
 
 BACKENDS = ("tensorflow", "jax")
 PRECISIONS = ("float32", "bfloat16", "float16")
@@ -40,7 +41,7 @@ def use_backend(name: str | None = None) -> str:
         raise BackendError(f"The backend {chosen} is not installed. Install it with: pip install '{extra}'")
     os.environ["KERAS_BACKEND"] = chosen
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with native_notices_held():
+    with native_notices_held(), _home_without_room():
         importlib.import_module("keras")
 
         if chosen == "tensorflow":
@@ -67,6 +68,23 @@ def _keep_compiled_steps() -> None:
 
 def _is_installed(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
+
+
+@contextmanager
+def _home_without_room() -> Iterator[None]:
+    """Give an account without a home folder one that can't hold files.
+
+    Keras and TensorFlow would write their settings to a folder called ~ in the current one, or read another user's
+    from /tmp/.keras.
+    """
+    if home_dir() is not None:
+        yield
+        return
+    os.environ["HOME"] = os.devnull
+    try:
+        yield
+    finally:
+        del os.environ["HOME"]
 
 
 @contextmanager
