@@ -49,6 +49,12 @@ class StorageError(CifarnetError):
         return StorageError(self.path, self.error, f" {advice}")
 
 
+class NoHomeError(CifarnetError):
+    """There is no folder to keep a file in: no variable names one, and the account has no home folder."""
+
+    exit_code = 3
+
+
 class DivergedError(CifarnetError):
     """A training whose numbers went bad: a loss or weight that is NaN or infinite."""
 

@@ -5,11 +5,12 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from cifarnet.errors import BackendError, InvalidValueError
+from cifarnet.errors import BackendError, InvalidValueError, NoHomeError
+from cifarnet.paths import home_dir
 
 BACKENDS = ("tensorflow", "jax")
 PRECISIONS = ("float32", "bfloat16", "float16")
@@ -40,7 +41,7 @@ def use_backend(name: str | None = None) -> str:
         raise BackendError(f"The backend {chosen} is not installed. Install it with: pip install '{extra}'")
     os.environ["KERAS_BACKEND"] = chosen
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with native_notices_held():
+    with native_notices_held(), _home_without_room():
         importlib.import_module("keras")
 
         if chosen == "tensorflow":
@@ -61,11 +62,29 @@ def _keep_compiled_steps() -> None:
     from cifarnet.data.cache import compiled_dir
 
     if _jax_gpus() and jax.config.jax_compilation_cache_dir is None:
-        jax.config.update("jax_compilation_cache_dir", str(compiled_dir()))
+        with suppress(NoHomeError):
+            jax.config.update("jax_compilation_cache_dir", str(compiled_dir()))
 
 
 def _is_installed(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
+
+
+@contextmanager
+def _home_without_room() -> Iterator[None]:
+    """Give an account without a home folder one that can't hold files.
+
+    Keras and TensorFlow would write their settings to a folder called ~ in the current one, or read another user's
+    from /tmp/.keras.
+    """
+    if home_dir() is not None:
+        yield
+        return
+    os.environ["HOME"] = os.devnull
+    try:
+        yield
+    finally:
+        del os.environ["HOME"]
 
 
 @contextmanager
@@ -78,13 +97,19 @@ def native_notices_held() -> Iterator[None]:
     if os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0":
         yield
         return
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as held:
-        saved = os.dup(2)
+    try:
+        held, saved = tempfile.TemporaryFile(), os.dup(2)  # noqa: SIM115 - closed below
+    except OSError:  # stderr is closed, or no folder for temporary files can be written to.
+        yield
+        return
+    with held:
+        if sys.stderr:
+            with suppress(OSError):
+                sys.stderr.flush()
         os.dup2(held.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:  # Not KeyboardInterrupt: a user who stops the program has no use for them.
             os.dup2(saved, 2)
             held.seek(0)
             os.write(2, held.read())

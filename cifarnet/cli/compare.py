@@ -32,7 +32,7 @@ def compare(
         from cifarnet.reports.comparison import comparison_report
 
         out = console.stdout()
-        out.print(comparison_report(comparison.to_dict(), out.width))
+        out.print(comparison_report(comparison.to_dict(), out.width, out.options.ascii_only))
     if report_file:
         _write_page(report_file, comparison)
 

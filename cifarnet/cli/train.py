@@ -210,7 +210,7 @@ def train(
     use_backend(backend)
     if config and recipe in (None, "fast") and "resolutions" not in given:
         config = replace(config, recipe=config.recipe.on(device().kind))
-    with console.progress_reporter(quiet) as data_report, training_screen(quiet) as report:
+    with training_screen(quiet) as (report, data_report):
         log = None
         if tensorboard:
             from cifarnet.training.tensorboard import TensorBoardLog
@@ -233,7 +233,7 @@ def train(
     html = _write_pictures(result)
     from cifarnet.reports.training import result_report
 
-    console.stdout().print(result_report(result.to_dict(), str(result.directory)))
+    console.print_result(result_report(result.to_dict(), str(result.directory)))
     if report_file:
         from cifarnet.cli.reporting import write_page
         from cifarnet.errors import StorageError

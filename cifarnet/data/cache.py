@@ -11,8 +11,9 @@ import numpy as np
 
 from cifarnet.data.dataset import Dataset
 from cifarnet.data.tree import read_tree
-from cifarnet.errors import DataError, StorageError
+from cifarnet.errors import DataError, NoHomeError, StorageError
 from cifarnet.files import replacing
+from cifarnet.paths import cache_dir
 
 _LOGGER = logging.getLogger(__name__)
 # Part of every fingerprint: raise it when decoding changes, so that no older entry is taken.
@@ -20,15 +21,6 @@ _VERSION = 1
 
 _ARRAYS = {"fingerprint", "source", "class_names", "train_images", "train_labels"}
 _TEST_ARRAYS = {"test_images", "test_labels"}
-
-
-def cache_dir() -> Path:
-    """Where downloads and decoded sets are kept: $CIFARNET_CACHE, else the platform's cache directory."""
-    if chosen := os.environ.get("CIFARNET_CACHE"):
-        return Path(chosen).expanduser().absolute()
-    from platformdirs import user_cache_path
-
-    return user_cache_path("cifarnet", appauthor=False)
 
 
 def compiled_dir() -> Path:
@@ -94,7 +86,7 @@ class DecodedSet:
                 if set(stored.files) != _ARRAYS | _TEST_ARRAYS:
                     raise DataError(f"it holds {', '.join(stored.files)}")
                 return train, Dataset(stored["test_images"], stored["test_labels"], names)
-        except FileNotFoundError:
+        except (FileNotFoundError, NoHomeError):
             return None
         except Exception as error:  # A thousand flipped bits raised ten kinds, from OSError to tokenize.TokenError.
             _LOGGER.warning("%s is damaged (%s): %s is decoded again.", self.path, error, self.source)
@@ -114,7 +106,7 @@ class DecodedSet:
         try:
             with replacing(self.path) as temporary:
                 np.savez(temporary, allow_pickle=False, **arrays)
-        except StorageError as error:
+        except (StorageError, NoHomeError) as error:
             _LOGGER.warning("The decoded images are not kept: %s", error)
 
 

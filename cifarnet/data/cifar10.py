@@ -2,13 +2,15 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from cifarnet.data.cache import cache_dir
 from cifarnet.data.download import RemoteFile, fetch
 from cifarnet.data.official import TEST_BATCH, TRAIN_BATCHES
 from cifarnet.data.progress import Progress, silent
+from cifarnet.errors import NoHomeError
 from cifarnet.files import sha256_of
+from cifarnet.paths import cache_dir, keras_dir
 
 BINARY_ARCHIVE = RemoteFile(
     "cifar-10-binary.tar.gz",
@@ -25,10 +27,12 @@ def find_or_fetch(mirrors: Sequence[str] = (), report: Progress = silent, archiv
 
     Raises:
         DownloadError: when there is no copy and no address gives one.
+        NoHomeError: when there is no copy and no cache directory to download into.
     """
-    cached = cache_dir() / archive.name
-    if archive.is_intact(cached):
-        return cached
+    with suppress(NoHomeError):
+        cached = cache_dir() / archive.name
+        if archive.is_intact(cached):
+            return cached
     return keras_copy() or download(mirrors, report, archive)
 
 
@@ -37,6 +41,7 @@ def download(mirrors: Sequence[str] = (), report: Progress = silent, archive: Re
 
     Raises:
         DownloadError: when no address gives it.
+        NoHomeError: when there is no cache directory.
     """
     return fetch(archive, cache_dir(), mirrors=mirrors, report=report)
 
@@ -47,12 +52,15 @@ def keras_copy() -> Path | None:
     A folder needs all its batches; Keras has checked the archive that they come from. An archive's checksum must
     hold.
     """
-    datasets = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser().absolute() / "datasets"
+    keras = keras_dir()
+    if keras is None:
+        return None
+    datasets = keras / "datasets"
     # Keras 3 unpacks into a folder of another name than Keras 2.
     for folder in ("cifar-10-batches-py-target/cifar-10-batches-py", "cifar-10-batches-py"):
-        if all((datasets / folder / batch).is_file() for batch in (*TRAIN_BATCHES, TEST_BATCH)):
+        if all(os.path.isfile(datasets / folder / batch) for batch in (*TRAIN_BATCHES, TEST_BATCH)):
             return datasets / folder
     for name in ("cifar-10-batches-py-target_archive", "cifar-10-batches-py.tar.gz"):
-        if (datasets / name).is_file() and sha256_of(datasets / name) == PYTHON_ARCHIVE_SHA256:
+        if os.path.isfile(datasets / name) and sha256_of(datasets / name) == PYTHON_ARCHIVE_SHA256:
             return datasets / name
     return None

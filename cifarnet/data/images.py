@@ -1,6 +1,7 @@
 """Image files in, uint8 RGB squares out: the one way in which data sets and ``predict`` read pictures."""
 
 import io
+import os
 import signal
 import stat
 import threading
@@ -17,6 +18,8 @@ from cifarnet.errors import DataError
 from cifarnet.runtime import usable_cores
 
 if TYPE_CHECKING:
+    from multiprocessing.synchronize import Event
+
     from PIL.Image import Image
 
 CROPS = ("center", "pad", "stretch")
@@ -237,8 +240,17 @@ def _fitted(image: "Image", size: int, crop: str) -> np.ndarray:
     return np.array(image)
 
 
+# In a worker process, whether nobody waits for its pictures any more.
+_stop: "Event | None" = None
+
+
 def _read_chunk(chunk: Sequence[NamedFile], size: int) -> np.ndarray:
-    return np.stack([read_image(file, size, name=name) for name, file in chunk])
+    images = np.zeros((len(chunk), size, size, 3), np.uint8)
+    for row, (name, file) in enumerate(chunk):
+        if _stop and _stop.is_set():
+            break
+        images[row] = read_image(file, size, name=name)
+    return images
 
 
 def _in_turn(chunks: Sequence[Sequence[NamedFile]], size: int) -> Iterator[np.ndarray]:
@@ -254,18 +266,51 @@ def _in_parallel(chunks: Sequence[Sequence[NamedFile]], size: int) -> Iterator[n
     from concurrent.futures.process import BrokenProcessPool
 
     workers = min(usable_cores(), len(chunks), 61)  # 61 is Windows' limit.
-    pool = ProcessPoolExecutor(
-        workers,
-        multiprocessing.get_context("spawn"),
-        # Ctrl-C reaches the whole process group; the parent alone answers it.
-        initializer=signal.signal,
-        initargs=(signal.SIGINT, signal.SIG_IGN),
-    )
-    with pool:
+    context = multiprocessing.get_context("spawn")
+    stop = context.Event()
+    with ProcessPoolExecutor(workers, context, initializer=_begin_worker, initargs=(stop,)) as pool:
         try:
-            yield from pool.map(_read_chunk, chunks, [size] * len(chunks))
+            with _interrupts_blocked():
+                results = pool.map(_read_chunk, chunks, [size] * len(chunks))
+            yield from results
         except BrokenProcessPool as error:
             raise DataError(
                 "The processes that decode images died. A script must load data below"
                 ' `if __name__ == "__main__":`; otherwise memory may have run out.'
             ) from error
+        finally:
+            # After Ctrl-C or a picture that can't be read, leaving the pool waits for the chunks that are begun.
+            stop.set()
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Start processes that never get SIGINT: Ctrl-C reaches the whole process group; the parent alone answers it.
+
+    A process inherits which signals are blocked. The parent gets an interrupt when the block ends.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begin_worker(stop: "Event") -> None:
+    global _stop
+    _stop = stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # For Windows, where no signal can be blocked.
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    # A parent that was killed leaves its workers waiting for chunks for ever otherwise.
+    import multiprocessing
+
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

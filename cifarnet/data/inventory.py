@@ -1,14 +1,16 @@
 """What ``cifarnet data`` tells: which data are on this machine, and what a source holds. Plain numbers only."""
 
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cifarnet.data.cache import cache_dir, decoded_sets
+from cifarnet.data.cache import decoded_sets
 from cifarnet.data.cifar10 import BINARY_ARCHIVE, keras_copy
 from cifarnet.data.dataset import Splits
 from cifarnet.data.download import RemoteFile
 from cifarnet.models.spec import Normalization
+from cifarnet.paths import cache_dir
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def take_inventory(archive: RemoteFile = BINARY_ARCHIVE) -> Inventory:
         archive_path=str(path),
         archive_bytes=_size(path),
         partial_bytes=_size(part),
-        checksum_holds=archive.is_intact(path) if path.is_file() else None,
+        checksum_holds=archive.is_intact(path) if os.path.isfile(path) else None,
         expected_bytes=archive.size,
         expected_sha256=archive.sha256,
         url=archive.url,
@@ -91,4 +93,4 @@ def summarize(source: str, splits: Splits) -> SourceSummary:
 
 
 def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0
+    return path.stat().st_size if os.path.isfile(path) else 0

@@ -12,6 +12,7 @@ from cifarnet.data.progress import Progress, silent
 from cifarnet.data.synthetic import DEFAULT_SIZE, synthetic
 from cifarnet.data.tree import FileTree, read_tree
 from cifarnet.errors import DataError, InvalidValueError
+from cifarnet.paths import typed
 
 __all__ = ["Progress", "load_data"]
 
@@ -70,7 +71,7 @@ def load_data(
         train, test = _synthetic(source, argument, image_size, seed)
     else:
         path = cifar10.find_or_fetch(mirrors, report) if source == "cifar10" else Path(source)
-        train, test = read_path(path.expanduser().absolute(), image_size, report)
+        train, test = read_path(typed(path), image_size, report)
     if test is not None:
         if test_split is not None:
             raise InvalidValueError(

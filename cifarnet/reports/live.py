@@ -58,6 +58,10 @@ class LiveRun:
             kept = [done for done in self.epochs if done.row.epoch < event.row.epoch]
             self.epochs, self.activity = [*kept, event], ""
 
+    def note_progress(self, activity: str, done: int, total: int | None) -> None:
+        """Take in that ``done`` of ``total`` (None where that is unknown) of an ``activity`` are done."""
+        self.activity = printable(activity) + (f": {done:,} of {total:,}" if total else "")
+
     def frame(self, screen: Screen) -> list[Text]:
         """Lines that fit ``screen`` with a row and a column to spare; where it is small, the least needed are left out.
 

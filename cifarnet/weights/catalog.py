@@ -9,16 +9,17 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from cifarnet import runs
-from cifarnet.errors import InvalidValueError, StorageError, WeightsError
+from cifarnet.errors import InvalidValueError, NoHomeError, StorageError, WeightsError
 from cifarnet.files import replacing, sha256_of, write_text
 from cifarnet.models.weights import load_header, load_weights
+from cifarnet.paths import weights_dir
 
 INDEX = "index.json"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -92,15 +93,6 @@ class NamedWeights:
         )
 
 
-def own_folder() -> Path:
-    """Where the user's own weights are kept: $CIFARNET_WEIGHTS, else in the platform's folder for user data."""
-    if chosen := os.environ.get("CIFARNET_WEIGHTS"):
-        return Path(chosen).expanduser().absolute()
-    from platformdirs import user_data_path
-
-    return user_data_path("cifarnet", appauthor=False) / "weights"
-
-
 def shipped() -> dict[str, NamedWeights]:
     """The weights that come with cifarnet, by name."""
     return read_index(Path(str(resources.files("cifarnet.weights"))), shipped=True)
@@ -114,7 +106,10 @@ def entries() -> dict[str, NamedWeights]:
     Raises:
         WeightsError: when an index can't be read.
     """
-    return {**shipped(), **read_index(own_folder(), shipped=False)}
+    own: dict[str, NamedWeights] = {}
+    with suppress(NoHomeError):
+        own = read_index(weights_dir(), shipped=False)
+    return {**shipped(), **own}
 
 
 def find(wanted: Path) -> Path:
@@ -166,7 +161,7 @@ def add(source: Path, name: str, *, replace: bool = False) -> NamedWeights:
         )
     if name in shipped():
         raise InvalidValueError(f"Weights called {name} come with cifarnet. Choose another name.")
-    folder = own_folder()
+    folder = weights_dir()
     file = runs.find_weights(source)
     load_weights(file)  # Refused now rather than when they are used.
     with _alone(folder):
@@ -187,7 +182,7 @@ def remove(name: str) -> None:
     Raises:
         InvalidValueError: when there are none, or they come with cifarnet.
     """
-    folder = own_folder()
+    folder = weights_dir()
     with _alone(folder):
         index = read_index(folder, shipped=False)
         if name not in index:
@@ -245,10 +240,11 @@ def read_index(folder: Path, *, shipped: bool) -> dict[str, NamedWeights]:
         WeightsError: when it can't be read.
     """
     path = folder / INDEX
+    # A folder that this account can't look into is none of its own: HOME may still name another account's.
+    if not os.path.exists(path):
+        return {}
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
     except (OSError, ValueError) as error:
         raise WeightsError(f"The index of weights {path} can't be read: {error}") from error
     try:

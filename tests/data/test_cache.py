@@ -5,6 +5,7 @@ from PIL import Image
 
 from cifarnet.data import cache
 from cifarnet.data.sources import load_data
+from cifarnet.errors import NoHomeError
 from tests.data.making import (
     assert_same,
     image_folder,
@@ -102,8 +103,28 @@ def test_a_cache_that_cannot_be_written_is_told_and_no_error(tmp_path, monkeypat
     assert "are not kept" in caplog.text
 
 
-def test_without_the_variable_the_cache_is_the_platforms(monkeypatch):
-    import platformdirs
+@pytest.fixture
+def no_home(monkeypatch):
+    """The environment of an account without a home folder, as that of ``docker run --user 12345``."""
+    import pwd
 
-    monkeypatch.delenv("CIFARNET_CACHE")
-    assert cache.cache_dir() == platformdirs.user_cache_path("cifarnet", appauthor=False)
+    def unknown(uid):
+        raise KeyError(uid)
+
+    for name in ("CIFARNET_CACHE", "CIFARNET_WEIGHTS", "KERAS_HOME", "HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+
+
+def test_without_a_home_folder_nothing_is_kept(tmp_path, monkeypatch, no_home, caplog):
+    source = str(image_folder(tmp_path / "pets"))
+    monkeypatch.chdir(tmp_path)
+    assert len(load_data(source).train) == 6
+    assert "are not kept" in caplog.text
+    assert "Set CIFARNET_CACHE" in caplog.text
+    assert [path.name for path in tmp_path.iterdir()] == ["pets"]
+
+
+def test_without_a_home_folder_a_download_names_the_variable(no_home):
+    with pytest.raises(NoHomeError, match="Set CIFARNET_CACHE"):
+        load_data("cifar10")
