@@ -17,9 +17,7 @@ from cifarnet.errors import DataError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-IMAGE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
-)
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 """The suffixes of the formats that are always read, in lower case."""
 HEIC_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
 """The suffixes of HEIC pictures, which need pillow-heif, in lower case."""
@@ -30,7 +28,7 @@ PIXEL_LIMIT = 100_000_000
 JPEG_PIXEL_LIMIT = 250_000_000
 """The most pixels of a JPEG, which is decoded at a fraction of its size when it has more than ``PIXEL_LIMIT``.
 
-Phone cameras have up to 200 million. A baseline JPEG of 200 million pixels takes 0.7 s and 20 MB at an eighth.
+Phone cameras have up to 200 million. A baseline JPEG of so many takes 0.7 s and 30 MB at an eighth of its size.
 """
 # A progressive JPEG is held as coefficients of 2 bytes, whatever the fraction: at 200 million pixels 3.0 s and 600 MB
 # with halved colours (4:2:0), 5.6 s and 1.2 GB without. This is what PIXEL_LIMIT pixels take without.
@@ -40,7 +38,8 @@ BYTE_LIMIT = 256 << 20
 # A TIFF of one kilobyte that claimed 89 million pixels took 7 s to read; an empty page, scanned, has 300 a byte.
 PIXELS_A_BYTE = 2000
 MANY_PIXELS = 10_000_000
-# Only these decoders are tried (JPEG opens MPO, of several pictures, as well), so that a file can't reach Pillow's rarer ones (EPS starts Ghostscript).
+# Only these decoders are tried, so that a file can't reach Pillow's rarer ones (EPS starts Ghostscript). JPEG's opens
+# MPO, files of several JPEGs, as well.
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 _NAMES = "PNG, JPEG, WebP, BMP, GIF or TIFF"
 
@@ -59,7 +58,7 @@ def image_suffixes() -> frozenset[str]:
 
 
 def decode(content: bytes, told: str, shorter: int) -> "Image":
-    """Decode a picture to upright RGB.
+    """Decode a picture to upright RGB, inside ``pillow``.
 
     The first of several frames or pages is taken. The EXIF orientation is applied, and transparency put on white. A
     JPEG of more than ``PIXEL_LIMIT`` pixels is decoded at a half, a quarter or an eighth of its size, the smallest that
@@ -71,11 +70,12 @@ def decode(content: bytes, told: str, shorter: int) -> "Image":
         shorter: the pixels that the shorter side of a very large JPEG needs.
 
     Raises:
-        DataError: when the picture is damaged, too large, or of an unknown format.
+        DataError: when the picture is too large, or of an unknown format.
+        Exception: of nearly any kind when the picture is damaged; ``pillow`` makes it a DataError.
     """
     from PIL import ImageOps
 
-    with _decoding(told), _opened(content, told) as image:
+    with _opened(content, told) as image:
         _shrink_on_load(image, shorter)
         _check_pixels(image, content, told)
         if image.format == "TIFF":
@@ -120,7 +120,7 @@ class _PillowSettings:
         warnings.filterwarnings("ignore", module=r"(PIL|pillow_heif)\.")
         self._replace(Image, "MAX_IMAGE_PIXELS", None)
         self._replace(TiffImagePlugin, "READ_LIBTIFF", True)
-        self._replace(TiffImagePlugin, "OPEN_INFO", {**TiffImagePlugin.OPEN_INFO, **tiff.MORE_KINDS})
+        self._replace(TiffImagePlugin, "OPEN_INFO", tiff.kinds())
 
     def _replace(self, module: Any, name: str, value: object) -> None:
         self._restoring.callback(setattr, module, name, getattr(module, name))
@@ -131,8 +131,8 @@ _PILLOW_SETTINGS = _PillowSettings()
 
 
 @contextmanager
-def _decoding(told: str) -> Iterator[None]:
-    """Set Pillow's globals, and turn whatever it raises into a DataError."""
+def pillow(told: str) -> Iterator[None]:
+    """Set Pillow's globals for a picture that messages call ``told``, and turn whatever it raises into a DataError."""
     try:
         with _PILLOW_SETTINGS:
             yield
@@ -228,8 +228,6 @@ def _check_pixels(image: Any, content: bytes, told: str) -> None:
 
 def _rgb(image: Any, content: bytes, told: str) -> "Image":
     """Return the decoded ``image`` in 8-bit RGB, transparency put on white."""
-    from PIL import Image
-
     if image.mode.startswith("I;16"):
         return _from_deep_grey(image)
     if image.mode in ("I", "F"):

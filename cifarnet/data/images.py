@@ -16,6 +16,7 @@ from cifarnet.data.decoding import (
     PIXEL_LIMIT,
     decode,
     image_suffixes,
+    pillow,
 )
 from cifarnet.data.progress import Progress, silent
 from cifarnet.errors import DataError
@@ -46,7 +47,8 @@ CROPS = ("center", "pad", "stretch")
 # training.
 _GREY = (121, 121, 121)
 
-# MARGIN_COMMENT
+# A very large JPEG is decoded to at least this many times the size that it is shrunk to. Of 108 and 200 million pixels
+# at 32 x 32, no level differs from the full decode by more than 1, or 2 where the centre falls between two pixels.
 _MARGIN = 4
 # The shorter side of a picture that is shown, in pixels; reports and explanations shrink it to 1,200 pixels or fewer.
 _SHOWN = 1200
@@ -65,10 +67,11 @@ Broken = tuple[int, str]
 def read_image(source: Path | bytes, size: int = 32, *, name: str | None = None, crop: str = "center") -> np.ndarray:
     """Read one picture as uint8 (size, size, 3) RGB.
 
-    PNG, JPEG, WebP, BMP, GIF and TIFF (of several frames the first); the EXIF orientation is applied, 16-bit
-    grey scaled to 8 bits, and transparency put on white, the ground that cut-out pictures are made for. A
-    picture that is not square is made so as ``crop`` says; one whose side is not ``size`` is then resampled. One
-    that is (size, size) already comes back as decoded, pixel for pixel.
+    PNG, JPEG, WebP, BMP, GIF and TIFF are read, and HEIC where pillow-heif is installed; of several frames the first.
+    The EXIF orientation is applied. More than 8 bits per channel are scaled to 8. Transparency is put on white, for
+    which most cut-out pictures are made. A picture that is not square becomes so by ``crop``. One whose side is not
+    ``size`` is then resampled; one of (size, size) is returned as decoded, pixel for pixel. A JPEG of more than
+    ``PIXEL_LIMIT`` pixels is decoded at a fraction of its size.
 
     Args:
         source: a file, or a file's content.
@@ -83,7 +86,8 @@ def read_image(source: Path | bytes, size: int = 32, *, name: str | None = None,
     content = source if isinstance(source, bytes) else read_file(source, told)
     if not content:
         raise DataError(f"{told} is empty.")
-    return _fitted(decode(content, told, _MARGIN * size), size, crop)
+    with pillow(told):
+        return _fitted(decode(content, told, _MARGIN * size), size, crop)
 
 
 def read_images(
@@ -167,7 +171,8 @@ def open_picture(content: bytes, told: str) -> "Image":
     Raises:
         DataError: when it can't be read, or is too large.
     """
-    return decode(content, told, _SHOWN)
+    with pillow(told):
+        return decode(content, told, _SHOWN)
 
 
 def _fitted(image: "Image", size: int, crop: str) -> np.ndarray:

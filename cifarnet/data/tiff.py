@@ -1,6 +1,7 @@
 """What Pillow gets wrong about TIFF images, or refuses without a cause (TIFF revision 6.0)."""
 
 import io
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,15 +21,21 @@ _UNSPECIFIED = 999  # Pillow takes such an extra sample for alpha.
 
 _REMEDY = "Save it as TIFF or PNG with 8 or 16 bits per channel, in grey or RGB."
 
-MORE_KINDS = {
-    (order, photometric, (1,), fill_order, (bits,), ()): mode
-    for order, words in ((b"II", "I;16"), (b"MM", "I;16B"))
-    for photometric in (0, 1)
-    for fill_order in (1, 2)
-    # Samples of 12 bits are packed the same way in either byte order.
-    for bits, mode in ((12, ("I;16", "I;12")), (16, (words, words)))
-}
-"""Grey of 12 and 16 bits in Pillow's table of kinds, ``TiffImagePlugin.OPEN_INFO``, which lacks some of them."""
+
+@cache
+def kinds() -> dict[Any, Any]:
+    """Return Pillow's table of the kinds that it reads, completed by grey of 12 and 16 bits for libtiff's decoder."""
+    from PIL import TiffImagePlugin
+
+    grey = {
+        (order, photometric, (1,), fill_order, (bits,), ()): mode
+        for order, words in ((b"II", "I;16"), (b"MM", "I;16B"))
+        for photometric in (0, 1)
+        for fill_order in (1, 2)
+        # Samples of 12 bits are packed the same way in either byte order.
+        for bits, mode in ((12, ("I;16", "I;12")), (16, (words, words)))
+    }
+    return TiffImagePlugin.OPEN_INFO | grey
 
 
 def is_tiff(content: bytes) -> bool:
@@ -82,7 +89,7 @@ def prepare(image: "TiffImageFile", told: str) -> None:
 
 
 def grey_levels(image: "TiffImageFile") -> tuple[np.ndarray, int]:
-    """Return the samples of a decoded grey ``image`` of more than 8 bits, uint32 with 0 for black, and their maximum."""
+    """Return the samples of a decoded grey ``image`` of more than 8 bits, uint32 with 0 for black, and their limit."""
     tags: Any = image.tag_v2
     levels, largest = np.asarray(image).astype(np.uint32), (1 << tags[_BITS][0]) - 1
     # Pillow inverts pictures of up to 8 bits only.

@@ -11,8 +11,8 @@ from PIL import Image
 from cifarnet.data.decoding import HEIC_SUFFIXES, IMAGE_SUFFIXES, has_heic, image_suffixes
 from cifarnet.data.images import open_picture, read_image
 from cifarnet.errors import DataError
-from tests.data.pngs import GREY_ALPHA, PALETTE, RGB, RGBA, png
 from tests.data.pngs import GREY as GREY_TYPE
+from tests.data.pngs import GREY_ALPHA, PALETTE, RGB, RGBA, png
 
 GREY = np.add.outer(np.arange(32) * 3, np.arange(32) * 5) % 256
 COLOUR = np.stack([GREY, 255 - GREY, GREY * 7 % 256], axis=-1)
@@ -65,7 +65,9 @@ def test_16_bit_levels_beside_the_transparent_one_are_kept():
 
 
 @pytest.mark.parametrize("interlaced", [False, True])
-@pytest.mark.parametrize(("depth", "key", "beside"), [(8, (10, 20, 30), (10, 20, 31)), (16, (0x0A0A,) * 3, (0x0A0B,) * 3)])
+@pytest.mark.parametrize(
+    ("depth", "key", "beside"), [(8, (10, 20, 30), (10, 20, 31)), (16, (0x0A0A,) * 3, (0x0A0B,) * 3)]
+)
 def test_one_transparent_colour_of_a_png_is_white(depth, key, beside, interlaced):
     samples = np.where(LEFT, key, beside)
     trns = (b"tRNS", struct.pack(">3H", *key))
@@ -87,9 +89,7 @@ def test_an_alpha_channel_of_a_png_is_put_on_white(depth, interlaced):
     scale = 1 if depth == 8 else 257
     alpha = np.where(LEFT, 102, 255)
     expected = COLOUR * (alpha / 255) + 255 - alpha
-    assert_levels(
-        png(np.concatenate([COLOUR, alpha], -1) * scale, depth, RGBA, interlaced=interlaced), expected, 1
-    )
+    assert_levels(png(np.concatenate([COLOUR, alpha], -1) * scale, depth, RGBA, interlaced=interlaced), expected, 1)
     grey = GREY[..., None] * (alpha / 255) + 255 - alpha
     content = png(np.concatenate([GREY[..., None], alpha], -1) * scale, depth, GREY_ALPHA, interlaced=interlaced)
     assert_levels(content, grey, 1)
@@ -300,7 +300,7 @@ class TestHeic:
 
 
 def test_an_avif_picture_is_refused_by_name():
-    with pytest.raises(DataError, match="is an AVIF image.*Save it as PNG or JPEG"):
+    with pytest.raises(DataError, match=r"is an AVIF image.*Save it as PNG or JPEG"):
         read_image(b"\0\0\0\x18ftypavif" + bytes(64))
 
 
@@ -343,9 +343,7 @@ class TestLargeJpegs:
     def test_smaller_ones_are_decoded_at_full_size(self):
         content = self.photo(300, 300)
         whole = Image.open(io.BytesIO(content)).convert("RGB")
-        np.testing.assert_array_equal(
-            read_image(content), np.asarray(whole.resize((32, 32), Image.Resampling.LANCZOS))
-        )
+        np.testing.assert_array_equal(read_image(content), np.asarray(whole.resize((32, 32), Image.Resampling.LANCZOS)))
 
     def test_too_many_pixels_are_refused(self):
         for content in (self.photo(1600, 1400), self.photo(1600, 1200, progressive=True, subsampling=0)):

@@ -93,7 +93,9 @@ def test_grey_with_an_extra_sample_is_read(extra):
     levels = np.round(GREY * alpha / 255).astype(int) if extra == (1,) else GREY
     expected = GREY if extra == (0,) else GREY * (alpha / 255) + 255 - alpha
     for order, compression in itertools.product(ORDERS, COMPRESSIONS):
-        content = tiff(np.stack([levels, alpha], -1), 8, BLACK_IS_ZERO, order=order, compression=compression, extra=extra)
+        content = tiff(
+            np.stack([levels, alpha], -1), 8, BLACK_IS_ZERO, order=order, compression=compression, extra=extra
+        )
         assert_levels(content, expected, 2)
 
 
@@ -142,9 +144,7 @@ def ycbcr(colours: np.ndarray) -> np.ndarray:
 def test_ycbcr_is_converted(planar):
     samples = np.round(ycbcr(COLOUR)).clip(0, 255).astype(int)
     for order, compression in itertools.product(ORDERS, COMPRESSIONS):
-        content = tiff(
-            samples, 8, YCBCR, order=order, compression=compression, planar=planar, tags={530: (3, [1, 1])}
-        )
+        content = tiff(samples, 8, YCBCR, order=order, compression=compression, planar=planar, tags={530: (3, [1, 1])})
         assert_levels(content, COLOUR, 3)  # Rounding of the samples.
 
 
@@ -248,7 +248,7 @@ def test_32_bits_are_refused(order, sample_format):
 
 
 def test_inks_other_than_cmyk_are_refused():
-    with pytest.raises(DataError, match="inks other than cyan.*InkSet 2"):
+    with pytest.raises(DataError, match=r"inks other than cyan.*InkSet 2"):
         read_image(tiff(np.zeros((32, 32, 4), int), 8, CMYK, tags={332: (3, [2])}))
 
 
