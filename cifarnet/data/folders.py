@@ -5,10 +5,13 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from cifarnet.data.dataset import Dataset
-from cifarnet.data.images import IMAGE_SUFFIXES, read_images
+from cifarnet.data.images import image_suffixes, read_images
 from cifarnet.data.progress import Progress
 from cifarnet.data.tree import FileTree
 from cifarnet.errors import DataError
+
+# How many broken pictures an error names.
+_TOLD = 10
 
 
 def is_image_folder(tree: FileTree) -> bool:
@@ -53,8 +56,12 @@ def _read_split(tree: FileTree, folder: str, image_size: int, report: Progress) 
     files = [(tree.told(name), tree.files[name]) for names in classes.values() for name in names]
     labels = np.repeat(np.arange(len(classes), dtype=np.int32), [len(names) for names in classes.values()])
     activity = "Decoding test images" if folder == "test" else "Decoding training images"
-    return Dataset(read_images(files, image_size, report, activity), labels, tuple(classes))
+    images, broken = read_images(files, image_size, report, activity)
+    if broken:
+        told = "\n".join(message for _, message in broken[:_TOLD])
+        raise DataError(f"{len(broken):,} of {len(files):,} pictures can't be read:\n{told}")
+    return Dataset(images, labels, tuple(classes))
 
 
 def _is_image(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+    return PurePosixPath(name).suffix.lower() in image_suffixes()

@@ -7,7 +7,7 @@ import numpy as np
 
 from cifarnet.data.dataset import Dataset
 from cifarnet.data.images import resize_images
-from cifarnet.data.labels import as_labels
+from cifarnet.data.labels import as_class_names, as_labels
 from cifarnet.data.pickles import RefusedPickleError, load_arrays
 from cifarnet.data.progress import Progress
 from cifarnet.data.tree import FileTree
@@ -20,14 +20,28 @@ TEST_BATCH = "test_batch"
 _PIXELS = 3 * 32 * 32
 
 
+# CIFAR-100 is recognised, so that an error names it.
+_CIFAR100_BATCHES = ("train", "test")
+_CIFAR100_LABELS = "fine_labels"
+
+
 def is_binary(tree: FileTree) -> bool:
-    """Whether ``tree`` holds a batch of the binary layout."""
-    return any(f"{batch}.bin" in tree.files for batch in (*TRAIN_BATCHES, TEST_BATCH))
+    """Whether ``tree`` holds a batch of the binary layout, or CIFAR-100 in its own."""
+    return any(f"{batch}.bin" in tree.files for batch in (*TRAIN_BATCHES, TEST_BATCH)) or _is_cifar100(tree, ".bin")
 
 
 def is_python(tree: FileTree) -> bool:
-    """Whether ``tree`` holds a batch of the Python layout."""
-    return any(batch in tree.files for batch in (*TRAIN_BATCHES, TEST_BATCH))
+    """Whether ``tree`` holds a batch of the Python layout, or CIFAR-100 in its own."""
+    return any(batch in tree.files for batch in (*TRAIN_BATCHES, TEST_BATCH)) or _is_cifar100(tree, "")
+
+
+def _is_cifar100(tree: FileTree, suffix: str) -> bool:
+    return all(f"{batch}{suffix}" in tree.files for batch in _CIFAR100_BATCHES)
+
+
+def _told_cifar100(told: str) -> str:
+    expected = "CIFAR-10 consists of data_batch_1 to data_batch_5 and test_batch."
+    return f"{told} is CIFAR-100, which is not supported; {expected}"
 
 
 def read_binary(tree: FileTree, image_size: int, report: Progress) -> tuple[Dataset, Dataset]:
@@ -38,7 +52,8 @@ def read_binary(tree: FileTree, image_size: int, report: Progress) -> tuple[Data
     """
     names: tuple[str, ...] = CIFAR10_CLASSES
     if "batches.meta.txt" in tree.files:
-        names = tuple(tree.read("batches.meta.txt").decode(errors="replace").split())
+        lines = tree.read("batches.meta.txt").splitlines()
+        names = as_class_names([line for line in lines if line.strip()], tree.told("batches.meta.txt"))
     return _read_splits(tree, ".bin", _binary_batch, names, image_size, report)
 
 
@@ -54,7 +69,7 @@ def read_python(tree: FileTree, image_size: int, report: Progress) -> tuple[Data
         held = _unpickled(tree, "batches.meta").get("label_names")
         if not isinstance(held, list):
             raise DataError(f"{tree.told('batches.meta')} must hold `label_names`: a list of the classes' names.")
-        names = tuple(_text(name) for name in held)
+        names = as_class_names(held, f"`label_names` of {tree.told('batches.meta')}")
     return _read_splits(tree, "", _python_batch, names, image_size, report)
 
 
@@ -68,11 +83,19 @@ def _read_splits(
 ) -> tuple[Dataset, Dataset]:
     batches = [f"{batch}{suffix}" for batch in (*TRAIN_BATCHES, TEST_BATCH)]
     if missing := [batch for batch in batches if batch not in tree.files]:
+        if _is_cifar100(tree, suffix):
+            raise DataError(_told_cifar100(str(tree.origin)))
         raise DataError(f"{tree.origin} lacks {', '.join(missing)}; CIFAR-10 consists of {', '.join(batches)}.")
     read = []
     for done, batch in enumerate(batches):
         report("Reading batches", done, len(batches))
-        read.append(read_batch(tree, batch))
+        planes, labels = read_batch(tree, batch)
+        if labels.max() >= len(class_names):
+            raise DataError(
+                f"{tree.told(batch)} is damaged or not of CIFAR-10. Labels must be 0 to {len(class_names) - 1}, one per"
+                f" class of {', '.join(class_names)}. Received: {labels.max()} in record {labels.argmax()}"
+            )
+        read.append((planes, labels))
     report("Reading batches", len(batches), len(batches))
 
     def joined(parts: list[tuple[np.ndarray, np.ndarray]]) -> Dataset:
@@ -99,8 +122,12 @@ def _binary_batch(tree: FileTree, name: str) -> tuple[np.ndarray, np.ndarray]:
 def _python_batch(tree: FileTree, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Planes uint8 (n, 3072) and labels (n,) of a pickled batch: a dict with ``data`` and ``labels``."""
     batch = _unpickled(tree, name)
+    if _CIFAR100_LABELS in batch:
+        raise DataError(_told_cifar100(tree.told(name)))
     planes = batch.get("data")
-    if not (isinstance(planes, np.ndarray) and planes.dtype == np.uint8 and planes.shape[1:] == (_PIXELS,)):
+    if not (
+        isinstance(planes, np.ndarray) and planes.dtype == np.uint8 and planes.shape[1:] == (_PIXELS,) and len(planes)
+    ):
         raise DataError(f"{tree.told(name)} must hold `data`: a uint8 array of shape (n, {_PIXELS}).")
     return planes, as_labels(batch.get("labels"), len(planes), f"`labels` of {tree.told(name)}")
 
