@@ -2,12 +2,14 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from cifarnet.data.dataset import LeftOut
 
 
 def stdout() -> "Console":
@@ -31,6 +33,14 @@ def _console(stream: Any) -> "Console":
 def print_json(data: Any) -> None:
     """Print ``data`` as JSON on stdout, plainly: it is for programs."""
     print(json.dumps(data, indent=2, ensure_ascii=False), file=sys.stdout)
+
+
+def tell_left_out(left_out: Iterable["LeftOut"]) -> None:
+    """Print one line on stderr for each kind of files of a source that are not read."""
+    from cifarnet.reports.text import printable
+
+    for files in left_out:
+        stderr().print(printable(files.line), style="yellow", markup=False, soft_wrap=True)
 
 
 @contextmanager

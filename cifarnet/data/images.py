@@ -43,6 +43,9 @@ _CHUNK = 256
 NamedFile = tuple[str, Path | bytes]
 """What messages call a picture, and its file or content."""
 
+_Chunk = tuple[np.ndarray, list[tuple[int, str]]]
+# The images of a chunk, and the row and reason of each picture that can't be read.
+
 
 def read_image(source: Path | bytes, size: int = 32, *, name: str | None = None, crop: str = "center") -> np.ndarray:
     """Read one picture as uint8 (size, size, 3) RGB.
@@ -74,23 +77,26 @@ def read_images(
     size: int = 32,
     report: Progress = silent,
     activity: str = "Decoding images",
-) -> np.ndarray:
-    """Read pictures as uint8 (n, size, size, 3) RGB.
+) -> tuple[np.ndarray, list[tuple[int, str]]]:
+    """Read pictures as uint8 (n, size, size, 3) RGB, in their order, without those that ``read_image`` refuses.
 
     ``activity`` is what ``report`` is told. From a thousand pictures on they are read in one process per core; a
     script that calls this therefore needs the usual ``if __name__ == "__main__":`` guard.
 
-    Raises:
-        DataError: for the first picture that ``read_image`` refuses.
+    Returns:
+        The images, and for each picture that can't be read its index in ``files`` and the reason.
     """
     images = np.empty((len(files), size, size, 3), np.uint8)
+    broken: list[tuple[int, str]] = []
     chunks = [files[start : start + _CHUNK] for start in range(0, len(files), _CHUNK)]
-    done = 0
-    for decoded in _in_parallel(chunks, size) if len(files) >= _PARALLEL_FROM else _in_turn(chunks, size):
-        images[done : done + len(decoded)] = decoded
-        done += len(decoded)
-        report(activity, done, len(files))
-    return images
+    read = start = 0
+    for decoded, refused in _in_parallel(chunks, size) if len(files) >= _PARALLEL_FROM else _in_turn(chunks, size):
+        images[read : read + len(decoded)] = decoded
+        broken += [(start + row, message) for row, message in refused]
+        read += len(decoded)
+        start += len(decoded) + len(refused)
+        report(activity, start, len(files))
+    return images[:read], broken
 
 
 def resize_images(images: np.ndarray, size: int) -> np.ndarray:
@@ -237,15 +243,21 @@ def _fitted(image: "Image", size: int, crop: str) -> np.ndarray:
     return np.array(image)
 
 
-def _read_chunk(chunk: Sequence[NamedFile], size: int) -> np.ndarray:
-    return np.stack([read_image(file, size, name=name) for name, file in chunk])
+def _read_chunk(chunk: Sequence[NamedFile], size: int) -> _Chunk:
+    images, broken = [], []
+    for row, (name, file) in enumerate(chunk):
+        try:
+            images.append(read_image(file, size, name=name))
+        except DataError as error:
+            broken.append((row, str(error)))
+    return np.array(images, np.uint8).reshape(-1, size, size, 3), broken
 
 
-def _in_turn(chunks: Sequence[Sequence[NamedFile]], size: int) -> Iterator[np.ndarray]:
+def _in_turn(chunks: Sequence[Sequence[NamedFile]], size: int) -> Iterator[_Chunk]:
     return (_read_chunk(chunk, size) for chunk in chunks)
 
 
-def _in_parallel(chunks: Sequence[Sequence[NamedFile]], size: int) -> Iterator[np.ndarray]:
+def _in_parallel(chunks: Sequence[Sequence[NamedFile]], size: int) -> Iterator[_Chunk]:
     # Processes, not threads: the 60,000 JPEG files of CIFAR-10 take 7.8 s in one thread on two cores, 14 s in two
     # and 16 s in four (at this size they mostly wait for the interpreter), 5.7 s in two processes, which includes
     # starting them. Spawned, not forked: TensorFlow's threads don't survive a fork.

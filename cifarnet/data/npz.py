@@ -5,7 +5,7 @@ import tokenize
 
 import numpy as np
 
-from cifarnet.data.dataset import Dataset
+from cifarnet.data.dataset import Dataset, Parts
 from cifarnet.data.images import resize_images
 from cifarnet.data.labels import as_labels
 from cifarnet.data.progress import Progress
@@ -19,7 +19,7 @@ def is_npz(tree: FileTree) -> bool:
     return "x_train.npy" in tree.files
 
 
-def read_npz(tree: FileTree, image_size: int, report: Progress) -> tuple[Dataset, Dataset | None]:
+def read_npz(tree: FileTree, image_size: int, report: Progress) -> Parts:
     """Training and test images; the latter None without ``x_test``.
 
     ``x_*`` are uint8 (n, height, width, 3), or (n, height, width) in grey; ``y_*`` whole numbers, (n,) or (n, 1).
@@ -36,7 +36,7 @@ def read_npz(tree: FileTree, image_size: int, report: Progress) -> tuple[Dataset
     def dataset(images: np.ndarray, labels: np.ndarray) -> Dataset:
         return Dataset(resize_images(images, image_size), labels, names)
 
-    return dataset(*train), dataset(*test) if test else None
+    return Parts(dataset(*train), dataset(*test) if test else None)
 
 
 def _split(tree: FileTree, split: str, report: Progress) -> tuple[np.ndarray, np.ndarray]:

@@ -124,6 +124,7 @@ def train(
             pass
     _refuse_if_used(directory)
     data = RunData.load(config, base.spec.image_size if base else ModelSpec().image_size, mirrors, data_report)
+    _tell_left_out(data, report)
     if teacher:
         refuse_other_task(config, teacher, data)
     for origin in origins:
@@ -227,12 +228,18 @@ def resume(
                 f"{config.data} does not hold the images that the run in {directory} began with (their SHA-256"
                 " differs). Give the place of those with --data."
             )
+        _tell_left_out(loaded, report)
         spec, normalization = _network(config, known, loaded)
         if config != recorded:
             now = {"data": config.data, "teacher": config.teacher, "on_nan": config.on_nan}
             runs.write_config(directory, {**runs.read_config(directory), **now})
         run = _Run(config, directory, loaded, base, known_teacher, spec, normalization, started, report, data_report)
         return run.go(checkpoint, save_interval)
+
+
+def _tell_left_out(data: RunData, report: Report) -> None:
+    for files in data.left_out:
+        report(Warned(files.line))
 
 
 def _network(config: RunConfig, known: Weights | None, data: RunData) -> tuple[ModelSpec, Normalization]:
@@ -467,7 +474,7 @@ class _Run:
         from cifarnet.evaluation.inference import Classifier
 
         test, held_out = self.data.test, self.data.held_out
-        if self.config.validation_split is not None:
+        if self.data.has_validation:
             weights = load_weights(self.directory / runs.BEST_WEIGHTS)
             classifier = Classifier(weights)
             weights = with_calibration(weights, classifier.logits(held_out.images), held_out.labels)

@@ -204,16 +204,25 @@ def test_many_images_are_read_in_parallel_in_their_order():
     images = random_images(1200)
     files = [(str(row), encoded(Image.fromarray(image))) for row, image in enumerate(images)]
     told = []
-    read = read_images(files, report=lambda *progress: told.append(progress))
+    read, broken = read_images(files, report=lambda *progress: told.append(progress))
     np.testing.assert_array_equal(read, images)
+    assert broken == []
     assert told[-1] == ("Decoding images", 1200, 1200)
 
 
-def test_a_bad_image_among_many_is_named():
-    files = [(str(row), encoded(Image.new("RGB", (32, 32)))) for row in range(1200)]
-    files[700] = ("the bad one", b"no image")
-    with pytest.raises(DataError, match="the bad one is not"):
-        read_images(files)
+@pytest.mark.parametrize("count", [9, 1200])
+def test_bad_images_are_left_out_and_named_by_their_row(count):
+    images = random_images(count)
+    files = [(str(row), encoded(Image.fromarray(image))) for row, image in enumerate(images)]
+    files[3] = ("the bad one", b"no image")
+    files[count - 1] = ("the empty one", b"")
+    told = []
+    read, broken = read_images(files, report=lambda *progress: told.append(progress))
+    np.testing.assert_array_equal(read, np.delete(images, [3, count - 1], axis=0))
+    assert [row for row, _ in broken] == [3, count - 1]
+    assert broken[0][1].startswith("the bad one is not")
+    assert broken[1][1] == "the empty one is empty."
+    assert told[-1] == ("Decoding images", count, count)
 
 
 def test_resizing_gives_what_reading_a_file_gives():
