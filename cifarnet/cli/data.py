@@ -69,9 +69,7 @@ def data(
         if source is None:
             facts = inventory.take_inventory().to_dict()
         else:
-            splits = load_data(
-                source, test_split=test_split, mirrors=mirrors, skip_broken=skip_broken, report=report
-            )
+            splits = load_data(source, test_split=test_split, mirrors=mirrors, skip_broken=skip_broken, report=report)
             facts = inventory.summarize(source, splits).to_dict()
     if as_json:
         console.print_json(facts)

@@ -106,6 +106,4 @@ def evaluate(
     seconds = perf_counter() - start
     scored = Scored(test, weights.calibrated(logits))
     metrics = measure(scored.logits, test.labels, test.class_names)
-    return Evaluation(
-        metrics, len(test) / seconds, weights.spec.title, weights_file, source, scored, splits.left_out
-    )
+    return Evaluation(metrics, len(test) / seconds, weights.spec.title, weights_file, source, scored, splits.left_out)
