@@ -22,7 +22,7 @@ from cifarnet.weights import catalog
 class Evaluation:
     """What ``weights`` score on the test images of ``data``, and how fast (compilation excluded).
 
-    ``scored`` has the images themselves, with their logits; ``left_out`` counts the files of ``data`` that are not read.
+    ``scored`` has the images themselves, with their logits; ``left_out`` counts the files that are not read.
     """
 
     metrics: Metrics

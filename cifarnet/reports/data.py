@@ -29,7 +29,7 @@ def inventory_report(inventory: Mapping[str, Any]) -> RenderableType:
 
 
 def source_report(summary: Mapping[str, Any]) -> RenderableType:
-    """Render a source's classes, counts and left-out files; ``summary`` is as ``cifarnet data SOURCE --json`` prints it."""
+    """Render a source's classes, counts and left-out files, as ``cifarnet data SOURCE --json`` prints them."""
     splits = {"Training images": "train", "Test images": "test"}
     if summary["validation_counts"] is not None:
         splits["Validation images"] = "validation"
