@@ -72,11 +72,17 @@ def arrange(tree: FileTree, left_out: Leftovers) -> dict[str, Classes]:
         if not is_picture(name):
             left_out.add_kind(name)
     tops = _tops(tree, "")
-    return (
+    found = (
         _splits_at_the_top(tree, tops, left_out)
         or _splits_in_every_class(tree, tops, left_out)
         or {"train": _classes(tree, "", left_out)}
     )
+    if len(found["train"]) < 2:
+        raise DataError(
+            f"{tree.origin} has only one class: a network needs a folder of pictures for each of at least 2 classes."
+            f" Received: {', '.join(found['train'])}"
+        )
+    return found
 
 
 @dataclass
@@ -234,7 +240,7 @@ def _splits_in_every_class(
                     f"{tree.told(top)} holds no {_NOUNS[role]} pictures, while other class folders do. Give every class"
                     f" some. Received: {_told_folders(tops[top].subfolders) or 'an empty folder'}"
                 )
-        _require_classes(tree.told(""), classes)
+        _require_names(tree.told(""), classes)
     return found
 
 
@@ -256,7 +262,7 @@ def _classes(tree: FileTree, prefix: str, left_out: Leftovers) -> Classes:
             raise DataError(
                 f"The class folder {tree.told(prefix + name)} holds no pictures{_unread(tree, prefix + name)}"
             )
-    _require_classes(told, classes)
+    _require_names(told, classes)
     return classes
 
 
@@ -270,8 +276,8 @@ def _unread(tree: FileTree, folder: str) -> str:
     return f" that are read. Received: {'; '.join(lines)}" if lines else ". Remove it, or put some in."
 
 
-def _require_classes(told: str, classes: Collection[str]) -> None:
-    """Refuse fewer than two classes, and names that can't be stored or told apart.
+def _require_names(told: str, classes: Collection[str]) -> None:
+    """Refuse names of classes that can't be stored or told apart.
 
     Raises:
         DataError: naming the class.
@@ -287,11 +293,6 @@ def _require_classes(told: str, classes: Collection[str]) -> None:
                 f"{told} has two class folders whose names differ only in spaces at their ends. Merge or rename them."
                 f" Received: {other!r} and {name!r}"
             )
-    if len(classes) < 2:
-        raise DataError(
-            f"{told} has only one class: a network needs a folder of pictures for each of at least 2 classes."
-            f" Received: {', '.join(classes)}"
-        )
 
 
 def _is_text(name: str) -> bool:
