@@ -1,7 +1,7 @@
 """Score weights on the test images of a data source."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -41,7 +41,6 @@ class Evaluation:
             "network": self.network,
             "weights": str(self.weights),
             "data": self.data,
-            "left_out": [asdict(files) for files in self.left_out],
         }
 
 
