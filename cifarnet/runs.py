@@ -4,7 +4,7 @@ config.json       the run's recipe, data, network and seed: enough to run it aga
 history.csv       one line per finished epoch
 checkpoint.h5     all that resuming needs; also a weight file
 checkpoint.previous.h5  the one before, should the newest be damaged; gone once the run has finished
-best.weights.h5   the best epoch by validation (with --validation-split only)
+best.weights.h5   the best epoch by validation (with validation images only)
 weights.h5        the result, once the run has finished
 metrics.json      what the result scores, and how it was selected
 plots/            the same as pictures
@@ -169,6 +169,12 @@ def holds_out_others(run: Path, source: str, sha256: Callable[[], str]) -> bool:
     Other images are held out then, most of which the run has learned.
     """
     return _test_split(run, source) is not None and read_config(run).get("data_sha256") not in (None, sha256())
+
+
+def skips_broken(run: Path, source: str) -> bool:
+    """Whether ``run`` was trained on ``source`` without the pictures of it that can't be read."""
+    recorded = find_data_source(run)
+    return recorded is not None and _same_source(source, recorded) and bool(read_config(run).get("skip_broken"))
 
 
 def _test_split(run: Path, source: str) -> float | None:

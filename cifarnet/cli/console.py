@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.progress import Progress
+
+    from cifarnet.data.dataset import LeftOut
 
 _messages: "Console | None" = None
 
@@ -74,6 +76,14 @@ class ProgressReporter:
 
     def end(self) -> None:
         """Remove what is shown from the screen."""
+
+
+def tell_left_out(left_out: Iterable["LeftOut"]) -> None:
+    """Print one line on stderr for each kind of files of a source that are not read."""
+    from cifarnet.reports.text import printable
+
+    for files in left_out:
+        stderr().print(printable(files.line), style="yellow", markup=False, soft_wrap=True)
 
 
 @contextmanager

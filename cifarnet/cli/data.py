@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cifarnet.cli import console
-from cifarnet.cli.options import Json, Mirror, TestSplit
+from cifarnet.cli.options import Json, Mirror, SkipBroken, TestSplit
 from cifarnet.errors import InvalidValueError
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def data(
     download: Annotated[bool, typer.Option("--download", help="Download CIFAR-10 into the cache first.")] = False,
     mirror: Mirror = None,
     test_split: TestSplit = None,
+    skip_broken: SkipBroken = False,
     clear_cache: Annotated[
         bool,
         typer.Option(
@@ -49,6 +50,8 @@ def data(
     """Show what data are cached and whether they are intact, download CIFAR-10, or describe a source."""
     if test_split is not None and source is None:
         raise InvalidValueError(f"--test-split needs a SOURCE to split. Received: {test_split} and no source")
+    if skip_broken and source is None:
+        raise InvalidValueError("--skip-broken needs a SOURCE to read. Received: no source")
     if mirror and source is None and not download:
         raise InvalidValueError(f"--mirror says where to download from: give --download too. Received: {mirror[0]}")
     augmenting = _augmenting(grid, source, recipe)
@@ -66,7 +69,7 @@ def data(
         if source is None:
             facts = inventory.take_inventory().to_dict()
         else:
-            splits = load_data(source, test_split=test_split, mirrors=mirrors, report=report)
+            splits = load_data(source, test_split=test_split, mirrors=mirrors, skip_broken=skip_broken, report=report)
             facts = inventory.summarize(source, splits).to_dict()
     if as_json:
         console.print_json(facts)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cifarnet.cli import console
-from cifarnet.cli.options import Backend, Json, Mirror, Report, TestSplit
+from cifarnet.cli.options import Backend, Json, Mirror, Report, SkipBroken, TestSplit
 
 if TYPE_CHECKING:
     from cifarnet.evaluation.scored import Scored
@@ -41,6 +41,7 @@ def evaluate(
     ] = Tta.NONE,
     batch_size: Annotated[int, typer.Option(min=1, help="Images per batch.")] = 250,
     test_split: TestSplit = None,
+    skip_broken: SkipBroken = False,
     mirror: Mirror = None,
     backend: Backend = None,
     report_file: Report = None,
@@ -66,9 +67,11 @@ def evaluate(
             tta=tta,
             test_split=test_split,
             mirrors=mirror or (),
+            skip_broken=skip_broken,
             batch_size=batch_size,
             report=report,
         )
+    console.tell_left_out(evaluation.left_out)
     scores = evaluation.to_dict()
     if as_json:
         console.print_json(scores)

@@ -28,6 +28,10 @@ TestSplit = Annotated[
         help="Hold this fraction of every class out (0.2, say), for data without test images.",
     ),
 ]
+SkipBroken = Annotated[
+    bool,
+    typer.Option("--skip-broken", help="Leave pictures out that can't be read, and name them, instead of stopping."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")]
 Report = Annotated[
     Path | None,

@@ -108,7 +108,7 @@ def predict(
     top_k = service.resolve_top_k(top_k, loaded.spec.classes)
     if reject:
         service.required_threshold(loaded)  # Refused now rather than after the backend's import.
-    sources = service.find_images(images, _read_stdin)
+    sources = service.find_images(images, _read_stdin, console.tell_left_out)
     if explain:
         prepare_directory(explain)
     if report_file:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from cifarnet.cli import console
-from cifarnet.cli.options import Backend, Mirror, OptionalWeights, Report, TestSplit, seconds
+from cifarnet.cli.options import Backend, Mirror, OptionalWeights, Report, SkipBroken, TestSplit, seconds
 from cifarnet.errors import InvalidValueError
 
 _RECIPE = "Recipe (default: the recipe's)"
@@ -78,6 +78,7 @@ def train(
             show_default=False,
         ),
     ] = None,
+    skip_broken: SkipBroken = False,
     seed: Annotated[int | None, typer.Option(min=0, help="Fixes everything that is random. (default: 0)")] = None,
     epochs: Annotated[int | None, _recipe_option(help="Passes over the training images.")] = None,
     steps: Annotated[int | None, _recipe_option(help="Batches in all, instead of epochs.")] = None,
@@ -195,6 +196,7 @@ def train(
             seed=seed or 0,
             test_split=test_split,
             validation_split=validation_split,
+            skip_broken=skip_broken,
             weights=_text(weights),
             freeze_base=freeze_base,
             budget=seconds(budget, "--budget") if budget is not None else None,

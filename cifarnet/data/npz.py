@@ -4,11 +4,10 @@ import difflib
 import io
 import logging
 import tokenize
-from typing import NamedTuple
 
 import numpy as np
 
-from cifarnet.data.dataset import Dataset
+from cifarnet.data.dataset import Dataset, LeftOut, Parts
 from cifarnet.data.images import resize_images
 from cifarnet.data.labels import as_class_names, numbered, stored_labels
 from cifarnet.data.progress import Progress
@@ -31,15 +30,6 @@ _RENAME = "np.savez(path, x_train=..., y_train=..., x_test=..., y_test=...) name
 _GREY, _COLOUR = 1, 3
 
 
-class NpzParts(NamedTuple):
-    """The splits of an .npz file, None where it has none, and the names of the arrays that are not read."""
-
-    train: Dataset
-    test: Dataset | None
-    validation: Dataset | None
-    unused: tuple[str, ...]
-
-
 def is_npz(tree: FileTree) -> bool:
     """Whether ``tree`` holds the arrays of an .npz file, which is a zip of .npy files."""
     arrays = [name for name in tree.files if name.endswith(".npy") and "/" not in name]
@@ -47,24 +37,8 @@ def is_npz(tree: FileTree) -> bool:
     return only_arrays or any(_stem(name).lower() in _IMAGES_AND_LABELS for name in arrays)
 
 
-def read_npz(tree: FileTree, image_size: int, report: Progress) -> tuple[Dataset, Dataset | None]:
-    """Read the training and test images of an .npz file; the latter are None without ``x_test``.
-
-    ``read_parts`` describes the arrays.
-
-    Raises:
-        DataError: as ``read_parts``.
-    """
-    parts = read_parts(tree, image_size, report)
-    if parts.validation is not None:
-        _LOGGER.warning("The validation images of %s are not used.", tree.origin)
-    if parts.unused:
-        _LOGGER.warning("Arrays of %s that are not used: %s.", tree.origin, ", ".join(parts.unused))
-    return parts.train, parts.test
-
-
-def read_parts(tree: FileTree, image_size: int, report: Progress) -> NpzParts:
-    """Read the images and labels of an .npz file, at ``image_size`` pixels.
+def read_npz(tree: FileTree, image_size: int, report: Progress) -> Parts:
+    """Read the images and labels of an .npz file, at ``image_size`` pixels; its other arrays are left out.
 
     ``x_train``, ``x_test`` and ``x_val`` are images of levels 0 to 255: uint8, or another type that holds such whole
     numbers, (n, height, width, 3), (n, 3, height, width) or grey (n, height, width), (n, height, width, 1) or
@@ -91,7 +65,9 @@ def read_parts(tree: FileTree, image_size: int, report: Progress) -> NpzParts:
     datasets = {
         split: Dataset(resize_images(part, image_size), of_split[split], class_names) for split, part in images.items()
     }
-    return NpzParts(datasets["train"], datasets.get("test"), datasets.get("validation"), arrays.unused())
+    unused = arrays.unused()
+    left_out = (LeftOut("arrays of other names", len(unused), unused[:3]),) if unused else ()
+    return Parts(datasets["train"], datasets.get("test"), datasets.get("validation"), left_out)
 
 
 def default_names(images: np.ndarray, labels: np.ndarray) -> tuple[str, ...]:

@@ -1,11 +1,13 @@
 """The two layouts in which CIFAR-10 is published: binary records and Python pickles, as folder or archive."""
 
+import pickletools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cifarnet.data.dataset import Dataset
+from cifarnet.data.dataset import Dataset, Parts
 from cifarnet.data.images import resize_images
 from cifarnet.data.labels import as_class_names, as_labels
 from cifarnet.data.pickles import RefusedPickleError, load_arrays
@@ -44,7 +46,22 @@ def _told_cifar100(told: str) -> str:
     return f"{told} is CIFAR-100, which is not supported; {expected}"
 
 
-def read_binary(tree: FileTree, image_size: int, report: Progress) -> tuple[Dataset, Dataset]:
+def incomplete_batches(folder: Path) -> list[str]:
+    """Return the batches of the Python layout that ``folder`` lacks or that are cut off, as by an interrupted copy."""
+    return [batch for batch in (*TRAIN_BATCHES, TEST_BATCH) if not _is_whole_pickle(folder / batch)]
+
+
+def _is_whole_pickle(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            for _ in pickletools.genops(file):
+                pass
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def read_binary(tree: FileTree, image_size: int, report: Progress) -> Parts:
     """Training and test images of ``data_batch_1.bin`` to ``data_batch_5.bin`` and ``test_batch.bin``.
 
     Raises:
@@ -57,7 +74,7 @@ def read_binary(tree: FileTree, image_size: int, report: Progress) -> tuple[Data
     return _read_splits(tree, ".bin", _binary_batch, names, image_size, report)
 
 
-def read_python(tree: FileTree, image_size: int, report: Progress) -> tuple[Dataset, Dataset]:
+def read_python(tree: FileTree, image_size: int, report: Progress) -> Parts:
     """Training and test images of the pickles ``data_batch_1`` to ``data_batch_5`` and ``test_batch``.
 
     Raises:
@@ -80,7 +97,7 @@ def _read_splits(
     class_names: tuple[str, ...],
     image_size: int,
     report: Progress,
-) -> tuple[Dataset, Dataset]:
+) -> Parts:
     batches = [f"{batch}{suffix}" for batch in (*TRAIN_BATCHES, TEST_BATCH)]
     if missing := [batch for batch in batches if batch not in tree.files]:
         if _is_cifar100(tree, suffix):
@@ -104,7 +121,7 @@ def _read_splits(
         labels = np.concatenate([labels for _, labels in parts]).astype(np.int32)
         return Dataset(resize_images(images, image_size), labels, class_names)
 
-    return joined(read[:-1]), joined(read[-1:])
+    return Parts(joined(read[:-1]), joined(read[-1:]))
 
 
 def _binary_batch(tree: FileTree, name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from cifarnet.data.dataset import LeftOut
 from cifarnet.data.progress import Progress, silent
 from cifarnet.data.sources import load_data
 from cifarnet.errors import DataError
@@ -13,7 +14,7 @@ from cifarnet.evaluation.inference import BATCH_SIZE, Classifier
 from cifarnet.evaluation.metrics import Metrics, measure
 from cifarnet.evaluation.scored import Scored
 from cifarnet.models.weights import load_weights
-from cifarnet.runs import find_data_source, holds_out_others, split_of_run
+from cifarnet.runs import find_data_source, holds_out_others, skips_broken, split_of_run
 from cifarnet.weights import catalog
 
 
@@ -21,7 +22,7 @@ from cifarnet.weights import catalog
 class Evaluation:
     """What ``weights`` score on the test images of ``data``, and how fast (compilation excluded).
 
-    ``scored`` has the images themselves, with their logits.
+    ``scored`` has the images themselves, with their logits; ``left_out`` counts the files that are not read.
     """
 
     metrics: Metrics
@@ -30,6 +31,7 @@ class Evaluation:
     weights: Path
     data: str
     scored: Scored
+    left_out: tuple[LeftOut, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as JSON-ready data: what ``cifarnet evaluate --json`` prints."""
@@ -49,6 +51,7 @@ def evaluate(
     tta: str = "none",
     test_split: float | None = None,
     mirrors: Sequence[str] = (),
+    skip_broken: bool = False,
     batch_size: int = BATCH_SIZE,
     report: Progress = silent,
 ) -> Evaluation:
@@ -58,6 +61,7 @@ def evaluate(
 
     Without ``data`` the source is the one that the run recorded, or else CIFAR-10. A run's own source is split as the
     run split it: with another ``test_split`` most of the images would be those that it was trained on.
+    Pictures that the run left out of it are left out again, as ``skip_broken`` demands of any source.
     ``test_split`` and ``mirrors`` are those of ``load_data``, ``tta`` and ``batch_size`` of ``Classifier.logits``.
 
     Raises:
@@ -72,7 +76,12 @@ def evaluate(
     source = (find_data_source(weights_path) or "cifar10") if data is None else data
     test_split = split_of_run(weights_path, source, test_split)
     splits = load_data(
-        source, test_split=test_split, mirrors=mirrors, image_size=weights.spec.image_size, report=report
+        source,
+        test_split=test_split,
+        mirrors=mirrors,
+        image_size=weights.spec.image_size,
+        skip_broken=skip_broken or skips_broken(weights_path, source),
+        report=report,
     )
     if holds_out_others(weights_path, source, splits.sha256):
         raise DataError(
@@ -96,4 +105,4 @@ def evaluate(
     seconds = perf_counter() - start
     scored = Scored(test, weights.calibrated(logits))
     metrics = measure(scored.logits, test.labels, test.class_names)
-    return Evaluation(metrics, len(test) / seconds, weights.spec.title, weights_file, source, scored)
+    return Evaluation(metrics, len(test) / seconds, weights.spec.title, weights_file, source, scored, splits.left_out)

@@ -8,6 +8,7 @@ checked against the description first (see ``cifarnet.hdf5``).
 import hashlib
 import json
 import math
+import unicodedata
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -183,6 +184,8 @@ def peek(file: "h5py.File", path: Path) -> Weights:
         names, recipe, accuracy = header["class_names"], header["recipe"], header["accuracy"]
         if not all(isinstance(name, str) for name in names):
             raise TypeError("class names are texts")
+        # As data sources do it: macOS writes accents apart from their letters.
+        names = [unicodedata.normalize("NFC", name) for name in names]
         spec, normalization = _spec(header["spec"], path), Normalization(**header["normalization"])
         # Files of cifarnet 0.1 have neither of the two.
         temperature, reject_below = header.get("temperature", 1.0), header.get("reject_below")

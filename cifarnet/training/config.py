@@ -19,6 +19,7 @@ class RunConfig:
 
     ``depth`` None means that of ``weights``, or 20; a network deeper than ``weights`` grows from them.
     ``teacher`` names the weights whose answers it learns from, besides the labels.
+    ``skip_broken`` leaves pictures out that can't be read.
     ``budget``, seconds, takes the place of the recipe's length.
     ``backend`` None means that of KERAS_BACKEND, or TensorFlow; ``precision`` and ``jit`` None what is fastest on the
     device (``cifarnet.runtime.Execution``).
@@ -47,6 +48,7 @@ class RunConfig:
     weights_sha256: str | None = None
     teacher_sha256: str | None = None
     cores: int | None = None
+    skip_broken: bool = False
 
     def __post_init__(self) -> None:
         if self.depth is not None:
@@ -122,6 +124,8 @@ class RunConfig:
         for option in ("test_split", "validation_split", "precision"):
             if (value := getattr(self, option)) is not None:
                 words += [_option(option), str(value)]
+        if self.skip_broken:
+            words.append("--skip-broken")
         if self.jit is not None:
             words.append("--jit" if self.jit else "--no-jit")
         if self.on_nan != ON_NAN[0]:

@@ -131,6 +131,7 @@ def train(
     data_seconds = time.monotonic() - reading
     if config.budget and time.monotonic() - started > config.budget:
         raise too_little_time(config.budget, time.monotonic() - started, data_seconds)
+    _tell_left_out(data, report)
     if teacher:
         refuse_other_task(config, teacher, data)
     for origin in origins:
@@ -259,6 +260,7 @@ def resume(
                 f"{config.data} does not hold the images that the run in {directory} began with (their SHA-256"
                 " differs). Give the place of those with --data."
             )
+        _tell_left_out(loaded, report)
         spec, normalization = _network(config, known, loaded)
         if config != recorded:
             now = {"data": config.data, "teacher": config.teacher, "on_nan": config.on_nan}
@@ -289,6 +291,11 @@ def resume(
 
 def _cores(count: int | None) -> str:
     return f"{count} core" if count == 1 else f"{count} cores"
+
+
+def _tell_left_out(data: RunData, report: Report) -> None:
+    for files in data.left_out:
+        report(Warned(files.line))
 
 
 def _network(config: RunConfig, known: Weights | None, data: RunData) -> tuple[ModelSpec, Normalization]:
@@ -591,7 +598,7 @@ class _Run:
         from cifarnet.evaluation.inference import Classifier
 
         test, held_out = self.data.test, self.data.held_out
-        if self.config.validation_split is not None:
+        if self.data.has_validation:
             weights = load_weights(self.directory / runs.BEST_WEIGHTS)
             classifier = Classifier(weights)
             weights = with_calibration(weights, classifier.logits(held_out.images), held_out.labels)

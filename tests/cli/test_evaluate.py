@@ -141,3 +141,14 @@ def test_jax_gives_the_same_scores_without_tensorflow(folder, tmp_path):
     environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), environment.get("PYTHONPATH", "")])
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
     assert json.loads(done.stdout)["loss"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_left_out_files_are_told_on_stderr(weights, tmp_path):
+    folder = save_image_folder(tmp_path, {"ant": (2, 3), "bee": (2, 1), "cow": (2, 2)})
+    (folder / "test/ant/0.HEIC").touch()
+    (folder / "train/ant/broken.png").touch()
+    assert "1 of 13 pictures can't be read" in str(evaluate(weights, "--data", str(folder)).exception)
+    result = evaluate(weights, "--data", str(folder), "--skip-broken", "--json")
+    assert json.loads(result.stdout)["images"] == 6
+    assert "Left out: 1 picture that can't be read (train/ant/broken.png)" in result.stderr
+    assert "Left out: 1 .heic file (test/ant/0.HEIC): install cifarnet[heic] to read them" in result.stderr
