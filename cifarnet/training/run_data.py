@@ -28,7 +28,7 @@ class RunData:
             DataError: when they can't be read.
         """
         splits = load_data(
-            config.data, test_split=config.test_split, mirrors=mirrors, image_size=image_size, report=report
+            config.source, test_split=config.test_split, mirrors=mirrors, image_size=image_size, report=report
         )
         train, held_out, name = splits.train, splits.test, "test"
         if config.validation_split is not None:
