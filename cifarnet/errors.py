@@ -19,6 +19,10 @@ class InvalidValueError(CifarnetError, ValueError):
     exit_code = 2
 
 
+class BudgetError(InvalidValueError):
+    """A time budget that ends before the first training step."""
+
+
 class DataError(CifarnetError):
     """A data source that is missing, damaged or not in a known layout."""
 

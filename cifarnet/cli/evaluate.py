@@ -49,14 +49,16 @@ def evaluate(
 ) -> None:
     """Score weights on test images: accuracy, loss, calibration, every class, confusions and speed."""
     from cifarnet.cli.reporting import page_path
+    from cifarnet.evaluation.source import find_source
     from cifarnet.runs import read_history
     from cifarnet.runtime import use_backend
-    from cifarnet.weights import catalog
 
     if report_file:
         page_path(report_file)
         read_history(weights)
-    catalog.find(weights)  # A wrong path is answered at once, not after the seconds that the backend takes to import.
+    # Before the backend, whose import takes seconds.
+    if note := find_source(weights, data).note:
+        _tell(note)
     use_backend(backend)
     from cifarnet.evaluation.evaluate import evaluate as score
 
@@ -73,6 +75,11 @@ def evaluate(
         )
     console.tell_left_out(evaluation.left_out)
     scores = evaluation.to_dict()
+    if evaluation.data_changed:
+        _tell(
+            f"The images in {evaluation.data} have changed since {weights} was trained with them (their SHA-256"
+            " differs). If the images of the training are elsewhere now, give their place with --data."
+        )
     if as_json:
         console.print_json(scores)
     else:
@@ -84,15 +91,21 @@ def evaluate(
         _write_page(report_file, weights, scores, evaluation.scored, tta)
 
 
+def _tell(message: str) -> None:
+    from cifarnet.reports.text import printable
+
+    console.stderr().print(printable(message), style="yellow", markup=False, soft_wrap=True)
+
+
 def _write_page(path: Path, weights: Path, scores: dict[str, Any], scored: "Scored", tta: Tta) -> None:
-    from cifarnet.cli.reporting import evaluation_html, this_command, write_page
+    from cifarnet.cli.reporting import evaluation_html, these_commands, write_page
 
     about = [
         ("Weights", scores["weights"]),
-        ("Data", scores["data"]),
+        ("Data", scores["data"] + (", changed since the training" if scores["data_changed"] else "")),
         ("Test-time augmentation", tta),
         ("Speed", f"{scores['images_per_second']:,.0f} images/s"),
     ]
     title = f"{scores['network']} on {Path(scores['data']).name}"
     run = weights if weights.is_dir() else None
-    write_page(path, evaluation_html(scores, scored, title, about, [this_command()], run))
+    write_page(path, evaluation_html(scores, scored, title, about, these_commands(), run))

@@ -181,11 +181,11 @@ def _put_on_cards(
 
 
 def _write_page(path: Path, cards: Sequence["Card"], images: int, weights: "Weights") -> None:
-    from cifarnet.cli.reporting import this_command, write_page
+    from cifarnet.cli.reporting import these_commands, write_page
     from cifarnet.reports.prediction_page import prediction_page
 
     about = [("Network", weights.spec.title), ("Classes", ", ".join(weights.class_names))]
-    write_page(path, prediction_page(cards, images, about, [this_command()]))
+    write_page(path, prediction_page(cards, images, about, these_commands()))
 
 
 def _errors_told(answers: Iterable["Prediction"], failed: list[str]) -> Iterator["Prediction"]:

@@ -49,7 +49,12 @@ def train(
         Path | None, typer.Option(metavar="DIR", help="Run directory. (default: runs/<network>-<recipe>-<time>)")
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Go on with the run in this directory.", show_default=False)
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="Go on with the run in this directory; with --epochs or --steps, to that length in all.",
+            show_default=False,
+        ),
     ] = None,
     weights: OptionalWeights = None,
     freeze_base: Annotated[
@@ -199,7 +204,7 @@ def train(
             skip_broken=skip_broken,
             weights=_text(weights),
             freeze_base=freeze_base,
-            budget=seconds(budget, "--budget") if budget is not None else None,
+            budget=_budget(budget),
             backend=backend,
             precision=precision,
             jit=jit,
@@ -227,7 +232,10 @@ def train(
         }
         if config is None:
             assert resume is not None
-            result = resume_run(resume, data=data, teacher=_text(teacher), on_nan=on_nan, **common)
+            length: dict[str, Any] = {"epochs": epochs, "steps": steps, "budget": _budget(budget)}
+            result = resume_run(
+                resume, data=data, teacher=_text(teacher), on_nan=on_nan, pictures=True, **length, **common
+            )
         else:
             result = train_run(config, output, classes=classes, **common)
         if log:
@@ -251,16 +259,25 @@ def _write_pictures(result: Any) -> str | None:
     The result is whole without them, so their failure is not the run's.
     """
     from cifarnet.cli.reporting import finish_run
+    from cifarnet.errors import InterruptedRunError
+    from cifarnet.training.signals import stopping_with
 
+    advice = f"cifarnet train --resume {result.directory}"
     try:
-        return finish_run(result)
+        with stopping_with(
+            f"Stopped before plots and report were written. The result is whole. Finish it with: {advice}"
+        ):
+            return finish_run(result)
+    except InterruptedRunError:
+        raise
     except Exception as error:  # Hours of training end with what they reached, not with a traceback.
-        advice = (
-            f"Plots or report could not be made: {error} The result is whole. When that is mended: cifarnet evaluate"
-            f" {result.directory} --report FILE.html"
-        )
+        advice = f"Plots or report could not be made: {error} The result is whole. When that is mended: {advice}"
         console.stderr().print(advice, style="yellow", markup=False, soft_wrap=True)
         return None
+
+
+def _budget(text: str | None) -> float | None:
+    return None if text is None else seconds(text, "--budget")
 
 
 def _text(path: Path | None) -> str | None:
@@ -310,7 +327,8 @@ def _resolutions(text: str) -> tuple[tuple[int, float], ...]:
 
 def _refuse_with_resume(given: dict[str, Any]) -> None:
     places = {"resume", "data", "teacher", "mirror", "report_file"}
-    refused = sorted(given.keys() - places - {"on_nan", "save_interval", "tensorboard", "backend", "quiet"})
+    lengths = {"epochs", "steps", "budget"}
+    refused = sorted(given.keys() - places - lengths - {"on_nan", "save_interval", "tensorboard", "backend", "quiet"})
     if refused:
         options = ", ".join("--" + name.replace("_", "-") for name in refused)
         raise InvalidValueError(

@@ -21,6 +21,7 @@ from cifarnet.hdf5 import find, find_dataset, open_hdf5, read_json, read_tensor,
 from cifarnet.models.description import named_weights
 from cifarnet.models.resnet import describe
 from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization
+from cifarnet.provenance import TrainedOn
 
 if TYPE_CHECKING:
     import h5py
@@ -46,7 +47,8 @@ class Weights:
     ``recipe`` and ``accuracy`` tell where they come from: the training recipe as JSON-ready data, and the accuracy on
     the test images (0 to 1); None where unknown, as in the original project's files. ``temperature`` divides logits
     before they become probabilities; a picture whose largest logit is below ``reject_below`` is probably of no class.
-    Both come from held-out images (``cifarnet.evaluation.calibration``), and are 1 and None without.
+    Both come from held-out images (``cifarnet.evaluation.calibration``), and are 1 and None without. ``trained_on``
+    are the images that they were trained on; None where unknown, as in files of cifarnet 0.1.
     """
 
     spec: ModelSpec
@@ -58,6 +60,7 @@ class Weights:
     temperature: float = 1.0
     reject_below: float | None = None
     version: str = __version__
+    trained_on: TrainedOn | None = None
 
     def __post_init__(self) -> None:
         if len(self.class_names) != self.spec.classes:
@@ -103,6 +106,7 @@ class Weights:
             "accuracy": self.accuracy,
             "temperature": self.temperature,
             "reject_below": self.reject_below,
+            "trained_on": self.trained_on.to_dict() if self.trained_on else None,
         }
 
 
@@ -190,10 +194,14 @@ def peek(file: "h5py.File", path: Path) -> Weights:
         # Files of cifarnet 0.1 have neither of the two.
         temperature, reject_below = header.get("temperature", 1.0), header.get("reject_below")
         version = str(header["version"])
+        origin = header.get("trained_on")
+        trained_on = None if origin is None else TrainedOn.from_dict(origin)
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise WeightsError(f"{path} is not a valid cifarnet weight file: its header says {error!r}.") from error
     try:
-        return Weights(spec, {}, tuple(names), normalization, recipe, accuracy, temperature, reject_below, version)
+        return Weights(
+            spec, {}, tuple(names), normalization, recipe, accuracy, temperature, reject_below, version, trained_on
+        )
     except (WeightsError, TypeError, AttributeError, OverflowError) as error:
         raise WeightsError(f"{path}: {error}") from error
 

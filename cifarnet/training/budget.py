@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from cifarnet.durations import span
-from cifarnet.errors import InvalidValueError
+from cifarnet.errors import BudgetError
 from cifarnet.training.schedule import Plan, ahead, checks_due
 
 # How often a plan is made anew, as a fraction of the budget: a machine that slows to half its speed just after the
@@ -101,13 +101,13 @@ class Planner:
         return sum(share * self.seconds_per_step[size] for size, share in left) / sum(share for _, share in left)
 
 
-def too_little_time(budget: float, used: float, data_seconds: float, needed: str | None = None) -> InvalidValueError:
+def too_little_time(budget: float, used: float, data_seconds: float, needed: str | None = None) -> BudgetError:
     """Return the error for a ``budget`` that ends before the first step; ``needed`` is what one epoch takes."""
     reading = ""
     if data_seconds > 0.1 * budget:
         reading = f" Reading the images took {data_seconds:.0f} s; a second run finds them in the cache."
     remedy = f" One epoch needs about --budget {needed}." if needed else " Give a larger --budget."
-    return InvalidValueError(
+    return BudgetError(
         f"The budget is too small for a single training step: {used:.0f} s were used before it, and checking and"
         f" writing the result take time too.{reading}{remedy} Received: {span(budget)}"
     )

@@ -117,7 +117,10 @@ class Loop:
         row = self._row(logits)
         progress = self.progress
         progress.history.append(row)
-        progress.epoch, progress.batch, self.metrics = progress.epoch + 1, 0, []
+        progress.epoch, progress.batch = progress.epoch + 1, 0
+        # The means of an epoch that the run's end cuts short are kept: a longer run goes on with them.
+        if progress.step % self.steps_per_epoch == 0:
+            self.metrics = []
         self.last_logits = logits
         best = self._note_best(row)
         seconds = time.monotonic() - started

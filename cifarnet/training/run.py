@@ -12,11 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cifarnet import runs
-from cifarnet.data.dataset import Dataset
+from cifarnet import places, runs
+from cifarnet.data.dataset import Dataset, Splits
 from cifarnet.data.progress import Progress as DataProgress
 from cifarnet.data.progress import silent
-from cifarnet.errors import CifarnetError, DivergedError, InterruptedRunError, InvalidValueError, RunError, StorageError
+from cifarnet.data.sources import load_data
+from cifarnet.errors import (
+    BudgetError,
+    CifarnetError,
+    DivergedError,
+    InterruptedRunError,
+    InvalidValueError,
+    RunError,
+    StorageError,
+    WeightsError,
+)
 from cifarnet.evaluation.metrics import Metrics, measure
 from cifarnet.evaluation.scored import Scored
 from cifarnet.files import is_leftover, remove_leftovers, write_text
@@ -26,13 +36,16 @@ from cifarnet.recipes import Recipe
 from cifarnet.runtime import device, usable_cores, use_backend
 from cifarnet.training.budget import too_little_time
 from cifarnet.training.checkpoint import Checkpoint, Progress
-from cifarnet.training.config import RunConfig
+from cifarnet.training.config import PLACES, RunConfig
 from cifarnet.training.events import Planned, Report, Warned, ignore
+from cifarnet.training.length import at_length, longer, with_length
 from cifarnet.training.lock import FILES as LOCK_FILES
 from cifarnet.training.lock import LOCK, run_lock
 from cifarnet.training.origins import (
     common_test_split,
+    found_again,
     load_origin,
+    origins,
     refuse_other_depth,
     refuse_other_task,
     same_teacher,
@@ -42,7 +55,7 @@ from cifarnet.training.origins import (
 from cifarnet.training.run_data import RunData
 from cifarnet.training.saving import Saver, latest_checkpoint
 from cifarnet.training.schedule import ENOUGH_FULL_SIZE_STEPS, FULL_SIZE_STEPS, Plan, full_size_steps
-from cifarnet.training.signals import StopRequest
+from cifarnet.training.signals import StopRequest, stopping_with
 
 if TYPE_CHECKING:
     import keras
@@ -75,10 +88,13 @@ class Result:
     weights_sha256: str
     network: str
     scored: Scored
+    length: dict[str, int | None]
+    """The recipe's ``epochs`` and ``steps``, of which one is None."""
 
     def to_dict(self) -> dict[str, Any]:
         """What metrics.json holds."""
         return {
+            runs.LENGTH: self.length,
             "selected_by": self.selected_by,
             "epoch": self.epoch,
             "training_seconds": self.seconds,
@@ -87,9 +103,25 @@ class Result:
         }
 
 
-def default_directory(config: RunConfig, depth: int) -> Path:
-    """runs/<network>-<recipe>-<time>."""
-    return Path("runs") / f"{ModelSpec(depth).name}-{config.recipe.name}-{datetime.now():%Y%m%d-%H%M%S}"
+def make_default_directory(config: RunConfig, depth: int) -> Path:
+    """Make and return runs/<network>-<recipe>-<time>, with -2, -3 ... where others have begun in the same second.
+
+    Raises:
+        StorageError: when the system refuses.
+    """
+    name = f"{ModelSpec(depth).name}-{config.recipe.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    directory, number = Path("runs") / name, 1
+    while True:
+        try:
+            # Of several processes that try it, the system lets one succeed.
+            directory.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+            directory = Path("runs") / f"{name}-{number}"
+        except OSError as error:
+            raise StorageError(directory, error) from error
+        else:
+            return directory
 
 
 def train(
@@ -115,26 +147,38 @@ def train(
         CifarnetError: when data, weights or directory can't be used; nothing has been trained then.
     """
     started = time.monotonic() if started is None else started
-    base, teacher = load_origin(config.weights), load_origin(config.teacher)
+    config = config.located()
+    base, teacher = load_origin(config, "weights"), load_origin(config, "teacher")
     depth = config.depth or (base.spec.depth if base else ModelSpec().depth)
     if base:
         refuse_other_depth(config, base.spec, depth)
-    origins = list(dict.fromkeys(Path(place) for place in (config.weights, config.teacher) if place))
-    config = replace(config, test_split=common_test_split(config, origins))
-    directory = directory or default_directory(config, depth)
-    if (directory / LOCK).exists():
-        with run_lock(directory):  # Refused with its owner's name, where there is one.
-            pass
-    _refuse_if_used(directory)
+    if directory:
+        if (directory / LOCK).exists():
+            with run_lock(directory):  # Refused with its owner's name, where there is one.
+                pass
+        _refuse_if_used(directory)
+    image_size = base.spec.image_size if base else ModelSpec().image_size
     reading = time.monotonic()
-    data = RunData.load(config, base.spec.image_size if base else ModelSpec().image_size, mirrors, data_report)
+
+    def load(source: str, split: float | None) -> Splits:
+        return load_data(
+            source,
+            test_split=split,
+            mirrors=mirrors,
+            image_size=image_size,
+            skip_broken=config.skip_broken,
+            report=data_report,
+        )
+
+    config = replace(config, test_split=common_test_split(config, origins(config), load))
+    data = RunData.load(config, image_size, mirrors, data_report)
     data_seconds = time.monotonic() - reading
     if config.budget and time.monotonic() - started > config.budget:
         raise too_little_time(config.budget, time.monotonic() - started, data_seconds)
     _tell_left_out(data, report)
     if teacher:
         refuse_other_task(config, teacher, data)
-    for origin in origins:
+    for origin in origins(config):
         warn_of_learned_images(origin, config, data.sha256, report)
     if classes not in (None, len(data.train.class_names)):
         raise InvalidValueError(
@@ -160,20 +204,27 @@ def train(
     )
     spec, normalization = _network(config, base, data)
     notes = ("images at full size throughout: the run is too short to begin with small ones",) if shortened else ()
+    directory = directory or make_default_directory(config, depth)
     run = _Run(
         config, directory, data, base, teacher, spec, normalization, started, data_seconds, report, data_report, notes
     )
-    with run_lock(directory):
-        _refuse_if_used(directory)
-        remove_leftovers(directory)
-        runs.write_config(directory, config.to_dict())
-        try:
+    try:
+        with run_lock(directory):
+            _refuse_if_used(directory)
+            remove_leftovers(directory)
+            runs.write_config(directory, config.to_dict())
             return run.go(None, save_interval)
-        except InvalidValueError:
-            # The budget is too small for a step: nothing was trained, and the directory is free for the next try.
-            for name in (runs.CHECKPOINT, runs.CONFIG):
-                (directory / name).unlink(missing_ok=True)
-            raise
+    except BudgetError:
+        _remove_untrained(directory)
+        raise
+
+
+def _remove_untrained(directory: Path) -> None:
+    """Remove a run without a trained step, so that its directory is free for the next try."""
+    with suppress(OSError):
+        for name in (runs.CHECKPOINT, runs.CONFIG, *LOCK_FILES):
+            (directory / name).unlink(missing_ok=True)
+        directory.rmdir()
 
 
 def _resolved_recipe(config: RunConfig, data: RunData, taught: bool) -> Recipe:
@@ -193,7 +244,7 @@ def _refuse_if_used(directory: Path) -> None:
     ):
         going_on = ""
         if (directory / runs.CONFIG).exists():
-            finished = (directory / runs.METRICS).exists()
+            finished = runs.read_result(directory) is not None
             going_on = (
                 ": it has a finished run"
                 if finished
@@ -208,6 +259,10 @@ def resume(
     data: str | None = None,
     teacher: str | None = None,
     on_nan: str | None = None,
+    epochs: int | None = None,
+    steps: int | None = None,
+    budget: float | None = None,
+    pictures: bool = False,
     mirrors: Sequence[str] = (),
     save_interval: float = SAVE_INTERVAL,
     started: float | None = None,
@@ -220,25 +275,34 @@ def resume(
     does when the numbers go bad. The result is that of a run that was never stopped, to the last bit on the CPU; with a
     budget the clock has its say, and the time until ``started`` (see ``train``) does not count.
 
+    ``epochs`` or ``steps`` give the run a new length in all, also when it is finished, and the result is that of a run
+    that had this length from the beginning. Until that is written, the former result stays. A recipe whose course
+    depends on its length refuses a new one, and so does every run a ``budget``.
+
+    With ``pictures``, a finished run that lacks its plots or page is scored again for them, which writes nothing.
+
     Raises:
         InterruptedRunError: when a signal stopped it again, after its state was saved.
         DivergedError, StorageError: as ``train``.
+        InvalidValueError: when it can't have that length.
         RunError: when it is finished, is being trained in by another process, or images, first weights or teacher are
             not those that it began with.
         WeightsError: when all its checkpoints are damaged.
     """
     started = time.monotonic() if started is None else started
     recorded = RunConfig.read(directory)
-    # Kept, so that what the run tells of itself, and evaluate later, goes by them.
     config = replace(
-        recorded,
-        data=recorded.data if data is None else data,
-        teacher=recorded.teacher if teacher is None else teacher,
+        with_length(recorded, directory, {"epochs": epochs, "steps": steps, "budget": budget}),
         on_nan=recorded.on_nan if on_nan is None else on_nan,
     )
+    if data is not None:
+        config = replace(config, data=data, data_path=places.of_data(data))
+    if teacher is not None:
+        config = replace(config, teacher=teacher, teacher_path=places.of_weights(teacher))
     with run_lock(directory):
-        if (directory / runs.METRICS).exists():
-            raise RunError(f"The run in {directory} is finished. See what it reached: cifarnet evaluate {directory}")
+        done = config.recipe == recorded.recipe and _has_result(directory)
+        if done and not (pictures and runs.missing_pictures(directory)):
+            raise RunError(finished_message(recorded, directory))
         backend = use_backend(None if "keras" in sys.modules else config.backend)
         if backend != config.backend:
             raise RunError(
@@ -246,33 +310,29 @@ def resume(
                 f" Resume it with: --backend {config.backend}"
             )
         remove_leftovers(directory)
+        config = found_again(config, directory)
+        if done:
+            return _scored_again(config, recorded, directory, mirrors, report, data_report)
         checkpoint = latest_checkpoint(directory, report)
+        if checkpoint is None and config.recipe != recorded.recipe and _has_result(directory):
+            raise RunError(
+                f"The run in {directory} can't be made longer: its {runs.CHECKPOINT} is gone. Go on from its weights in"
+                f" a new run: cifarnet train --weights {directory}"
+            )
         # Without a checkpoint it was stopped before its first step: it begins as it began then.
         base = None if checkpoint else same_weights(config, directory)
         known_teacher = same_teacher(config, directory)
         known = checkpoint.weights if checkpoint else base
         image_size = known.spec.image_size if known else ModelSpec().image_size
         reading = time.monotonic()
-        loaded = RunData.load(config, image_size, mirrors, data_report)
+        loaded = _same_data(config, directory, image_size, mirrors, data_report)
         data_seconds = time.monotonic() - reading
-        if loaded.sha256 != config.data_sha256:
-            raise RunError(
-                f"{config.data} does not hold the images that the run in {directory} began with (their SHA-256"
-                " differs). Give the place of those with --data."
-            )
         _tell_left_out(loaded, report)
+        if checkpoint:
+            at_length(checkpoint, config, len(loaded.train), directory)
         spec, normalization = _network(config, known, loaded)
-        if config != recorded:
-            now = {"data": config.data, "teacher": config.teacher, "on_nan": config.on_nan}
-            runs.write_config(directory, {**runs.read_config(directory), **now})
-        if device().kind == "cpu" and config.cores not in (None, usable_cores()):
-            report(
-                Warned(
-                    f"The run in {directory} began on {_cores(config.cores)} and goes on with {_cores(usable_cores())}:"
-                    " sums are rounded in another order, so its weights will differ from those of a run that was never"
-                    f" stopped. For equal weights, resume it with {_cores(config.cores)}."
-                )
-            )
+        _write_changes(config, recorded, directory)
+        _warn_of_other_cores(config, directory, report)
         run = _Run(
             config,
             directory,
@@ -289,6 +349,18 @@ def resume(
         return run.go(checkpoint, save_interval)
 
 
+def _warn_of_other_cores(config: RunConfig, directory: Path, report: Report) -> None:
+    cores = usable_cores()
+    if device().kind == "cpu" and config.cores not in (None, cores):
+        report(
+            Warned(
+                f"The run in {directory} began on {_cores(config.cores)} and goes on with {_cores(cores)}: sums are"
+                " rounded in another order, so its weights will differ from those of a run that was never stopped. For"
+                f" equal weights, resume it with {_cores(config.cores)}."
+            )
+        )
+
+
 def _cores(count: int | None) -> str:
     return f"{count} core" if count == 1 else f"{count} cores"
 
@@ -296,6 +368,98 @@ def _cores(count: int | None) -> str:
 def _tell_left_out(data: RunData, report: Report) -> None:
     for files in data.left_out:
         report(Warned(files.line))
+
+
+def _same_data(
+    config: RunConfig, directory: Path, image_size: int, mirrors: Sequence[str], data_report: DataProgress
+) -> RunData:
+    """Return the images that the run in ``directory`` began with.
+
+    Raises:
+        RunError: when ``config`` names others.
+    """
+    loaded = RunData.load(config, image_size, mirrors, data_report)
+    if loaded.sha256 != config.data_sha256:
+        raise RunError(
+            f"{config.source} does not hold the images that the run in {directory} began with (their SHA-256"
+            " differs). Give the place of those with --data."
+        )
+    return loaded
+
+
+def finished_message(config: RunConfig, directory: Path) -> str:
+    """Return what to say of the finished run in ``directory``, with the next commands."""
+    return (
+        f"The run in {directory} is finished. Next:\n"
+        f"  cifarnet evaluate {directory}\n"
+        f"  cifarnet predict IMAGE --weights {directory}\n"
+        f"To train it for longer: {longer(config, directory)}"
+    )
+
+
+def _has_result(directory: Path) -> bool:
+    """Whether metrics.json is of the run's length, and weights.h5 holds the weights that it is about.
+
+    Raises:
+        RunError: when metrics.json can't be read.
+    """
+    metrics = runs.read_result(directory)
+    if metrics is None or not (directory / runs.WEIGHTS).is_file():
+        return False
+    return metrics.get("weights_sha256") == load_weights(directory / runs.WEIGHTS).sha256()
+
+
+def _scored_again(
+    config: RunConfig,
+    recorded: RunConfig,
+    directory: Path,
+    mirrors: Sequence[str],
+    report: Report,
+    data_report: DataProgress,
+) -> Result:
+    """Return the result of the finished run in ``directory``; its history is written again from the checkpoint."""
+    from cifarnet.evaluation.inference import Classifier
+
+    weights, kept = load_weights(directory / runs.WEIGHTS), runs.read_result(directory) or {}
+    data = _same_data(config, directory, weights.spec.image_size, mirrors, data_report)
+    _write_changes(config, recorded, directory)
+    with suppress(WeightsError):  # The result does not need the checkpoint.
+        if checkpoint := latest_checkpoint(directory, report):
+            Saver(directory, data.held_name, report).write_history(checkpoint.progress.history)
+    with stopping_with(_unwritten(directory)):
+        scored = Scored(data.test, weights.calibrated(Classifier(weights).logits(data.test.images)))
+    return Result(
+        directory,
+        measure(scored.logits, data.test.labels, data.test.class_names),
+        kept["epoch"],
+        kept["selected_by"],
+        kept["training_seconds"],
+        kept["weights_sha256"],
+        weights.spec.title,
+        scored,
+        runs.length(vars(config.recipe)),
+    )
+
+
+def _write_changes(config: RunConfig, recorded: RunConfig, directory: Path) -> None:
+    """Write the fields of ``config`` that a resumption may change into config.json, where they are not ``recorded``.
+
+    What the run tells of itself, and ``evaluate`` later, go by them.
+    """
+    if config == recorded:
+        return
+    result = runs.read_result(directory)
+    if config.recipe != recorded.recipe and result is not None and runs.LENGTH not in result:
+        # Written before 0.2: it has to say its length, by which it is known as the former result.
+        result = {runs.LENGTH: runs.length(vars(recorded.recipe)), **result}
+        write_text(directory / runs.METRICS, json.dumps(result, indent=2) + "\n")
+    names = [*PLACES, *(f"{place}_path" for place in PLACES), "on_nan"]
+    now = {name: getattr(config, name) for name in names}
+    runs.write_config(directory, {**runs.read_config(directory), **now, "recipe": config.recipe.to_dict()})
+
+
+def _unwritten(directory: Path) -> str:
+    return f"Stopped while the result was being written. Finish it with: cifarnet train --resume {directory}"
 
 
 def _network(config: RunConfig, known: Weights | None, data: RunData) -> tuple[ModelSpec, Normalization]:
@@ -379,7 +543,8 @@ class _Run:
             self.report(self._plan(network, loop))
             self._train(loop, saver, stop, used)
         try:
-            return self._finish(loop, saver, used)
+            with stopping_with(_unwritten(self.directory)):
+                return self._finish(loop, saver, used)
         except StorageError as error:
             raise error.with_advice(
                 f"The training is done, its result is not written. Make room, then finish it with: cifarnet train"
@@ -403,7 +568,7 @@ class _Run:
                     loop.save_now()
                 except NumbersGoneBad as bad:
                     self._go_back(loop, bad)
-                if stop and not loop.done:
+                if stop:
                     raise Stopped
         except Stopped:
             try:
@@ -463,6 +628,8 @@ class _Run:
     def _go_back(self, loop: "Loop", bad: Exception) -> None:
         """Put ``loop`` back to the last good checkpoint, to go on at half the learning rate, or end the run."""
         checkpoint = latest_checkpoint(self.directory, self.report)
+        if checkpoint:
+            at_length(checkpoint, self.config, len(self.data.train), self.directory)
         if self.config.on_nan == "stop" or not checkpoint or loop.progress.restores >= RESTORES:
             raise self._diverged(loop, bad)
         checkpoint.progress.restores = loop.progress.restores + 1
@@ -542,6 +709,7 @@ class _Run:
             self.data.train.class_names,
             self.normalization,
             self.config.recipe.to_dict(),
+            trained_on=self.config.trained_on,
         )
 
     def _plan(self, network: "ResNet", loop: "Loop") -> Planned:
@@ -594,12 +762,15 @@ class _Run:
             loop.save_now()
         if saver.failure:
             raise saver.failure
+        saver.write_history(loop.progress.history)
         from cifarnet.evaluation.calibration import with_calibration
         from cifarnet.evaluation.inference import Classifier
 
         test, held_out = self.data.test, self.data.held_out
         if self.data.has_validation:
-            weights = load_weights(self.directory / runs.BEST_WEIGHTS)
+            # Written before the run was made longer, or its data were moved, they may say what was so then.
+            about = {"recipe": self.config.recipe.to_dict(), "trained_on": self.config.trained_on}
+            weights = replace(load_weights(self.directory / runs.BEST_WEIGHTS), **about)
             classifier = Classifier(weights)
             weights = with_calibration(weights, classifier.logits(held_out.images), held_out.labels)
             epoch, selected_by = loop.progress.best_epoch or 0, "best validation accuracy"
@@ -614,7 +785,17 @@ class _Run:
         on_held_out = metrics.accuracy if self.data.held_name == "test" else loop.progress.best_accuracy
         self._warn_of_better_check(loop, on_held_out or 0.0)
         save_weights(self.directory / runs.WEIGHTS, replace(weights, accuracy=metrics.accuracy))
-        result = Result(self.directory, metrics, epoch, selected_by, used(), weights.sha256(), self.spec.title, scored)
+        result = Result(
+            self.directory,
+            metrics,
+            epoch,
+            selected_by,
+            used(),
+            weights.sha256(),
+            self.spec.title,
+            scored,
+            runs.length(vars(self.config.recipe)),
+        )
         write_text(self.directory / runs.METRICS, json.dumps(result.to_dict(), indent=2) + "\n")
         with suppress(OSError):
             (self.directory / runs.PREVIOUS_CHECKPOINT).unlink(missing_ok=True)

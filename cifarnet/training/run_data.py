@@ -35,7 +35,7 @@ class RunData:
             InvalidValueError: for a ``validation_split`` of data that have validation images.
         """
         splits = load_data(
-            config.data,
+            config.source,
             test_split=config.test_split,
             mirrors=mirrors,
             image_size=image_size,

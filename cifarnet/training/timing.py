@@ -39,7 +39,7 @@ def plan_by_timing(loop: Loop, budget: float, used: Callable[[], float], data_se
 
     Raises:
         Stopped: when a stop was requested meanwhile, with the state put back.
-        InvalidValueError: when a new run's budget is too small for one step.
+        BudgetError: when a new run's budget is too small for one step.
     """
     began = used()
     is_new = loop.progress.step == 0

@@ -51,6 +51,7 @@ def test_json_has_exactly_the_promised_keys_and_is_alone_on_stdout(weights, fold
         "network",
         "weights",
         "data",
+        "data_changed",
     }
     assert set(scores["per_class"][0]) == {"class", "precision", "recall", "f1", "support"}
     assert scores["confusion_matrix"] == [[0, 3, 0], [0, 1, 0], [0, 2, 0]]
