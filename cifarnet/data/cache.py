@@ -4,6 +4,7 @@ import hashlib
 import logging
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +17,10 @@ from cifarnet.files import replacing
 
 _LOGGER = logging.getLogger(__name__)
 # Part of every fingerprint: raise it when decoding changes, so that no older entry is taken.
-_VERSION = 1
+_VERSION = 2
 
-_ARRAYS = {"fingerprint", "source", "class_names", "train_images", "train_labels"}
-_TEST_ARRAYS = {"test_images", "test_labels"}
+_ARRAYS = {"fingerprint", "source", "class_names", "train_images", "train_labels", "train_names"}
+_TEST_ARRAYS = {"test_images", "test_labels", "test_names"}
 
 
 def cache_dir() -> Path:
@@ -87,13 +88,13 @@ class DecodedSet:
                 if str(stored["fingerprint"]) != fingerprint:
                     return None
                 names = tuple(str(name) for name in stored["class_names"])
-                train = Dataset(stored["train_images"], stored["train_labels"], names)
+                train = _stored_part(stored, "train", names)
                 if set(stored.files) == _ARRAYS:
                     return train, None
                 # A changed letter in the name of an array is all that its checksum does not see.
                 if set(stored.files) != _ARRAYS | _TEST_ARRAYS:
                     raise DataError(f"it holds {', '.join(stored.files)}")
-                return train, Dataset(stored["test_images"], stored["test_labels"], names)
+                return train, _stored_part(stored, "test", names)
         except FileNotFoundError:
             return None
         except Exception as error:  # A thousand flipped bits raised ten kinds, from OSError to tokenize.TokenError.
@@ -106,16 +107,25 @@ class DecodedSet:
             "fingerprint": np.array(fingerprint),
             "source": np.array(str(self.source)),
             "class_names": np.array(train.class_names),
-            "train_images": train.images,
-            "train_labels": train.labels,
+            **_part_arrays(train, "train"),
         }
         if test:
-            arrays |= {"test_images": test.images, "test_labels": test.labels}
+            arrays |= _part_arrays(test, "test")
         try:
             with replacing(self.path) as temporary:
                 np.savez(temporary, allow_pickle=False, **arrays)
         except StorageError as error:
             _LOGGER.warning("The decoded images are not kept: %s", error)
+
+
+def _part_arrays(part: Dataset, prefix: str) -> dict[str, np.ndarray]:
+    names = np.array(part.names or (), dtype=str)
+    return {f"{prefix}_images": part.images, f"{prefix}_labels": part.labels, f"{prefix}_names": names}
+
+
+def _stored_part(stored: Mapping[str, np.ndarray], prefix: str, class_names: tuple[str, ...]) -> Dataset:
+    names = tuple(str(name) for name in stored[f"{prefix}_names"]) or None
+    return Dataset(stored[f"{prefix}_images"], stored[f"{prefix}_labels"], class_names, names)
 
 
 def decoded_sets() -> dict[Path, str]:

@@ -13,6 +13,8 @@ from cifarnet.errors import DataError, InvalidValueError
 class Dataset:
     """Labelled images: ``images`` uint8 (n, size, size, 3) RGB, ``labels`` int32 (n,), ``class_names`` by label.
 
+    ``names`` are those of the images' files, relative to the source; None for images that come from arrays.
+
     Raises:
         DataError: when the arrays contradict each other or a label names no class.
     """
@@ -20,6 +22,7 @@ class Dataset:
     images: np.ndarray
     labels: np.ndarray
     class_names: tuple[str, ...]
+    names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.images.dtype != np.uint8 or self.images.ndim != 4 or self.images.shape[3] != 3:
@@ -31,13 +34,16 @@ class Dataset:
                 f"Labels must be 0 to {len(self.class_names) - 1}, one per class of {', '.join(self.class_names)}."
                 f" Received: {self.labels.min()} to {self.labels.max()}"
             )
+        if self.names is not None and len(self.names) != len(self.labels):
+            raise DataError(f"Each of {len(self.labels):,} images needs a name. Received: {len(self.names):,} names")
 
     def __len__(self) -> int:
         return len(self.images)
 
     def take(self, rows: np.ndarray) -> Self:
         """The data set of these ``rows`` (integers), in their order."""
-        return type(self)(self.images[rows], self.labels[rows], self.class_names)
+        names = None if self.names is None else tuple(self.names[row] for row in rows.tolist())
+        return type(self)(self.images[rows], self.labels[rows], self.class_names, names)
 
     def counts(self) -> np.ndarray:
         """Images per class, by label."""
