@@ -123,7 +123,8 @@ class TensorBoardLog:
                 height=pixels.shape[0], width=pixels.shape[1], colorspace=3, encoded_image_string=file.getvalue()
             )
             true, predicted = names[scored.data.labels[row]], names[scored.predicted[row]]
-            tag = f"mistakes/{place:02d} {true} taken for {predicted}, {scored.confidence[row]:.1%}"
+            file_name = f", {scored.data.names[row]}" if scored.data.names else ""
+            tag = f"mistakes/{place:02d} {true} taken for {predicted}, {scored.confidence[row]:.1%}{file_name}"
             # A class may be named after a folder whose name is no UTF-8.
             tag = tag.encode("utf-8", "backslashreplace").decode()
             value = self._tf.compat.v1.Summary.Value(tag=tag, image=picture)
