@@ -48,16 +48,14 @@ def evaluate(
 ) -> None:
     """Score weights on test images: accuracy, loss, calibration, every class, confusions and speed."""
     from cifarnet.cli.reporting import page_path
+    from cifarnet.evaluation.evaluate import evaluate as score
     from cifarnet.runs import read_history
-    from cifarnet.runtime import use_backend
-    from cifarnet.weights import catalog
+    from cifarnet.runtime import choose_backend
 
+    choose_backend(backend)
     if report_file:
         page_path(report_file)
         read_history(weights)
-    catalog.find(weights)  # A wrong path is answered at once, not after the seconds that the backend takes to import.
-    use_backend(backend)
-    from cifarnet.evaluation.evaluate import evaluate as score
 
     with console.progress_reporter() as report:
         evaluation = score(
@@ -68,6 +66,7 @@ def evaluate(
             mirrors=mirror or (),
             batch_size=batch_size,
             report=report,
+            start_backend=lambda: console.start_backend(backend, progress=report),
         )
     scores = evaluation.to_dict()
     if as_json:

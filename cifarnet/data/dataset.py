@@ -91,8 +91,7 @@ def hold_out(data: Dataset, fraction: float, seed: int) -> tuple[Dataset, Datase
         InvalidValueError: when ``fraction`` is not between 0 and 1.
         DataError: when a class has fewer than two images.
     """
-    if not 0 < fraction < 1:
-        raise InvalidValueError(f"The fraction to hold out must lie between 0 and 1. Received: {fraction}")
+    require_fraction("The fraction to hold out", fraction)
     rng = np.random.default_rng(seed)
     held = np.zeros(len(data), bool)
     for label, name in enumerate(data.class_names):
@@ -102,6 +101,16 @@ def hold_out(data: Dataset, fraction: float, seed: int) -> tuple[Dataset, Datase
         count = min(max(1, round(fraction * len(rows))), len(rows) - 1)
         held[rng.choice(rows, count, replace=False)] = True
     return data.take(np.flatnonzero(~held)), data.take(np.flatnonzero(held))
+
+
+def require_fraction(what: str, fraction: float) -> None:
+    """Refuse a ``fraction`` that leaves no images in one of two parts; ``what`` names it in the message.
+
+    Raises:
+        InvalidValueError: when it does not lie between 0 and 1.
+    """
+    if not 0 < fraction < 1:
+        raise InvalidValueError(f"{what} must lie between 0 and 1, both excluded. Received: {fraction}")
 
 
 def _told(array: np.ndarray) -> str:

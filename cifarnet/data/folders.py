@@ -50,11 +50,11 @@ def _read_split(tree: FileTree, folder: str, image_size: int, report: Progress) 
     for class_name, names in classes.items():
         if not names:
             raise DataError(f"The class folder {tree.told(prefix + class_name)} holds no pictures.")
-    names = tuple(name for members in classes.values() for name in members)
-    files = [(tree.told(name), tree.files[name]) for name in names]
+    listed = tuple(name for members in classes.values() for name in members)
+    files = [(tree.told(name), tree.files[name]) for name in listed]
     labels = np.repeat(np.arange(len(classes), dtype=np.int32), [len(members) for members in classes.values()])
     activity = "Decoding test images" if folder == "test" else "Decoding training images"
-    return Dataset(read_images(files, image_size, report, activity), labels, tuple(classes), names)
+    return Dataset(read_images(files, image_size, report, activity), labels, tuple(classes), listed)
 
 
 def _is_image(name: str) -> bool:

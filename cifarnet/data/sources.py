@@ -1,17 +1,19 @@
 """``--data SOURCE``: from its name or path to training and test images."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cifarnet.data import cifar10, folders, npz, official
 from cifarnet.data.cache import DecodedSet
-from cifarnet.data.dataset import Dataset, Splits, hold_out
+from cifarnet.data.dataset import Dataset, Splits, hold_out, require_fraction
 from cifarnet.data.images import resize_images
 from cifarnet.data.progress import Progress, silent
 from cifarnet.data.synthetic import DEFAULT_SIZE, synthetic
 from cifarnet.data.tree import FileTree, read_tree
 from cifarnet.errors import DataError, InvalidValueError
+from cifarnet.files import StrPath, as_path
 
 __all__ = ["Progress", "load_data"]
 
@@ -39,7 +41,7 @@ LAYOUTS = (
 
 
 def load_data(
-    source: str = "cifar10",
+    source: StrPath = "cifar10",
     *,
     test_split: float | None = None,
     mirrors: Sequence[str] = (),
@@ -50,8 +52,8 @@ def load_data(
     """Training and test images of ``source``, at ``image_size`` pixels.
 
     Args:
-        source: ``cifar10`` (found on this machine or downloaded); ``synthetic`` or ``synthetic:N`` with N training
-            images; or the path of a folder or archive in one of ``LAYOUTS``.
+        source: ``"cifar10"`` (found on this machine or downloaded); ``"synthetic"`` or ``"synthetic:N"`` with N
+            training images; or, as text or path, the place of a folder or archive in one of ``LAYOUTS``.
         test_split: fraction of every class to hold out as test images, for a source that has none.
         mirrors: addresses to try before the official one, for ``cifar10``.
         image_size: side of the images in pixels; others are cropped to a square and resized.
@@ -63,9 +65,14 @@ def load_data(
         DataError: when the source is missing, damaged, in no known layout, or has no test images.
         DownloadError: when CIFAR-10 is not on this machine and no address gives it.
     """
+    source = source_name(source)
     if not source.strip():
         raise InvalidValueError("The data source is empty. Give cifar10, synthetic, synthetic:N or a path.")
     kind, _, argument = source.partition(":")
+    if test_split is not None:
+        require_fraction("--test-split", test_split)
+        if source == "cifar10" or kind == "synthetic":  # Known before anything is downloaded or read.
+            raise _split_of_split_data(source, test_split)
     if kind == "synthetic":
         train, test = _synthetic(source, argument, image_size, seed)
     else:
@@ -73,10 +80,7 @@ def load_data(
         train, test = read_path(path.expanduser().absolute(), image_size, report)
     if test is not None:
         if test_split is not None:
-            raise InvalidValueError(
-                f"{source} has {len(test):,} test images of its own: --test-split is for a source without."
-                f" Received: {test_split}"
-            )
+            raise _split_of_split_data(source, test_split)
         return Splits(train, test)
     if test_split is None:
         raise DataError(
@@ -84,6 +88,25 @@ def load_data(
             " --test-split 0.2"
         )
     return Splits(*hold_out(train, test_split, seed))
+
+
+def source_name(source: StrPath) -> str:
+    """Return ``source`` as the text that stands for it: a name, or a path, which is never taken for a name.
+
+    Raises:
+        InvalidValueError: when it is neither.
+    """
+    if isinstance(source, str):
+        return source
+    path = str(as_path(source, "The data source"))
+    is_name = path == "cifar10" or path.partition(":")[0] == "synthetic"
+    return os.path.join(os.curdir, path) if is_name else path
+
+
+def _split_of_split_data(source: str, test_split: float) -> InvalidValueError:
+    return InvalidValueError(
+        f"{source} has test images of its own: --test-split is for a source without. Received: {test_split}"
+    )
 
 
 def read_path(path: Path, image_size: int, report: Progress) -> Parts:

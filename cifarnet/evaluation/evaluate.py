@@ -1,19 +1,21 @@
 """Score weights on the test images of a data source."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from cifarnet.data.progress import Progress, silent
-from cifarnet.data.sources import load_data
-from cifarnet.errors import DataError
-from cifarnet.evaluation.inference import BATCH_SIZE, Classifier
+from cifarnet.data.sources import load_data, source_name
+from cifarnet.errors import DataError, InvalidValueError
+from cifarnet.evaluation.inference import BATCH_SIZE, TTA, Classifier
 from cifarnet.evaluation.metrics import Metrics, measure
 from cifarnet.evaluation.scored import Scored
+from cifarnet.files import StrPath, as_path
 from cifarnet.models.weights import load_weights
 from cifarnet.runs import find_data_source, holds_out_others, split_of_run
+from cifarnet.runtime import use_backend
 from cifarnet.weights import catalog
 
 
@@ -43,16 +45,19 @@ class Evaluation:
 
 
 def evaluate(
-    weights_path: Path,
-    data: str | None = None,
+    weights_path: StrPath,
+    data: StrPath | None = None,
     *,
     tta: str = "none",
     test_split: float | None = None,
     mirrors: Sequence[str] = (),
     batch_size: int = BATCH_SIZE,
     report: Progress = silent,
+    start_backend: Callable[[], object] = use_backend,
 ) -> Evaluation:
     """Score a run directory, weight file or named weights on the test images of ``data``.
+
+    Everything is read and checked before ``start_backend`` imports the backend.
 
     Loss and calibration error are those of the calibrated probabilities (``Weights.calibrated``).
 
@@ -67,6 +72,12 @@ def evaluate(
         InvalidValueError: for a ``tta``, ``test_split`` or source that can't be meant, or another ``test_split`` than
             the run's.
     """
+    weights_path = as_path(weights_path, "weights_path")
+    data = None if data is None else source_name(data)
+    if tta not in TTA:
+        raise InvalidValueError(f"Test-time augmentation must be one of {', '.join(TTA)}. Received: {tta}")
+    if batch_size < 1:
+        raise InvalidValueError(f"The batch size must be at least 1. Received: {batch_size}")
     weights_file = catalog.find(weights_path)
     weights = load_weights(weights_file)
     source = (find_data_source(weights_path) or "cifar10") if data is None else data
@@ -88,7 +99,7 @@ def evaluate(
             "Give the data that the weights were trained for with --data, or train them on this data with"
             " cifarnet train --freeze-base --weights."
         )
-    classifier = Classifier(weights)
+    classifier = Classifier(weights, start_backend)
     # The first batch compiles the network, which takes as long as thousands of images: it must not count as speed.
     classifier.logits(test.images[:batch_size], tta=tta, batch_size=batch_size)
     start = perf_counter()

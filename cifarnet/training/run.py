@@ -16,13 +16,14 @@ from cifarnet import runs
 from cifarnet.data.dataset import Dataset
 from cifarnet.data.progress import Progress as DataProgress
 from cifarnet.data.progress import silent
+from cifarnet.data.sources import source_name
 from cifarnet.errors import CifarnetError, DivergedError, InterruptedRunError, InvalidValueError, RunError, StorageError
 from cifarnet.evaluation.metrics import Metrics, measure
 from cifarnet.evaluation.scored import Scored
-from cifarnet.files import is_leftover, remove_leftovers, write_text
+from cifarnet.files import StrPath, as_path, is_leftover, remove_leftovers, require_writable, write_text
 from cifarnet.models.spec import ModelSpec, Normalization
 from cifarnet.models.weights import Weights, load_weights, require_storable, save_weights
-from cifarnet.runtime import device, use_backend
+from cifarnet.runtime import choose_backend, device, use_backend
 from cifarnet.training.checkpoint import Checkpoint, Progress
 from cifarnet.training.config import RunConfig
 from cifarnet.training.events import Planned, Report, Warned, ignore
@@ -91,19 +92,23 @@ def default_directory(config: RunConfig, depth: int) -> Path:
 
 def train(
     config: RunConfig,
-    directory: Path | None = None,
+    directory: StrPath | None = None,
     *,
     classes: int | None = None,
+    suit_device: bool = False,
     mirrors: Sequence[str] = (),
     save_interval: float = SAVE_INTERVAL,
     started: float | None = None,
     report: Report = ignore,
     data_report: DataProgress = silent,
+    start_backend: Callable[[str | None], str] = use_backend,
 ) -> Result:
     """Start the run that ``config`` describes in ``directory``, new or empty, and train it to its end.
 
     The data decide the number of classes; ``classes``, where given, is what they must have. ``started``, by
-    ``time.monotonic()``, is what a budget counts from; by default this call.
+    ``time.monotonic()``, is what a budget counts from; by default this call. With ``suit_device`` the recipe is taken
+    as it is best on the device (``Recipe.on``). Data and arguments are read and checked before ``start_backend``, given
+    the backend's name, imports it, which takes seconds.
 
     Raises:
         InterruptedRunError: when a signal stopped it, after its state was saved.
@@ -112,17 +117,20 @@ def train(
         CifarnetError: when data, weights or directory can't be used; nothing has been trained then.
     """
     started = time.monotonic() if started is None else started
+    choose_backend(config.backend)
     base, teacher = load_origin(config.weights), load_origin(config.teacher)
     depth = config.depth or (base.spec.depth if base else ModelSpec().depth)
     if base:
         refuse_other_depth(config, base.spec, depth)
     origins = list(dict.fromkeys(Path(place) for place in (config.weights, config.teacher) if place))
     config = replace(config, test_split=common_test_split(config, origins))
-    directory = directory or default_directory(config, depth)
+    require_storable(ModelSpec(depth))
+    directory = default_directory(config, depth) if directory is None else as_path(directory, "directory")
     if (directory / LOCK).exists():
         with run_lock(directory):  # Refused with its owner's name, where there is one.
             pass
     _refuse_if_used(directory)
+    require_writable(directory)
     data = RunData.load(config, base.spec.image_size if base else ModelSpec().image_size, mirrors, data_report)
     if teacher:
         refuse_other_task(config, teacher, data)
@@ -133,7 +141,10 @@ def train(
             f"{config.data} has {len(data.train.class_names)} classes ({', '.join(data.train.class_names)})."
             f" Received: --classes {classes}"
         )
-    backend = use_backend(config.backend)
+    spec, normalization = _network(config, base, data)
+    backend = start_backend(config.backend)
+    if suit_device:
+        config = replace(config, recipe=config.recipe.on(device().kind))
     execution = config.execution(device())
     config = replace(
         config,
@@ -146,7 +157,6 @@ def train(
         precision=execution.precision,
         jit=execution.jit,
     )
-    spec, normalization = _network(config, base, data)
     run = _Run(config, directory, data, base, teacher, spec, normalization, started, report, data_report)
     with run_lock(directory):
         _refuse_if_used(directory)
@@ -172,22 +182,25 @@ def _refuse_if_used(directory: Path) -> None:
 
 
 def resume(
-    directory: Path,
+    directory: StrPath,
     *,
-    data: str | None = None,
-    teacher: str | None = None,
+    data: StrPath | None = None,
+    teacher: StrPath | None = None,
     on_nan: str | None = None,
+    backend: str | None = None,
     mirrors: Sequence[str] = (),
     save_interval: float = SAVE_INTERVAL,
     started: float | None = None,
     report: Report = ignore,
     data_report: DataProgress = silent,
+    start_backend: Callable[[str | None], str] = use_backend,
 ) -> Result:
     """Go on with the run in ``directory`` from its newest checkpoint that is whole, or from its beginning without one.
 
     ``data`` and ``teacher`` say where its images and its teacher's weights lie now, ``on_nan`` what this part of it
     does when the numbers go bad. The result is that of a run that was never stopped, to the last bit on the CPU; with a
-    budget the clock has its say, and the time until ``started`` (see ``train``) does not count.
+    budget the clock has its say, and the time until ``started`` (see ``train``) does not count. ``backend``, where
+    given, must be that of the run; ``start_backend`` is as for ``train``.
 
     Raises:
         InterruptedRunError: when a signal stopped it again, after its state was saved.
@@ -197,18 +210,19 @@ def resume(
         WeightsError: when all its checkpoints are damaged.
     """
     started = time.monotonic() if started is None else started
+    directory = as_path(directory, "directory")
     recorded = RunConfig.read(directory)
     # Kept, so that what the run tells of itself, and evaluate later, goes by them.
     config = replace(
         recorded,
-        data=recorded.data if data is None else data,
-        teacher=recorded.teacher if teacher is None else teacher,
+        data=recorded.data if data is None else source_name(data),
+        teacher=recorded.teacher if teacher is None else str(as_path(teacher, "teacher")),
         on_nan=recorded.on_nan if on_nan is None else on_nan,
     )
     with run_lock(directory):
         if (directory / runs.METRICS).exists():
             raise RunError(f"The run in {directory} is finished. See what it reached: cifarnet evaluate {directory}")
-        backend = use_backend(None if "keras" in sys.modules else config.backend)
+        backend = choose_backend(backend or (None if "keras" in sys.modules else config.backend))
         if backend != config.backend:
             raise RunError(
                 f"The run in {directory} was trained with {config.backend}, which rounds differently from {backend}."
@@ -228,6 +242,7 @@ def resume(
                 " differs). Give the place of those with --data."
             )
         spec, normalization = _network(config, known, loaded)
+        start_backend(backend)
         if config != recorded:
             now = {"data": config.data, "teacher": config.teacher, "on_nan": config.on_nan}
             runs.write_config(directory, {**runs.read_config(directory), **now})
