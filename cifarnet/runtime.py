@@ -108,12 +108,16 @@ def native_notices_held() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Device:
-    """Where the arithmetic runs: ``kind`` is "cpu" or "gpu", ``name`` for people, ``advice`` when a GPU lies idle."""
+    """Where the arithmetic runs: ``kind`` is "cpu" or "gpu", ``name`` for people, ``advice`` when a GPU lies idle.
+
+    ``cores`` is the number of processor cores that the process may use.
+    """
 
     backend: str
     kind: str
     name: str
     advice: str | None = None
+    cores: int = 1
 
     def __str__(self) -> str:
         return f"{self.name} ({self.backend})"
@@ -125,7 +129,9 @@ def device() -> Device:
     gpus = _tensorflow_gpus() if backend == "tensorflow" else _jax_gpus()
     if gpus:
         return Device(backend, "gpu", f"GPU {gpus[0]}")
-    return Device(backend, "cpu", f"CPU, {usable_cores()} cores", _advice(backend, GpuFacts.collect()))
+    cores = usable_cores()
+    advice = _advice(backend, GpuFacts.collect())
+    return Device(backend, "cpu", f"CPU, {cores} core{'' if cores == 1 else 's'}", advice, cores)
 
 
 @dataclass(frozen=True)
