@@ -13,26 +13,27 @@ __version__ = "0.2.0.dev0"
 # reads the variable once, when it is imported; so it is set here, before any module of cifarnet can import it.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
+# By name, the module and what it is called there.
 _API = {
-    "Classifier": "cifarnet.evaluation.inference",
-    "ModelSpec": "cifarnet.models.spec",
-    "RECIPES": "cifarnet.recipes",
-    "Recipe": "cifarnet.recipes",
-    "RunConfig": "cifarnet.training.config",
-    "build_model": "cifarnet.models.network",
-    "evaluate": "cifarnet.evaluation.evaluate",
-    "load_data": "cifarnet.data.sources",
-    "load_weights": "cifarnet.models.weights",
-    "resume": "cifarnet.training.run",
-    "train": "cifarnet.training.run",
+    "Classifier": ("cifarnet.evaluation.inference", "Classifier"),
+    "ModelSpec": ("cifarnet.models.spec", "ModelSpec"),
+    "RECIPES": ("cifarnet.recipes", "RECIPES"),
+    "Recipe": ("cifarnet.recipes", "Recipe"),
+    "RunConfig": ("cifarnet.training.config", "RunConfig"),
+    "build_model": ("cifarnet.models.network", "build_model"),
+    "evaluate": ("cifarnet.evaluation.evaluate", "evaluate"),
+    "load_data": ("cifarnet.data.sources", "load_data"),
+    "load_weights": ("cifarnet.weights.catalog", "load"),
+    "resume": ("cifarnet.training.run", "resume"),
+    "train": ("cifarnet.training.run", "train"),
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in _API:
         raise AttributeError(f"module 'cifarnet' has no attribute {name!r}; it has {', '.join(sorted(_API))}")
-    module = importlib.import_module(_API[name])
-    return getattr(module, name)
+    module, attribute = _API[name]
+    return getattr(importlib.import_module(module), attribute)
 
 
 def __dir__() -> list[str]:

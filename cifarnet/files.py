@@ -6,8 +6,37 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 
-from cifarnet.errors import StorageError
+from cifarnet.errors import InvalidValueError, StorageError
+
+StrPath = str | os.PathLike[str]
+"""A path, or a name that stands where one may stand."""
+
+
+def as_path(value: StrPath, what: str) -> Path:
+    """Return ``value`` as a path; ``what`` names the argument in messages.
+
+    Raises:
+        InvalidValueError: for anything else than a text or a path, and for an empty text.
+    """
+    if not isinstance(value, str | os.PathLike) or not isinstance(text := os.fspath(value), str) or not text:
+        raise InvalidValueError(f"{what} takes a path, as str or pathlib.Path. Received: {value!r:.80}")
+    return Path(text)
+
+
+def require_writable(folder: Path) -> None:
+    """Check that files can be written into ``folder``, or that it can be made; nothing is left behind.
+
+    Raises:
+        StorageError: when the system refuses.
+    """
+    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    try:
+        with TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise StorageError(folder, error) from error
 
 
 @contextmanager

@@ -10,16 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cifarnet.errors import BackendError, InvalidValueError, NoHomeError
+from cifarnet.installation import install_command
 from cifarnet.paths import home_dir
 
 BACKENDS = ("tensorflow", "jax")
 PRECISIONS = ("float32", "bfloat16", "float16")
 
 
-def use_backend(name: str | None = None) -> str:
-    """Choose the Keras backend for this process and return its name.
+def choose_backend(name: str | None = None) -> str:
+    """Return the name of the Keras backend that ``use_backend(name)`` starts, without importing it.
 
-    ``name`` wins over the variable KERAS_BACKEND, and that over TensorFlow. Call it before anything imports Keras.
+    ``name`` wins over the variable KERAS_BACKEND, and that over TensorFlow.
 
     Raises:
         InvalidValueError: for a backend that cifarnet does not run on.
@@ -34,11 +35,22 @@ def use_backend(name: str | None = None) -> str:
             f"Keras already runs on {running} in this process and can't change to {chosen}."
             f" Set KERAS_BACKEND={chosen} before Keras is imported."
         )
-    if running:
+    if not running and not _is_installed(chosen):
+        raise BackendError(f"The backend {chosen} is not installed. Install it with: {install_command(chosen)}")
+    return chosen
+
+
+def use_backend(name: str | None = None) -> str:
+    """Start the Keras backend of this process and return its name, which ``choose_backend`` decides.
+
+    Call it before anything imports Keras. The first call imports the backend, which takes seconds.
+
+    Raises:
+        InvalidValueError, BackendError: as ``choose_backend``.
+    """
+    chosen = choose_backend(name)
+    if "keras" in sys.modules:
         return chosen
-    if not _is_installed(chosen):
-        extra = "cifarnet[jax]" if chosen == "jax" else "cifarnet"
-        raise BackendError(f"The backend {chosen} is not installed. Install it with: pip install '{extra}'")
     os.environ["KERAS_BACKEND"] = chosen
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with native_notices_held(), _home_without_room():
@@ -121,12 +133,16 @@ def native_notices_held() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Device:
-    """Where the arithmetic runs: ``kind`` is "cpu" or "gpu", ``name`` for people, ``advice`` when a GPU lies idle."""
+    """Where the arithmetic runs: ``kind`` is "cpu" or "gpu", ``name`` for people, ``advice`` when a GPU lies idle.
+
+    ``cores`` is the number of processor cores that the process may use.
+    """
 
     backend: str
     kind: str
     name: str
     advice: str | None = None
+    cores: int = 1
 
     def __str__(self) -> str:
         return f"{self.name} ({self.backend})"
@@ -138,7 +154,9 @@ def device() -> Device:
     gpus = _tensorflow_gpus() if backend == "tensorflow" else _jax_gpus()
     if gpus:
         return Device(backend, "gpu", f"GPU {gpus[0]}")
-    return Device(backend, "cpu", f"CPU, {usable_cores()} cores", _advice(backend, GpuFacts.collect()))
+    cores = usable_cores()
+    advice = _advice(backend, GpuFacts.collect())
+    return Device(backend, "cpu", f"CPU, {cores} core{'' if cores == 1 else 's'}", advice, cores)
 
 
 @dataclass(frozen=True)
@@ -212,8 +230,8 @@ def _advice(backend: str, facts: GpuFacts) -> str | None:
 
 
 def gpu_packages(backend: str) -> str:
-    """The command that installs what ``backend`` needs for an NVIDIA GPU."""
-    return "pip install 'cifarnet[gpu]'" if backend == "tensorflow" else "pip install 'jax[cuda12]'"
+    """Return the command that installs what ``backend`` needs for an NVIDIA GPU into this Python."""
+    return install_command("tensorflow[and-cuda]" if backend == "tensorflow" else "jax[cuda12]")
 
 
 def _tensorflow_gpus() -> list[str]:

@@ -192,3 +192,26 @@ class SuspendedDisplay:
     def _write(self, text: str) -> None:
         with suppress(OSError):
             os.write(self._out.file.fileno(), text.encode())
+
+
+def start_backend(name: str | None = None, *, progress: Callable[[str, int, int | None], None] | None) -> str:
+    """Start the backend that ``use_backend(name)`` starts, which takes seconds, and return its name.
+
+    A terminal shows a line meanwhile; elsewhere ``progress``, the present reporter, is told. None shows nothing.
+    """
+    from cifarnet.runtime import choose_backend, use_backend
+
+    chosen, out = choose_backend(name), stderr()
+    if progress is None or "keras" in sys.modules:
+        return use_backend(chosen)
+    activity = f"Starting {'JAX' if chosen == 'jax' else 'TensorFlow'}"
+    progress(activity, 1, 1)  # As done, so that no bar is drawn: what is written to stderr from here on is held back.
+    if not can_be_redrawn(out):
+        return use_backend(chosen)
+    out.print(f"{activity} ...", style="dim", end="")
+    sys.stderr.flush()
+    try:
+        return use_backend(chosen)
+    finally:
+        sys.stderr.write("\r\x1b[2K")
+        sys.stderr.flush()

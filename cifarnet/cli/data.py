@@ -91,9 +91,11 @@ def _augmenting(grid: Path | None, source: str | None, recipe: str | None) -> "R
         raise InvalidValueError(f"--grid draws a PNG file, whose name ends in .png. Received: {grid}")
     if grid.is_dir():
         raise InvalidValueError(f"--grid takes the name of a file. Received: {grid}, which is a folder")
+    from cifarnet.files import require_writable
     from cifarnet.models.spec import ModelSpec
     from cifarnet.recipes import find_recipe
 
+    require_writable(grid.parent)
     return find_recipe(recipe or "documented", ModelSpec().depth)
 
 
@@ -102,6 +104,8 @@ def _draw_grid(path: Path, images: "Dataset", recipe: "Recipe") -> None:
     from cifarnet.reports.grid import grid_png
     from cifarnet.training.samples import training_samples
 
+    with console.progress_reporter() as report:
+        console.start_backend(progress=report)
     samples = training_samples(images, recipe)
     write_bytes(path, grid_png(images.class_names, samples.raw, samples.augmented, recipe.name))
     console.stderr().print(f"The grid is in {path}", markup=False, soft_wrap=True)

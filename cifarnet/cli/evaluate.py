@@ -49,18 +49,17 @@ def evaluate(
 ) -> None:
     """Score weights on test images: accuracy, loss, calibration, every class, confusions and speed."""
     from cifarnet.cli.reporting import page_path
+    from cifarnet.evaluation.evaluate import evaluate as score
     from cifarnet.evaluation.source import find_source
     from cifarnet.runs import read_history
-    from cifarnet.runtime import use_backend
+    from cifarnet.runtime import choose_backend
 
+    choose_backend(backend)
     if report_file:
         page_path(report_file)
         read_history(weights)
-    # Before the backend, whose import takes seconds.
     if note := find_source(weights, data).note:
         _tell(note)
-    use_backend(backend)
-    from cifarnet.evaluation.evaluate import evaluate as score
 
     with console.progress_reporter() as report:
         evaluation = score(
@@ -72,6 +71,7 @@ def evaluate(
             skip_broken=skip_broken,
             batch_size=batch_size,
             report=report,
+            start_backend=lambda: console.start_backend(backend, progress=report),
         )
     console.tell_left_out(evaluation.left_out)
     scores = evaluation.to_dict()

@@ -17,7 +17,7 @@ from cifarnet.cli.options import Backend, OptionalWeights, Report
 from cifarnet.errors import DataError, InvalidValueError
 
 if TYPE_CHECKING:
-    from cifarnet.evaluation.inference import Classifier
+    from cifarnet.evaluation.explain import Explainer, Explanation
     from cifarnet.evaluation.predict import ImageSource, Prediction
     from cifarnet.models.weights import Weights
     from cifarnet.reports.prediction_page import Card
@@ -98,34 +98,42 @@ def predict(
         raise InvalidValueError("--weights says the depth itself: give --depth or --weights, not both.")
     from cifarnet.cli.reporting import page_path
     from cifarnet.evaluation import predict as service
-    from cifarnet.evaluation.explain import prepare_directory
+    from cifarnet.evaluation.explain import Explainer, prepare_directory
     from cifarnet.evaluation.inference import Classifier
     from cifarnet.models.weights import load_weights
-    from cifarnet.runtime import use_backend
+    from cifarnet.reports.predictions import network_line
+    from cifarnet.runtime import choose_backend
     from cifarnet.weights import catalog
 
-    loaded = load_weights(catalog.find(weights) if weights else catalog.for_depth(20 if depth is None else depth))
+    choose_backend(backend)
+    file = catalog.find(weights) if weights else catalog.for_depth(20 if depth is None else depth)
+    loaded = load_weights(file)
     top_k = service.resolve_top_k(top_k, loaded.spec.classes)
     if reject:
-        service.required_threshold(loaded)  # Refused now rather than after the backend's import.
+        service.required_threshold(loaded)
     sources = service.find_images(images, _read_stdin, console.tell_left_out)
     if explain:
         prepare_directory(explain)
     if report_file:
         page_path(report_file)
-    use_backend(backend)
+    name = str(weights or loaded.spec.name)
     # Rows on a terminal tell the progress themselves, and a bar would get between them.
     quiet = sys.stdout.isatty() or len(sources) <= service.BATCH_SIZE
     failed: list[str] = []
     cards: list[Card] = []
     with console.progress_reporter(quiet) as report:
-        classifier = Classifier(loaded)
+
+        def start() -> None:
+            # Here, where a first picture has been read: without one, no network answers.
+            line = network_line(name, loaded.spec.title, loaded.class_names)
+            console.stderr().print(line, style="dim", markup=False, soft_wrap=True)
+            console.start_backend(backend, progress=report)
+
+        classifier = Classifier(loaded, start)
         answers = service.predict(sources, classifier, top_k=top_k, crop=crop, tta=tta, reject=reject, report=report)
-        if explain:
-            answers = _explained(answers, sources, classifier, crop, explain)
+        explained = _Explained(Explainer(classifier, crop), explain, sources) if explain else None
+        answers = _pictured(answers, sources, explained, cards if report_file else None)
         answers = _errors_told(answers, failed)
-        if report_file:
-            answers = _put_on_cards(answers, sources, cards)
         if as_json:
             _print_json(answers)
         elif as_csv:
@@ -133,58 +141,81 @@ def predict(
         else:
             _print_blocks(answers, [source.name for source in sources], loaded.class_names, reject)
     if report_file:
-        _write_page(report_file, cards, len(sources), loaded)
+        _write_page(report_file, cards, len(sources), loaded, name)
     if failed:
         raise typer.Exit(1)
 
 
-def _explained(
-    answers: Iterable["Prediction"], sources: Sequence["ImageSource"], classifier: "Classifier", crop: str, folder: Path
-) -> Iterator["Prediction"]:
-    """The ``answers`` for ``sources``, each after its explanation was drawn into ``folder``."""
-    from cifarnet.evaluation.explain import Explainer, explanation_paths
-    from cifarnet.files import write_bytes
-    from cifarnet.reports.explain import explanation_png
+class _Explained:
+    """Explains the answers for ``sources`` and draws each explanation into ``folder``."""
 
-    explainer = Explainer(classifier, crop)
-    for source, path, answer in zip(sources, explanation_paths(sources, folder), answers, strict=True):
-        if answer.error is not None:
-            yield answer
-            continue
-        try:
-            found = explainer.explain(source, answer)
-        except DataError as error:
-            yield replace(answer, predictions=(), error=str(error))
-            continue
+    def __init__(self, explainer: "Explainer", folder: Path, sources: Sequence["ImageSource"]):
+        from cifarnet.evaluation.explain import explanation_paths
+
+        self._explainer = explainer
+        self._paths = explanation_paths(sources, folder)
+
+    def explain(self, number: int, source: "ImageSource", answer: "Prediction") -> "tuple[Prediction, Explanation]":
+        """Return the answer for the ``number``-th source with the file of its explanation, and the explanation.
+
+        Raises:
+            DataError: when the picture can't be read any more.
+            StorageError: when the file can't be written.
+        """
+        from cifarnet.files import write_bytes
+        from cifarnet.reports.explain import explanation_png
+
+        found, path = self._explainer.explain(source, answer), self._paths[number]
         drawn = explanation_png(answer.image, answer.predictions, found.picture, found.heat, found.view)
         write_bytes(path, drawn)
-        yield replace(answer, explanation=str(path))
+        return replace(answer, explanation=str(path)), found
 
 
-def _put_on_cards(
-    answers: Iterable["Prediction"], sources: Sequence["ImageSource"], cards: list["Card"]
+def _pictured(
+    answers: Iterable["Prediction"],
+    sources: Sequence["ImageSource"],
+    explained: _Explained | None,
+    cards: list["Card"] | None,
 ) -> Iterator["Prediction"]:
-    """The ``answers`` for ``sources``, of which as many as a page shows become ``cards``."""
+    """Yield the ``answers`` for ``sources``, each once it was explained and became one of the ``cards``, if wanted."""
+    from cifarnet.reports.prediction_page import SHOWN
+
+    for number, (source, answer) in enumerate(zip(sources, answers, strict=True)):
+        given, found = answer, None
+        if explained and answer.error is None:
+            try:
+                given, found = explained.explain(number, source, answer)
+            except DataError as error:
+                given = replace(answer, predictions=(), error=str(error))
+        if cards is not None and len(cards) < SHOWN:
+            cards.append(_card(source, given, found))
+        yield given
+
+
+def _card(source: "ImageSource", answer: "Prediction", explanation: "Explanation | None") -> "Card":
+    from PIL import Image
+
     from cifarnet.data.images import open_picture
     from cifarnet.reports.canvas import thumbnail
-    from cifarnet.reports.prediction_page import SHOWN, Card
+    from cifarnet.reports.explain import overlay
+    from cifarnet.reports.prediction_page import Card
 
-    for source, answer in zip(sources, answers, strict=True):
-        if len(cards) < SHOWN:
-            small = None
-            # What can't be read has been told, and what vanished since it was classified is shown without a picture.
-            if answer.error is None:
-                with suppress(DataError):
-                    small = thumbnail(open_picture(source.read(), source.told))
-            cards.append(Card(answer.image, small, answer.predictions, answer.rejected, answer.error))
-        yield answer
+    small = seen = None
+    if explanation:
+        small = thumbnail(Image.fromarray(explanation.picture))
+        seen = thumbnail(overlay(explanation.picture, explanation.heat))
+    elif answer.error is None:
+        # What vanished since it was classified is shown without a picture.
+        with suppress(DataError):
+            small = thumbnail(open_picture(source.read(), source.told))
+    return Card(answer.image, small, answer.predictions, answer.rejected, answer.error, seen)
 
 
-def _write_page(path: Path, cards: Sequence["Card"], images: int, weights: "Weights") -> None:
+def _write_page(path: Path, cards: Sequence["Card"], images: int, weights: "Weights", name: str) -> None:
     from cifarnet.cli.reporting import these_commands, write_page
     from cifarnet.reports.prediction_page import prediction_page
 
-    about = [("Network", weights.spec.title), ("Classes", ", ".join(weights.class_names))]
+    about = [("Network", weights.spec.title), ("Weights", name), ("Classes", ", ".join(weights.class_names))]
     write_page(path, prediction_page(cards, images, about, these_commands()))
 
 

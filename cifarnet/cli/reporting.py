@@ -68,7 +68,7 @@ def evaluation_html(
     from cifarnet.reports.gallery import Gallery
 
     data = scored.data
-    gallery = Gallery(data.images, data.labels, scored.predicted, scored.confidence, data.class_names)
+    gallery = Gallery(data.images, data.labels, scored.predicted, scored.confidence, data.class_names, data.names)
     bins = reliability_bins(scored.logits, data.labels)
     return evaluation_page(title, scores, bins, gallery, about, reproduce, _training(run) if run else None)
 

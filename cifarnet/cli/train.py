@@ -1,7 +1,7 @@
 """``cifarnet train``: train a network, or go on with a run that was stopped."""
 
 import time
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -191,7 +191,6 @@ def train(
         page_path(report_file)
     if resume:
         _refuse_with_resume(given)
-        backend = backend or RunConfig.read(resume).backend
         config = None
     else:
         config = RunConfig(
@@ -212,11 +211,7 @@ def train(
             teacher=_text(teacher),
         )
     from cifarnet.cli.training_screen import training_screen
-    from cifarnet.runtime import device, use_backend
 
-    use_backend(backend)
-    if config and recipe in (None, "fast") and "resolutions" not in given:
-        config = replace(config, recipe=config.recipe.on(device().kind))
     with training_screen(quiet) as (report, data_report):
         log = None
         if tensorboard:
@@ -229,15 +224,24 @@ def train(
             "started": started,
             "report": report,
             "data_report": data_report,
+            "start_backend": partial(console.start_backend, progress=None if quiet else data_report),
         }
         if config is None:
             assert resume is not None
             length: dict[str, Any] = {"epochs": epochs, "steps": steps, "budget": _budget(budget)}
             result = resume_run(
-                resume, data=data, teacher=_text(teacher), on_nan=on_nan, pictures=True, **length, **common
+                resume,
+                data=data,
+                teacher=_text(teacher),
+                on_nan=on_nan,
+                backend=backend,
+                pictures=True,
+                **length,
+                **common,
             )
         else:
-            result = train_run(config, output, classes=classes, **common)
+            suit_device = recipe in (None, "fast") and "resolutions" not in given
+            result = train_run(config, output, classes=classes, suit_device=suit_device, **common)
         if log:
             log.finish(result.scored)
     html = _write_pictures(result)

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
@@ -83,13 +84,11 @@ class DecodedSet:
                     return None
                 splits = {split for split in _SPLITS if f"{split}_images" in stored.files}
                 # A changed letter in the name of an array is all that its checksum does not see.
-                expected = _ARRAYS | {f"{split}_{kind}" for split in splits for kind in ("images", "labels")}
+                expected = _ARRAYS | {f"{split}_{kind}" for split in splits for kind in ("images", "labels", "names")}
                 if set(stored.files) != expected:
                     raise DataError(f"it holds {', '.join(stored.files)}")
                 names = tuple(str(name) for name in stored["class_names"])
-                datasets = {
-                    split: Dataset(stored[f"{split}_images"], stored[f"{split}_labels"], names) for split in splits
-                }
+                datasets = {split: _stored_part(stored, split, names) for split in splits}
                 left_out = tuple(
                     LeftOut(reason, count, tuple(examples))
                     for reason, count, examples in json.loads(str(stored["left_out"]))
@@ -111,7 +110,7 @@ class DecodedSet:
         }
         for split in _SPLITS:
             if (dataset := getattr(parts, split)) is not None:
-                arrays |= {f"{split}_images": dataset.images, f"{split}_labels": dataset.labels}
+                arrays |= _part_arrays(dataset, split)
         try:
             with replacing(self.path) as temporary:
                 np.savez(temporary, allow_pickle=False, **arrays)
@@ -126,6 +125,16 @@ def _state(file: Path) -> str:
     except OSError as error:
         return f"can't be read: {error.strerror}"
     return f"{state.st_size}\0{state.st_mtime_ns}\0{state.st_ctime_ns}\0{state.st_ino}"
+
+
+def _part_arrays(part: Dataset, prefix: str) -> dict[str, np.ndarray]:
+    names = np.array(part.names or (), dtype=str)
+    return {f"{prefix}_images": part.images, f"{prefix}_labels": part.labels, f"{prefix}_names": names}
+
+
+def _stored_part(stored: Mapping[str, np.ndarray], prefix: str, class_names: tuple[str, ...]) -> Dataset:
+    names = tuple(str(name) for name in stored[f"{prefix}_names"]) or None
+    return Dataset(stored[f"{prefix}_images"], stored[f"{prefix}_labels"], class_names, names)
 
 
 def decoded_sets() -> dict[Path, str]:

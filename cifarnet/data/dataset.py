@@ -17,6 +17,7 @@ class Dataset:
     """Labelled images: ``images`` uint8 (n, size, size, 3) RGB, ``labels`` int32 (n,), ``class_names`` by label.
 
     Class names are brought to Unicode's normal form C, so that names from macOS equal those from elsewhere.
+    ``names`` are those of the images' files, relative to the source; None for images that come from arrays.
 
     Raises:
         DataError: when the arrays contradict each other or a label names no class.
@@ -25,6 +26,7 @@ class Dataset:
     images: np.ndarray
     labels: np.ndarray
     class_names: tuple[str, ...]
+    names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         names = tuple(unicodedata.normalize("NFC", name) for name in self.class_names)
@@ -38,13 +40,16 @@ class Dataset:
                 f"Labels must be 0 to {len(self.class_names) - 1}, one per class of {', '.join(self.class_names)}."
                 f" Received: {self.labels.min()} to {self.labels.max()}"
             )
+        if self.names is not None and len(self.names) != len(self.labels):
+            raise DataError(f"Each of {len(self.labels):,} images needs a name. Received: {len(self.names):,} names")
 
     def __len__(self) -> int:
         return len(self.images)
 
     def take(self, rows: np.ndarray) -> Self:
         """The data set of these ``rows`` (integers), in their order."""
-        return type(self)(self.images[rows], self.labels[rows], self.class_names)
+        names = None if self.names is None else tuple(self.names[row] for row in rows.tolist())
+        return type(self)(self.images[rows], self.labels[rows], self.class_names, names)
 
     def counts(self) -> np.ndarray:
         """Images per class, by label."""
@@ -172,8 +177,7 @@ def hold_out(data: Dataset, fraction: float, seed: int) -> tuple[Dataset, Datase
         InvalidValueError: when ``fraction`` is not between 0 and 1.
         DataError: when a class has fewer than two images.
     """
-    if not 0 < fraction < 1:
-        raise InvalidValueError(f"The fraction to hold out must lie between 0 and 1. Received: {fraction}")
+    require_fraction("The fraction to hold out", fraction)
     rng = np.random.default_rng(seed)
     held = np.zeros(len(data), bool)
     for label, name in enumerate(data.class_names):
@@ -183,6 +187,16 @@ def hold_out(data: Dataset, fraction: float, seed: int) -> tuple[Dataset, Datase
         count = min(max(1, round(fraction * len(rows))), len(rows) - 1)
         held[rng.choice(rows, count, replace=False)] = True
     return data.take(np.flatnonzero(~held)), data.take(np.flatnonzero(held))
+
+
+def require_fraction(what: str, fraction: float) -> None:
+    """Refuse a ``fraction`` that leaves no images in one of two parts; ``what`` names it in the message.
+
+    Raises:
+        InvalidValueError: when it does not lie between 0 and 1.
+    """
+    if not 0 < fraction < 1:
+        raise InvalidValueError(f"{what} must lie between 0 and 1, both excluded. Received: {fraction}")
 
 
 def _told(array: np.ndarray) -> str:

@@ -69,7 +69,9 @@ def _decoded(
     labels = np.repeat(np.arange(len(classes), dtype=np.int32), [len(pictures) for pictures in classes.values()])
     files = [(tree.told(name), tree.files[name]) for name in names]
     images, broken = read_images(files, image_size, report, activity)
-    dataset = Dataset(images, np.delete(labels, [row for row, _ in broken]), tuple(classes))
+    rows = {row for row, _ in broken}
+    read = tuple(name for row, name in enumerate(names) if row not in rows)
+    dataset = Dataset(images, np.delete(labels, list(rows)), tuple(classes), read)
     return dataset, {names[row]: message for row, message in broken}
 
 

@@ -1,5 +1,6 @@
 """``--data SOURCE``: from its name or path to training and test images."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,12 +8,13 @@ from pathlib import Path
 from cifarnet.data import cifar10, folders, npz, official
 from cifarnet.data.arrangement import holds_images
 from cifarnet.data.cache import DecodedSet
-from cifarnet.data.dataset import Dataset, Parts, Splits, hold_out
+from cifarnet.data.dataset import Dataset, Parts, Splits, hold_out, require_fraction
 from cifarnet.data.images import resize_images
 from cifarnet.data.progress import Progress, silent
 from cifarnet.data.synthetic import DEFAULT_SIZE, synthetic
 from cifarnet.data.tree import FileTree, read_tree
 from cifarnet.errors import DataError, InvalidValueError
+from cifarnet.files import StrPath, as_path
 from cifarnet.paths import typed
 
 __all__ = ["Progress", "load_data"]
@@ -38,7 +40,7 @@ _ARCHIVE_SUFFIXES = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".zip", "
 
 
 def load_data(
-    source: str = "cifar10",
+    source: StrPath = "cifar10",
     *,
     test_split: float | None = None,
     mirrors: Sequence[str] = (),
@@ -50,8 +52,9 @@ def load_data(
     """Return the training and test images of ``source``, and its validation images if it has any.
 
     Args:
-        source: ``cifar10`` (found on this machine or downloaded); ``synthetic`` or ``synthetic:N`` with N training
-            images; or the path of an image folder, or of a folder or archive in one of ``LAYOUTS``.
+        source: ``"cifar10"`` (found on this machine or downloaded); ``"synthetic"`` or ``"synthetic:N"`` with N
+            training images; or, as text or path, the place of an image folder, or of a folder or archive in one of
+            ``LAYOUTS``.
         test_split: fraction of every class to hold out as test images, for a source that has none.
         mirrors: addresses to try before the official one, for ``cifar10``.
         image_size: side of the images in pixels; others are cropped to a square and resized.
@@ -64,9 +67,14 @@ def load_data(
         DataError: when the source is missing, damaged, in no known layout, or has no test images.
         DownloadError: when CIFAR-10 is not on this machine and no address gives it.
     """
+    source = source_name(source)
     if not source.strip():
         raise InvalidValueError("The data source is empty. Give cifar10, synthetic, synthetic:N or a path.")
     kind, _, argument = source.partition(":")
+    if test_split is not None:
+        require_fraction("--test-split", test_split)
+        if source == "cifar10" or kind == "synthetic":  # Known before anything is downloaded or read.
+            raise _split_of_split_data(source, test_split)
     if kind == "synthetic":
         parts = _synthetic(source, argument, image_size, seed)
     else:
@@ -74,10 +82,7 @@ def load_data(
         parts = read_path(typed(path), image_size, report, skip_broken)
     train, test = parts.train, parts.test
     if test is not None and test_split is not None:
-        raise InvalidValueError(
-            f"{source} has {len(test):,} test images of its own: --test-split is for a source without."
-            f" Received: {test_split}"
-        )
+        raise _split_of_split_data(source, test_split)
     if test is None:
         if test_split is None:
             raise DataError(
@@ -86,6 +91,25 @@ def load_data(
             )
         train, test = hold_out(train, test_split, seed)
     return Splits(train, test, parts.validation, parts.left_out)
+
+
+def source_name(source: StrPath) -> str:
+    """Return ``source`` as the text that stands for it: a name, or a path, which is never taken for a name.
+
+    Raises:
+        InvalidValueError: when it is neither.
+    """
+    if isinstance(source, str):
+        return source
+    path = str(as_path(source, "The data source"))
+    is_name = path == "cifar10" or path.partition(":")[0] == "synthetic"
+    return os.path.join(os.curdir, path) if is_name else path
+
+
+def _split_of_split_data(source: str, test_split: float) -> InvalidValueError:
+    return InvalidValueError(
+        f"{source} has test images of its own: --test-split is for a source without. Received: {test_split}"
+    )
 
 
 def read_path(path: Path, image_size: int, report: Progress, skip_broken: bool = False) -> Parts:

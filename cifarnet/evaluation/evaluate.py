@@ -1,6 +1,6 @@
 """Score weights on the test images of a data source."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -8,12 +8,15 @@ from typing import Any
 
 from cifarnet.data.dataset import LeftOut, Splits
 from cifarnet.data.progress import Progress, silent
-from cifarnet.data.sources import load_data
-from cifarnet.evaluation.inference import BATCH_SIZE, Classifier
+from cifarnet.data.sources import load_data, source_name
+from cifarnet.errors import InvalidValueError
+from cifarnet.evaluation.inference import BATCH_SIZE, TTA, Classifier
 from cifarnet.evaluation.metrics import Metrics, measure
 from cifarnet.evaluation.scored import Scored
 from cifarnet.evaluation.source import find_source, refuse_other_classes
+from cifarnet.files import StrPath, as_path
 from cifarnet.models.weights import load_weights
+from cifarnet.runtime import use_backend
 from cifarnet.weights import catalog
 
 
@@ -48,8 +51,8 @@ class Evaluation:
 
 
 def evaluate(
-    weights_path: Path,
-    data: str | None = None,
+    weights_path: StrPath,
+    data: StrPath | None = None,
     *,
     tta: str = "none",
     test_split: float | None = None,
@@ -57,8 +60,11 @@ def evaluate(
     skip_broken: bool = False,
     batch_size: int = BATCH_SIZE,
     report: Progress = silent,
+    start_backend: Callable[[], object] = use_backend,
 ) -> Evaluation:
     """Score a run directory, weight file or named weights on the test images of ``data``.
+
+    Everything is read and checked before ``start_backend`` imports the backend.
 
     Loss and calibration error are those of the calibrated probabilities (``Weights.calibrated``).
 
@@ -74,7 +80,12 @@ def evaluate(
         InvalidValueError: for a ``tta``, ``test_split`` or source that can't be meant, another ``test_split`` than in
             the training, or no source for weights that record none and have other classes than CIFAR-10.
     """
-    source = find_source(weights_path, data)
+    weights_path = as_path(weights_path, "weights_path")
+    if tta not in TTA:
+        raise InvalidValueError(f"Test-time augmentation must be one of {', '.join(TTA)}. Received: {tta}")
+    if batch_size < 1:
+        raise InvalidValueError(f"The batch size must be at least 1. Received: {batch_size}")
+    source = find_source(weights_path, None if data is None else source_name(data))
     weights_file = catalog.find(weights_path)
     weights = load_weights(weights_file)
 
@@ -91,7 +102,7 @@ def evaluate(
     splits, changed = source.load(test_split, load)
     test = splits.test
     refuse_other_classes(source.name, test.class_names, weights_file, weights.class_names)
-    classifier = Classifier(weights)
+    classifier = Classifier(weights, start_backend)
     # The first batch compiles the network, which takes as long as thousands of images: it must not count as speed.
     classifier.logits(test.images[:batch_size], tta=tta, batch_size=batch_size)
     start = perf_counter()

@@ -6,6 +6,7 @@ Gradient-weighted class activation mapping (Selvaraju et al. 2017, arXiv:1610.02
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,10 +52,13 @@ class Explainer:
     """Explains the answers of ``classifier`` for pictures that ``crop``, one of ``CROPS``, makes square."""
 
     def __init__(self, classifier: Classifier, crop: str):
+        self.classifier = classifier
         self.weights = classifier.weights
-        self.network = classifier.network
         self.crop = crop
-        self._features = _features_model(classifier)
+
+    @cached_property
+    def _features(self) -> Any:
+        return _features_model(self.classifier)
 
     def explain(self, source: ImageSource, prediction: Prediction) -> Explanation:
         """Where the network saw the likeliest class of ``prediction``, its answer for ``source``.
@@ -73,7 +77,7 @@ class Explainer:
     def class_map(self, view: np.ndarray, label: int) -> np.ndarray:
         """Grad-CAM's map, float32 (size / 4, size / 4), of a uint8 ``view`` (size, size, 3) for the class ``label``."""
         features = run_batches(self._features, view[None], 1, compiled=False)
-        return np.asarray(grad_cam(self.network, features, np.array([label], np.int32)))[0]
+        return np.asarray(grad_cam(self.classifier.network, features, np.array([label], np.int32)))[0]
 
 
 def grad_cam(network: Any, features: Any, labels: Any) -> Any:

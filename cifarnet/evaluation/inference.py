@@ -1,11 +1,14 @@
 """From uint8 images to logits, with the preprocessing that the weights carry."""
 
+from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from cifarnet.data.progress import Progress
 from cifarnet.errors import DataError, InvalidValueError, WeightsError
+from cifarnet.files import StrPath
 from cifarnet.models.weights import Weights
 from cifarnet.runtime import use_backend
 
@@ -16,15 +19,38 @@ BATCH_SIZE = 250
 
 
 class Classifier:
-    """A network ready to classify images; building it imports Keras and its backend."""
+    """A network that classifies images.
 
-    def __init__(self, weights: Weights):
-        use_backend()
+    The network is built when it is first used. That imports Keras and its backend, which takes seconds.
+
+    Args:
+        weights: the weights, or a run directory, weight file or name that they are read from.
+        start_backend: imports the backend; by default the one that ``use_backend`` chooses.
+
+    Raises:
+        InvalidValueError: when ``weights`` is neither weights nor a path or name.
+        WeightsError: when there are no readable weights.
+    """
+
+    def __init__(self, weights: Weights | StrPath, start_backend: Callable[[], object] = use_backend):
+        if not isinstance(weights, Weights):
+            from cifarnet.weights.catalog import load
+
+            weights = load(weights)
+        self.weights = weights
+        self._start_backend = start_backend
+
+    @cached_property
+    def network(self) -> Any:
+        """The Keras model."""
+        self._start_backend()
         from cifarnet.models.network import build_model
 
-        self.weights = weights
-        self.network = build_model(weights.spec, weights.tensors)
-        self._model = logits_model(self.network, weights.normalization)
+        return build_model(self.weights.spec, self.weights.tensors)
+
+    @cached_property
+    def _model(self) -> Any:
+        return logits_model(self.network, self.weights.normalization)
 
     def logits(
         self,

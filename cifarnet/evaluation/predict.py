@@ -226,10 +226,12 @@ def _predictions(
     for batch, contents in _read_ahead(sources, size, crops, batch_size):
         for row, content in enumerate(contents):
             images[row] = 0 if isinstance(content, DataError) else content
-        views = images.reshape(-1, size, size, 3)
-        logits = classifier.logits(views, tta=mirror, batch_size=len(views), compiled=len(sources) > len(images))
-        logits = logits.reshape(len(images), len(crops), -1)
-        logits = logits.mean(axis=1)[: len(batch)]
+        logits = np.zeros((len(batch), classifier.weights.spec.classes), np.float32)
+        # Without a picture that can be read there is nothing that the backend has to be imported for.
+        if not all(isinstance(content, DataError) for content in contents):
+            views = images.reshape(-1, size, size, 3)
+            answers = classifier.logits(views, tta=mirror, batch_size=len(views), compiled=len(sources) > len(images))
+            logits = answers.reshape(len(images), len(crops), -1).mean(axis=1)[: len(batch)]
         probabilities = softmax(classifier.weights.calibrated(logits))
         tops = ranking(probabilities, top_k)
         for source, content, largest, row, top in zip(

@@ -29,13 +29,17 @@ _COLUMNS = 50
 
 @dataclass(frozen=True)
 class Gallery:
-    """Answers to show: see the module for the arrays; ``names`` are the classes'."""
+    """Answers to show: see the module for the arrays; ``names`` are the classes'.
+
+    ``files`` names the file of each image; without it images are named by their row, from 0.
+    """
 
     images: np.ndarray
     labels: np.ndarray
     predicted: np.ndarray
     confidence: np.ndarray
     names: Sequence[str]
+    files: Sequence[str] | None = None
 
     @cached_property
     def _cells(self) -> dict[tuple[int, int], np.ndarray]:
@@ -92,6 +96,9 @@ class Gallery:
         line, column = divmod(self._places[row], _COLUMNS)
         return f"{100 * column / (_COLUMNS - 1):.4f}% {100 * line / max(1, lines - 1):.4f}%"
 
+    def _name(self, row: int) -> str:
+        return printable(self.files[row]) if self.files else f"image {row}"
+
     def mistakes(self) -> str:
         """The wrong answers that the network was surest of, as pictures."""
         if not len(self._mistakes):
@@ -100,11 +107,11 @@ class Gallery:
 
     def _mistake(self, row: int) -> str:
         true, said = (text(self.names[each]) for each in (self.labels[row], self.predicted[row]))
-        sure = percent(float(self.confidence[row]), 1)
+        sure, name = percent(float(self.confidence[row]), 1), text(self._name(row))
         return (
-            f'<li><span class="tile" role="img" aria-label="{true}, taken for {said} at {sure}"'
+            f'<li><span class="tile" role="img" aria-label="{name}: {true}, taken for {said} at {sure}"'
             f' style="background-position:{self._position(row)}"></span>'
-            f"<b>{said}</b> {sure}<br>is {true} (image {row})</li>"
+            f"<b>{said}</b> {sure}<br>is {true}<br>{name}</li>"
         )
 
     @cached_property
@@ -130,7 +137,7 @@ class Gallery:
             f"{true},{said}": {
                 "images": len(rows),
                 "shown": [
-                    [row, self._position(row), percent(float(self.confidence[row]), 1)]
+                    [self._name(row), self._position(row), percent(float(self.confidence[row]), 1)]
                     for row in rows[: self._limit].tolist()
                 ],
             }

@@ -14,13 +14,17 @@ SHOWN = 1000
 
 @dataclass(frozen=True)
 class Card:
-    """One picture: its name, a small JPEG of it, and the answer (or why there is none)."""
+    """One picture: its name, a small JPEG of it, and the answer (or why there is none).
+
+    ``explanation`` is a JPEG of the picture under the map of where its likeliest class was seen.
+    """
 
     image: str
     thumbnail: bytes | None
     predictions: Pairs
     rejected: bool | None = None
     error: str | None = None
+    explanation: bytes | None = None
 
 
 def prediction_page(
@@ -28,7 +32,13 @@ def prediction_page(
 ) -> str:
     """The page of ``cards``, the first of ``images`` pictures; ``about`` and ``reproduce`` as for evaluations."""
     left_out = f", of which the first {len(cards):,} are shown" if len(cards) < images else ""
-    listed = f'<ul class="pictures">{"".join(map(_card, cards))}</ul>'
+    note = ""
+    if any(card.explanation for card in cards):
+        note = (
+            "<p>Beside each picture, bright colours show which parts of it speak most for the likeliest class, and dark"
+            " colours which don't (Grad-CAM).</p>"
+        )
+    listed = f'{note}<ul class="pictures">{"".join(map(_card, cards))}</ul>'
     sections = [
         Section("Summary", facts([("Pictures", f"{images:,}"), *about])),
         Section("Pictures", listed),
@@ -39,11 +49,9 @@ def prediction_page(
 
 def _card(card: Card) -> str:
     name = text(card.image)
-    picture = "<span></span>"
-    if card.thumbnail:
-        best = text(card.predictions[0][0]) if card.predictions else "no answer"
-        data = base64.b64encode(card.thumbnail).decode()
-        picture = f'<img alt="{name}: {best}" src="data:image/jpeg;base64,{data}" loading="lazy">'
+    best = text(card.predictions[0][0]) if card.predictions else "no answer"
+    pictures = [(card.thumbnail, f"{name}: {best}"), (card.explanation, f"Where {best} was seen in {name}")]
+    shown = "".join(_image(jpeg, told) for jpeg, told in pictures if jpeg)
     bars = "".join(
         f'<p class="bar" style="--share:{100 * share:.1f}%"><span>{text(label)}</span><span>{percent(share, 1)}</span>'
         "</p>"
@@ -51,4 +59,9 @@ def _card(card: Card) -> str:
     )
     notes = [*([REJECTION] if card.rejected else []), *([card.error] if card.error else [])]
     warnings = "".join(f'<p class="warning">{text(note)}</p>' for note in notes)
-    return f"<li>{picture}<div><h3>{name}</h3>{warnings}{bars}</div></li>"
+    return f"<li><div>{shown}</div><div><h3>{name}</h3>{warnings}{bars}</div></li>"
+
+
+def _image(jpeg: bytes, told: str) -> str:
+    data = base64.b64encode(jpeg).decode()
+    return f'<img alt="{told}" src="data:image/jpeg;base64,{data}" loading="lazy">'

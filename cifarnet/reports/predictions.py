@@ -41,6 +41,18 @@ def _longest(texts: Iterable[str]) -> int:
 REJECTION = "none of these, probably"
 
 
+_NAMED_CLASSES = 10
+
+
+def network_line(name: str, title: str, class_names: Sequence[str]) -> str:
+    """Return what answers, in a line: ``resnet20 (ResNet-20), 10 classes: airplane, ...``.
+
+    ``name`` is what the user calls the weights and ``title`` the network's name. Ten classes are named at most.
+    """
+    named = ", ".join(class_names[:_NAMED_CLASSES]) + (", ..." if len(class_names) > _NAMED_CLASSES else "")
+    return printable(f"{name} ({title}), {len(class_names)} classes: {named}")
+
+
 def prediction_block(image: str, predictions: Pairs, columns: Columns, rejected: bool | None = None) -> Table:
     """One picture: its name, whether it is ``rejected``, and a line with a bar per class."""
     block = Table.grid(padding=(0, 2), pad_edge=False)

@@ -15,8 +15,15 @@ from cifarnet.reports.text import printable
 from cifarnet.runtime import gpu_packages
 from cifarnet.training.events import BudgetPlanned, EpochDone, Estimated, Planned
 
-# Beyond a night, most people would rather change the plan than wait.
-LONG_RUN = 12 * 3600.0
+LONG_RUN = 3 * 3600.0
+"""Seconds from which on a run is told with what would be sooner."""
+
+# Training a ResNet-20 on images of full size, by one core of a CPU: 400 images/s on two AVX2 cores, 223 on two Zen 1
+# cores, 750 on one with AMX (benchmarks/README.md).
+_CPU_IMAGES_PER_SECOND = 200.0
+
+# Of ResNet-20 on CIFAR-10, on two AVX2 cores: the table in README.md.
+BUDGETS = {"20m": "85.6 %", "2h": "88.5 %"}
 
 # Reading the images is mentioned when it took more than this share of the training time left.
 READING_SHARE = 0.1
@@ -50,7 +57,34 @@ def plan_lines(plan: Planned) -> list[str]:
         lines.insert(1, f"Weights   {printable(plan.weights)}{grown}{head}")
     if plan.start_epoch or plan.start_batch:
         lines.append(f"Resuming  after {plan.start_epoch} epochs and {plan.start_batch} batches of the next")
+    if _is_long(plan) and (guess := guessed_seconds(plan)):
+        lines.append(f"Time      roughly {duration(guess)}, by the size of the network and of the data")
+        lines += _sooner(plan, guess)
     return lines
+
+
+def guessed_seconds(plan: Planned) -> float | None:
+    """Return roughly how long a run takes on a CPU, to within a factor of about three; None where nothing is known.
+
+    It is told before any step was timed: the first steps of a large network take minutes.
+    """
+    head_alone = plan.frozen_base and not plan.recipe.varies_images
+    if plan.device.kind != "cpu" or plan.budget or head_alone:
+        return None
+    image_size = plan.spec.image_size
+    shrunk = sum(share * (1 - (side / image_size) ** 2) for side, share in plan.recipe.resolutions if side < image_size)
+    epochs_left = plan.epochs - plan.start_epoch
+    images = min(plan.steps * plan.recipe.batch_size, epochs_left * plan.train_images) * (1 - shrunk)
+    size = _macs(plan.spec) / _macs(ModelSpec())
+    return images * size / (_CPU_IMAGES_PER_SECOND * plan.device.cores)
+
+
+def _is_long(plan: Planned) -> bool:
+    return (guessed_seconds(plan) or 0.0) >= LONG_RUN
+
+
+def _macs(spec: ModelSpec) -> int:
+    return total_macs(describe(spec))
 
 
 def _added(plan: Planned) -> str:
@@ -80,22 +114,33 @@ def estimate_lines(estimate: Estimated, plan: Planned) -> list[str]:
         f"Time      about {duration(estimate.seconds_left)} to go"
         f" ({duration(estimate.seconds_per_epoch)} an epoch, {estimate.images_per_second:,.0f} images/s)"
     ]
-    if estimate.seconds_left < LONG_RUN:
+    # The plan of a run that is long by its network has told already what would be sooner.
+    if estimate.seconds_left < LONG_RUN or _is_long(plan):
         return lines
+    return lines + _sooner(plan, estimate.seconds_left)
+
+
+def _sooner(plan: Planned, seconds_left: float) -> list[str]:
+    """Return what would be sooner than a run of ``seconds_left``, a way a line."""
     resumed = plan.start_epoch or plan.start_batch
-    new_run = ", as a new run" if resumed else ""
-    lines.append(f"          Ctrl-C stops and saves. What would be sooner{new_run}:")
-    evening = int(3 * 3600 / estimate.seconds_per_epoch)
-    if evening >= 1:
-        lines.append(f"          --epochs {evening}: about 3 hours")
+    lines = [f"          Ctrl-C stops and saves. What would be sooner{', as a new run' if resumed else ''}:"]
+    if plan.weights:
+        lines.append("          --budget 20m, without --recipe, --epochs and --steps: the best of 20 minutes")
+    else:
+        budget, *more = BUDGETS
+        smaller = "" if plan.spec.depth == ModelSpec().depth else f"--depth {ModelSpec().depth} "
+        longer = "".join(f", with --budget {each} {BUDGETS[each]}" for each in more)
+        lines.append(
+            f"          {smaller}--budget {budget}, without --recipe, --epochs and --steps: {BUDGETS[budget]} were"
+            f" reached on CIFAR-10 by two CPU cores{longer}"
+        )
     # Networks grow from weights, they don't shrink.
     depth = plan.spec.depth if plan.weights and not plan.grown_from else (plan.grown_from or ModelSpec()).depth
     if plan.spec.depth > depth and not resumed:
-        smaller = ModelSpec(depth, plan.spec.classes, plan.spec.image_size)
-        share = total_macs(describe(smaller)) / total_macs(describe(plan.spec))
-        lines.append(f"          --depth {depth}: about {duration(estimate.seconds_left * share)} in all")
+        share = _macs(ModelSpec(depth, plan.spec.classes, plan.spec.image_size)) / _macs(plan.spec)
+        lines.append(f"          --depth {depth}: about {duration(seconds_left * share)} in all")
     if plan.device.kind == "cpu":
-        lines.append(f"          a machine with a GPU: {gpu_packages(plan.device.backend)}")
+        lines.append(f"          a machine with an NVIDIA GPU, after: {gpu_packages(plan.device.backend)}")
     return lines
 
 

@@ -5,7 +5,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from cifarnet import __version__, places, runs
+from cifarnet.data.dataset import require_fraction
+from cifarnet.data.sources import source_name
 from cifarnet.errors import InvalidValueError, RunError
+from cifarnet.files import as_path
 from cifarnet.models.spec import ModelSpec
 from cifarnet.provenance import TrainedOn
 from cifarnet.recipes import RECIPES, Recipe
@@ -21,6 +24,7 @@ PLACES = ("data", "weights", "teacher")
 class RunConfig:
     """All that decides a run's result, and what its config.json holds.
 
+    ``data``, ``weights`` and ``teacher`` may be given as paths too, and are kept as texts.
     ``depth`` None means that of ``weights``, or 20; a network deeper than ``weights`` grows from them.
     ``teacher`` names the weights whose answers it learns from, besides the labels.
     ``skip_broken`` leaves pictures out that can't be read.
@@ -60,6 +64,17 @@ class RunConfig:
     teacher_path: str | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.recipe, Recipe):
+            raise InvalidValueError(
+                f"recipe takes a Recipe, such as cifarnet.RECIPES['fast']. Received: {self.recipe!r:.80}"
+            )
+        object.__setattr__(self, "data", source_name(self.data))
+        for name in ("weights", "teacher"):
+            if (place := getattr(self, name)) is not None:
+                object.__setattr__(self, name, str(as_path(place, name)))
+        for name in ("test_split", "validation_split"):
+            if (fraction := getattr(self, name)) is not None:
+                require_fraction(_option(name), fraction)
         if self.depth is not None:
             ModelSpec(self.depth)
         if self.freeze_base and self.weights is None:

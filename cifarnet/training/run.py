@@ -29,11 +29,11 @@ from cifarnet.errors import (
 )
 from cifarnet.evaluation.metrics import Metrics, measure
 from cifarnet.evaluation.scored import Scored
-from cifarnet.files import is_leftover, remove_leftovers, write_text
+from cifarnet.files import StrPath, as_path, is_leftover, remove_leftovers, require_writable, write_text
 from cifarnet.models.spec import ModelSpec, Normalization
 from cifarnet.models.weights import Weights, load_weights, require_storable, save_weights
 from cifarnet.recipes import Recipe
-from cifarnet.runtime import device, usable_cores, use_backend
+from cifarnet.runtime import choose_backend, device, usable_cores, use_backend
 from cifarnet.training.budget import too_little_time
 from cifarnet.training.checkpoint import Checkpoint, Progress
 from cifarnet.training.config import PLACES, RunConfig
@@ -65,6 +65,9 @@ if TYPE_CHECKING:
     from cifarnet.training.loop import Loop
     from cifarnet.training.precise_batchnorm import PreciseBatchnorm
     from cifarnet.training.trainee import Trainee
+
+FOLDER = Path("runs")
+"""Where runs without a directory of their own are kept, below the current folder."""
 
 SAVE_INTERVAL = 180.0
 """Seconds between checkpoints within an epoch."""
@@ -110,14 +113,14 @@ def make_default_directory(config: RunConfig, depth: int) -> Path:
         StorageError: when the system refuses.
     """
     name = f"{ModelSpec(depth).name}-{config.recipe.name}-{datetime.now():%Y%m%d-%H%M%S}"
-    directory, number = Path("runs") / name, 1
+    directory, number = FOLDER / name, 1
     while True:
         try:
             # Of several processes that try it, the system lets one succeed.
             directory.mkdir(parents=True)
         except FileExistsError:
             number += 1
-            directory = Path("runs") / f"{name}-{number}"
+            directory = FOLDER / f"{name}-{number}"
         except OSError as error:
             raise StorageError(directory, error) from error
         else:
@@ -126,19 +129,23 @@ def make_default_directory(config: RunConfig, depth: int) -> Path:
 
 def train(
     config: RunConfig,
-    directory: Path | None = None,
+    directory: StrPath | None = None,
     *,
     classes: int | None = None,
+    suit_device: bool = False,
     mirrors: Sequence[str] = (),
     save_interval: float = SAVE_INTERVAL,
     started: float | None = None,
     report: Report = ignore,
     data_report: DataProgress = silent,
+    start_backend: Callable[[str | None], str] = use_backend,
 ) -> Result:
     """Start the run that ``config`` describes in ``directory``, new or empty, and train it to its end.
 
     The data decide the number of classes; ``classes``, where given, is what they must have. ``started``, by
-    ``time.monotonic()``, is what a budget counts from; by default this call.
+    ``time.monotonic()``, is what a budget counts from; by default this call. With ``suit_device`` the recipe is taken
+    as it is best on the device (``Recipe.on``). Data and arguments are read and checked before ``start_backend``, given
+    the backend's name, imports it, which takes seconds.
 
     Raises:
         InterruptedRunError: when a signal stopped it, after its state was saved.
@@ -147,16 +154,20 @@ def train(
         CifarnetError: when data, weights or directory can't be used; nothing has been trained then.
     """
     started = time.monotonic() if started is None else started
+    choose_backend(config.backend)
     config = config.located()
     base, teacher = load_origin(config, "weights"), load_origin(config, "teacher")
     depth = config.depth or (base.spec.depth if base else ModelSpec().depth)
     if base:
         refuse_other_depth(config, base.spec, depth)
-    if directory:
+    require_storable(ModelSpec(depth))
+    if directory is not None:
+        directory = as_path(directory, "directory")
         if (directory / LOCK).exists():
             with run_lock(directory):  # Refused with its owner's name, where there is one.
                 pass
         _refuse_if_used(directory)
+    require_writable(directory or FOLDER)
     image_size = base.spec.image_size if base else ModelSpec().image_size
     reading = time.monotonic()
 
@@ -185,8 +196,11 @@ def train(
             f"{config.data} has {len(data.train.class_names)} classes ({', '.join(data.train.class_names)})."
             f" Received: --classes {classes}"
         )
-    backend = use_backend(config.backend)
+    spec, normalization = _network(config, base, data)
+    backend = start_backend(config.backend)
     place = device()
+    if suit_device:
+        config = replace(config, recipe=config.recipe.on(place.kind))
     execution = config.execution(place)
     recipe = _resolved_recipe(config, data, teacher is not None)
     shortened = recipe.resolutions != config.recipe.resolutions
@@ -202,7 +216,6 @@ def train(
         jit=execution.jit,
         cores=usable_cores() if place.kind == "cpu" else None,
     )
-    spec, normalization = _network(config, base, data)
     notes = ("images at full size throughout: the run is too short to begin with small ones",) if shortened else ()
     directory = directory or make_default_directory(config, depth)
     run = _Run(
@@ -254,26 +267,29 @@ def _refuse_if_used(directory: Path) -> None:
 
 
 def resume(
-    directory: Path,
+    directory: StrPath,
     *,
-    data: str | None = None,
-    teacher: str | None = None,
+    data: StrPath | None = None,
+    teacher: StrPath | None = None,
     on_nan: str | None = None,
     epochs: int | None = None,
     steps: int | None = None,
     budget: float | None = None,
     pictures: bool = False,
+    backend: str | None = None,
     mirrors: Sequence[str] = (),
     save_interval: float = SAVE_INTERVAL,
     started: float | None = None,
     report: Report = ignore,
     data_report: DataProgress = silent,
+    start_backend: Callable[[str | None], str] = use_backend,
 ) -> Result:
     """Go on with the run in ``directory`` from its newest checkpoint that is whole, or from its beginning without one.
 
     ``data`` and ``teacher`` say where its images and its teacher's weights lie now, ``on_nan`` what this part of it
     does when the numbers go bad. The result is that of a run that was never stopped, to the last bit on the CPU; with a
-    budget the clock has its say, and the time until ``started`` (see ``train``) does not count.
+    budget the clock has its say, and the time until ``started`` (see ``train``) does not count. ``backend``, where
+    given, must be that of the run; ``start_backend`` is as for ``train``.
 
     ``epochs`` or ``steps`` give the run a new length in all, also when it is finished, and the result is that of a run
     that had this length from the beginning. Until that is written, the former result stays. A recipe whose course
@@ -290,20 +306,23 @@ def resume(
         WeightsError: when all its checkpoints are damaged.
     """
     started = time.monotonic() if started is None else started
+    directory = as_path(directory, "directory")
     recorded = RunConfig.read(directory)
     config = replace(
         with_length(recorded, directory, {"epochs": epochs, "steps": steps, "budget": budget}),
         on_nan=recorded.on_nan if on_nan is None else on_nan,
     )
     if data is not None:
-        config = replace(config, data=data, data_path=places.of_data(data))
+        name = source_name(data)
+        config = replace(config, data=name, data_path=places.of_data(name))
     if teacher is not None:
-        config = replace(config, teacher=teacher, teacher_path=places.of_weights(teacher))
+        name = str(as_path(teacher, "teacher"))
+        config = replace(config, teacher=name, teacher_path=places.of_weights(name))
     with run_lock(directory):
         done = config.recipe == recorded.recipe and _has_result(directory)
         if done and not (pictures and runs.missing_pictures(directory)):
             raise RunError(finished_message(recorded, directory))
-        backend = use_backend(None if "keras" in sys.modules else config.backend)
+        backend = choose_backend(backend or (None if "keras" in sys.modules else config.backend))
         if backend != config.backend:
             raise RunError(
                 f"The run in {directory} was trained with {config.backend}, which rounds differently from {backend}."
@@ -312,6 +331,7 @@ def resume(
         remove_leftovers(directory)
         config = found_again(config, directory)
         if done:
+            start_backend(backend)
             return _scored_again(config, recorded, directory, mirrors, report, data_report)
         checkpoint = latest_checkpoint(directory, report)
         if checkpoint is None and config.recipe != recorded.recipe and _has_result(directory):
@@ -331,6 +351,7 @@ def resume(
         if checkpoint:
             at_length(checkpoint, config, len(loaded.train), directory)
         spec, normalization = _network(config, known, loaded)
+        start_backend(backend)
         _write_changes(config, recorded, directory)
         _warn_of_other_cores(config, directory, report)
         run = _Run(
@@ -769,7 +790,10 @@ class _Run:
         test, held_out = self.data.test, self.data.held_out
         if self.data.has_validation:
             # Written before the run was made longer, or its data were moved, they may say what was so then.
-            about = {"recipe": self.config.recipe.to_dict(), "trained_on": self.config.trained_on}
+            about: dict[str, Any] = {
+                "recipe": self.config.recipe.to_dict(),
+                "trained_on": self.config.trained_on,
+            }
             weights = replace(load_weights(self.directory / runs.BEST_WEIGHTS), **about)
             classifier = Classifier(weights)
             weights = with_calibration(weights, classifier.logits(held_out.images), held_out.labels)

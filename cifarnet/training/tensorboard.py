@@ -12,6 +12,7 @@ from typing import Any
 from cifarnet import runs
 from cifarnet.errors import BackendError
 from cifarnet.evaluation.scored import Scored
+from cifarnet.installation import install_command
 from cifarnet.models.spec import ModelSpec
 from cifarnet.runtime import native_notices_held, use_backend
 from cifarnet.training.events import EpochDone, Event, HistoryRow, Planned, Report, Warned
@@ -36,17 +37,18 @@ class TensorBoardLog:
         if find_spec("tensorflow") is None:
             raise BackendError(
                 "--tensorboard needs TensorFlow to write its files, with every backend, and it is not installed."
-                " Install it with: pip install tensorflow; or train without --tensorboard."
+                f" Install it with: {install_command('tensorflow')}; or train without --tensorboard."
             )
-        # Here, before the screen is drawn: what TensorFlow's import says on stderr is held back, with all else there.
-        use_backend()
-        self._tf = _tensorflow()
+        self._tf: Any = None
         self.report = report
         self.epoch = 0
         self._writer: Any = None
 
     def __call__(self, event: Event) -> None:
         """Pass ``event`` on, and write it where it is the plan or an epoch."""
+        if self._tf is None and isinstance(event, Planned):
+            # Before the screen is drawn: what TensorFlow's import says on stderr is held back, with all else there.
+            self._tf = _tensorflow()
         self.report(event)
         if isinstance(event, Planned):
             self._attempt(lambda: self._start(event))
@@ -123,7 +125,8 @@ class TensorBoardLog:
                 height=pixels.shape[0], width=pixels.shape[1], colorspace=3, encoded_image_string=file.getvalue()
             )
             true, predicted = names[scored.data.labels[row]], names[scored.predicted[row]]
-            tag = f"mistakes/{place:02d} {true} taken for {predicted}, {scored.confidence[row]:.1%}"
+            file_name = f", {scored.data.names[row]}" if scored.data.names else ""
+            tag = f"mistakes/{place:02d} {true} taken for {predicted}, {scored.confidence[row]:.1%}{file_name}"
             # A class may be named after a folder whose name is no UTF-8.
             tag = tag.encode("utf-8", "backslashreplace").decode()
             value = self._tf.compat.v1.Summary.Value(tag=tag, image=picture)

@@ -18,8 +18,8 @@ from typing import Any
 
 from cifarnet import runs
 from cifarnet.errors import InvalidValueError, NoHomeError, StorageError, WeightsError
-from cifarnet.files import replacing, sha256_of, write_text
-from cifarnet.models.weights import load_header, load_weights
+from cifarnet.files import StrPath, as_path, replacing, sha256_of, write_text
+from cifarnet.models.weights import Weights, load_header, load_weights
 from cifarnet.paths import weights_dir
 from cifarnet.provenance import TrainedOn
 
@@ -115,12 +115,24 @@ def entries() -> dict[str, NamedWeights]:
     return {**shipped(), **own}
 
 
-def find(wanted: Path) -> Path:
+def load(wanted: StrPath) -> Weights:
+    """Return the weights of a file, a run directory or a name.
+
+    Raises:
+        InvalidValueError: when ``wanted`` is neither a path nor a name.
+        WeightsError: when there are none, or they can't be read.
+    """
+    return load_weights(find(wanted))
+
+
+def find(wanted: StrPath) -> Path:
     """The weight file that ``wanted`` stands for: a file, a run directory, or else a name.
 
     Raises:
+        InvalidValueError: when ``wanted`` is neither a path nor a name.
         WeightsError: when there is none, or when the named file is not what its index says.
     """
+    wanted = as_path(wanted, "weights")
     if wanted.exists():
         return runs.find_weights(wanted)
     return find_named(str(wanted))

@@ -16,10 +16,11 @@ from cifarnet.durations import duration, span
 from cifarnet.errors import CifarnetError, InvalidValueError, StorageError
 from cifarnet.models.spec import ModelSpec
 from cifarnet.recipes import RECIPES
-from cifarnet.reports.training import estimate_lines, plan_lines
+from cifarnet.reports.training import BUDGETS, estimate_lines, guessed_seconds, plan_lines
 from cifarnet.runtime import Device, GpuFacts, _advice
+from cifarnet.training.config import RunConfig
 from cifarnet.training.events import EpochDone, Estimated, HistoryRow, StepDone, Warned
-from cifarnet.training.run import SAVE_INTERVAL
+from cifarnet.training.run import SAVE_INTERVAL, train
 from tests.reports.test_live import PLAN as LIVE_PLAN
 
 PLAN = replace(LIVE_PLAN, spec=ModelSpec(110), data="cifar10", held_out="test")
@@ -92,19 +93,34 @@ def test_pictures_that_can_not_be_made_do_not_cost_the_result(tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("options", [["--recipe", "fast"], ["--budget", "9s"]])
-def test_on_a_gpu_fast_trains_at_full_size_unless_sizes_are_given(monkeypatch, options):
+def test_fast_suits_the_device_unless_sizes_are_given(monkeypatch, options):
     received = []
 
-    def note(config, *arguments, **others):
-        received.append(config.recipe.resolutions)
+    def note(config, *arguments, suit_device, **others):
+        received.append((config.recipe, suit_device))
         raise KeyboardInterrupt
 
     monkeypatch.setattr("cifarnet.training.run.train", note)
-    monkeypatch.setattr("cifarnet.runtime.device", lambda: Device("jax", "gpu", "GPU"))
     sizes = ",".join(f"{side}:{share}" for side, share in RECIPES["fast"].resolutions)
     for chosen in ([], ["--resolutions", sizes]):
         CliRunner().invoke(app, ["train", "--data", "synthetic:50", *options, *chosen])
-    assert received == [(), RECIPES["fast"].resolutions]
+    assert received == [(RECIPES["fast"], True), (RECIPES["fast"], False)]
+
+
+@pytest.mark.parametrize(("kind", "resolutions"), [("gpu", ()), ("cpu", RECIPES["fast"].resolutions)])
+def test_a_run_that_suits_a_gpu_has_no_small_images(monkeypatch, tmp_path, kind, resolutions):
+    received = []
+
+    def note(config, *arguments):
+        received.append(config.recipe.resolutions)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cifarnet.training.run._Run", note)
+    monkeypatch.setattr("cifarnet.training.run.device", lambda: Device("tensorflow", kind, "a device"))
+    config = RunConfig(RECIPES["fast"], "synthetic:50")
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "run", suit_device=True, start_backend=lambda name: "tensorflow")
+    assert received == [resolutions]
 
 
 @pytest.mark.parametrize(
@@ -125,7 +141,6 @@ def test_the_recipe_follows_from_what_is_asked_for_unless_it_is_given(monkeypatc
         raise KeyboardInterrupt
 
     monkeypatch.setattr("cifarnet.training.run.train", note)
-    monkeypatch.setattr("cifarnet.runtime.device", lambda: Device("tensorflow", "cpu", "CPU"))
     CliRunner().invoke(app, ["train", *options.split()])
     weights = "resnet20" if "--weights" in options else None
     assert received == [(RECIPES[name], 60 if "--budget" in options else None, weights)]
@@ -144,11 +159,73 @@ def test_quiet_leaves_the_result_alone(tmp_path):
     assert result.stdout.startswith("Test accuracy")
 
 
-def test_a_hopeless_plan_is_told_with_what_to_do_instead():
-    days = 40 * 86400.0
-    told = "\n".join(estimate_lines(Estimated(days, days / 250, 210.0), PLAN))
+CPU = Device("tensorflow", "cpu", "CPU, 2 cores", cores=2)
+FIXED = replace(RECIPES["fine-tune"], flip=False, crop_padding=0)
+CIFAR10 = replace(PLAN, train_images=50_000, epochs=250, steps=97_750, recipe=RECIPES["documented"], device=CPU)
+
+
+@pytest.mark.parametrize(
+    ("plan", "hours"),
+    [
+        (replace(CIFAR10, spec=ModelSpec(20)), 8.7),  # 12.5 million images at 400 a second; measured: 9 hours
+        (CIFAR10, 54.1),  # 252.89 of 40.55 million multiply-accumulates
+        (replace(CIFAR10, spec=ModelSpec(20), epochs=164, steps=64_000, recipe=RECIPES["paper"]), 5.7),
+        (replace(CIFAR10, spec=ModelSpec(20), start_epoch=200), 1.74),
+        (replace(CIFAR10, spec=ModelSpec(20), device=replace(CPU, cores=16)), 1.1),
+        # 0.35, 0.25, 0.2, 0.1 and 0.1 of the run at 1/4, 25/64, 9/16, 49/64 and all of the pixels
+        (replace(CIFAR10, spec=ModelSpec(20), epochs=20, steps=3920, recipe=RECIPES["fast"]), 0.328),
+    ],
+)
+def test_a_cpu_needs_as_long_as_the_network_has_work(plan, hours):
+    assert guessed_seconds(plan) / 3600 == pytest.approx(hours, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"device": Device("jax", "gpu", "GPU")}, {"budget": 60.0}, {"frozen_base": True, "recipe": FIXED}],
+)
+def test_no_time_is_guessed_where_it_is_unknown_or_short(changes):
+    assert guessed_seconds(replace(CIFAR10, **changes)) is None
+
+
+def test_a_deep_network_on_a_cpu_is_advised_a_budget_at_once():
+    told = "\n".join(plan_lines(CIFAR10))
+    assert "roughly 2 days" in told
+    assert "--depth 20 --budget 20m" in told
+    assert "--depth 20: about 8.7 hours in all" in told
+    # It is told once.
+    assert len(estimate_lines(Estimated(40 * 86400.0, 14_000.0, 21.0), CIFAR10)) == 1
+
+
+def test_a_long_recipe_on_a_cpu_is_advised_a_budget_at_once():
+    told = "\n".join(plan_lines(replace(CIFAR10, spec=ModelSpec(20))))
+    assert "roughly 8.7 hours" in told
+    assert " --budget 20m" in told
+    assert "--depth" not in told
+
+
+def test_a_short_run_is_planned_without_advice():
+    told = "\n".join(plan_lines(replace(CIFAR10, spec=ModelSpec(20), epochs=10, steps=3910)))
+    assert "roughly" not in told
+    assert "--budget" not in told
+
+
+def test_the_budgets_that_are_advised_are_measured():
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    for budget, accuracy in BUDGETS.items():
+        assert re.search(rf"ResNet-20, `--budget {budget}`.*{accuracy}", readme)
+
+
+SLOW = Estimated(40 * 86400.0, 5000.0, 210.0)
+SMALL = replace(PLAN, device=CPU, epochs=2, steps=2)
+"""A plan whose time is guessed to be short, before it turns out to be long."""
+
+
+def test_a_plan_that_turns_out_long_is_told_with_what_would_be_sooner():
+    told = "\n".join(estimate_lines(SLOW, SMALL))
     assert "about 40 days" in told
     assert "--depth 20: about 6 days" in told  # 40.55 of 252.89 million multiply-accumulates
+    assert "--depth 20 --budget 20m" in told
     assert "GPU" in told
 
 
@@ -156,13 +233,14 @@ def test_a_hopeless_plan_is_told_with_what_to_do_instead():
     ("changes", "told", "never"),
     [
         ({"weights": "resnet32", "grown_from": ModelSpec(32)}, "--depth 32: about", "--depth 20"),
-        ({"weights": "runs/a"}, "--epochs", "--depth"),
-        ({"start_epoch": 3}, "What would be sooner, as a new run:", "--depth"),
-        ({"device": Device("jax", "cpu", "CPU")}, "pip install 'jax[cuda12]'", "cifarnet[gpu]"),
+        ({"weights": "runs/a"}, "--budget 20m", "--depth"),
+        ({"start_epoch": 1}, "What would be sooner, as a new run:", "--depth 20: "),
+        ({"device": replace(CPU, backend="jax")}, "jax[cuda12]", "tensorflow"),
+        ({"device": Device("tensorflow", "gpu", "GPU")}, "--budget", "a machine with"),
     ],
 )
 def test_what_would_be_sooner_can_be_done(changes, told, never):
-    said = "\n".join(estimate_lines(Estimated(40 * 86400.0, 5000.0, 210.0), replace(PLAN, **changes)))
+    said = "\n".join(estimate_lines(SLOW, replace(SMALL, **changes)))
     assert told in said
     assert never not in said
 
@@ -217,7 +295,7 @@ FACTS = GpuFacts("linux", nvidia_hardware=True, nvidia_driver=True, visible_devi
     ("facts", "told"),
     [
         (FACTS, "don't fit"),
-        (GpuFacts("linux", True, True, None, False), r"pip install 'cifarnet\[gpu\]'"),
+        (GpuFacts("linux", True, True, None, False), r"install 'tensorflow\[and-cuda\]'"),
         (GpuFacts("linux", True, False, None, True), "nvidia-smi"),
         (GpuFacts("linux", True, True, "-1", True), "CUDA_VISIBLE_DEVICES"),
     ],

@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
+from PIL import Image
 
+from cifarnet.data.dataset import Dataset
 from cifarnet.data.sources import load_data
 from cifarnet.errors import DataError, InvalidValueError
-from tests.data.making import assert_same, image_folder, random_images
+from tests.data.making import assert_same, image_folder, random_images, zip_of
 
 
 def test_an_image_folder_is_read_with_classes_by_name(tmp_path):
@@ -107,3 +109,33 @@ def test_classes_that_differ_between_train_and_test_are_listed(tmp_path):
     (image_folder(tmp_path) / "test" / "dog").rename(tmp_path / "test" / "wolf")
     with pytest.raises(DataError, match=r"same classes.*cat, dog.*cat, wolf"):
         load_data(str(tmp_path))
+
+
+CLASSES = ("cat", "dog")
+NAMES = tuple(f"train/{name}/{row}.png" for name in ("cat", "dog") for row in range(3))
+
+
+def test_images_keep_the_names_of_their_files(tmp_path, monkeypatch):
+    root = image_folder(tmp_path / "pets")
+    for source in (root, zip_of(root, tmp_path / "pets.zip")):
+        splits = load_data(str(source))
+        assert splits.train.names == NAMES
+        assert splits.test.names == tuple(f"test/{name}/{row}.png" for name in ("cat", "dog") for row in range(2))
+    monkeypatch.setattr("cifarnet.data.folders.read_images", None)
+    assert load_data(str(root)).train.names == NAMES  # from the cache
+
+
+def test_held_out_images_keep_their_own_names(tmp_path):
+    splits = load_data(str(image_folder(tmp_path / "pets", test=0)), test_split=0.3)
+    for part in (splits.train, splits.test):
+        assert [CLASSES[label] for label in part.labels] == [name.split("/")[-2] for name in part.names]
+        for name, image in zip(part.names, part.images, strict=True):
+            np.testing.assert_array_equal(
+                image, np.asarray(Image.open(tmp_path / "pets" / "train" / name.removeprefix("train/")))
+            )
+
+
+def test_images_of_arrays_have_no_names_and_wrong_counts_are_refused():
+    assert load_data("synthetic:50").train.names is None
+    with pytest.raises(DataError, match="2 images needs a name"):
+        Dataset(random_images(2), np.zeros(2, np.int32), ("cat", "dog"), ("a.png",))

@@ -17,6 +17,7 @@ DRIVER = shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver")
 
 NAMES = ("cat", "dog", "an animal with a very long name indeed", "ox")
+FILES = [f"test/{'x' * 40}/picture {row}.png" for row in range(400)]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def report(tmp_path_factory):
     labels = rng.integers(0, 4, 400).astype(np.int32)
     logits = rng.normal(size=(400, 4)) + 2 * np.eye(4)[labels]
     images = rng.integers(0, 256, (400, 32, 32, 3), np.uint8)
-    gallery = Gallery(images, labels, logits.argmax(axis=1), softmax(logits).max(axis=1), NAMES)
+    gallery = Gallery(images, labels, logits.argmax(axis=1), softmax(logits).max(axis=1), NAMES, FILES)
     metrics = measure(logits, labels, NAMES)
     html = evaluation_page(
         "A network",
@@ -100,6 +101,9 @@ def test_a_click_on_a_count_opens_as_many_pictures(page, report):
     assert drawn.startswith('url("data:image/jpeg')
     assert tiles[0].size["width"] == tiles[0].size["height"] > 0
     assert "dog, taken for cat at" in tiles[0].get_attribute("aria-label")
+    named = dialog.find_element("css selector", ".gallery li").text.splitlines()[-1]
+    assert named in FILES
+    assert tiles[0].get_attribute("aria-label").startswith(f"{named}: ")
     dialog.find_element("css selector", ".close").click()
     assert not dialog.is_displayed()
 

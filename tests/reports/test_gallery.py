@@ -9,10 +9,10 @@ from PIL import Image
 from cifarnet.reports.gallery import Gallery
 
 
-def gallery(labels, predicted, confidence, names=("cat", "dog", "<eel>"), size=8):
+def gallery(labels, predicted, confidence, names=("cat", "dog", "<eel>"), size=8, files=None):
     shades = np.linspace(10, 250, len(labels)).astype(np.uint8)
     images = np.broadcast_to(shades[:, None, None, None], (len(labels), size, size, 3)).copy()
-    return Gallery(images, np.array(labels), np.array(predicted), np.array(confidence), names)
+    return Gallery(images, np.array(labels), np.array(predicted), np.array(confidence), names, files)
 
 
 LABELS, PREDICTED, CONFIDENCE = [0, 0, 0, 1, 1, 2], [0, 1, 1, 1, 0, 2], [0.9, 0.6, 0.8, 0.7, 0.5, 0.4]
@@ -24,7 +24,7 @@ def data(html):
 
 def test_a_cell_opens_its_images_the_surest_first():
     cells = data(gallery(LABELS, PREDICTED, CONFIDENCE).confusion())["cells"]
-    assert {key: [row for row, *_ in cell["shown"]] for key, cell in cells.items()} == {
+    assert {key: [int(name.removeprefix("image ")) for name, *_ in cell["shown"]] for key, cell in cells.items()} == {
         "0,0": [0],
         "0,1": [2, 1],
         "1,0": [4],
@@ -42,8 +42,23 @@ def test_the_matrix_counts_images_and_says_so_in_words():
 
 def test_mistakes_are_the_wrong_answers_by_confidence():
     html = gallery(LABELS, PREDICTED, CONFIDENCE).mistakes()
-    assert re.findall(r"image (\d+)\)", html) == ["2", "1", "4"]
+    assert re.findall(r"<br>image (\d+)<", html) == ["2", "1", "4"]
     assert "cat, taken for dog at 80.0 %" in html
+
+
+def test_images_are_called_by_their_files_where_these_are_known():
+    files = ["test/cat/0.png", "test/cat/<b>.png", "test/cat/\udcff.png", "test/dog/0.png", "test/dog/1.png", "eel.png"]
+    shown = gallery(LABELS, PREDICTED, CONFIDENCE, files=files)
+    html = shown.mistakes()
+    assert re.findall(r"is (\w+)<br>(.*?)</li>", html) == [
+        ("cat", r"test/cat/\udcff.png"),
+        ("cat", "test/cat/&lt;b&gt;.png"),
+        ("dog", "test/dog/1.png"),
+    ]
+    assert 'aria-label="test/dog/1.png: dog, taken for cat at 50.0 %"' in html
+    cells = data(shown.confusion())["cells"]
+    assert [name for name, *_ in cells["0,1"]["shown"]] == [r"test/cat/\udcff.png", "test/cat/<b>.png"]
+    assert cells["2,2"]["shown"][0][0] == "eel.png"
 
 
 def test_without_mistakes_there_are_none():
@@ -63,7 +78,8 @@ def test_each_tile_stands_where_its_position_says():
     sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(re.search(r"base64,(.*?)\)", style).group(1)))))
     lines = sheet.shape[0] // 8
     for cell in cells.values():
-        for row, position, _ in cell["shown"]:
+        for name, position, _ in cell["shown"]:
+            row = int(name.removeprefix("image "))
             across, down = (float(part.rstrip("%")) / 100 for part in position.split())
             x, y = round(across * 49) * 8 + 4, round(down * max(1, lines - 1)) * 8 + 4
             assert abs(int(sheet[y, x, 0]) - int(shown.images[row, 0, 0, 0])) <= 2

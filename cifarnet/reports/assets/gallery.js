@@ -8,14 +8,14 @@
     dialog.querySelector("h3").textContent =
       (wanted === said ? `${wanted}, known as such` : `${wanted}, taken for ${said}`) + some;
     dialog.querySelector("ul").replaceChildren(
-      ...shown.map(([row, position, sure]) => {
+      ...shown.map(([name, position, sure]) => {
         const item = document.createElement("li");
         const tile = document.createElement("span");
         tile.className = "tile";
         tile.setAttribute("role", "img");
-        tile.setAttribute("aria-label", `image ${row}: ${wanted}, taken for ${said} at ${sure}`);
+        tile.setAttribute("aria-label", `${name}: ${wanted}, taken for ${said} at ${sure}`);
         tile.style.backgroundPosition = position;
-        item.append(tile, `${sure} (image ${row})`);
+        item.append(tile, sure, document.createElement("br"), name);
         return item;
       }),
     );

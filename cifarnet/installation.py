@@ -1,0 +1,133 @@
+"""The command that adds packages to the environment that cifarnet runs in, for messages that advise to install some.
+
+Packages are named themselves rather than as extras of cifarnet: so the command is right whether cifarnet comes from an
+index, a folder, an archive or a repository.
+"""
+
+import importlib.util
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The Python environment that runs cifarnet.
+
+    Attributes:
+        prefix: its folder, ``sys.prefix``.
+        python: its interpreter.
+        isolated: whether it is a virtual environment.
+        has_pip: whether it has pip.
+        pip: the command ``pip`` that the shell would find, or None.
+        uv: whether the shell would find the command ``uv``.
+        externally_managed: whether the system forbids pip to change it (PEP 668).
+        user_site: whether cifarnet is installed for this user alone, outside of ``prefix``.
+        windows: whether commands are quoted for Windows.
+    """
+
+    prefix: Path
+    python: str
+    isolated: bool = True
+    has_pip: bool = True
+    pip: Path | None = None
+    uv: bool = False
+    externally_managed: bool = False
+    user_site: bool = False
+    windows: bool = False
+
+    @classmethod
+    def current(cls) -> Self:
+        """Return the environment of this process."""
+        import site
+
+        pip = shutil.which("pip")
+        stdlib = sysconfig.get_path("stdlib")
+        return cls(
+            prefix=Path(sys.prefix),
+            python=sys.executable or "python3",
+            isolated=sys.prefix != sys.base_prefix,
+            has_pip=importlib.util.find_spec("pip") is not None,
+            pip=Path(pip) if pip else None,
+            uv=shutil.which("uv") is not None,
+            externally_managed=(Path(stdlib) / "EXTERNALLY-MANAGED").exists(),
+            user_site=Path(site.getusersitepackages()) in Path(__file__).parents,
+            windows=sys.platform == "win32",
+        )
+
+    def install_words(self, packages: Sequence[str]) -> list[list[str]]:
+        """Return the commands, each as its words, that add ``packages``."""
+        if (self.prefix / "pipx_metadata.json").is_file():
+            return [["pipx", "inject", self.prefix.name, *packages]]
+        if (receipt := self.prefix / "uv-receipt.toml").is_file():
+            return [_uv_tool_words(receipt, packages)]
+        if self.has_pip:
+            return [[*self._pip, "install", *self._pip_options, *packages]]
+        if self.uv:
+            return [["uv", "pip", "install", "--python", self.python, *packages]]
+        return [[self.python, "-m", "ensurepip"], [self.python, "-m", "pip", "install", *self._pip_options, *packages]]
+
+    @property
+    def _pip(self) -> list[str]:
+        # In a shell that has not activated the environment, pip is that of another one.
+        own = self.pip is not None and self.pip.parent == Path(self.python).parent
+        return ["pip"] if own else [self.python, "-m", "pip"]
+
+    @property
+    def _pip_options(self) -> list[str]:
+        if self.isolated:
+            return []
+        user = ["--user"] if self.user_site else []
+        return [*user, "--break-system-packages"] if self.externally_managed else user
+
+
+def install_command(*packages: str, environment: Environment | None = None) -> str:
+    """Return the shell command that installs ``packages`` beside cifarnet, whichever tool installed cifarnet.
+
+    Args:
+        packages: requirements as pip takes them: ``"tensorflow[and-cuda]"``.
+        environment: where to; by default the environment of this process.
+    """
+    environment = environment or Environment.current()
+    quoted = subprocess.list2cmdline if environment.windows else shlex.join
+    return " && ".join(quoted(words) for words in environment.install_words(packages))
+
+
+def _uv_tool_words(receipt: Path, packages: Sequence[str]) -> list[str]:
+    """Return the ``uv tool install`` that repeats what ``receipt`` says was installed, with ``packages`` added."""
+    try:
+        tool: dict[str, Any] = tomllib.loads(receipt.read_text(encoding="utf-8"))["tool"]
+        own, *others = tool["requirements"]
+        words = ["uv", "tool", "install"]
+        if python := tool.get("python"):
+            words += ["--python", str(python)]
+        # uv forgets the packages of an earlier --with that are not given again.
+        for other in [*map(_uv_requirement, others), *packages]:
+            words += ["--with", other]
+        return [*words, *(["--editable"] if "editable" in own else []), _uv_requirement(own)]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ["uv", "tool", "install", *(word for package in packages for word in ("--with", package)), "cifarnet"]
+
+
+def _uv_requirement(recorded: Mapping[str, Any]) -> str:
+    """Return the requirement that uv wrote into a receipt, as its command line takes it."""
+    extras = f"[{','.join(recorded['extras'])}]" if recorded.get("extras") else ""
+    for local in ("directory", "editable", "path"):
+        if local in recorded:
+            return f"{recorded[local]}{extras}"
+    name = f"{recorded['name']}{extras}"
+    if "git" in recorded:
+        address, _, query = str(recorded["git"]).partition("?")
+        revision = dict(part.partition("=")[::2] for part in query.split("&"))
+        chosen = next((f"@{revision[kind]}" for kind in ("rev", "tag", "branch") if kind in revision), "")
+        return f"{name} @ git+{address}{chosen}"
+    if "url" in recorded:
+        return f"{name} @ {recorded['url']}"
+    return f"{name}{recorded.get('specifier', '')}"
