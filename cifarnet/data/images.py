@@ -19,9 +19,6 @@ from cifarnet.runtime import usable_cores
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-CROPS = ("center", "pad", "stretch")
-"""How a picture that is not square becomes one: cut to its centre, put on a grey square, or pulled out of shape."""
-
 # What pads: the mean level of CIFAR-10's training images, which normalization makes zero, as random crops have it in
 # training.
 _GREY = (121, 121, 121)
@@ -56,7 +53,7 @@ def read_image(source: Path | bytes, size: int = 32, *, name: str | None = None,
         source: a file, or a file's content.
         size: side of the result in pixels.
         name: what error messages call the picture; by default its path.
-        crop: one of ``CROPS``.
+        crop: one of ``cifarnet.choices.CROPS``.
 
     Raises:
         DataError: when the file is missing, empty, truncated, no picture, or unreasonably large.

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from cifarnet import __version__, runs
-from cifarnet.errors import InvalidValueError, RunError
+from cifarnet.choices import ON_NAN, PRECISIONS
+from cifarnet.errors import InvalidValueError, RunError, unknown_value
+from cifarnet.fields import typed_fields
 from cifarnet.models.spec import ModelSpec
 from cifarnet.recipes import RECIPES, Recipe
-from cifarnet.runtime import PRECISIONS, Device, Execution
-
-ON_NAN = ("stop", "restore")
+from cifarnet.runtime import Device, Execution
 
 
 @dataclass(frozen=True)
@@ -66,14 +66,14 @@ class RunConfig:
                 " --teacher or --freeze-base out, or augment (--flip)."
             )
         if self.precision not in (None, *PRECISIONS):
-            raise InvalidValueError(f"The precision must be one of {', '.join(PRECISIONS)}. Received: {self.precision}")
+            raise unknown_value("The precision", str(self.precision), PRECISIONS)
         if self.head_alone and self.precision not in (None, "float32"):
             raise InvalidValueError(
                 "With --freeze-base and no augmentation the base's features are computed once, in float32: leave"
                 f" --precision out. Received: {self.precision}"
             )
         if self.on_nan not in ON_NAN:
-            raise InvalidValueError(f"--on-nan is one of {', '.join(ON_NAN)}. Received: {self.on_nan}")
+            raise unknown_value("--on-nan", self.on_nan, ON_NAN)
         if self.budget is not None:
             if not 0 < self.budget < float("inf"):
                 raise InvalidValueError(f"A budget must be above 0 seconds. Received: {self.budget}")
@@ -155,8 +155,10 @@ class RunConfig:
         data = {"precision": "float32", "jit": False, **runs.read_config(directory)}
         data.pop("cifarnet", None)
         try:
-            return cls(**{**data, "recipe": Recipe.from_dict(data["recipe"])})
-        except (TypeError, KeyError, ValueError) as error:
+            if not isinstance(recipe := data.get("recipe"), dict):
+                raise InvalidValueError(f"recipe must be an object. Received: {recipe!r:.60}")
+            return cls(**typed_fields(cls, {**data, "recipe": Recipe.from_dict(recipe)}, "A run's configuration"))
+        except InvalidValueError as error:
             raise RunError(f"{directory / runs.CONFIG} is not a valid run configuration: {error}") from error
 
 
