@@ -10,7 +10,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from cifarnet import runs
-from cifarnet.errors import InvalidValueError, RunError
+from cifarnet.errors import InvalidValueError, RunError, wrong_content
 from cifarnet.training.config import RunConfig
 
 
@@ -213,9 +213,8 @@ def _outcome(directory: Path) -> Outcome | None:
         metrics = json.loads(path.read_text(encoding="utf-8"))
         values = [float(metrics[name]) for name in ("accuracy", "loss", "epoch", "training_seconds")]
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        what = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise RunError(
-            f"{path} is damaged: {what}. Restore it, or leave {directory} out; cifarnet evaluate {directory} scores"
+            f"{path} is damaged: {wrong_content(error)}. Restore it, or leave {directory} out; cifarnet evaluate {directory} scores"
             " the run anew."
         ) from error
     accuracy, loss, epoch, seconds = values

@@ -4,6 +4,7 @@ Library code raises; only the command line catches (``cifarnet.cli.main``). A me
 what to do next and what was received, since it is all that a user sees.
 """
 
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -69,26 +70,37 @@ class InterruptedRunError(CifarnetError):
         self.exit_code = 128 + signal_number
 
 
+_SIMILAR = 0.6
+"""The least similarity, by difflib, at which a name is taken for another with a typing mistake."""
+
+
 def nearest(received: str, known: Iterable[str]) -> str | None:
     """Return the one of ``known`` that was probably meant by ``received``, or None when none is similar.
 
     Case and punctuation make no difference. Initials (``lr`` for ``learning-rate``) and letters left out (``tf`` for
     ``tensorflow``) are understood as well as typing mistakes.
     """
-    from difflib import get_close_matches
+    from difflib import SequenceMatcher
 
     names = list(known)
+    plain = [_plain(name) for name in names]
     wanted = _plain(received)
-    if not wanted:
+    if not wanted or not names:
         return None
-    plain = {_plain(name): name for name in reversed(names)}
-    if wanted in plain:
-        return plain[wanted]
     initials = ["".join(word[0] for word in re.findall(r"[^\W_]+", name.casefold())) for name in names]
-    if wanted in initials:
-        return names[initials.index(wanted)]
-    if matches := get_close_matches(wanted, plain, n=1):
-        return plain[matches[0]]
+    letters = ["".join(sorted(name)) for name in plain]
+    for form, forms in ((wanted, plain), (wanted, initials), ("".join(sorted(wanted)), letters)):
+        if form in forms:
+            return names[forms.index(form)]
+
+    def similarity(index: int) -> tuple[float, int]:
+        # Of names that are equally similar (resnet20 and resnet32 to resnet2) the one that begins alike.
+        ratio = SequenceMatcher(None, wanted, plain[index]).ratio()
+        return ratio, len(os.path.commonprefix([wanted, plain[index]]))
+
+    best = max(range(len(names)), key=similarity)
+    if similarity(best)[0] >= _SIMILAR:
+        return names[best]
     return next((name for name in names if len(wanted) > 1 and _abbreviates(wanted, _plain(name))), None)
 
 
@@ -98,6 +110,20 @@ def did_you_mean(received: str, known: Iterable[str]) -> str:
     return f" Did you mean {name}?" if name else ""
 
 
+def did_you_mean_path(path: Path, names: Iterable[str] = ()) -> str:
+    """Return the sentence `` Did you mean PATH?`` for a missing ``path``, or an empty text.
+
+    ``names`` can be given in the place of a path; the others are looked for in the folder where ``path`` would be.
+    """
+    known = list(names)
+    try:
+        beside = sorted(entry.name for entry in os.scandir(path.parent) if not entry.name.startswith("."))
+    except OSError:
+        beside = []
+    name = nearest(path.name, [*known, *beside])
+    return f" Did you mean {name if name in known else path.parent / name}?" if name else ""
+
+
 def unknown_value(what: str, received: str, known: Iterable[str], advice: str = "") -> InvalidValueError:
     """Return the error for a value of ``what`` that is none of ``known``; ``advice`` says what else to do."""
     names = list(known)
@@ -105,6 +131,16 @@ def unknown_value(what: str, received: str, known: Iterable[str], advice: str = 
     return InvalidValueError(
         f"{what} must be {valid}.{did_you_mean(received, names)}{advice and ' '}{advice} Received: {received}"
     )
+
+
+def wrong_content(error: Exception) -> str:
+    """Return what ``error`` says about content that is not as a file of its kind has it: "it has no accuracy".
+
+    Python's own messages about a missing key or an operation on another type mean nothing to a user.
+    """
+    if isinstance(error, KeyError):
+        return f"it has no {error.args[0]}"
+    return "a value has the wrong type" if isinstance(error, TypeError | AttributeError) else str(error)
 
 
 def _plain(name: str) -> str:

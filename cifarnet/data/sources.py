@@ -11,7 +11,7 @@ from cifarnet.data.images import resize_images
 from cifarnet.data.progress import Progress, silent
 from cifarnet.data.synthetic import DEFAULT_SIZE, synthetic
 from cifarnet.data.tree import FileTree, read_tree
-from cifarnet.errors import DataError, InvalidValueError
+from cifarnet.errors import DataError, InvalidValueError, did_you_mean_path
 
 __all__ = ["Progress", "load_data"]
 
@@ -94,8 +94,9 @@ def read_path(path: Path, image_size: int, report: Progress) -> Parts:
     """
     if not path.exists():
         raise DataError(
-            f"There is no file or folder {path}. A data source is cifar10, synthetic, synthetic:N (N training images)"
-            " or the path of an image folder, an archive or an .npz file."
+            f"There is no file or folder of that name.{did_you_mean_path(path, ('cifar10', 'synthetic'))} A data source"
+            " is cifar10, synthetic, synthetic:N (N training images) or the path of an image folder, an archive or an"
+            f" .npz file. Received: {path}"
         )
     stored = DecodedSet(path, image_size)
     fingerprint = stored.fingerprint()

@@ -16,7 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from cifarnet import runs
-from cifarnet.errors import InvalidValueError, StorageError, WeightsError
+from cifarnet.errors import (
+    InvalidValueError,
+    StorageError,
+    WeightsError,
+    did_you_mean,
+    did_you_mean_path,
+    wrong_content,
+)
 from cifarnet.files import replacing, sha256_of, write_text
 from cifarnet.models.weights import load_header, load_weights
 
@@ -130,8 +137,9 @@ def find(wanted: Path) -> Path:
         return entry.verify()
     names = ", ".join(known) or "none"
     raise WeightsError(
-        f"There is no run or weight file {wanted}, and no weights of that name (there are: {names}). Give a run"
-        " directory (runs/...), an .h5 file, or a name that `cifarnet weights` lists."
+        f"There is no run or weight file {wanted}, and no weights of that name (there are: {names})."
+        f"{did_you_mean_path(wanted, known)} Give a run directory (runs/...), an .h5 file, or a name that"
+        f" `cifarnet weights` lists. Received: {wanted}"
     )
 
 
@@ -148,7 +156,7 @@ def for_depth(depth: int) -> Path:
         return entry.verify()
     raise WeightsError(
         f"No trained {spec.title} comes with cifarnet; there are: {', '.join(known) or 'none'}. Train one with"
-        f" `cifarnet train --depth {depth}`, then name its run with --weights."
+        f" `cifarnet train --depth {depth}`, then name its run with --weights. Received: {depth}"
     )
 
 
@@ -192,7 +200,10 @@ def remove(name: str) -> None:
         index = read_index(folder, shipped=False)
         if name not in index:
             own = ", ".join(index) or "none"
-            raise InvalidValueError(f"Your own weights are: {own}. Received: {name}")
+            raise InvalidValueError(
+                f"You have added no weights called {name}.{did_you_mean(name, index)} You have added: {own}."
+                f" Received: {name}"
+            )
         entry = index.pop(name)
         write_index(folder, index)
         entry.path.unlink(missing_ok=True)
@@ -264,7 +275,7 @@ def read_index(folder: Path, *, shipped: bool) -> dict[str, NamedWeights]:
             for name, entry in facts.items()
         }
     except (AttributeError, KeyError, TypeError) as error:
-        raise WeightsError(f"The index of weights {path} is damaged: {error!r}.") from error
+        raise WeightsError(f"The index of weights {path} is damaged: {wrong_content(error)}.") from error
 
 
 def _test_set(source: Path) -> tuple[str | None, int | None]:
@@ -276,4 +287,4 @@ def _test_set(source: Path) -> tuple[str | None, int | None]:
     try:
         return data, int(json.loads(metrics.read_text(encoding="utf-8"))["images"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"{metrics} can't be read: {error!r}") from error
+        raise WeightsError(f"{metrics} can't be read: {wrong_content(error)}") from error
