@@ -214,8 +214,8 @@ def _outcome(directory: Path) -> Outcome | None:
         values = [float(metrics[name]) for name in ("accuracy", "loss", "epoch", "training_seconds")]
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise RunError(
-            f"{path} is damaged: {wrong_content(error)}. Restore it, or leave {directory} out; cifarnet evaluate {directory} scores"
-            " the run anew."
+            f"{path} is damaged: {wrong_content(error)}. Restore it, or leave {directory} out; cifarnet evaluate"
+            f" {directory} scores the run anew."
         ) from error
     accuracy, loss, epoch, seconds = values
     if not 0 <= accuracy <= 1 or not all(map(math.isfinite, values)):

@@ -7,6 +7,7 @@ what to do next and what was received, since it is all that a user sees.
 import os
 import re
 from collections.abc import Iterable
+from itertools import takewhile
 from pathlib import Path
 
 
@@ -93,10 +94,13 @@ def nearest(received: str, known: Iterable[str]) -> str | None:
         if form in forms:
             return names[forms.index(form)]
 
+    def same(pair: tuple[str, str]) -> bool:
+        return pair[0] == pair[1]
+
     def similarity(index: int) -> tuple[float, int]:
         # Of names that are equally similar (resnet20 and resnet32 to resnet2) the one that begins alike.
         ratio = SequenceMatcher(None, wanted, plain[index]).ratio()
-        return ratio, len(os.path.commonprefix([wanted, plain[index]]))
+        return ratio, len(list(takewhile(same, zip(wanted, plain[index], strict=False))))
 
     best = max(range(len(names)), key=similarity)
     if similarity(best)[0] >= _SIMILAR:

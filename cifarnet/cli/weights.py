@@ -45,11 +45,12 @@ def weights(context: typer.Context, as_json: Json = False) -> None:
         return
     from cifarnet.reports.weights import weights_report
 
-    console.stdout().print(weights_report(facts))
+    out = console.stdout()
+    out.print(weights_report(facts, out.width))
     for fact in facts:
         if fact["problem"]:
-            told = f"{fact['name']}: {fact['problem']}"
-            console.stderr().print(told, style="yellow", markup=False, soft_wrap=True)
+            message = f"{fact['name']}: {fact['problem']}"
+            console.stderr().print(message, style="yellow", markup=False, soft_wrap=True)
 
 
 @app.command(cls=PanelCommand)
