@@ -59,7 +59,7 @@ def data(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Describe images, or show what the cache holds.
+    """Describe images, or show the cache.
 
     Without SOURCE, shows the cached files and whether they are intact.
     """

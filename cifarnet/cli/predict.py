@@ -36,7 +36,7 @@ def predict(
         list[str],
         typer.Argument(
             metavar="IMAGE",
-            help="Files, folders (with all pictures below them), patterns such as 'photos/**/*.png', or - for standard"
+            help="Files, folders (with all pictures below them), quoted patterns such as `'photos/**/*.png'`, or - for standard"
             " input.",
             show_default=False,
         ),

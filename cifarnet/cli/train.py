@@ -82,7 +82,7 @@ def train(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Directory of the run. Default: runs/<network>-<recipe>-<time>."),
+        typer.Option(metavar="DIR", help="Directory of the run. Default: runs/NETWORK-RECIPE-TIME."),
     ] = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Continue the run in this directory.")] = None,
     validation_split: Annotated[

@@ -91,7 +91,7 @@ def convert(
     new: Annotated[Path, typer.Argument(metavar="NEW", help="The file to write.")],
     replace: Replace = False,
 ) -> None:
-    """Convert a weight file to the format of cifarnet.
+    """Convert a weight file to cifarnet's format.
 
     The converted network has the same logits.
     """
