@@ -33,7 +33,7 @@ def explained(error: Exception, words: Sequence[str]) -> tuple[str, int]:
     if isinstance(error, typer.Abort | EOFError):
         return "The command was stopped.", 1
     if isinstance(error, MemoryError):
-        return f"The memory of this machine is not enough: {error or 'no more could be had'}", 1
+        return f"The memory of this machine is not enough: {str(error) or 'no more could be had'}", 1
     if isinstance(error, OSError):
         return f"The system refused: {error}", 1
     return (

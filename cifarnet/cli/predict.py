@@ -36,8 +36,8 @@ def predict(
         list[str],
         typer.Argument(
             metavar="IMAGE",
-            help="Files, folders (with all pictures below them), quoted patterns such as `'photos/**/*.png'`, or - for standard"
-            " input.",
+            help="Files, folders (with all pictures below them), quoted patterns such as `'photos/**/*.png'`, or - for"
+            " standard input.",
             show_default=False,
         ),
     ],
