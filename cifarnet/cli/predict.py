@@ -105,7 +105,7 @@ def predict(
     if as_csv and as_json:
         raise InvalidValueError("--csv and --json are two forms of the same output: give one of them. Received: both")
     if depth is not None and weights is not None:
-        raise InvalidValueError("--weights says the depth itself: give --depth or --weights, not both.")
+        raise InvalidValueError("--weights gives the depth too: give --depth or --weights, not both. Received: both")
     from cifarnet.cli.reporting import page_path
     from cifarnet.evaluation import predict as service
     from cifarnet.evaluation.explain import prepare_directory

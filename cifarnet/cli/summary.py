@@ -35,9 +35,9 @@ def summary(
     from cifarnet.reports import summary as reports
 
     if depth is not None and weights is not None:
-        raise InvalidValueError("--weights says the depth itself: give --depth or --weights, not both.")
+        raise InvalidValueError("--weights gives the depth too: give --depth or --weights, not both. Received: both")
     if plain and as_json:
-        raise InvalidValueError("--plain and --json are two forms of the same output: give one of them.")
+        raise InvalidValueError("--plain and --json are two forms of the same output: give one of them. Received: both")
     spec, header = ModelSpec(20 if depth is None else depth, 10 if classes is None else classes), None
     if weights is not None:
         from cifarnet.models.weights import load_header
@@ -49,7 +49,9 @@ def summary(
             raise InvalidValueError(f"{weights} has {spec.classes} classes. Received: --classes {classes}")
     if depth is None and header is None:
         if plain or units:
-            raise InvalidValueError("--plain and --units show one network: say which with --depth or --weights.")
+            raise InvalidValueError(
+                "--plain and --units show one network: give its --depth or --weights. Received: neither"
+            )
         specs = [ModelSpec(preset.depth, spec.classes) for preset in PRESETS.values()]
         facts = [reports.summary_data(spec, describe(spec)) for spec in specs]
         if as_json:

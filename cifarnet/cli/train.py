@@ -391,7 +391,9 @@ def _recipe(name: str | None, depth: int | None, weights: Path | None, given: di
     changes = {field.name: given[field.name] for field in fields(Recipe) if field.name in given}
     lengths = [f"--{name}" for name in ("epochs", "steps", "budget") if name in given]
     if len(lengths) > 1:
-        raise InvalidValueError(f"{' and '.join(lengths)} all give the length of the run: give one of them.")
+        raise InvalidValueError(
+            f"{' and '.join(lengths)} give the length of the run: give one of them. Received: {' '.join(lengths)}"
+        )
     if "lr_boundaries" in changes:
         changes["lr_boundaries"] = _steps(changes["lr_boundaries"])
     if "resolutions" in changes:

@@ -125,7 +125,7 @@ def test_the_version_names_the_backends():
         (["train", "--data", ""], 2, "source is empty"),
         (["data", "synthetic:1000000000000"], 1, "The memory of this machine is not enough: Unable to allocate"),
         (["summary", "--weights", "nowhere"], 1, "no run or weight file"),
-        (["summary", "--plain"], 2, "--depth or --weights"),
+        (["summary", "--plain"], 2, "its --depth or --weights"),
         (["evaluate", "nowhere"], 1, "no run or weight file"),
         (["data", "nowhere"], 1, "no file or folder"),
     ],
