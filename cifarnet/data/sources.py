@@ -94,7 +94,7 @@ def read_path(path: Path, image_size: int, report: Progress) -> Parts:
     """
     if not path.exists():
         raise DataError(
-            f"There is no file or folder of that name.{did_you_mean_path(path, ('cifar10', 'synthetic'))} A data source"
+            f"There is no file or folder {path}.{did_you_mean_path(path, ('cifar10', 'synthetic'))} A data source"
             " is cifar10, synthetic, synthetic:N (N training images) or the path of an image folder, an archive or an"
             f" .npz file. Received: {path}"
         )
