@@ -8,10 +8,11 @@ import json
 import math
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Self, get_args, get_type_hints
+from typing import Any, Self
 
-from cifarnet.errors import InvalidValueError
-from cifarnet.runs import verified_config
+from cifarnet.errors import InvalidValueError, did_you_mean
+from cifarnet.fields import typed_fields
+from cifarnet.runs import CONFIG, verified_config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,13 +196,7 @@ class Recipe:
         Raises:
             InvalidValueError: for unknown fields, values of another type or out of range.
         """
-        types = get_type_hints(cls)
-        unknown = sorted(data.keys() - types.keys())
-        if unknown or "name" not in data:
-            problem = f"unknown: {', '.join(unknown)}" if unknown else "the name is missing"
-            raise InvalidValueError(f"A recipe has the fields {', '.join(types)}. Received: {problem}")
-        values = {field: _typed(field, value, types[field]) for field, value in data.items()}
-        return cls(**values)
+        return cls(**typed_fields(cls, data, "A recipe"))
 
     def with_changes(self, **changes: Any) -> Self:
         """This recipe with ``changes``; a new length in epochs takes the place of one in steps, and the reverse."""
@@ -304,8 +299,11 @@ def named_recipe(name: str, depth: int) -> Recipe:
         InvalidValueError: for an unknown name.
     """
     if name not in RECIPES:
+        # A name that looks like a file's was probably meant as one.
+        known = [] if Path(name).suffix == ".json" or len(Path(name).parts) > 1 else RECIPES
         raise InvalidValueError(
-            f"Recipes are {', '.join(RECIPES)}, or a JSON file that a run wrote (config.json). Received: {name}"
+            f"There is no recipe or file {name}.{did_you_mean(name, known)} Recipes are {', '.join(RECIPES)}. Give one"
+            f" of them, or a JSON file with a recipe, such as a run's config.json. Received: {name}"
         )
     recipe = RECIPES[name]
     if name == "paper" and depth >= 110:
@@ -321,8 +319,12 @@ def find_recipe(name: str, depth: int) -> Recipe:
         InvalidValueError: when there is neither, or the file holds no valid recipe.
         RunError: when it is a run's and damaged.
     """
-    if name in RECIPES or not Path(name).is_file():
+    if name in RECIPES or not Path(name).exists():
         return named_recipe(name, depth)
+    if Path(name).is_dir():
+        config = Path(name) / CONFIG
+        advice = f"For the recipe of that run, give {config}." if config.exists() else "Give a JSON file with a recipe."
+        raise InvalidValueError(f"{name} is a folder, not a recipe. {advice} Received: {name}")
     return read_recipe(Path(name))
 
 
@@ -336,33 +338,15 @@ def read_recipe(path: Path) -> Recipe:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise InvalidValueError(f"The recipe {path} can't be read as JSON: {error}") from error
+        raise InvalidValueError(
+            f"The recipe can't be read as JSON: {error}. Give a JSON file with a recipe, such as a run's config.json."
+            f" Received: {path}"
+        ) from error
     if isinstance(data, dict) and isinstance(data.get("recipe"), dict):
         data = verified_config(data, path)["recipe"]
     if not isinstance(data, dict):
-        raise InvalidValueError(f"The recipe {path} should be a JSON object. Received: {type(data).__name__}")
+        raise InvalidValueError(f"The recipe in {path} must be a JSON object. Received: {json.dumps(data)[:60]}")
     try:
         return Recipe.from_dict(data)
     except InvalidValueError as error:
         raise InvalidValueError(f"{path}: {error}") from error
-
-
-def _typed(field: str, value: Any, hint: Any) -> Any:
-    """``value`` as the field's type: JSON knows neither tuples nor, in ``1``, floats."""
-    accepted = get_args(hint) or (hint,)
-    if field in _SEQUENCES:
-        if isinstance(value, list | tuple) and all(_SEQUENCES[field](item) for item in value):
-            return tuple(tuple(item) if isinstance(item, list) else item for item in value)
-    elif type(value) in accepted:
-        return value
-    elif float in accepted and type(value) is int:
-        return float(value)
-    raise InvalidValueError(f"The recipe's {field} has the wrong type. Received: {value!r}")
-
-
-_SEQUENCES = {
-    "lr_boundaries": lambda item: type(item) is int,
-    "resolutions": lambda item: (
-        isinstance(item, list | tuple) and len(item) == 2 and type(item[0]) is int and type(item[1]) in (int, float)
-    ),
-}

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cifarnet.errors import InvalidValueError, RunError, WeightsError
+from cifarnet.errors import InvalidValueError, RunError, WeightsError, did_you_mean_path, wrong_content
 from cifarnet.files import write_text
 from cifarnet.provenance import TrainedOn
 
@@ -52,7 +52,10 @@ def find_weights(path: Path) -> Path:
     if path.is_file():
         return path
     if not path.exists():
-        raise WeightsError(f"There is no run or weight file {path}. Give a run directory (runs/...) or an .h5 file.")
+        raise WeightsError(
+            f"There is no run or weight file {path}.{did_you_mean_path(path)} Give a run directory (runs/...) or an .h5"
+            f" file. Received: {path}"
+        )
     for name in (WEIGHTS, CHECKPOINT, PREVIOUS_CHECKPOINT):
         if (path / name).is_file():
             return path / name
@@ -79,7 +82,8 @@ def read_config(run: Path) -> dict[str, Any]:
     """
     path = run / CONFIG
     if not path.exists():
-        raise RunError(f"{run} is not a run directory: it has no {CONFIG}.")
+        suggestion = "" if run.exists() else did_you_mean_path(run)
+        raise RunError(f"{run} is not a run directory: it has no {CONFIG}.{suggestion} Received: {run}")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -102,7 +106,7 @@ def read_history(run: Path) -> list[dict[str, float | None]]:
         with path.open(encoding="utf-8", newline="") as file:
             rows = [{name: float(cell) if cell else None for name, cell in row.items()} for row in csv.DictReader(file)]
     except (OSError, ValueError, TypeError, AttributeError, csv.Error) as error:
-        raise RunError(f"{path} is damaged: {error}. Restore it, or leave {run} out.") from error
+        raise RunError(f"{path} is damaged: {wrong_content(error)}. Restore it, or leave {run} out.") from error
     held_out = held_out_name(rows)
     for line, row in enumerate(rows, start=2):
         missing = [name for name in ("epoch", "step", "learning_rate", "loss", "accuracy") if row.get(name) is None]

@@ -9,12 +9,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from cifarnet.errors import BackendError, InvalidValueError, NoHomeError
+from cifarnet.choices import BACKENDS
+from cifarnet.errors import BackendError, NoHomeError, unknown_value
 from cifarnet.installation import install_command
 from cifarnet.paths import home_dir
-
-BACKENDS = ("tensorflow", "jax")
-PRECISIONS = ("float32", "bfloat16", "float16")
 
 
 def choose_backend(name: str | None = None) -> str:
@@ -29,7 +27,8 @@ def choose_backend(name: str | None = None) -> str:
     running = sys.modules["keras"].backend.backend() if "keras" in sys.modules else None
     chosen = name or running or os.environ.get("KERAS_BACKEND") or "tensorflow"
     if chosen not in BACKENDS:
-        raise InvalidValueError(f"The backend must be one of {', '.join(BACKENDS)}. Received: {chosen}")
+        where = "The backend" if name or running else "The backend in the variable KERAS_BACKEND"
+        raise unknown_value(where, chosen, BACKENDS)
     if running not in (None, chosen):
         raise BackendError(
             f"Keras already runs on {running} in this process and can't change to {chosen}."

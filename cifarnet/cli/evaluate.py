@@ -1,31 +1,32 @@
 """``cifarnet evaluate``: score weights on test images."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cifarnet.choices import TTA
 from cifarnet.cli import console
-from cifarnet.cli.options import Backend, Json, Mirror, Report, SkipBroken, TestSplit
+from cifarnet.cli.help import examples
+from cifarnet.cli.options import WEIGHTS, Backend, Json, Mirror, Report, SkipBroken, TestSplit, choice
 
 if TYPE_CHECKING:
     from cifarnet.evaluation.scored import Scored
 
 
-class Tta(StrEnum):
-    """Kinds of test-time augmentation."""
-
-    NONE = "none"
-    FLIP = "flip"
+EXAMPLES = examples(
+    ("evaluate runs/r20", "A run, on the test images of the data that it was trained on"),
+    ("evaluate resnet20 --data my-images --tta flip", "Named weights, on other images of the same classes"),
+    ("evaluate runs/r20 --report r20.html", "The same with a page of curves, confusions and mistakes"),
+)
 
 
 def evaluate(
     weights: Annotated[
         Path,
         typer.Argument(
-            metavar="RUN|FILE|NAME",
-            help="A run directory, a weight file, or a name that `cifarnet weights` lists. (default: resnet20)",
+            metavar=WEIGHTS,
+            help="A run directory, a weight file, or a name that `cifarnet weights` lists. Default: resnet20.",
             show_default=False,
         ),
     ] = Path("resnet20"),
@@ -33,21 +34,33 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="SOURCE",
-            help="cifar10, synthetic or a path. By default the data that the run was trained on, or else cifar10.",
+            help="Images: cifar10, synthetic, or the path of a folder, an archive or an .npz file. Default: the data"
+            " that the run was trained on, or cifar10.",
         ),
     ] = None,
-    tta: Annotated[
-        Tta, typer.Option(help="Test-time augmentation: flip averages the logits of each image and its mirror image.")
-    ] = Tta.NONE,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images per batch.")] = 250,
     test_split: TestSplit = None,
     skip_broken: SkipBroken = False,
     mirror: Mirror = None,
-    backend: Backend = None,
+    tta: Annotated[
+        str,
+        choice(
+            "--tta",
+            TTA,
+            "Test-time augmentation: flip averages the logits of each image and its mirror image. Default: none.",
+            show_default=False,
+        ),
+    ] = "none",
+    batch_size: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Images per batch. Default: 250.", show_default=False)
+    ] = 250,
     report_file: Report = None,
     as_json: Json = False,
+    backend: Backend = None,
 ) -> None:
-    """Score weights on test images: accuracy, loss, calibration, every class, confusions and speed."""
+    """Score weights on test images.
+
+    Prints the accuracy, loss, calibration, speed, the score of every class and the confusions between classes.
+    """
     from cifarnet.cli.reporting import page_path
     from cifarnet.evaluation.evaluate import evaluate as score
     from cifarnet.evaluation.source import find_source
@@ -97,7 +110,7 @@ def _tell(message: str) -> None:
     console.stderr().print(printable(message), style="yellow", markup=False, soft_wrap=True)
 
 
-def _write_page(path: Path, weights: Path, scores: dict[str, Any], scored: "Scored", tta: Tta) -> None:
+def _write_page(path: Path, weights: Path, scores: dict[str, Any], scored: "Scored", tta: str) -> None:
     from cifarnet.cli.reporting import evaluation_html, these_commands, write_page
 
     about = [

@@ -7,21 +7,21 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from cifarnet.cli import process
-from cifarnet.cli.compare import compare
-from cifarnet.cli.data import data
-from cifarnet.cli.evaluate import evaluate
-from cifarnet.cli.predict import predict
-from cifarnet.cli.summary import summary
-from cifarnet.cli.train import train
-from cifarnet.cli.weights import app as weights
+from cifarnet.cli import compare, data, evaluate, predict, process, summary, train, weights
+from cifarnet.cli.help import SETTINGS, PanelCommand, PanelGroup, examples
 
 app = typer.Typer(
     name="cifarnet",
+    cls=PanelGroup,
     help="Train, check, inspect and use CIFAR-10 ResNets.",
-    no_args_is_help=True,
+    epilog=examples(
+        ("predict img.png", "Classify a picture"),
+        ("train --budget 20m", "Train for 20 minutes on CIFAR-10"),
+        ("evaluate runs/r20", "Score a trained network"),
+    ),
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+    context_settings=SETTINGS,
 )
 
 
@@ -34,45 +34,51 @@ def _print_version(wanted: bool) -> None:
     raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the versions and exit."),
     ] = False,
 ) -> None:
-    pass
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(2)
 
 
-for _command in (train, evaluate, compare, summary, predict, data):
-    app.command(_command.__name__)(_command)
-app.add_typer(weights)
+for _module in (train, evaluate, compare, summary, predict, data):
+    _name = _module.__name__.rpartition(".")[2]
+    app.command(_name, cls=PanelCommand, epilog=_module.EXAMPLES)(getattr(_module, _name))
+app.add_typer(weights.app)
 
 
 def main() -> None:
     """Run the command line; every expected failure ends in a message and its exit status, never in a traceback."""
-    from cifarnet.errors import CifarnetError
-
     process.open_missing_streams()
     _prepare_libraries()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # File names need not be valid in the terminal's encoding, and Windows pipes know few characters.
         sys.stdout.reconfigure(errors="backslashreplace")
+    words = sys.argv[1:]
     with process.guarded_stderr():
         try:
             # Training answers the signals in its own way.
             with process.stopping_by_signals(), process.guarded_stdout():
-                app()
+                # Without Typer's own handling of errors, the status of an Exit is returned.
+                status = app(words, prog_name="cifarnet", standalone_mode=False)
         except process.Stopped as stopped:
             _fail("Stopped.", stopped.status)
-        except CifarnetError as error:
-            _fail(str(error), error.exit_code)
         except BrokenPipeError:
             sys.exit(1)  # The reader (head, say) has ended, which is no news to the user.
-        except OSError as error:
-            _fail(_refusal(error), 1)
-        except MemoryError as error:
-            _fail(f"The memory of this machine is not enough: {error or 'no more could be had'}", 1)
+        except Exception as error:
+            from cifarnet.cli.errors import explained
+
+            if os.environ.get("CIFARNET_TRACEBACK"):
+                raise
+            _fail(*explained(error, words))
+        if status:
+            sys.exit(status)
 
 
 def _prepare_libraries() -> None:
@@ -92,19 +98,13 @@ def _prepare_libraries() -> None:
     os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
 
 
-def _refusal(error: OSError) -> str:
-    try:
-        os.getcwd()
-    except OSError:
-        return "The current folder has been deleted or can't be read. Change to another one, then try again."
-    return f"The system refused: {error}"
-
-
 def _fail(message: str, exit_code: int) -> NoReturn:
     from cifarnet.cli import console
     from cifarnet.reports.text import printable
 
     # What a message quotes may come from a stranger's file; its own line breaks stay.
     message = "\n".join(map(printable, message.splitlines()))
-    console.stderr().print(message, style="bold red" if exit_code < 128 else "yellow", markup=False, soft_wrap=True)
+    stopped = exit_code >= 128
+    text, style = (message, "yellow") if stopped else (f"Error: {message}", "bold red")
+    console.stderr().print(text, style=style, markup=False, soft_wrap=True)
     sys.exit(exit_code)

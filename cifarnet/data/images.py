@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 __all__ = [
-    "CROPS",
     "HEIC_REMEDY",
     "HEIC_SUFFIXES",
     "IMAGE_SUFFIXES",
@@ -44,9 +43,6 @@ __all__ = [
     "read_images",
     "resize_images",
 ]
-
-CROPS = ("center", "pad", "stretch")
-"""How a picture that is not square becomes one: cut to its centre, put on a grey square, or pulled out of shape."""
 
 # What pads: the mean level of CIFAR-10's training images, which normalization makes zero, as random crops have it in
 # training.
@@ -82,7 +78,7 @@ def read_image(source: Path | bytes, size: int = 32, *, name: str | None = None,
         source: a file, or a file's content.
         size: side of the result in pixels.
         name: what error messages call the picture; by default its path.
-        crop: one of ``CROPS``.
+        crop: one of ``cifarnet.choices.CROPS``.
 
     Raises:
         DataError: when the file is missing, empty, truncated, no picture, or unreasonably large.

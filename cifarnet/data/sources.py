@@ -13,7 +13,7 @@ from cifarnet.data.images import resize_images
 from cifarnet.data.progress import Progress, silent
 from cifarnet.data.synthetic import DEFAULT_SIZE, synthetic
 from cifarnet.data.tree import FileTree, read_tree
-from cifarnet.errors import DataError, InvalidValueError
+from cifarnet.errors import DataError, InvalidValueError, did_you_mean_path
 from cifarnet.files import StrPath, as_path
 from cifarnet.paths import typed
 
@@ -120,8 +120,9 @@ def read_path(path: Path, image_size: int, report: Progress, skip_broken: bool =
     """
     if not path.exists():
         raise DataError(
-            f"There is no file or folder {path}. A data source is cifar10, synthetic, synthetic:N (N training images)"
-            " or the path of an image folder, an archive or an .npz file."
+            f"There is no file or folder {path}.{did_you_mean_path(path, ('cifar10', 'synthetic'))} A data source"
+            " is cifar10, synthetic, synthetic:N (N training images) or the path of an image folder, an archive or an"
+            f" .npz file. Received: {path}"
         )
     if path.is_dir():
         path = cifar10.torchvision_copy(path) or path

@@ -6,11 +6,12 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from cifarnet.choices import TTA
 from cifarnet.data.dataset import LeftOut, Splits
 from cifarnet.data.progress import Progress, silent
 from cifarnet.data.sources import load_data, source_name
-from cifarnet.errors import InvalidValueError
-from cifarnet.evaluation.inference import BATCH_SIZE, TTA, Classifier
+from cifarnet.errors import InvalidValueError, unknown_value
+from cifarnet.evaluation.inference import BATCH_SIZE, Classifier
 from cifarnet.evaluation.metrics import Metrics, measure
 from cifarnet.evaluation.scored import Scored
 from cifarnet.evaluation.source import find_source, refuse_other_classes
@@ -82,7 +83,7 @@ def evaluate(
     """
     weights_path = as_path(weights_path, "weights_path")
     if tta not in TTA:
-        raise InvalidValueError(f"Test-time augmentation must be one of {', '.join(TTA)}. Received: {tta}")
+        raise unknown_value("Test-time augmentation", tta, TTA)
     if batch_size < 1:
         raise InvalidValueError(f"The batch size must be at least 1. Received: {batch_size}")
     source = find_source(weights_path, None if data is None else source_name(data))

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from cifarnet.choices import CROPS, VIEWS
 from cifarnet.data.dataset import LeftOut
-from cifarnet.data.images import CROPS, image_suffixes, read_file, read_image
+from cifarnet.data.images import image_suffixes, read_file, read_image
 from cifarnet.data.leftovers import Leftovers
 from cifarnet.data.progress import Progress, silent
 from cifarnet.data.walk import is_picture, is_system_name, passes_through_loop, walk
-from cifarnet.errors import DataError, InvalidValueError
-from cifarnet.evaluation.inference import TTA, Classifier
+from cifarnet.errors import DataError, InvalidValueError, unknown_value
+from cifarnet.evaluation.inference import Classifier
 from cifarnet.evaluation.metrics import ranking, softmax
 from cifarnet.models.weights import Weights
 from cifarnet.runtime import usable_cores
@@ -25,10 +26,6 @@ from cifarnet.runtime import usable_cores
 # On two cores a picture costs 1.03 ms of processor time in batches of 128 and of 250, 1.08 ms in batches of 64; smaller
 # batches are answered sooner.
 BATCH_SIZE = 128
-
-
-VIEWS = (*TTA, "views")
-"""Test-time augmentation of pictures: that of images, or the mean over all ``CROPS`` and their mirror images."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +171,7 @@ def predict(
     top_k = resolve_top_k(top_k, classifier.weights.spec.classes)
     for option, value, known in (("--crop", crop, CROPS), ("--tta", tta, VIEWS)):
         if value not in known:
-            raise InvalidValueError(f"{option} must be one of {', '.join(known)}. Received: {value}")
+            raise unknown_value(option, value, known)
     crops = CROPS if tta == "views" else (crop,)
     mirror = "none" if tta == "none" else "flip"
     threshold = required_threshold(classifier.weights) if reject else None

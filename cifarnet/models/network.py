@@ -20,7 +20,7 @@ from cifarnet.models.spec import ModelSpec
 LAYOUT = "channels_last"
 
 KERAS_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
-"""Keras's name of each precision that ``cifarnet.runtime.PRECISIONS`` lists."""
+"""Keras's name of each precision that ``cifarnet.choices.PRECISIONS`` lists."""
 
 
 class ResidualUnit(keras.layers.Layer):

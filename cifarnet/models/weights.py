@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cifarnet import __version__
-from cifarnet.errors import InvalidValueError, WeightsError
+from cifarnet.errors import InvalidValueError, WeightsError, wrong_content
+from cifarnet.fields import typed_fields
 from cifarnet.hdf5 import find, find_dataset, open_hdf5, read_json, read_tensor, unexpected, write_hdf5
 from cifarnet.models.description import named_weights
 from cifarnet.models.resnet import describe
@@ -187,17 +188,18 @@ def peek(file: "h5py.File", path: Path) -> Weights:
             )
         names, recipe, accuracy = header["class_names"], header["recipe"], header["accuracy"]
         if not all(isinstance(name, str) for name in names):
-            raise TypeError("class names are texts")
+            raise ValueError("class_names must be a list of texts")
         # As data sources do it: macOS writes accents apart from their letters.
         names = [unicodedata.normalize("NFC", name) for name in names]
-        spec, normalization = _spec(header["spec"], path), Normalization(**header["normalization"])
+        spec = _spec(header["spec"], path)
+        normalization = Normalization(**typed_fields(Normalization, header["normalization"], "A normalization"))
         # Files of cifarnet 0.1 have neither of the two.
         temperature, reject_below = header.get("temperature", 1.0), header.get("reject_below")
         version = str(header["version"])
         origin = header.get("trained_on")
         trained_on = None if origin is None else TrainedOn.from_dict(origin)
     except (TypeError, KeyError, ValueError, AttributeError) as error:
-        raise WeightsError(f"{path} is not a valid cifarnet weight file: its header says {error!r}.") from error
+        raise WeightsError(f"{path} is not a valid cifarnet weight file: {wrong_content(error)}.") from error
     try:
         return Weights(
             spec, {}, tuple(names), normalization, recipe, accuracy, temperature, reject_below, version, trained_on
@@ -207,8 +209,7 @@ def peek(file: "h5py.File", path: Path) -> Weights:
 
 
 def _spec(values: dict[str, Any], path: Path) -> ModelSpec:
-    if not all(type(value) is int for value in values.values()):
-        raise TypeError(f"a network is given by whole numbers, not {values}")
+    values = typed_fields(ModelSpec, values, "A network")
     # Before a ModelSpec is made of them: its messages would write out a number of a million digits.
     if name := _too_large(values):
         most = getattr(LARGEST, name)

@@ -5,16 +5,16 @@ from pathlib import Path
 from typing import Any, Self
 
 from cifarnet import __version__, places, runs
+from cifarnet.choices import ON_NAN, PRECISIONS
 from cifarnet.data.dataset import require_fraction
 from cifarnet.data.sources import source_name
-from cifarnet.errors import InvalidValueError, RunError
+from cifarnet.errors import InvalidValueError, RunError, unknown_value
+from cifarnet.fields import typed_fields
 from cifarnet.files import as_path
 from cifarnet.models.spec import ModelSpec
 from cifarnet.provenance import TrainedOn
 from cifarnet.recipes import RECIPES, Recipe
-from cifarnet.runtime import PRECISIONS, Device, Execution
-
-ON_NAN = ("stop", "restore")
+from cifarnet.runtime import Device, Execution
 
 PLACES = ("data", "weights", "teacher")
 """The fields that may be paths, each with its absolute path beside it: ``data_path``, ``weights_path`` ..."""
@@ -94,14 +94,14 @@ class RunConfig:
                 " --teacher or --freeze-base out, or augment (--flip)."
             )
         if self.precision not in (None, *PRECISIONS):
-            raise InvalidValueError(f"The precision must be one of {', '.join(PRECISIONS)}. Received: {self.precision}")
+            raise unknown_value("The precision", str(self.precision), PRECISIONS)
         if self.head_alone and self.precision not in (None, "float32"):
             raise InvalidValueError(
                 "With --freeze-base and no augmentation the base's features are computed once, in float32: leave"
                 f" --precision out. Received: {self.precision}"
             )
         if self.on_nan not in ON_NAN:
-            raise InvalidValueError(f"--on-nan is one of {', '.join(ON_NAN)}. Received: {self.on_nan}")
+            raise unknown_value("--on-nan", self.on_nan, ON_NAN)
         if self.budget is not None:
             if not 0 < self.budget < float("inf"):
                 raise InvalidValueError(f"A budget must be above 0 seconds. Received: {self.budget}")
@@ -213,11 +213,14 @@ class RunConfig:
         data = {"precision": "float32", "jit": False, **runs.read_config(directory)}
         data.pop("cifarnet", None)
         try:
+            if not isinstance(recipe := data.get("recipe"), dict):
+                raise InvalidValueError(f"recipe must be an object. Received: {recipe!r:.60}")
+            values = typed_fields(cls, {**data, "recipe": Recipe.from_dict(recipe)}, "A run's configuration")
             for place in ("weights", "teacher"):
                 # Before 0.2 runs kept only what was typed: a path, if there is one here, or else a name.
-                data.setdefault(f"{place}_path", places.of_weights(data.get(place)))
-            return cls(**{**data, "recipe": Recipe.from_dict(data["recipe"])})
-        except (TypeError, KeyError, ValueError) as error:
+                values.setdefault(f"{place}_path", places.of_weights(values.get(place)))
+            return cls(**values)
+        except InvalidValueError as error:
             raise RunError(f"{directory / runs.CONFIG} is not a valid run configuration: {error}") from error
 
 

@@ -16,7 +16,7 @@ from cifarnet import places, runs
 from cifarnet.data.dataset import Dataset, Splits
 from cifarnet.data.progress import Progress as DataProgress
 from cifarnet.data.progress import silent
-from cifarnet.data.sources import load_data
+from cifarnet.data.sources import load_data, source_name
 from cifarnet.errors import (
     BudgetError,
     CifarnetError,

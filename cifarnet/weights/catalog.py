@@ -17,7 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from cifarnet import runs
-from cifarnet.errors import InvalidValueError, NoHomeError, StorageError, WeightsError
+from cifarnet.errors import (
+    InvalidValueError,
+    NoHomeError,
+    StorageError,
+    WeightsError,
+    did_you_mean,
+    did_you_mean_path,
+    wrong_content,
+)
 from cifarnet.files import StrPath, as_path, replacing, sha256_of, write_text
 from cifarnet.models.weights import Weights, load_header, load_weights
 from cifarnet.paths import weights_dir
@@ -149,8 +157,9 @@ def find_named(name: str) -> Path:
         return entry.verify()
     names = ", ".join(known) or "none"
     raise WeightsError(
-        f"There is no run or weight file {name}, and no weights of that name (there are: {names}). Give a run"
-        " directory (runs/...), an .h5 file, or a name that `cifarnet weights` lists."
+        f"There is no run or weight file {name}, and no weights of that name (there are: {names})."
+        f"{did_you_mean_path(Path(name), known)} Give a run directory (runs/...), an .h5 file, or a name that"
+        f" `cifarnet weights` lists. Received: {name}"
     )
 
 
@@ -186,7 +195,7 @@ def for_depth(depth: int) -> Path:
         return entry.verify()
     raise WeightsError(
         f"No trained {spec.title} comes with cifarnet; there are: {', '.join(known) or 'none'}. Train one with"
-        f" `cifarnet train --depth {depth}`, then name its run with --weights."
+        f" `cifarnet train --depth {depth}`, then name its run with --weights. Received: {depth}"
     )
 
 
@@ -231,7 +240,10 @@ def remove(name: str) -> None:
         index = read_index(folder, shipped=False)
         if name not in index:
             own = ", ".join(index) or "none"
-            raise InvalidValueError(f"Your own weights are: {own}. Received: {name}")
+            raise InvalidValueError(
+                f"You have added no weights called {name}.{did_you_mean(name, index)} You have added: {own}."
+                f" Received: {name}"
+            )
         entry = index.pop(name)
         write_index(folder, index)
         entry.path.unlink(missing_ok=True)
@@ -314,7 +326,7 @@ def read_index(folder: Path, *, shipped: bool) -> dict[str, NamedWeights]:
             for name, entry in facts.items()
         }
     except (AttributeError, KeyError, TypeError, InvalidValueError) as error:
-        raise WeightsError(f"The index of weights {path} is damaged: {error!r}.") from error
+        raise WeightsError(f"The index of weights {path} is damaged: {wrong_content(error)}.") from error
 
 
 def _test_set(source: Path) -> tuple[str | None, int | None]:

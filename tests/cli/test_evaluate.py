@@ -120,13 +120,6 @@ def test_data_of_other_classes_are_refused_with_both_lists(folder, tmp_path):
     assert "ant, bee, cow\n" in str(result.exception)
 
 
-@pytest.mark.parametrize(("option", "value"), [("--tta", "rotate"), ("--batch-size", "0")])
-def test_an_option_that_can_not_be_meant_is_a_usage_error(weights, option, value):
-    result = evaluate(weights, option, value)
-    assert result.exit_code == 2
-    assert f"'{option}'" in result.stderr
-
-
 def test_a_wrong_path_is_refused(tmp_path):
     result = evaluate(str(tmp_path / "nothing.h5"))
     assert isinstance(result.exception, WeightsError)

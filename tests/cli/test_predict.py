@@ -14,9 +14,10 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
+from cifarnet.choices import CROPS
 from cifarnet.cli.main import app
 from cifarnet.cli.predict import predict as command
-from cifarnet.data.images import CROPS, read_image
+from cifarnet.data.images import read_image
 from cifarnet.errors import InvalidValueError
 from cifarnet.evaluation.inference import Classifier
 from cifarnet.evaluation.metrics import softmax

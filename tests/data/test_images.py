@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cifarnet.data.images import CROPS, PIXEL_LIMIT, read_image, read_images, resize_images
+from cifarnet.choices import CROPS
+from cifarnet.data.images import PIXEL_LIMIT, read_image, read_images, resize_images
 from cifarnet.errors import DataError
 from tests.data.making import random_images
 
