@@ -7,7 +7,7 @@ import typer
 
 from cifarnet.cli import console
 from cifarnet.cli.help import examples
-from cifarnet.cli.options import OUTPUT, Json, Mirror, TestSplit
+from cifarnet.cli.options import OUTPUT, Json, Mirror, SkipBroken, TestSplit
 from cifarnet.errors import InvalidValueError
 
 if TYPE_CHECKING:
