@@ -256,7 +256,7 @@ def test_a_budget_is_told_as_it_is_given(wanted):
         ("--resolutions 21:0.5", "a multiple of 4"),
         ("--recipe fast --lr-drop 3", "whole learning-rate schedule"),
         ("--recipe paper --no-flip --alternate-flips", "alternate_flips needs flip"),
-        ("--precision double", "float32, bfloat16, float16"),
+        ("--precision double", "float32, bfloat16 or float16"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(tmp_path, options, told):
