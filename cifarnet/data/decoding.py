@@ -210,18 +210,19 @@ def _check_pixels(image: Any, content: bytes, told: str) -> None:
     Raises:
         DataError: when the picture has too many pixels, or too many for the size of its file.
     """
-    pixels = image.width * image.height
+    width, height = tiff.decoded_size(image) if image.format == "TIFF" else image.size
+    pixels = width * height
     if pixels > PIXEL_LIMIT:
         limit = f"{PIXEL_LIMIT:,}"
         if image.format in ("JPEG", "MPO"):
             limit += f" ({JPEG_PIXEL_LIMIT:,} in a baseline JPEG)"
         raise DataError(
             f"{told} has too many pixels: more than {limit} are refused. Save it at a smaller size."
-            f" Received: {image.width} x {image.height} pixels"
+            f" Received: {width} x {height} pixels"
         )
     if pixels > max(MANY_PIXELS, PIXELS_A_BYTE * len(content)):
         raise DataError(
-            f"{told} claims {image.width} x {image.height} pixels in {len(content):,} bytes: it is damaged, or a"
+            f"{told} claims {width} x {height} pixels in {len(content):,} bytes: it is damaged, or a"
             " decompression bomb."
         )
 

@@ -16,6 +16,7 @@ _UNSIGNED = 1
 _CMYK_INKS = 1
 # The tags' numbers.
 _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES = 258, 259, 262, 277
+_TILE_WIDTH, _TILE_LENGTH = 322, 323
 _COLOUR_MAP, _INK_SET, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 320, 332, 338, 339
 _UNSPECIFIED = 999  # Pillow takes such an extra sample for alpha.
 
@@ -63,6 +64,14 @@ def refusal(content: bytes, told: str) -> str | None:
         f" Compression {compression}"
     )
     return f"{told} is a TIFF image of a kind that can't be read. {_REMEDY} Received: {received}"
+
+
+def decoded_size(image: "TiffImageFile") -> tuple[int, int]:
+    """Return the width and height that take the most memory when ``image`` is decoded: its own, or those of a tile."""
+    width, height = (image.tag_v2.get(tag) for tag in (_TILE_WIDTH, _TILE_LENGTH))
+    if isinstance(width, int) and isinstance(height, int):
+        return max(image.size, (width, height), key=lambda size: size[0] * size[1])
+    return image.size
 
 
 def prepare(image: "TiffImageFile", told: str) -> None:

@@ -271,3 +271,12 @@ def test_a_bigtiff_is_read_or_refused_with_its_cause():
     assert_levels(bigtiff(8), GREY, 0)
     with pytest.raises(DataError, match="Received: 10 bits per sample"):
         read_image(bigtiff(10))
+
+
+@pytest.mark.parametrize(
+    ("width", "message"), [(1 << 23, "too many pixels.*8388608 x 16 pixels"), (1 << 20, "claims 1048576 x 16 pixels")]
+)
+def test_a_tile_that_takes_much_memory_is_refused(width, message):
+    content = tiff(COLOUR, 8, RGB, tile=16, tags={322: (4, [width])})
+    with pytest.raises(DataError, match=message):
+        read_image(content)
