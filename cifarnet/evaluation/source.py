@@ -43,7 +43,7 @@ class Source:
         if self.chosen or self.trained_on is None:
             return None
         if self.moved:
-            return f"There is nothing at {self.trained_on.data_path} any more. Scoring on {self.name}, which was moved."
+            return f"There is nothing at {self.trained_on.data_path} any more: trying {self.name}."
         if self.weights.is_dir():
             return None
         return f"Scoring on {self.name}, the data that {self.weights} records. Choose others with --data."
@@ -62,20 +62,29 @@ class Source:
         origin = self.trained_on
         if origin is None or not (self._is_recorded or learned(origin, self.name, load)):
             return load(self.name, test_split), None
-        splits = load(self.name, required_split(origin, str(self.weights), test_split))
+        split = required_split(origin, str(self.weights), test_split)
+        try:
+            splits = load(self.name, split)
+        except (DataError, InvalidValueError) as error:
+            if self.moved:
+                raise self._elsewhere(origin, str(error)) from error
+            raise
         changed = None if origin.data_sha256 is None else splits.sha256() != origin.data_sha256
+        if changed and self.moved:
+            raise self._elsewhere(origin, "Their SHA-256 differs.")
         if changed and origin.test_split is not None:
             raise DataError(
                 f"{self.name} does not hold the images any more that {self.weights} was trained on, so those that it"
                 " held out to test on can't be told from those that it has learned. Put it back as it was, or give"
                 " other images with --data."
             )
-        if changed and self.moved:
-            raise DataError(
-                f"There is nothing at {origin.data_path} any more, where the images of {self.weights} were, and"
-                f" {self.name} holds others (their SHA-256 differs). Say with --data where the images are."
-            )
         return splits, None if self.chosen else changed
+
+    def _elsewhere(self, origin: TrainedOn, reason: str) -> DataError:
+        return DataError(
+            f"There is nothing at {origin.data_path} any more, where the images of {self.weights} were, and {self.name}"
+            f" does not hold the same. {reason} Say with --data where the images are."
+        )
 
     @property
     def skips_broken(self) -> bool:
@@ -115,12 +124,14 @@ def find_source(weights: Path, data: str | None) -> Source:
 
 def _recorded(weights: Path, origin: TrainedOn) -> Source:
     place = places.find(origin.data, origin.data_path, weights if weights.is_dir() else None)
-    if place is None:
+    moved = place not in (origin.data, origin.data_path)
+    # Without a checksum nothing shows that what is found elsewhere holds the same images.
+    if place is None or (moved and origin.data_sha256 is None):
         raise DataError(
             f"There is nothing at {origin.data_path} any more, where the images of {weights} were. Say with --data"
             " where they are."
         )
-    return Source(weights, place, origin, moved=place not in (origin.data, origin.data_path))
+    return Source(weights, place, origin, moved=moved)
 
 
 def learned(origin: TrainedOn, source: str, load: Load) -> bool:

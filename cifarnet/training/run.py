@@ -790,11 +790,8 @@ class _Run:
         test, held_out = self.data.test, self.data.held_out
         if self.data.has_validation:
             # Written before the run was made longer, or its data were moved, they may say what was so then.
-            about: dict[str, Any] = {
-                "recipe": self.config.recipe.to_dict(),
-                "trained_on": self.config.trained_on,
-            }
-            weights = replace(load_weights(self.directory / runs.BEST_WEIGHTS), **about)
+            best = load_weights(self.directory / runs.BEST_WEIGHTS)
+            weights = replace(best, recipe=self.config.recipe.to_dict(), trained_on=self.config.trained_on)
             classifier = Classifier(weights)
             weights = with_calibration(weights, classifier.logits(held_out.images), held_out.labels)
             epoch, selected_by = loop.progress.best_epoch or 0, "best validation accuracy"

@@ -91,12 +91,17 @@ def test_of_a_moved_project_the_same_images_are_taken(project, monkeypatch):
     monkeypatch.chdir("/")
     printed = CliRunner().invoke(app, ["evaluate", str(moved / "run"), "--json"])
     assert json.loads(printed.stdout)["data"] == str(moved / "images")
-    assert f"nothing at {project}/images any more. Scoring on {moved}/images" in printed.stderr
+    assert f"nothing at {project}/images any more: trying {moved}/images." in printed.stderr
 
 
-def test_other_images_where_a_moved_run_looks_are_refused(project):
+@pytest.mark.parametrize("test_split", [None, 0.5])  # Of one image a class, none can be held out.
+def test_other_images_where_a_moved_run_looks_are_refused(project, test_split):
     (project / "images").rename(project / "photos")  # So that those in the present folder are found.
-    with pytest.raises(DataError, match=r"elsewhere/images holds others .*--data"):
+    if test_split:
+        for images in (project / "photos", Path("images")):
+            shutil.rmtree(images / "test")
+        runs.write_config(project / "run", {**runs.read_config(project / "run"), "test_split": test_split})
+    with pytest.raises(DataError, match=r"elsewhere/images does not hold the same\. .*--data"):
         evaluate(project / "run")
 
 
