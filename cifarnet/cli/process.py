@@ -71,28 +71,35 @@ class _Stream:
 
     def __init__(self, stream: Any):
         self._stream = stream
+        self._discarding = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
         try:
-            self._stream.write(text)
+            if not self._discarding:
+                self._stream.write(text)
         except OSError as error:
             self._refused(error)
         return len(text)
 
     def flush(self) -> None:
         try:
-            self._stream.flush()
+            if not self._discarding:
+                self._stream.flush()
         except OSError as error:
             self._refused(error)
+
+    def close(self) -> None:
+        """Leave the stream open: TensorFlow's logging keeps it, and would close it at the exit."""
 
     def _refused(self, error: OSError) -> None:
         raise NotImplementedError
 
     def _discard(self) -> None:
         """Send what is still held, and all that comes, nowhere: Python would complain of it at its exit."""
+        self._discarding = True
         with suppress(OSError, ValueError):
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, self._stream.fileno())

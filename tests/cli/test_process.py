@@ -9,6 +9,7 @@ import threading
 import time
 
 import pytest
+from PIL import Image
 
 from cifarnet.cli import process
 from cifarnet.cli.main import main
@@ -257,3 +258,38 @@ def test_only_the_main_thread_is_needed_for_streams():
     thread.start()
     thread.join()
     assert errors == []
+
+
+@pytest.mark.parametrize("number", [errno.EPIPE, errno.ENOSPC])
+def test_a_training_goes_on_without_its_log(monkeypatch, tmp_path, number):
+    """``cifarnet train 2>&1 | head -3``; with a full disk, the result that can't be printed is an error of its own."""
+    options = "--depth 8 --data synthetic:100 --steps 2 --batch-size 32 --recipe paper"
+    monkeypatch.setattr(sys, "argv", ["cifarnet", "train", *options.split(), "--output", str(tmp_path / "run")])
+    monkeypatch.setattr(sys, "stdout", Refusing(number))
+    monkeypatch.setattr(sys, "stderr", Refusing(number))
+    monkeypatch.setattr(Refusing, "encoding", "utf-8", raising=False)
+    monkeypatch.setattr(Refusing, "isatty", lambda self: False, raising=False)
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == (0 if number == errno.EPIPE else 3)
+    assert (tmp_path / "run" / "metrics.json").exists()
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_ctrl_c_while_pictures_are_decoded_is_one_line(tmp_path):
+    made = tmp_path / "images" / "cat" / "0.png"
+    made.parent.mkdir(parents=True)
+    Image.new("RGB", (512, 512), "red").save(made)
+    for index in range(1, 3000):
+        os.link(made, made.with_name(f"{index}.png"))
+    (tmp_path / "images" / "dog").mkdir()
+    os.link(made, tmp_path / "images" / "dog" / "0.png")
+    command = [sys.executable, "-m", "cifarnet", "data", str(tmp_path / "images"), "--test-split", "0.2"]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert child.stderr.readline().startswith("Reading")
+    assert child.stderr.readline().startswith("Decoding")
+    os.killpg(child.pid, signal.SIGINT)
+    printed, told = child.communicate()
+    assert (child.returncode, printed) == (130, "")
+    # Between the line that was read and the signal, the next split may begin.
+    assert told.removeprefix("Decoding training images ...\n") == "Stopped.\n"
