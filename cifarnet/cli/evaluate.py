@@ -47,10 +47,11 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Score weights on test images: accuracy, loss, calibration, every class, confusions and speed."""
-    from cifarnet.cli.reporting import page_path
-    from cifarnet.evaluation.evaluate import evaluate as score
-    from cifarnet.runs import read_history
-    from cifarnet.runtime import choose_backend
+    with console.transient("Starting ..."):
+        from cifarnet.cli.reporting import page_path
+        from cifarnet.evaluation.evaluate import evaluate as score
+        from cifarnet.runs import read_history
+        from cifarnet.runtime import choose_backend
 
     choose_backend(backend)
     if report_file:

@@ -167,10 +167,12 @@ def train(
 ) -> None:
     """Train a network: end to end, or with --freeze-base the head alone; Ctrl-C saves, --resume goes on."""
     started = time.monotonic()
-    from cifarnet.cli.reporting import page_path
-    from cifarnet.training.config import RunConfig
-    from cifarnet.training.run import resume as resume_run
-    from cifarnet.training.run import train as train_run
+    with console.transient("Starting ...", shown=not quiet):
+        from cifarnet.cli.reporting import page_path
+        from cifarnet.cli.training_screen import training_screen
+        from cifarnet.training.config import RunConfig
+        from cifarnet.training.run import resume as resume_run
+        from cifarnet.training.run import train as train_run
 
     given = {
         name: value
@@ -199,8 +201,6 @@ def train(
             on_nan=on_nan or "stop",
             teacher=_text(teacher),
         )
-    from cifarnet.cli.training_screen import training_screen
-
     with console.progress_reporter(quiet) as data_report, training_screen(quiet) as report:
         log = None
         if tensorboard:
