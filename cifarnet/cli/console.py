@@ -194,6 +194,26 @@ class SuspendedDisplay:
             os.write(self._out.file.fileno(), text.encode())
 
 
+@contextmanager
+def transient(line: str, shown: bool = True) -> Iterator[None]:
+    """Show ``line`` on the terminal of stderr while the block runs; it leaves no trace. Elsewhere nothing is shown.
+
+    It needs no import, so that a command can show something before it imports what takes time.
+    """
+    stream = sys.stderr
+    known = os.name == "nt" or os.environ.get("TERM", "dumb") != "dumb"
+    if not (shown and stream.isatty() and known) or os.environ.get("CI"):
+        yield
+        return
+    stream.write(line)
+    stream.flush()
+    try:
+        yield
+    finally:
+        stream.write(f"\r{' ' * len(line)}\r")
+        stream.flush()
+
+
 def start_backend(name: str | None = None, *, progress: Callable[[str, int, int | None], None] | None) -> str:
     """Start the backend that ``use_backend(name)`` starts, which takes seconds, and return its name.
 
@@ -201,17 +221,11 @@ def start_backend(name: str | None = None, *, progress: Callable[[str, int, int 
     """
     from cifarnet.runtime import choose_backend, use_backend
 
-    chosen, out = choose_backend(name), stderr()
+    chosen = choose_backend(name)
     if progress is None or "keras" in sys.modules:
         return use_backend(chosen)
     activity = f"Starting {'JAX' if chosen == 'jax' else 'TensorFlow'}"
-    progress(activity, 1, 1)  # As done, so that no bar is drawn: what is written to stderr from here on is held back.
-    if not can_be_redrawn(out):
+    # As done, so that no bar is drawn: what is written to stderr during the import is held back.
+    progress(activity, 1, 1)
+    with transient(f"{activity} ..."):
         return use_backend(chosen)
-    out.print(f"{activity} ...", style="dim", end="")
-    sys.stderr.flush()
-    try:
-        return use_backend(chosen)
-    finally:
-        sys.stderr.write("\r\x1b[2K")
-        sys.stderr.flush()

@@ -106,22 +106,23 @@ def predict(
         raise InvalidValueError("--csv and --json are two forms of the same output: give one of them. Received: both")
     if depth is not None and weights is not None:
         raise InvalidValueError("--weights gives the depth too: give --depth or --weights, not both. Received: both")
-    from cifarnet.cli.reporting import page_path
-    from cifarnet.evaluation import predict as service
-    from cifarnet.evaluation.explain import Explainer, prepare_directory
-    from cifarnet.evaluation.inference import Classifier
-    from cifarnet.models.weights import load_weights
-    from cifarnet.reports.predictions import network_line
-    from cifarnet.runtime import choose_backend
-    from cifarnet.weights import catalog
+    with console.transient("Starting ..."):
+        from cifarnet.cli.reporting import page_path
+        from cifarnet.evaluation import predict as service
+        from cifarnet.evaluation.explain import Explainer, prepare_directory
+        from cifarnet.evaluation.inference import Classifier
+        from cifarnet.models.weights import load_weights
+        from cifarnet.reports.predictions import network_line
+        from cifarnet.runtime import choose_backend
+        from cifarnet.weights import catalog
 
-    choose_backend(backend)
-    file = catalog.find(weights) if weights else catalog.for_depth(20 if depth is None else depth)
-    loaded = load_weights(file)
-    top_k = service.resolve_top_k(top_k, loaded.spec.classes)
-    if reject:
-        service.required_threshold(loaded)
-    sources = service.find_images(images, _read_stdin, console.tell_left_out)
+        choose_backend(backend)
+        file = catalog.find(weights) if weights else catalog.for_depth(20 if depth is None else depth)
+        loaded = load_weights(file)
+        top_k = service.resolve_top_k(top_k, loaded.spec.classes)
+        if reject:
+            service.required_threshold(loaded)
+        sources = service.find_images(images, _read_stdin, console.tell_left_out)
     if explain:
         prepare_directory(explain)
     if report_file:

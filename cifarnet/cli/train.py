@@ -295,10 +295,12 @@ def train(
     Ctrl-C saves the run; --resume continues it.
     """
     started = time.monotonic()
-    from cifarnet.cli.reporting import page_path
-    from cifarnet.training.config import RunConfig
-    from cifarnet.training.run import resume as resume_run
-    from cifarnet.training.run import train as train_run
+    with console.transient("Starting ...", shown=not quiet):
+        from cifarnet.cli.reporting import page_path
+        from cifarnet.cli.training_screen import training_screen
+        from cifarnet.training.config import RunConfig
+        from cifarnet.training.run import resume as resume_run
+        from cifarnet.training.run import train as train_run
 
     given = {
         name: value
@@ -328,8 +330,6 @@ def train(
             on_nan=on_nan or "stop",
             teacher=_text(teacher),
         )
-    from cifarnet.cli.training_screen import training_screen
-
     with training_screen(quiet) as (report, data_report):
         log = None
         if tensorboard:

@@ -35,7 +35,7 @@ def prediction_page(
     note = ""
     if any(card.explanation for card in cards):
         note = (
-            "<p>Beside each picture, bright colours show which parts of it speak most for the likeliest class, and dark"
+            "<p>Below each picture, bright colours show which parts of it speak most for the likeliest class, and dark"
             " colours which don't (Grad-CAM).</p>"
         )
     listed = f'{note}<ul class="pictures">{"".join(map(_card, cards))}</ul>'

@@ -124,15 +124,15 @@ def _sooner(plan: Planned, seconds_left: float) -> list[str]:
     """Return what would be sooner than a run of ``seconds_left``, a way a line."""
     resumed = plan.start_epoch or plan.start_batch
     lines = [f"          Ctrl-C stops and saves. What would be sooner{', as a new run' if resumed else ''}:"]
+    budget, *more = BUDGETS
     if plan.weights:
-        lines.append("          --budget 20m, without --recipe, --epochs and --steps: the best of 20 minutes")
+        lines.append(f"          --budget {budget}{_in_place_of(plan)}: the best that can be made of this time")
     else:
-        budget, *more = BUDGETS
         smaller = "" if plan.spec.depth == ModelSpec().depth else f"--depth {ModelSpec().depth} "
-        longer = "".join(f", with --budget {each} {BUDGETS[each]}" for each in more)
+        longer = ", ".join(f"--budget {each}: {BUDGETS[each]}" for each in more)
         lines.append(
-            f"          {smaller}--budget {budget}, without --recipe, --epochs and --steps: {BUDGETS[budget]} were"
-            f" reached on CIFAR-10 by two CPU cores{longer}"
+            f"          {smaller}--budget {budget}{_in_place_of(plan)}: {BUDGETS[budget]} on CIFAR-10 with two CPU"
+            f" cores ({longer})"
         )
     # Networks grow from weights, they don't shrink.
     depth = plan.spec.depth if plan.weights and not plan.grown_from else (plan.grown_from or ModelSpec()).depth
@@ -142,6 +142,15 @@ def _sooner(plan: Planned, seconds_left: float) -> list[str]:
     if plan.device.kind == "cpu":
         lines.append(f"          a machine with an NVIDIA GPU, after: {gpu_packages(plan.device.backend)}")
     return lines
+
+
+def _in_place_of(plan: Planned) -> str:
+    """Return which of the run's options a budget does not go with."""
+    default = "fine-tune" if plan.weights else "documented"
+    named = ["--recipe"] if plan.recipe.name not in (default, "fast") else []
+    changed = plan.recipe.differences(plan.spec.depth)
+    named += [f"--{name}" for name in ("epochs", "steps") if changed.get(name) is not None]
+    return f" in place of {' and '.join(named)}" if named else ""
 
 
 def epoch_line(event: EpochDone, width: int | None = None) -> str:

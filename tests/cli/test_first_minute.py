@@ -164,6 +164,15 @@ def test_missing_pictures_have_the_same_answers_in_every_form(folder):
     ]
 
 
+def left_on(screen):
+    """What remains of a line that was written over and over."""
+    rows = screen.getvalue().split("\n")
+    left = ""
+    for part in rows[-1].split("\r"):
+        left = part + left[len(part) :]
+    return "\n".join([*rows[:-1], left]).rstrip(" ")
+
+
 class Terminal(io.StringIO):
     def isatty(self):
         return True
@@ -190,7 +199,7 @@ def test_a_terminal_shows_a_line_while_a_backend_starts(backend, monkeypatch, na
     (during,) = backend
     assert f"Starting {title} ..." in during
     assert "\n" not in during
-    assert screen.getvalue().endswith("\r\x1b[2K")  # The line is gone.
+    assert left_on(screen) == ""
 
 
 def test_a_log_gets_a_line_when_a_backend_starts(backend, monkeypatch):
@@ -208,3 +217,62 @@ def test_quiet_shows_nothing_when_a_backend_starts(backend, monkeypatch, stream)
     console.start_backend("tensorflow", progress=None)
     assert backend == [""]
     assert sys.stderr.getvalue() == ""
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict a.png"])
+def test_a_terminal_shows_something_before_the_first_import(folder, command):
+    """Half of the time until the backend's import goes into NumPy and h5py."""
+    program = """
+import builtins, sys
+from cifarnet.cli.main import main
+load = builtins.__import__
+
+def note(name, *rest, **options):
+    if name.partition(".")[0] in ("numpy", "h5py", "rich"):
+        builtins.__import__ = load
+        print(repr(shown.getvalue()))
+        raise SystemExit(0)
+    return load(name, *rest, **options)
+
+import io
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+shown = sys.stderr = Terminal()
+builtins.__import__ = note
+main()
+"""
+    environment = {**os.environ, "TERM": "xterm", "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment.pop("CI", None)
+    words = [
+        sys.executable,
+        "-c",
+        program.replace("main()\n", f"sys.argv = {['cifarnet', *command.split()]}\nmain()\n"),
+    ]
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "'Starting ...'\n"
+
+
+def test_a_transient_line_goes_when_its_block_fails(monkeypatch):
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("CI", raising=False)
+
+    def fail():
+        with console.transient("Starting ..."):
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert left_on(screen) == ""
+
+
+@pytest.mark.parametrize(("name", "value"), [("CI", "true"), ("TERM", "dumb")])
+def test_no_transient_line_where_lines_can_not_be_drawn_over(monkeypatch, name, value):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv(name, value)
+    with console.transient("Starting ..."):
+        assert sys.stderr.getvalue() == ""

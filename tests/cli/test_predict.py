@@ -1,7 +1,9 @@
+import base64
 import csv
 import io
 import json
 import math
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -49,6 +51,11 @@ def photos(tmp_path, monkeypatch):
     save_picture(tmp_path / "c.png", 1)
 
 
+def network(weights):
+    """What stderr says of the network that answers."""
+    return f"{weights} (ResNet-8), 3 classes: ant, bee, cow\n"
+
+
 def predict(*arguments, **options):
     return CliRunner().invoke(app, ["predict", *arguments], **options)
 
@@ -56,7 +63,7 @@ def predict(*arguments, **options):
 @pytest.mark.usefixtures("photos")
 def test_every_image_gets_a_row_with_its_top_classes_and_bars(weights):
     result = predict("a[red].png", "c.png", "--weights", weights, "--top-k", "2")
-    assert (result.exit_code, result.stderr) == (0, "")
+    assert (result.exit_code, result.stderr) == (0, network(weights))
     assert [line.split() for line in result.stdout.splitlines()] == [
         ["a[red].png", "bee", "█" * 12 + "▌", "62.5", "%"],
         ["cow", "█" * 5, "25.0", "%"],
@@ -69,8 +76,29 @@ def test_every_image_gets_a_row_with_its_top_classes_and_bars(weights):
 def test_a_bad_file_is_told_on_stderr_and_by_the_exit_status_while_the_others_are_answered(weights):
     result = predict("a[red].png", "b.png", "c.png", "missing.png", "--weights", weights)
     assert result.exit_code == 1
-    assert [line.split()[0] for line in result.stderr.splitlines()] == ["b.png", "missing.png"]
+    first, *errors = result.stderr.splitlines(keepends=True)
+    assert first == network(weights)
+    assert [line.split()[0] for line in errors] == ["b.png", "missing.png"]
     assert [line.split()[0] for line in result.stdout.splitlines()[::3]] == ["a[red].png", "c.png"]
+
+
+@pytest.mark.usefixtures("photos")
+@pytest.mark.parametrize("form", [[], ["--csv"], ["--json"]])
+def test_the_network_that_answers_is_told_once_on_stderr(weights, form):
+    result = predict("a[red].png", "c.png", "--weights", weights, *form)
+    assert result.stderr == network(weights)
+    assert "ResNet" not in result.stdout
+
+
+def test_the_weights_that_come_with_cifarnet_are_told_by_name():
+    told = predict(str(Path(__file__).parents[2] / "docs/circle.png"), "--top-k", "1", "--csv").stderr
+    names = "airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck"
+    assert told == f"resnet20 (ResNet-20), 10 classes: {names}\n"
+
+
+@pytest.mark.usefixtures("photos")
+def test_without_a_picture_no_network_answers(weights):
+    assert predict("b.png", "--weights", weights).stderr == "b.png is not a PNG, JPEG, WebP, BMP, GIF or TIFF image.\n"
 
 
 @pytest.mark.usefixtures("photos")
@@ -130,7 +158,7 @@ def test_a_name_that_is_no_text_is_answered_in_every_form(weights, tmp_path):
     save_picture(tmp_path / "1.png", 0).rename(tmp_path / "\udcff.png")
     for form in ([], ["--csv"], ["--json"]):
         result = predict(str(tmp_path), "--weights", weights, *form)
-        assert (result.exit_code, result.stderr) == (0, "")
+        assert (result.exit_code, result.stderr) == (0, network(weights))
         assert r"\udcff.png" in result.stdout
 
 
@@ -224,6 +252,34 @@ def test_a_report_shows_every_picture_with_its_answer_or_its_error(weights, tmp_
     assert "cifarnet predict &#x27;a[red].png&#x27; b.png c.png" in html
 
 
+@pytest.mark.usefixtures("photos")
+def test_a_report_shows_the_maps_of_explained_pictures(seeing_weights, tmp_path):
+    options = ["--weights", seeing_weights, "--explain", "why", "--report", "page.html"]
+    result = predict("a[red].png", "b.png", "c.png", *options)
+    assert result.exit_code == 1
+    html = (tmp_path / "page.html").read_text(encoding="utf-8")
+    shown = dict(re.findall(r'<img alt="([^"]*)" src="data:image/jpeg;base64,([^"]*)"', html))
+    (best_a, best_c) = (re.search(rf'alt="{name}: (\w+)"', html)[1] for name in (r"a\[red\]\.png", r"c\.png"))
+    assert list(shown) == [
+        f"a[red].png: {best_a}",
+        f"Where {best_a} was seen in a[red].png",
+        f"c.png: {best_c}",
+        f"Where {best_c} was seen in c.png",
+    ]
+    picture, seen = (np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))) for data in list(shown.values())[:2])
+    drawn = np.asarray(Image.open(tmp_path / "why/a[red]-explained.png"))
+    top = 48  # Below the margins and the name, the map over the picture is the left part of the file.
+    assert np.abs(seen.astype(int) - resized(drawn[top:][:256, 16:272], seen.shape)).mean() < 12
+    original = np.asarray(Image.open("a[red].png"))
+    squares = resized(original, picture.shape, Image.Resampling.NEAREST)
+    assert np.abs(picture.astype(int) - squares).mean() < 12
+    assert "Grad-CAM" in html
+
+
+def resized(pixels, shape, resampling=Image.Resampling.LANCZOS):
+    return np.asarray(Image.fromarray(pixels).resize((shape[1], shape[0]), resampling)).astype(int)
+
+
 def test_a_page_of_many_pictures_shows_the_first_and_says_so(weights, tmp_path, monkeypatch):
     monkeypatch.setattr("cifarnet.reports.prediction_page.SHOWN", 2)
     for number in range(3):
@@ -263,7 +319,7 @@ def test_json_names_the_file_of_each_explanation_and_pictures_are_never_overwrit
 def test_explanations_go_with_every_way_to_look_and_to_print(weights, tmp_path, options):
     plain = predict("a[red].png", "--weights", weights, *options)
     result = predict("a[red].png", "--weights", weights, "--explain", "why", *options)
-    assert (result.exit_code, result.stdout, result.stderr) == (0, plain.stdout, "")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, plain.stdout, network(weights))
     assert (tmp_path / "why" / "a[red]-explained.png").is_file()
 
 

@@ -204,6 +204,20 @@ def test_a_long_recipe_on_a_cpu_is_advised_a_budget_at_once():
     assert "--depth" not in told
 
 
+@pytest.mark.parametrize(
+    ("recipe", "told"),
+    [
+        (RECIPES["documented"], "--budget 20m: 85.6 % on CIFAR-10"),
+        (RECIPES["paper"], "--budget 20m in place of --recipe: "),
+        (RECIPES["paper"].with_changes(steps=63_000), "--budget 20m in place of --recipe and --steps: "),
+        (RECIPES["documented"].with_changes(epochs=240), "--budget 20m in place of --epochs: "),
+    ],
+)
+def test_a_budget_is_advised_in_place_of_what_it_does_not_go_with(recipe, told):
+    plan = replace(CIFAR10, spec=ModelSpec(20), recipe=recipe)
+    assert told in "\n".join(plan_lines(plan))
+
+
 def test_a_short_run_is_planned_without_advice():
     told = "\n".join(plan_lines(replace(CIFAR10, spec=ModelSpec(20), epochs=10, steps=3910)))
     assert "roughly" not in told

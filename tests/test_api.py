@@ -1,0 +1,122 @@
+"""The Python API takes texts, paths and names where the command line does."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import cifarnet
+from cifarnet import runs
+from cifarnet.errors import InvalidValueError, RunError, WeightsError
+from cifarnet.recipes import RECIPES
+from cifarnet.weights import catalog
+from tests.data.making import assert_same, image_folder
+from tests.evaluation.making import SIZE, save_image_folder, save_tiny_weights
+
+CLASSES = ("ant", "bee")
+
+
+@pytest.fixture
+def weights(tmp_path):
+    return save_tiny_weights(tmp_path / "w.h5", CLASSES)
+
+
+@pytest.fixture
+def named(weights):
+    catalog.add(weights, "tiny")
+    return weights
+
+
+def test_weights_are_loaded_by_text_path_and_name(named):
+    digest = cifarnet.load_weights(named).sha256()
+    assert cifarnet.load_weights(str(named)).sha256() == digest
+    assert cifarnet.load_weights("tiny").sha256() == digest
+    assert cifarnet.load_weights("resnet20").spec.title == "ResNet-20"
+
+
+def test_a_run_directory_stands_for_its_weights(weights, tmp_path):
+    (tmp_path / "run").mkdir()
+    weights.rename(tmp_path / "run" / runs.WEIGHTS)
+    assert cifarnet.load_weights(str(tmp_path / "run")).class_names == CLASSES
+
+
+def test_a_classifier_takes_weights_and_what_they_are_loaded_from(named):
+    images = np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 3), np.uint8)
+    given = (cifarnet.load_weights(named), named, str(named), "tiny")
+    first, *others = (cifarnet.Classifier(each).logits(images) for each in given)
+    for other in others:
+        np.testing.assert_array_equal(other, first)
+
+
+def test_weights_are_evaluated_by_text_path_and_name(named, tmp_path):
+    data = save_image_folder(tmp_path / "pets", dict.fromkeys(CLASSES, (1, 2)))
+    first, *others = (
+        cifarnet.evaluate(one, source).metrics
+        for one, source in ((named, data), (str(named), str(data)), ("tiny", data))
+    )
+    assert others == [first, first]
+
+
+def test_data_are_loaded_by_text_and_path(tmp_path):
+    folder = image_folder(tmp_path / "pets")
+    assert_same(cifarnet.load_data(folder), cifarnet.load_data(str(folder)))
+
+
+def test_a_path_is_never_taken_for_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("cifar10", "synthetic"):
+        image_folder(tmp_path / name)
+        assert cifarnet.load_data(Path(name)).train.class_names == ("cat", "dog")
+        data = cifarnet.RunConfig(RECIPES["fast"], Path(name)).data
+        assert cifarnet.load_data(data).train.class_names == ("cat", "dog")
+
+
+def test_a_run_may_be_described_by_paths(tmp_path):
+    config = cifarnet.RunConfig(RECIPES["fast"], tmp_path / "pets", weights=tmp_path / "w.h5", teacher=Path("t.h5"))
+    texts = cifarnet.RunConfig(RECIPES["fast"], str(tmp_path / "pets"), weights=str(tmp_path / "w.h5"), teacher="t.h5")
+    assert config == texts
+    assert config.to_dict() == texts.to_dict()
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_runs_are_started_and_resumed_by_text_and_path(tmp_path, kind):
+    config = cifarnet.RunConfig(RECIPES["fast"].with_changes(steps=1, resolutions=(), batch_size=25), "synthetic:50", 8)
+    result = cifarnet.train(config, kind(tmp_path / "run"))
+    assert (result.directory, (tmp_path / "run" / runs.WEIGHTS).is_file()) == (tmp_path / "run", True)
+    with pytest.raises(RunError, match="finished"):
+        cifarnet.resume(kind(tmp_path / "run"))
+
+
+@pytest.mark.parametrize("wrong", [None, 20, b"w.h5", ["w.h5"], ""])
+@pytest.mark.parametrize(
+    "function",
+    [
+        cifarnet.load_weights,
+        cifarnet.Classifier,
+        cifarnet.evaluate,
+        cifarnet.resume,
+        lambda wrong: cifarnet.RunConfig(RECIPES["fast"], weights=0 if wrong is None else wrong),
+        lambda wrong: cifarnet.train(cifarnet.RunConfig(RECIPES["fast"]), 0 if wrong is None else wrong),
+    ],
+    ids=["load_weights", "Classifier", "evaluate", "resume", "weights", "directory"],
+)
+def test_anything_else_than_a_path_is_refused_with_what_is_taken(function, wrong):
+    with pytest.raises(InvalidValueError, match=r"takes a path, as str or pathlib.Path. Received: "):
+        function(wrong)
+
+
+@pytest.mark.parametrize("wrong", [None, 20, b"pets"])
+def test_anything_else_than_a_source_is_refused_with_what_is_taken(wrong):
+    with pytest.raises(InvalidValueError, match="The data source takes a path"):
+        cifarnet.load_data(wrong)
+
+
+def test_a_recipe_by_name_is_refused_with_what_to_write():
+    with pytest.raises(InvalidValueError, match=r"cifarnet.RECIPES\['fast'\]. Received: 'fast'"):
+        cifarnet.RunConfig("fast")
+
+
+def test_an_unknown_name_is_told_with_those_that_there_are():
+    for function in (cifarnet.load_weights, cifarnet.evaluate, cifarnet.Classifier):
+        with pytest.raises(WeightsError, match="resnet20, resnet32, resnet44"):
+            function("resnet21")
