@@ -116,8 +116,8 @@ def _tops(tree: FileTree, prefix: str) -> dict[str, _Folder]:
             folder = found.setdefault(top, _Folder())
             if below:
                 folder.subfolders.add(below.split("/")[0])
-    for name in filter(_is_image, tree.files):
-        if name.startswith(prefix):
+    for name in tree.files:
+        if name.startswith(prefix) and _is_image(name):
             top, slash, below = name[len(prefix) :].partition("/")
             if slash:
                 (found[top].nested if "/" in below else found[top].direct).append(name)

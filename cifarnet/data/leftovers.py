@@ -1,7 +1,7 @@
 """Count the files of a source or folder that are not read, by the reason why."""
 
+import os
 from collections import defaultdict
-from pathlib import PurePosixPath
 
 from cifarnet.data.dataset import LeftOut
 from cifarnet.data.images import HEIC_SUFFIXES
@@ -13,12 +13,12 @@ _KINDS = 6
 
 def is_heic(name: str) -> bool:
     """Whether a file of this ``name`` is a HEIC picture, as phones write them."""
-    return PurePosixPath(name).suffix.lower() in HEIC_SUFFIXES
+    return os.path.splitext(name)[1].lower() in HEIC_SUFFIXES
 
 
 def kind_of(name: str) -> str:
     """Return the reason why a file of this ``name`` is not read as a picture: its suffix, and what would help."""
-    suffix = PurePosixPath(name).suffix.lower()
+    suffix = os.path.splitext(name)[1].lower()
     if is_heic(name):
         return f"{suffix} files: install cifarnet[heic] to read them"
     return f"{suffix} files" if suffix else "files without a suffix"

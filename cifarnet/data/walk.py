@@ -21,7 +21,6 @@ _SYSTEM_NAMES = frozenset(
         "@__thumb",
         # Windows
         "$recycle.bin",
-        "recycler",
         "system volume information",
         "thumbs.db",
         "ehthumbs.db",
@@ -63,7 +62,7 @@ def is_ignored(name: str) -> bool:
 
 def is_picture(name: str) -> bool:
     """Whether a file of this ``name`` is a picture that ``read_image`` reads, by its suffix."""
-    return PurePath(name).suffix.lower() in image_suffixes()
+    return os.path.splitext(name)[1].lower() in image_suffixes()
 
 
 def walk(root: str, on_error: Callable[[OSError], None]) -> Iterator[Entry]:
