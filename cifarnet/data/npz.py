@@ -66,7 +66,7 @@ def read_npz(tree: FileTree, image_size: int, report: Progress) -> Parts:
         split: Dataset(resize_images(part, image_size), of_split[split], class_names) for split, part in images.items()
     }
     unused = arrays.unused()
-    left_out = (LeftOut("arrays of other names", len(unused), unused[:3]),) if unused else ()
+    left_out = (LeftOut("arrays with other names", len(unused), unused[:3]),) if unused else ()
     return Parts(datasets["train"], datasets.get("test"), datasets.get("validation"), left_out)
 
 
