@@ -2,7 +2,6 @@
 
 import difflib
 import io
-import logging
 import tokenize
 
 import numpy as np
@@ -14,8 +13,6 @@ from cifarnet.data.progress import Progress
 from cifarnet.data.tree import FileTree
 from cifarnet.errors import DataError
 from cifarnet.models.spec import CIFAR10_CLASSES, Normalization
-
-_LOGGER = logging.getLogger(__name__)
 
 _NAMES = "class_names"
 _SPLITS = {"train": ("train",), "test": ("test",), "validation": ("val", "valid", "validation", "dev")}
