@@ -137,10 +137,8 @@ def _sooner(plan: Planned, seconds_left: float) -> list[str]:
     else:
         smaller = "" if plan.spec.depth == ModelSpec().depth else f"--depth {ModelSpec().depth} "
         longer = ", ".join(f"--budget {each}: {BUDGETS[each]}" for each in more)
-        lines.append(
-            f"          {smaller}--budget {budget}{_in_place_of(plan)}: {BUDGETS[budget]} on CIFAR-10 with two CPU cores"
-            f" ({longer})"
-        )
+        reached = f"{BUDGETS[budget]} on CIFAR-10 with two CPU cores ({longer})"
+        lines.append(f"          {smaller}--budget {budget}{_in_place_of(plan)}: {reached}")
     # Networks grow from weights, they don't shrink.
     depth = plan.spec.depth if plan.weights and not plan.grown_from else (plan.grown_from or ModelSpec()).depth
     if plan.spec.depth > depth and not resumed:
