@@ -96,6 +96,18 @@ def measure_one(task: dict[str, Any], environment: dict[str, str] | None = None)
     return result
 
 
+def python(script: Path, argument: str) -> dict[str, Any]:
+    """Return what ``script`` prints last, as JSON, when it runs in a process of its own.
+
+    Raises:
+        SystemExit: when the process fails; what it said is on stderr.
+    """
+    done = subprocess.run([sys.executable, str(script), argument], stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{script.name} ended with status {done.returncode}.")
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
 def pytorch(python: str, *options: object) -> dict[str, Any]:
     """What ``pytorch_reference.py`` prints when ``python`` runs it.
 

@@ -18,6 +18,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import common
 import numpy as np
@@ -28,7 +29,7 @@ from cifarnet.evaluation.inference import Classifier
 from cifarnet.evaluation.metrics import Metrics, accuracy, measure
 from cifarnet.models.weights import Weights, load_weights, save_weights
 from cifarnet.reports import plots
-from cifarnet.training.config import RunConfig
+from cifarnet.training.config import PLACES, RunConfig
 from cifarnet.weights import catalog
 
 ROOT = Path(__file__).parents[1]
@@ -36,6 +37,7 @@ KEPT = (runs.HISTORY, runs.METRICS)
 CURVES = "curves.svg"
 DEVICE = "device.txt"
 TRAINING_IMAGES = 50_000
+NOWHERE: dict[str, Any] = {f"{place}_path": None for place in PLACES}
 
 
 def main() -> None:
@@ -48,7 +50,7 @@ def main() -> None:
     parser.add_argument("--device", default="two cores of a shared CPU", help="what it was trained on, for its card")
     parser.add_argument("--test-set", default="CIFAR-10", help="what the test images are called in the index")
     args = parser.parse_args()
-    weights = load_weights(args.run / runs.WEIGHTS)
+    weights = replace(load_weights(args.run / runs.WEIGHTS), trained_on=None)
     _refuse_unknown_origin(args, weights.spec.name)
     if args.calibration:
         twin = load_weights(args.calibration / runs.WEIGHTS)
@@ -92,7 +94,7 @@ def _read(run: Path, renamed: Sequence[str] = ()) -> RunConfig:
         short = place and Path(place).name.removesuffix(".h5")
         return short and names.get(short, short)
 
-    return replace(config, weights=name(config.weights), teacher=name(config.teacher))
+    return replace(config, weights=name(config.weights), teacher=name(config.teacher), **NOWHERE)
 
 
 def _refuse_unknown_origin(args: argparse.Namespace, name: str) -> None:
@@ -134,7 +136,7 @@ def _keep(args: argparse.Namespace, name: str) -> None:
     # Where data and weights lay on the machine that trained is nobody's business.
     config = _read(args.run, args.renamed)
     places = {"data": Path(config.data).name, "weights": config.weights, "teacher": config.teacher}
-    runs.write_config(kept, {**runs.read_config(args.run), **places})
+    runs.write_config(kept, {**runs.read_config(args.run), **places, **NOWHERE})
     for file in KEPT:
         shutil.copy(args.run / file, kept / file)
     history = runs.read_history(kept)

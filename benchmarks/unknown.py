@@ -14,7 +14,8 @@ from pathlib import Path
 import common
 import numpy as np
 
-from cifarnet.data.images import CROPS, read_image, resize_images
+from cifarnet.choices import CROPS
+from cifarnet.data.images import read_image, resize_images
 from cifarnet.data.sources import load_data
 from cifarnet.evaluation.inference import Classifier
 from cifarnet.evaluation.predict import find_images, predict, required_threshold

@@ -31,7 +31,11 @@ _API = {
 
 def __getattr__(name: str) -> Any:
     if name not in _API:
-        raise AttributeError(f"module 'cifarnet' has no attribute {name!r}; it has {', '.join(sorted(_API))}")
+        from cifarnet.errors import did_you_mean
+
+        raise AttributeError(
+            f"module 'cifarnet' has no attribute {name!r}.{did_you_mean(name, _API)} It has {', '.join(sorted(_API))}."
+        )
     module, attribute = _API[name]
     return getattr(importlib.import_module(module), attribute)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from cifarnet import runs
 from cifarnet.errors import InvalidValueError, RunError
-from cifarnet.training.config import RunConfig
+from cifarnet.training.config import PLACES, RunConfig
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def compare(directories: Sequence[Path]) -> Comparison:
     if not distinct:
         raise InvalidValueError("There is nothing to compare: give run directories, runs/* say.")
     records = [read_run(path) for path in distinct]
-    for place in ("data", "weights", "teacher"):
+    for place in PLACES:
         _tell_once(records, place, f"{place}_sha256")
     by_settings: dict[str, list[RunRecord]] = {}
     for record in records:
@@ -181,6 +181,8 @@ def read_run(directory: Path) -> RunRecord:
     version = runs.read_config(directory).get("cifarnet")
     config = RunConfig.read(directory)
     fields = {**asdict(config), "cifarnet": version}
+    for place in PLACES:
+        fields[place] = fields.pop(f"{place}_path") or fields[place]
     del fields["recipe"], fields["seed"]
     recipe = config.recipe.to_dict()
     settings = {"recipe": recipe.pop("name"), **recipe, **fields}
@@ -206,21 +208,12 @@ def _tell_once(records: list[RunRecord], place: str, checksum: str) -> None:
 
 
 def _outcome(directory: Path) -> Outcome | None:
-    path = directory / runs.METRICS
-    if not path.exists():
+    values = runs.result_values(directory, "accuracy", "loss", "epoch", "training_seconds")
+    if values is None:
         return None
-    try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
-        values = [float(metrics[name]) for name in ("accuracy", "loss", "epoch", "training_seconds")]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        what = f"it has no {error}" if isinstance(error, KeyError) else str(error)
-        raise RunError(
-            f"{path} is damaged: {what}. Restore it, or leave {directory} out; cifarnet evaluate {directory} scores"
-            " the run anew."
-        ) from error
     accuracy, loss, epoch, seconds = values
-    if not 0 <= accuracy <= 1 or not all(map(math.isfinite, values)):
+    if not 0 <= accuracy <= 1:
         raise RunError(
-            f"{path} is damaged: it should hold an accuracy of 0 to 1 and finite numbers. Received: {values}"
+            f"{directory / runs.METRICS} is damaged: it should hold an accuracy of 0 to 1. Received: {accuracy}"
         )
     return Outcome(accuracy, loss, int(epoch), seconds)

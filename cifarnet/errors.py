@@ -1,9 +1,13 @@
 """The errors that cifarnet raises on purpose; each class knows its exit status.
 
-Library code raises; only the command line catches (``cifarnet.cli.main``). A message says what was
-received, what is valid and what to do next, since it is all that a user sees.
+Library code raises; only the command line catches (``cifarnet.cli.main``). A message says what is wrong, what is valid,
+what to do next and what was received, since it is all that a user sees.
 """
 
+import os
+import re
+from collections.abc import Iterable
+from itertools import takewhile
 from pathlib import Path
 
 
@@ -17,6 +21,10 @@ class InvalidValueError(CifarnetError, ValueError):
     """An argument or option that can't be meant (a depth that no ResNet has, say)."""
 
     exit_code = 2
+
+
+class BudgetError(InvalidValueError):
+    """A time budget that ends before the first training step."""
 
 
 class DataError(CifarnetError):
@@ -49,6 +57,12 @@ class StorageError(CifarnetError):
         return StorageError(self.path, self.error, f" {advice}")
 
 
+class NoHomeError(CifarnetError):
+    """There is no folder to keep a file in: no variable names one, and the account has no home folder."""
+
+    exit_code = 3
+
+
 class DivergedError(CifarnetError):
     """A training whose numbers went bad: a loss or weight that is NaN or infinite."""
 
@@ -65,3 +79,89 @@ class InterruptedRunError(CifarnetError):
     def __init__(self, message: str, signal_number: int):
         super().__init__(message)
         self.exit_code = 128 + signal_number
+
+
+_SIMILAR = 0.6
+"""The least similarity, by difflib, at which a name is taken for another with a typing mistake."""
+
+
+def nearest(received: str, known: Iterable[str]) -> str | None:
+    """Return the one of ``known`` that was probably meant by ``received``, or None when none is similar.
+
+    Case and punctuation make no difference. Initials (``lr`` for ``learning-rate``) and letters left out (``tf`` for
+    ``tensorflow``) are understood as well as typing mistakes.
+    """
+    from difflib import SequenceMatcher
+
+    names = list(known)
+    plain = [_plain(name) for name in names]
+    wanted = _plain(received)
+    if not wanted or not names:
+        return None
+    initials = ["".join(word[0] for word in re.findall(r"[^\W_]+", name.casefold())) for name in names]
+    letters = ["".join(sorted(name)) for name in plain]
+    for form, forms in ((wanted, plain), (wanted, initials), ("".join(sorted(wanted)), letters)):
+        if form in forms:
+            return names[forms.index(form)]
+
+    def same(pair: tuple[str, str]) -> bool:
+        return pair[0] == pair[1]
+
+    def similarity(index: int) -> tuple[float, int]:
+        # Of names that are equally similar (resnet20 and resnet32 to resnet2) the one that begins alike.
+        ratio = SequenceMatcher(None, wanted, plain[index]).ratio()
+        return ratio, len(list(takewhile(same, zip(wanted, plain[index], strict=False))))
+
+    best = max(range(len(names)), key=similarity)
+    if similarity(best)[0] >= _SIMILAR:
+        return names[best]
+    return next((name for name in names if len(wanted) > 1 and _abbreviates(wanted, _plain(name))), None)
+
+
+def did_you_mean(received: str, known: Iterable[str]) -> str:
+    """Return the sentence `` Did you mean NAME?``, or an empty text when none of ``known`` is similar."""
+    name = nearest(received, known)
+    return f" Did you mean {name}?" if name else ""
+
+
+def did_you_mean_path(path: Path, names: Iterable[str] = ()) -> str:
+    """Return the sentence `` Did you mean PATH?`` for a missing ``path``, or an empty text.
+
+    ``names`` can be given in the place of a path; the others are looked for in the folder where ``path`` would be.
+    """
+    known = list(names)
+    try:
+        beside = sorted(entry.name for entry in os.scandir(path.parent) if not entry.name.startswith("."))
+    except OSError:
+        beside = []
+    name = nearest(path.name, [*known, *beside])
+    return f" Did you mean {name if name in known else path.parent / name}?" if name else ""
+
+
+def unknown_value(what: str, received: str, known: Iterable[str], advice: str = "") -> InvalidValueError:
+    """Return the error for a value of ``what`` that is none of ``known``; ``advice`` says what else to do."""
+    names = list(known)
+    valid = " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+    return InvalidValueError(
+        f"{what} must be {valid}.{did_you_mean(received, names)}{advice and ' '}{advice} Received: {received}"
+    )
+
+
+def wrong_content(error: Exception) -> str:
+    """Return what ``error`` says about content that is not as a file of its kind has it: "it has no accuracy".
+
+    Python's own messages about a missing key or an operation on another type mean nothing to a user.
+    """
+    if isinstance(error, KeyError):
+        return f"it has no {error.args[0]}"
+    return "a value has the wrong type" if isinstance(error, TypeError | AttributeError) else str(error)
+
+
+def _plain(name: str) -> str:
+    return "".join(filter(str.isalnum, name.casefold()))
+
+
+def _abbreviates(short: str, name: str) -> bool:
+    """Return whether ``short`` is ``name`` with some letters left out, but not the first."""
+    letters = iter(name)
+    return short[0] == name[:1] and all(letter in letters for letter in short)

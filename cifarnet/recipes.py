@@ -5,12 +5,14 @@
 """
 
 import json
+import math
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Self, get_args, get_type_hints
+from typing import Any, Self
 
-from cifarnet.errors import InvalidValueError
-from cifarnet.runs import verified_config
+from cifarnet.errors import InvalidValueError, did_you_mean
+from cifarnet.fields import typed_fields
+from cifarnet.runs import CONFIG, verified_config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +68,9 @@ class Recipe:
     """Teacher's and student's logits are divided by this before they are compared; None without a teacher."""
     batchnorm_momentum: float = 0.99
     """What each step leaves of the moving mean and variance that batch normalization uses outside training."""
+    precise_batchnorm: int = 0
+    """Take these moments anew from so many training images before the network is checked and at the end (Wu and Johnson
+    2021, arXiv:2105.07576); 0: keep the moving ones."""
     resolutions: tuple[tuple[int, float], ...] = ()
     """Progressive resizing: pairs of a side in pixels and the share of the run that is trained on images shrunk to it,
     in order; what the shares leave is trained at full size."""
@@ -85,7 +90,8 @@ class Recipe:
         for field in ("learning_rate", "warmup_learning_rate"):
             self._check(field, "above 0 and finite", lambda value: 0 < value < float("inf"))
         self._check("momentum", "at least 0 and below 1", lambda value: 0 <= value < 1)
-        for field in ("l2", "lr_decay", "lr_drop", "warmup_steps", "crop_padding", "cutout", "checks"):
+        counts = ("lr_drop", "warmup_steps", "crop_padding", "cutout", "checks", "precise_batchnorm")
+        for field in ("l2", "lr_decay", *counts):
             self._check(field, "at least 0 and finite", lambda value: 0 <= value < float("inf"))
         self._check("distillation", "above 0 and at most 1", lambda value: value is None or 0 < value <= 1)
         self._check(
@@ -152,6 +158,25 @@ class Recipe:
         """Whether an image looks different from one epoch to another."""
         return bool(self.moves_images or self.cutout or self.resolutions)
 
+    @property
+    def settling_steps(self) -> int:
+        """Steps after which the moving moments of batch normalization hold 5 % of their initial values."""
+        return math.ceil(math.log(0.05) / math.log(self.batchnorm_momentum)) if self.batchnorm_momentum else 1
+
+    def total_steps(self, images: int) -> int:
+        """Return the length in steps on that many training images."""
+        return self.steps or self.steps_per_epoch(images) * (self.epochs or 0)
+
+    def steps_per_epoch(self, images: int) -> int:
+        """Return the batches of an epoch of that many training images; the last may be smaller."""
+        return -(-images // self.batch_size)
+
+    @property
+    def has_fast_sizes(self) -> bool:
+        """Whether this is ``fast`` with its own small images, which are left out where they don't pay."""
+        fast = RECIPES["fast"]
+        return (self.name, self.resolutions) == (fast.name, fast.resolutions)
+
     def _check(self, field: str, valid: str, holds: Any) -> None:
         if not holds(getattr(self, field)):
             raise InvalidValueError(f"{field} must be {valid}. Received: {getattr(self, field)}")
@@ -171,13 +196,7 @@ class Recipe:
         Raises:
             InvalidValueError: for unknown fields, values of another type or out of range.
         """
-        types = get_type_hints(cls)
-        unknown = sorted(data.keys() - types.keys())
-        if unknown or "name" not in data:
-            problem = f"unknown: {', '.join(unknown)}" if unknown else "the name is missing"
-            raise InvalidValueError(f"A recipe has the fields {', '.join(types)}. Received: {problem}")
-        values = {field: _typed(field, value, types[field]) for field, value in data.items()}
-        return cls(**values)
+        return cls(**typed_fields(cls, data, "A recipe"))
 
     def with_changes(self, **changes: Any) -> Self:
         """This recipe with ``changes``; a new length in epochs takes the place of one in steps, and the reverse."""
@@ -195,8 +214,7 @@ class Recipe:
         There each image size costs half a minute of compilation (ResNet-20, H100), where all images at full size take
         less than a second an epoch.
         """
-        fast = RECIPES["fast"]
-        if device_kind == "gpu" and (self.name, self.resolutions) == (fast.name, fast.resolutions):
+        if device_kind == "gpu" and self.has_fast_sizes:
             return replace(self, resolutions=())
         return self
 
@@ -252,6 +270,7 @@ RECIPES = {
             # At 0.99 the few steps at full size leave much of the smaller images' moments: 80.7 % on the test images,
             # where moments taken anew gave 83.2 % (8 epochs).
             batchnorm_momentum=0.95,
+            precise_batchnorm=1024,
             resolutions=((16, 0.35), (20, 0.25), (24, 0.2), (28, 0.1)),
             checks=5,
         ),
@@ -266,6 +285,7 @@ RECIPES = {
             cycle_peak=0.2,
             crop_padding=2,
             batchnorm_momentum=0.95,
+            precise_batchnorm=1024,
             checks=5,
         ),
     )
@@ -279,8 +299,11 @@ def named_recipe(name: str, depth: int) -> Recipe:
         InvalidValueError: for an unknown name.
     """
     if name not in RECIPES:
+        # A name that looks like a file's was probably meant as one.
+        known = [] if Path(name).suffix == ".json" or len(Path(name).parts) > 1 else RECIPES
         raise InvalidValueError(
-            f"Recipes are {', '.join(RECIPES)}, or a JSON file that a run wrote (config.json). Received: {name}"
+            f"There is no recipe or file {name}.{did_you_mean(name, known)} Recipes are {', '.join(RECIPES)}. Give one"
+            f" of them, or a JSON file with a recipe, such as a run's config.json. Received: {name}"
         )
     recipe = RECIPES[name]
     if name == "paper" and depth >= 110:
@@ -296,8 +319,12 @@ def find_recipe(name: str, depth: int) -> Recipe:
         InvalidValueError: when there is neither, or the file holds no valid recipe.
         RunError: when it is a run's and damaged.
     """
-    if name in RECIPES or not Path(name).is_file():
+    if name in RECIPES or not Path(name).exists():
         return named_recipe(name, depth)
+    if Path(name).is_dir():
+        config = Path(name) / CONFIG
+        advice = f"For the recipe of that run, give {config}." if config.exists() else "Give a JSON file with a recipe."
+        raise InvalidValueError(f"{name} is a folder, not a recipe. {advice} Received: {name}")
     return read_recipe(Path(name))
 
 
@@ -311,33 +338,15 @@ def read_recipe(path: Path) -> Recipe:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise InvalidValueError(f"The recipe {path} can't be read as JSON: {error}") from error
+        raise InvalidValueError(
+            f"The recipe can't be read as JSON: {error}. Give a JSON file with a recipe, such as a run's config.json."
+            f" Received: {path}"
+        ) from error
     if isinstance(data, dict) and isinstance(data.get("recipe"), dict):
         data = verified_config(data, path)["recipe"]
     if not isinstance(data, dict):
-        raise InvalidValueError(f"The recipe {path} should be a JSON object. Received: {type(data).__name__}")
+        raise InvalidValueError(f"The recipe in {path} must be a JSON object. Received: {json.dumps(data)[:60]}")
     try:
         return Recipe.from_dict(data)
     except InvalidValueError as error:
         raise InvalidValueError(f"{path}: {error}") from error
-
-
-def _typed(field: str, value: Any, hint: Any) -> Any:
-    """``value`` as the field's type: JSON knows neither tuples nor, in ``1``, floats."""
-    accepted = get_args(hint) or (hint,)
-    if field in _SEQUENCES:
-        if isinstance(value, list | tuple) and all(_SEQUENCES[field](item) for item in value):
-            return tuple(tuple(item) if isinstance(item, list) else item for item in value)
-    elif type(value) in accepted:
-        return value
-    elif float in accepted and type(value) is int:
-        return float(value)
-    raise InvalidValueError(f"The recipe's {field} has the wrong type. Received: {value!r}")
-
-
-_SEQUENCES = {
-    "lr_boundaries": lambda item: type(item) is int,
-    "resolutions": lambda item: (
-        isinstance(item, list | tuple) and len(item) == 2 and type(item[0]) is int and type(item[1]) in (int, float)
-    ),
-}

@@ -4,7 +4,7 @@ config.json       the run's recipe, data, network and seed: enough to run it aga
 history.csv       one line per finished epoch
 checkpoint.h5     all that resuming needs; also a weight file
 checkpoint.previous.h5  the one before, should the newest be damaged; gone once the run has finished
-best.weights.h5   the best epoch by validation (with --validation-split only)
+best.weights.h5   the best epoch by validation (with validation images only)
 weights.h5        the result, once the run has finished
 metrics.json      what the result scores, and how it was selected
 plots/            the same as pictures
@@ -15,12 +15,14 @@ tensorboard/      what TensorBoard shows (with --tensorboard only)
 import csv
 import hashlib
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cifarnet.errors import InvalidValueError, RunError, WeightsError
+from cifarnet.errors import InvalidValueError, RunError, WeightsError, did_you_mean_path, wrong_content
 from cifarnet.files import write_text
+from cifarnet.provenance import TrainedOn
 
 CONFIG = "config.json"
 HISTORY = "history.csv"
@@ -33,6 +35,13 @@ PLOTS = "plots"
 REPORT = "report.html"
 TENSORBOARD = "tensorboard"
 
+WEIGHT_FILES = (WEIGHTS, BEST_WEIGHTS, CHECKPOINT, PREVIOUS_CHECKPOINT)
+PLOT_NAMES = ("curves", "confusion", "reliability", "classes")
+LENGTH = "length"
+"""The key of metrics.json under which a result says of which length of the run it is."""
+SHOWN_DIGITS = 12
+"""How many digits of a SHA-256 are shown."""
+
 
 def find_weights(path: Path) -> Path:
     """The weight file that ``path`` stands for: itself, or a run's result, or an unfinished run's checkpoint.
@@ -43,7 +52,10 @@ def find_weights(path: Path) -> Path:
     if path.is_file():
         return path
     if not path.exists():
-        raise WeightsError(f"There is no run or weight file {path}. Give a run directory (runs/...) or an .h5 file.")
+        raise WeightsError(
+            f"There is no run or weight file {path}.{did_you_mean_path(path)} Give a run directory (runs/...) or an .h5"
+            f" file. Received: {path}"
+        )
     for name in (WEIGHTS, CHECKPOINT, PREVIOUS_CHECKPOINT):
         if (path / name).is_file():
             return path / name
@@ -70,7 +82,8 @@ def read_config(run: Path) -> dict[str, Any]:
     """
     path = run / CONFIG
     if not path.exists():
-        raise RunError(f"{run} is not a run directory: it has no {CONFIG}.")
+        suggestion = "" if run.exists() else did_you_mean_path(run)
+        raise RunError(f"{run} is not a run directory: it has no {CONFIG}.{suggestion} Received: {run}")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -93,7 +106,7 @@ def read_history(run: Path) -> list[dict[str, float | None]]:
         with path.open(encoding="utf-8", newline="") as file:
             rows = [{name: float(cell) if cell else None for name, cell in row.items()} for row in csv.DictReader(file)]
     except (OSError, ValueError, TypeError, AttributeError, csv.Error) as error:
-        raise RunError(f"{path} is damaged: {error}. Restore it, or leave {run} out.") from error
+        raise RunError(f"{path} is damaged: {wrong_content(error)}. Restore it, or leave {run} out.") from error
     held_out = held_out_name(rows)
     for line, row in enumerate(rows, start=2):
         missing = [name for name in ("epoch", "step", "learning_rate", "loss", "accuracy") if row.get(name) is None]
@@ -138,47 +151,87 @@ def _checksum(config: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
-def find_data_source(path: Path) -> str | None:
-    """The data source that a run directory recorded; None for a bare weight file."""
-    if not path.is_dir() or not (path / CONFIG).exists():
-        return None
-    source = read_config(path).get("data")
-    return source if isinstance(source, str) else None
-
-
-def split_of_run(run: Path, source: str, test_split: float | None) -> float | None:
-    """The fraction of ``source`` to hold out to test on, where weights of ``run``, or a bare weight file, are tested.
-
-    Of the images that the run itself was trained on it is the run's: another would hold images out that it has learned.
+def trained_on(run: Path) -> TrainedOn | None:
+    """Return which images the run in ``run`` was trained on; None when its config.json does not say.
 
     Raises:
-        InvalidValueError: when ``test_split`` is another.
+        RunError: when config.json can't be read, or has an impossible value.
     """
-    held_out = _test_split(run, source)
-    if held_out is not None and test_split not in (None, held_out):
-        raise InvalidValueError(
-            f"{run} held {held_out:g} of its data out to test on and was trained on the rest, of which another fraction"
-            f" would be made. Leave --test-split out. Received: {test_split:g}"
-        )
-    return test_split if held_out is None else held_out
-
-
-def holds_out_others(run: Path, source: str, sha256: Callable[[], str]) -> bool:
-    """Whether ``source``, out of which ``run`` held its test images, has changed since; ``sha256`` is of its splits.
-
-    Other images are held out then, most of which the run has learned.
-    """
-    return _test_split(run, source) is not None and read_config(run).get("data_sha256") not in (None, sha256())
-
-
-def _test_split(run: Path, source: str) -> float | None:
-    """The fraction of ``source`` that ``run`` held out; None where it did not, or was trained on something else."""
-    recorded = find_data_source(run)
-    if recorded is None or not _same_source(source, recorded):
+    config = read_config(run)
+    if not isinstance(config.get("data"), str):
         return None
-    held_out: float | None = read_config(run).get("test_split")
-    return held_out
+    try:
+        return TrainedOn.from_dict(config)
+    except InvalidValueError as error:
+        raise RunError(f"{run / CONFIG} is not a valid run configuration: {error}") from error
 
 
-def _same_source(one: str, other: str) -> bool:
-    return one == other or (Path(one).exists() and Path(one).resolve() == Path(other).resolve())
+def read_result(run: Path) -> dict[str, Any] | None:
+    """Return the content of metrics.json; None while the run has no result of the length that config.json asks for.
+
+    A finished run that was given more epochs keeps its first result until the next one replaces it.
+
+    Raises:
+        RunError: when config.json or metrics.json can't be read.
+    """
+    path = run / METRICS
+    if not path.exists():
+        return None
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged_metrics(run, str(error)) from error
+    if not isinstance(metrics, dict):
+        raise _damaged_metrics(run, f"it should hold a JSON object. Received: {type(metrics).__name__}")
+    # Before 0.2 runs could not be made longer, and metrics.json has no length.
+    recipe = read_config(run).get("recipe")
+    if LENGTH in metrics and isinstance(recipe, dict) and metrics[LENGTH] != length(recipe):
+        return None
+    return metrics
+
+
+def result_values(run: Path, *names: str) -> list[float] | None:
+    """Return numbers from metrics.json by their ``names``; None where ``read_result`` does.
+
+    Raises:
+        RunError: when config.json or metrics.json can't be read, or one is not a finite number.
+    """
+    metrics = read_result(run)
+    if metrics is None:
+        return None
+    try:
+        values = [float(metrics[name]) for name in names]
+    except (ValueError, TypeError, KeyError) as error:
+        raise _damaged_metrics(run, f"it has no {error}" if isinstance(error, KeyError) else str(error)) from error
+    if not all(map(math.isfinite, values)):
+        raise _damaged_metrics(run, f"it should hold finite numbers. Received: {values}")
+    return values
+
+
+def length(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of ``recipe``, or of a configuration's, that says how long a run is."""
+    return {name: recipe.get(name) for name in ("epochs", "steps")}
+
+
+def missing_pictures(run: Path) -> list[str]:
+    """Return the names of the plots and the page that ``run`` lacks, or has of an earlier result only.
+
+    Raises:
+        RunError: when metrics.json can't be read.
+    """
+    metrics, report = read_result(run), run / REPORT
+    missing = [f"{PLOTS}/{name}{kind}" for name in PLOT_NAMES for kind in (".png", ".svg")]
+    missing = [name for name in missing if not (run / name).is_file()]
+    try:
+        # The page is written last, and names the weights that it is about.
+        told = str((metrics or {}).get("weights_sha256"))[:SHOWN_DIGITS] in report.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        told = False
+    return missing if told else [*missing, REPORT]
+
+
+def _damaged_metrics(run: Path, what: str) -> RunError:
+    return RunError(
+        f"{run / METRICS} is damaged: {what}. Restore it, or leave {run} out; cifarnet evaluate {run} scores the run"
+        f" anew, and without {METRICS} cifarnet train --resume {run} writes it again."
+    )

@@ -5,15 +5,14 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from cifarnet.errors import BackendError, InvalidValueError
+from cifarnet.choices import BACKENDS
+from cifarnet.errors import BackendError, NoHomeError, unknown_value
 from cifarnet.installation import install_command
-
-BACKENDS = ("tensorflow", "jax")
-PRECISIONS = ("float32", "bfloat16", "float16")
+from cifarnet.paths import home_dir
 
 
 def choose_backend(name: str | None = None) -> str:
@@ -28,7 +27,8 @@ def choose_backend(name: str | None = None) -> str:
     running = sys.modules["keras"].backend.backend() if "keras" in sys.modules else None
     chosen = name or running or os.environ.get("KERAS_BACKEND") or "tensorflow"
     if chosen not in BACKENDS:
-        raise InvalidValueError(f"The backend must be one of {', '.join(BACKENDS)}. Received: {chosen}")
+        where = "The backend" if name or running else "The backend in the variable KERAS_BACKEND"
+        raise unknown_value(where, chosen, BACKENDS)
     if running not in (None, chosen):
         raise BackendError(
             f"Keras already runs on {running} in this process and can't change to {chosen}."
@@ -52,7 +52,7 @@ def use_backend(name: str | None = None) -> str:
         return chosen
     os.environ["KERAS_BACKEND"] = chosen
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with native_notices_held():
+    with native_notices_held(), _home_without_room():
         importlib.import_module("keras")
 
         if chosen == "tensorflow":
@@ -73,11 +73,29 @@ def _keep_compiled_steps() -> None:
     from cifarnet.data.cache import compiled_dir
 
     if _jax_gpus() and jax.config.jax_compilation_cache_dir is None:
-        jax.config.update("jax_compilation_cache_dir", str(compiled_dir()))
+        with suppress(NoHomeError):
+            jax.config.update("jax_compilation_cache_dir", str(compiled_dir()))
 
 
 def _is_installed(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
+
+
+@contextmanager
+def _home_without_room() -> Iterator[None]:
+    """Give an account without a home folder one that can't hold files.
+
+    Keras and TensorFlow would write their settings to a folder called ~ in the current one, or read another user's
+    from /tmp/.keras.
+    """
+    if home_dir() is not None:
+        yield
+        return
+    os.environ["HOME"] = os.devnull
+    try:
+        yield
+    finally:
+        del os.environ["HOME"]
 
 
 @contextmanager
@@ -90,13 +108,19 @@ def native_notices_held() -> Iterator[None]:
     if os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0":
         yield
         return
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as held:
-        saved = os.dup(2)
+    try:
+        held, saved = tempfile.TemporaryFile(), os.dup(2)  # noqa: SIM115 - closed below
+    except OSError:  # stderr is closed, or no folder for temporary files can be written to.
+        yield
+        return
+    with held:
+        if sys.stderr:
+            with suppress(OSError):
+                sys.stderr.flush()
         os.dup2(held.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:  # Not KeyboardInterrupt: a user who stops the program has no use for them.
             os.dup2(saved, 2)
             held.seek(0)
             os.write(2, held.read())

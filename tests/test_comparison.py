@@ -172,7 +172,7 @@ COLUMNS = "epoch,step,learning_rate,loss,accuracy,test_loss,test_accuracy"
     [
         ("metrics.json", "{", "metrics.json is damaged: Expecting"),
         ("metrics.json", "[]", "metrics.json is damaged"),
-        ("metrics.json", '{"loss": 1}', "it has no 'accuracy'"),
+        ("metrics.json", '{"loss": 1}', "it has no accuracy"),
         ("metrics.json", '{"accuracy": 75, "loss": 1, "epoch": 1, "training_seconds": 1}', "accuracy of 0 to 1"),
         ("metrics.json", '{"accuracy": 0.5, "loss": NaN, "epoch": 1, "training_seconds": 1}', "finite numbers"),
         ("metrics.json", '{"accuracy": 0.5, "loss": 1, "epoch": Infinity, "training_seconds": 1}', "finite numbers"),

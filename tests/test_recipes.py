@@ -123,10 +123,10 @@ def test_a_value_out_of_range_is_refused_by_name(change, named):
     [
         ("{", "can't be read as JSON"),
         ("[]", "JSON object"),
-        ('{"name": "x", "epochs": 1, "speed": 2}', "unknown: speed"),
-        ('{"epochs": 1}', "name is missing"),
-        ('{"name": "x", "epochs": "1"}', "epochs has the wrong type"),
-        ('{"name": "x", "epochs": true}', "epochs has the wrong type"),
+        ('{"name": "x", "epochs": 1, "speed": 2}', "has no field speed"),
+        ('{"epochs": 1}', "needs the field name"),
+        ('{"name": "x", "epochs": "1"}', "epochs must be a whole number or null"),
+        ('{"name": "x", "epochs": true}', "epochs must be a whole number or null"),
     ],
 )
 def test_a_recipe_file_that_makes_no_sense_is_refused(tmp_path, text, told):

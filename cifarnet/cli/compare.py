@@ -6,20 +6,31 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cifarnet.cli import console
+from cifarnet.cli.help import examples
 from cifarnet.cli.options import Json, Report
 
 if TYPE_CHECKING:
     from cifarnet.comparison import Comparison
 
 
+EXAMPLES = examples(
+    ("compare runs/a runs/b", "Two runs"),
+    ("compare runs/*", "All runs; those that differ only in their seed are averaged"),
+    ("compare runs/* --report runs.html", "The same with a page of their curves"),
+)
+
+
 def compare(
     directories: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Run directories: runs/*, say.", show_default=False)
+        list[Path], typer.Argument(metavar="RUN", help="Run directories, such as runs/*.", show_default=False)
     ],
     report_file: Report = None,
     as_json: Json = False,
 ) -> None:
-    """Show runs beside each other: accuracy with its deviation over seeds, time, and which settings differ."""
+    """Compare training runs.
+
+    Shows their accuracy with its deviation over seeds, their time, and the settings in which they differ.
+    """
     from cifarnet.cli.reporting import page_path
     from cifarnet.comparison import compare as compare_runs
 
@@ -32,7 +43,7 @@ def compare(
         from cifarnet.reports.comparison import comparison_report
 
         out = console.stdout()
-        out.print(comparison_report(comparison.to_dict(), out.width))
+        out.print(comparison_report(comparison.to_dict(), out.width, out.options.ascii_only))
     if report_file:
         _write_page(report_file, comparison)
 

@@ -2,77 +2,196 @@
 
 import json
 import os
+import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
+    from rich.progress import Progress
+
+    from cifarnet.data.dataset import LeftOut
+
+_messages: "Console | None" = None
 
 
 def stdout() -> "Console":
-    """The console for data, made on call because a test or a shell may have replaced the stream."""
+    """Return the console for data, made on call because a test or a shell may have replaced the stream."""
     return _console(sys.stdout)
 
 
 def stderr() -> "Console":
-    """The console for messages and progress."""
-    return _console(sys.stderr)
+    """Return the console for messages and progress.
+
+    It is one object as long as the stream is the same: Rich prints messages above the live display of the same
+    console, and into that of another.
+    """
+    global _messages
+    # While a display is live, Rich puts a proxy in the stream's place.
+    stream = getattr(sys.stderr, "rich_proxied_file", sys.stderr)
+    if _messages is None or _messages.file is not stream:
+        _messages = _console(stream)
+    return _messages
 
 
 def _console(stream: Any) -> "Console":
-    from rich.console import Console
+    from cifarnet.cli.plain_console import PlainConsole
 
     # Rich assumes 80 columns where it can't ask a terminal; a table in a file or a pipe needs no such limit.
     width = None if stream.isatty() else 160
-    return Console(file=stream, width=width, highlight=False, emoji=False, soft_wrap=False)
+    return PlainConsole(file=stream, width=width, highlight=False, emoji=False, soft_wrap=False)
 
 
 def print_json(data: Any) -> None:
     """Print ``data`` as JSON on stdout, plainly: it is for programs."""
-    print(json.dumps(data, indent=2, ensure_ascii=False), file=sys.stdout)
+    # Elsewhere than in UTF, characters would become Python's escapes, most of which are none of JSON's.
+    encoding = (sys.stdout.encoding or "").lower()
+    print(json.dumps(data, indent=2, ensure_ascii=not encoding.startswith("utf")), file=sys.stdout)
+
+
+def print_result(result: "RenderableType") -> None:
+    """Print on stdout what was reached by work whose result is kept: that nobody reads it any more is no failure."""
+    with suppress(BrokenPipeError):
+        stdout().print(result)
+
+
+def can_be_redrawn(out: "Console") -> bool:
+    """Return whether ``out`` is a terminal whose lines can be drawn again; in a pipe or log each would be added."""
+    if os.environ.get("CI"):  # Some services give their jobs a terminal, and keep all that is written to it.
+        return False
+    # Rich takes FORCE_COLOR for a terminal; it asks for colours in a file or pipe, not for the cursor to move.
+    forced = "FORCE_COLOR" in os.environ and not out.file.isatty()
+    return out.is_interactive and not forced
+
+
+class ProgressReporter:
+    """Called as ``reporter(activity, done, total)``, it shows the activity; ``end`` shows none."""
+
+    def __call__(self, activity: str, done: int, total: int | None) -> None:
+        """Show that ``done`` of ``total`` (None where that is unknown) are done."""
+
+    def end(self) -> None:
+        """Remove what is shown from the screen."""
+
+
+def tell_left_out(left_out: Iterable["LeftOut"]) -> None:
+    """Print one line on stderr for each kind of files of a source that are not read."""
+    from cifarnet.reports.text import printable
+
+    for files in left_out:
+        stderr().print(printable(files.line), style="yellow", markup=False, soft_wrap=True)
 
 
 @contextmanager
-def progress_reporter(quiet: bool = False) -> Iterator[Callable[[str, int, int | None], None]]:
-    """Yield ``report(activity, done, total)``: a bar per activity on a terminal, one line per activity elsewhere."""
-    if quiet:
-        yield lambda activity, done, total: None
-        return
-    console = stderr()
-    # FORCE_COLOR makes Rich take a pipe for a terminal, but bars would still be drawn into a log.
-    if not (console.is_interactive and sys.stderr.isatty()):
-        announced: set[str] = set()
-
-        def announce(activity: str, done: int, total: int | None) -> None:
-            if activity not in announced:
-                announced.add(activity)
-                console.print(f"{activity} ...", markup=False)
-
-        yield announce
-        return
-
-    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
-    progress = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
-    tasks: dict[str, TaskID] = {}
-
-    def advance(activity: str, done: int, total: int | None) -> None:
-        if activity not in tasks:
-            tasks[activity] = progress.add_task(activity, total=total)
-        progress.update(tasks[activity], completed=done, total=total)
-        # Finished bars go at once: while they are redrawn they erase a line of the training screen below.
-        if progress.finished:
-            progress.stop()
-        else:
-            progress.start()
-
+def progress_reporter(quiet: bool = False) -> Iterator[ProgressReporter]:
+    """Yield a reporter that draws a bar on a terminal and prints one line per activity elsewhere."""
+    out = stderr()
+    reporter = ProgressReporter() if quiet else _Bar(out) if can_be_redrawn(out) else _Lines(out)
     try:
-        yield advance
+        yield reporter
     finally:
-        progress.stop()
+        reporter.end()
+
+
+class _Lines(ProgressReporter):
+    def __init__(self, out: "Console"):
+        self._out = out
+        self._announced: set[str] = set()
+
+    def __call__(self, activity: str, done: int, total: int | None) -> None:
+        if activity not in self._announced:
+            self._announced.add(activity)
+            self._out.print(f"{activity} ...", markup=False, soft_wrap=True)
+
+
+class _Bar(ProgressReporter):
+    """One bar for the present activity, which goes when that is done, when another begins and at the end."""
+
+    def __init__(self, out: "Console"):
+        self._out = out
+        self._activity: str | None = None
+        self._shown: tuple[Progress, SuspendedDisplay] | None = None
+
+    def __call__(self, activity: str, done: int, total: int | None) -> None:
+        finished = total is not None and done >= total
+        if finished or activity != self._activity:
+            self.end()
+        if finished:
+            return
+        if self._shown is None:
+            self._activity, self._shown = activity, self._start(activity)
+        progress, _ = self._shown
+        progress.update(progress.task_ids[0], completed=done, total=total)
+
+    def end(self) -> None:
+        if self._shown:
+            progress, suspended = self._shown
+            suspended.stop()
+            progress.stop()
+        self._activity = self._shown = None
+
+    def _start(self, activity: str) -> "tuple[Progress, SuspendedDisplay]":
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.table import Column
+
+        from cifarnet.reports.text import printable
+
+        # A name that is longer than the terminal is wide is cut, so that the bar is one line.
+        name = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis"))
+        columns = (name, BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeRemainingColumn())
+        # Data that are printed meanwhile belong on stdout: Rich would draw them above the bar, on stderr.
+        progress = Progress(*columns, console=self._out, transient=True, redirect_stdout=False)
+        progress.add_task(printable(activity), total=None)
+        progress.start()
+        suspended = SuspendedDisplay(self._out, lambda: 1)
+        suspended.start()
+        return progress, suspended
+
+
+class SuspendedDisplay:
+    """Removes a live display of ``rows()`` rows from the terminal while the process is stopped (Ctrl-Z).
+
+    The shell gets a terminal with a cursor and without a half of a frame. When the process goes on, the display is
+    drawn below what the shell has printed.
+    """
+
+    def __init__(self, out: "Console", rows: Callable[[], int]):
+        self._out, self._rows = out, rows
+        self._active = False
+
+    def start(self) -> None:
+        """Begin to answer the signal; it stays ignored where it is."""
+        if (
+            hasattr(signal, "SIGTSTP")
+            and threading.current_thread() is threading.main_thread()
+            and signal.getsignal(signal.SIGTSTP) is signal.SIG_DFL
+        ):
+            self._active = True
+            signal.signal(signal.SIGTSTP, self._suspend)
+
+    def stop(self) -> None:
+        """Leave the signal to the system."""
+        if self._active:
+            self._active = False
+            signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+
+    def _suspend(self, number: int, frame: FrameType | None) -> None:
+        # Written past Rich and Python's buffers, in whose middle the signal may have come.
+        rows = self._rows()
+        self._write("\r\x1b[2K" + "\x1b[1A\x1b[2K" * (rows - 1) + "\x1b[?25h")
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+        # From here on the process goes on. Rich erases the rows that it drew, upwards: let there be blank ones.
+        signal.signal(number, self._suspend)
+        self._write("\x1b[?25l\r" + "\n" * (rows - 1))
+
+    def _write(self, text: str) -> None:
+        with suppress(OSError):
+            os.write(self._out.file.fileno(), text.encode())
 
 
 @contextmanager

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cifarnet.cli import console
-from cifarnet.cli.options import Json, Mirror, TestSplit
+from cifarnet.cli.help import examples
+from cifarnet.cli.options import OUTPUT, Json, Mirror, SkipBroken, TestSplit
 from cifarnet.errors import InvalidValueError
 
 if TYPE_CHECKING:
@@ -14,41 +15,59 @@ if TYPE_CHECKING:
     from cifarnet.recipes import Recipe
 
 
+EXAMPLES = examples(
+    ("data", "What the cache holds"),
+    ("data my-images", "The classes and numbers of images of a folder"),
+    ("data my-images --grid grid.png --recipe fast", "Some images before and after augmentation"),
+)
+
+
 def data(
     source: Annotated[
         str | None,
         typer.Argument(
-            help="cifar10, synthetic, synthetic:N or a path: show its classes, counts, mean and standard deviation."
-            " Without it, show what is cached.",
+            metavar="SOURCE",
+            help="Images to describe: cifar10, synthetic, synthetic:N (N training images), or the path of a folder, an"
+            " archive or an .npz file.",
             show_default=False,
         ),
     ] = None,
-    download: Annotated[bool, typer.Option("--download", help="Download CIFAR-10 into the cache first.")] = False,
-    mirror: Mirror = None,
-    test_split: TestSplit = None,
+    download: Annotated[bool, typer.Option("--download", help="Download CIFAR-10 into the cache.")] = False,
     clear_cache: Annotated[
         bool,
         typer.Option(
-            "--clear-cache", help="First delete from the cache the decoded image sets and what JAX compiled for a GPU."
+            "--clear-cache", help="Delete the decoded images, and what JAX compiled for a GPU, from the cache."
         ),
     ] = False,
+    test_split: TestSplit = None,
+    skip_broken: SkipBroken = False,
+    mirror: Mirror = None,
     grid: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE.png", help="Draw training images of every class, as they are and as training augments them."
+            metavar="FILE.png",
+            help="Draw training images of every class before and after augmentation.",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     recipe: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME|FILE", help="What augments the grid's images, as for `train`. (default: documented)"
+            metavar="NAME|FILE",
+            help="Recipe whose augmentation the --grid shows. Default: documented.",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show what data are cached and whether they are intact, download CIFAR-10, or describe a source."""
+    """Describe images, or show the cache.
+
+    Without SOURCE, shows the cached files and whether they are intact.
+    """
     if test_split is not None and source is None:
         raise InvalidValueError(f"--test-split needs a SOURCE to split. Received: {test_split} and no source")
+    if skip_broken and source is None:
+        raise InvalidValueError("--skip-broken needs a SOURCE to read. Received: no source")
     if mirror and source is None and not download:
         raise InvalidValueError(f"--mirror says where to download from: give --download too. Received: {mirror[0]}")
     augmenting = _augmenting(grid, source, recipe)
@@ -66,7 +85,7 @@ def data(
         if source is None:
             facts = inventory.take_inventory().to_dict()
         else:
-            splits = load_data(source, test_split=test_split, mirrors=mirrors, report=report)
+            splits = load_data(source, test_split=test_split, mirrors=mirrors, skip_broken=skip_broken, report=report)
             facts = inventory.summarize(source, splits).to_dict()
     if as_json:
         console.print_json(facts)

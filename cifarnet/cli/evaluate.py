@@ -1,31 +1,32 @@
 """``cifarnet evaluate``: score weights on test images."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cifarnet.choices import TTA
 from cifarnet.cli import console
-from cifarnet.cli.options import Backend, Json, Mirror, Report, TestSplit
+from cifarnet.cli.help import examples
+from cifarnet.cli.options import WEIGHTS, Backend, Json, Mirror, Report, SkipBroken, TestSplit, choice
 
 if TYPE_CHECKING:
     from cifarnet.evaluation.scored import Scored
 
 
-class Tta(StrEnum):
-    """Kinds of test-time augmentation."""
-
-    NONE = "none"
-    FLIP = "flip"
+EXAMPLES = examples(
+    ("evaluate runs/r20", "A run, on the test images of the data that it was trained on"),
+    ("evaluate resnet20 --data my-images --tta flip", "Named weights, on other images of the same classes"),
+    ("evaluate runs/r20 --report r20.html", "The same with a page of curves, confusions and mistakes"),
+)
 
 
 def evaluate(
     weights: Annotated[
         Path,
         typer.Argument(
-            metavar="RUN|FILE|NAME",
-            help="A run directory, a weight file, or a name that `cifarnet weights` lists. (default: resnet20)",
+            metavar=WEIGHTS,
+            help="A run directory, a weight file, or a name that `cifarnet weights` lists. Default: resnet20.",
             show_default=False,
         ),
     ] = Path("resnet20"),
@@ -33,23 +34,37 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="SOURCE",
-            help="cifar10, synthetic or a path. By default the data that the run was trained on, or else cifar10.",
+            help="Images: cifar10, synthetic, or the path of a folder, an archive or an .npz file. Default: the data"
+            " that the run was trained on, or cifar10.",
         ),
     ] = None,
-    tta: Annotated[
-        Tta, typer.Option(help="Test-time augmentation: flip averages the logits of each image and its mirror image.")
-    ] = Tta.NONE,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images per batch.")] = 250,
     test_split: TestSplit = None,
+    skip_broken: SkipBroken = False,
     mirror: Mirror = None,
-    backend: Backend = None,
+    tta: Annotated[
+        str,
+        choice(
+            "--tta",
+            TTA,
+            "Test-time augmentation: flip averages the logits of each image and its mirror image. Default: none.",
+            show_default=False,
+        ),
+    ] = "none",
+    batch_size: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Images per batch. Default: 250.", show_default=False)
+    ] = 250,
     report_file: Report = None,
     as_json: Json = False,
+    backend: Backend = None,
 ) -> None:
-    """Score weights on test images: accuracy, loss, calibration, every class, confusions and speed."""
+    """Score weights on test images.
+
+    Prints the accuracy, loss, calibration, speed, the score of every class and the confusions between classes.
+    """
     with console.transient("Starting ..."):
         from cifarnet.cli.reporting import page_path
         from cifarnet.evaluation.evaluate import evaluate as score
+        from cifarnet.evaluation.source import find_source
         from cifarnet.runs import read_history
         from cifarnet.runtime import choose_backend
 
@@ -57,6 +72,8 @@ def evaluate(
     if report_file:
         page_path(report_file)
         read_history(weights)
+    if note := find_source(weights, data).note:
+        _tell(note)
 
     with console.progress_reporter() as report:
         evaluation = score(
@@ -65,11 +82,18 @@ def evaluate(
             tta=tta,
             test_split=test_split,
             mirrors=mirror or (),
+            skip_broken=skip_broken,
             batch_size=batch_size,
             report=report,
             start_backend=lambda: console.start_backend(backend, progress=report),
         )
+    console.tell_left_out(evaluation.left_out)
     scores = evaluation.to_dict()
+    if evaluation.data_changed:
+        _tell(
+            f"The images in {evaluation.data} have changed since {weights} was trained with them (their SHA-256"
+            " differs). If the images of the training are elsewhere now, give their place with --data."
+        )
     if as_json:
         console.print_json(scores)
     else:
@@ -81,15 +105,21 @@ def evaluate(
         _write_page(report_file, weights, scores, evaluation.scored, tta)
 
 
-def _write_page(path: Path, weights: Path, scores: dict[str, Any], scored: "Scored", tta: Tta) -> None:
-    from cifarnet.cli.reporting import evaluation_html, this_command, write_page
+def _tell(message: str) -> None:
+    from cifarnet.reports.text import printable
+
+    console.stderr().print(printable(message), style="yellow", markup=False, soft_wrap=True)
+
+
+def _write_page(path: Path, weights: Path, scores: dict[str, Any], scored: "Scored", tta: str) -> None:
+    from cifarnet.cli.reporting import evaluation_html, these_commands, write_page
 
     about = [
         ("Weights", scores["weights"]),
-        ("Data", scores["data"]),
+        ("Data", scores["data"] + (", changed since the training" if scores["data_changed"] else "")),
         ("Test-time augmentation", tta),
         ("Speed", f"{scores['images_per_second']:,.0f} images/s"),
     ]
     title = f"{scores['network']} on {Path(scores['data']).name}"
     run = weights if weights.is_dir() else None
-    write_page(path, evaluation_html(scores, scored, title, about, [this_command()], run))
+    write_page(path, evaluation_html(scores, scored, title, about, these_commands(), run))

@@ -1,26 +1,27 @@
 """The command ``cifarnet``: the app, and the boundary where errors become messages and exit statuses."""
 
 import io
-import signal
+import os
 import sys
 from typing import Annotated, NoReturn
 
 import typer
 
-from cifarnet.cli.compare import compare
-from cifarnet.cli.data import data
-from cifarnet.cli.evaluate import evaluate
-from cifarnet.cli.predict import predict
-from cifarnet.cli.summary import summary
-from cifarnet.cli.train import train
-from cifarnet.cli.weights import app as weights
+from cifarnet.cli import compare, data, evaluate, predict, process, summary, train, weights
+from cifarnet.cli.help import SETTINGS, PanelCommand, PanelGroup, examples
 
 app = typer.Typer(
     name="cifarnet",
+    cls=PanelGroup,
     help="Train, check, inspect and use CIFAR-10 ResNets.",
-    no_args_is_help=True,
+    epilog=examples(
+        ("predict img.png", "Classify a picture"),
+        ("train --budget 20m", "Train for 20 minutes on CIFAR-10"),
+        ("evaluate runs/r20", "Score a trained network"),
+    ),
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+    context_settings=SETTINGS,
 )
 
 
@@ -33,46 +34,68 @@ def _print_version(wanted: bool) -> None:
     raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the versions and exit."),
     ] = False,
 ) -> None:
-    pass
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(2)
 
 
-for _command in (train, evaluate, compare, summary, predict, data):
-    app.command(_command.__name__)(_command)
-app.add_typer(weights)
+for _module in (train, evaluate, compare, summary, predict, data):
+    _name = _module.__name__.rpartition(".")[2]
+    app.command(_name, cls=PanelCommand, epilog=_module.EXAMPLES)(getattr(_module, _name))
+app.add_typer(weights.app)
 
 
 def main() -> None:
     """Run the command line; every expected failure ends in a message and its exit status, never in a traceback."""
-    from cifarnet.errors import CifarnetError
-
+    process.open_missing_streams()
+    _prepare_libraries()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # File names need not be valid in the terminal's encoding, and Windows pipes know few characters.
         sys.stdout.reconfigure(errors="backslashreplace")
-    # Click would turn a KeyboardInterrupt into "Aborted." and status 1; training replaces this handler by its own.
-    before = signal.getsignal(signal.SIGINT)
-    if before is signal.default_int_handler:
-        signal.signal(signal.SIGINT, lambda *_: _fail("Stopped.", 130))
-    try:
-        app()
-    except CifarnetError as error:
-        _fail(str(error), error.exit_code)
-    except BrokenPipeError:
-        # The reader (head, say) has gone; without this, Python would complain at exit when it flushes stdout.
-        sys.stdout = None
-        sys.exit(1)
-    except OSError as error:
-        _fail(f"The system refused: {error}", 1)
-    except MemoryError as error:
-        _fail(f"The memory of this machine is not enough: {error or 'no more could be had'}", 1)
-    finally:
-        signal.signal(signal.SIGINT, before)
+    words = sys.argv[1:]
+    with process.guarded_stderr():
+        try:
+            # Training answers the signals in its own way.
+            with process.stopping_by_signals(), process.guarded_stdout():
+                # Without Typer's own handling of errors, the status of an Exit is returned.
+                status = app(words, prog_name="cifarnet", standalone_mode=False)
+        except process.Stopped as stopped:
+            _fail("Stopped.", stopped.status)
+        except BrokenPipeError:
+            sys.exit(1)  # The reader (head, say) has ended, which is no news to the user.
+        except Exception as error:
+            from cifarnet.cli.errors import explained
+
+            if os.environ.get("CIFARNET_TRACEBACK"):
+                raise
+            _fail(*explained(error, words))
+        if status:
+            sys.exit(status)
+
+
+def _prepare_libraries() -> None:
+    """Have libraries take an empty HOME for none, and be silent about what users need not know."""
+    import logging
+
+    from cifarnet.paths import home_dir
+
+    if not os.environ.get("HOME", "-"):
+        del os.environ["HOME"]
+    # It takes a temporary folder then, and says so in three lines that don't matter to cifarnet's users.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    if home_dir() is None:
+        # matplotlib 3.10 fails where there is no home; it makes a temporary folder in the place of one that is none.
+        os.environ.setdefault("MPLCONFIGDIR", os.devnull)
+    # For the process that removes what a pool of processes leaves when a second Ctrl-C ends them all at once.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
 
 
 def _fail(message: str, exit_code: int) -> NoReturn:
@@ -81,5 +104,7 @@ def _fail(message: str, exit_code: int) -> NoReturn:
 
     # What a message quotes may come from a stranger's file; its own line breaks stay.
     message = "\n".join(map(printable, message.splitlines()))
-    console.stderr().print(message, style="bold red" if exit_code < 128 else "yellow", markup=False, soft_wrap=True)
+    stopped = exit_code >= 128
+    text, style = (message, "yellow") if stopped else (f"Error: {message}", "bold red")
+    console.stderr().print(text, style=style, markup=False, soft_wrap=True)
     sys.exit(exit_code)

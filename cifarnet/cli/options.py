@@ -1,23 +1,52 @@
 """Options that several commands share, so that they read the same everywhere."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from cifarnet.errors import InvalidValueError
+from cifarnet.choices import BACKENDS
+from cifarnet.errors import InvalidValueError, unknown_value
+
+# The panels of help pages that several commands have.
+DATA, OUTPUT, DEVICE = "Data", "Output", "Device"
+
+
+def choice(name: str, values: Sequence[str], help: str, **settings: Any) -> Any:
+    """Return the declaration of the option ``name``, which takes one of ``values``.
+
+    Another value is refused with the nearest one before anything else happens.
+    """
+
+    def check(value: str | None) -> str | None:
+        if value not in (None, *values):
+            raise unknown_value(name, str(value), values)
+        return value
+
+    return typer.Option(
+        name, metavar="|".join(values), help=help, callback=check, autocompletion=lambda: list(values), **settings
+    )
+
 
 Backend = Annotated[
     str | None,
-    typer.Option("--backend", metavar="tensorflow|jax", help="Keras backend. (default: KERAS_BACKEND or tensorflow)"),
+    choice(
+        "--backend",
+        BACKENDS,
+        "Keras backend. Default: the variable KERAS_BACKEND, or tensorflow.",
+        rich_help_panel=DEVICE,
+    ),
 ]
 Mirror = Annotated[
     list[str] | None,
     typer.Option(
         "--mirror",
         metavar="URL",
-        help="Address to try before CIFAR-10's official one; may be repeated. CIFARNET_MIRROR holds more.",
+        help="Try this address before the official one of CIFAR-10. May be repeated. The variable CIFARNET_MIRROR adds"
+        " more addresses.",
+        rich_help_panel=DATA,
     ),
 ]
 TestSplit = Annotated[
@@ -25,27 +54,41 @@ TestSplit = Annotated[
     typer.Option(
         "--test-split",
         metavar="FRACTION",
-        help="Hold this fraction of every class out (0.2, say), for data without test images.",
+        help="Hold out this fraction of each class as test images, for data without any: 0.2.",
+        rich_help_panel=DATA,
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")]
+SkipBroken = Annotated[
+    bool,
+    typer.Option(
+        "--skip-broken", help="Leave out pictures that can't be read, instead of stopping.", rich_help_panel=DATA
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON.", rich_help_panel=OUTPUT)]
 Report = Annotated[
     Path | None,
-    typer.Option("--report", metavar="FILE.html", help="Write one self-contained page to look at.", show_default=False),
+    typer.Option(
+        "--report",
+        metavar="FILE.html",
+        help="Write a self-contained HTML page with the results.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
+WEIGHTS = "RUN|FILE|NAME"
+"""The metavar of options that take a run directory, a weight file or a name that ``cifarnet weights`` lists."""
+
 OptionalWeights = Annotated[
     Path | None,
     typer.Option(
         "--weights",
-        metavar="RUN|FILE|NAME",
-        help="A run directory, a weight file, or a name that `cifarnet weights` lists.",
-        show_default=False,
+        metavar=WEIGHTS,
+        help="Trained weights: a run directory, a weight file, or a name that `cifarnet weights` lists.",
     ),
 ]
 
 
 def seconds(text: str, option: str) -> float:
-    """The seconds in a span of time such as ``1h30m``, ``20m`` or ``90s``.
+    """Return the seconds in a span of time such as ``1h30m``, ``20m`` or ``90s``.
 
     Raises:
         InvalidValueError: for anything else, naming ``option``.

@@ -6,14 +6,15 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cifarnet.choices import CROPS, VIEWS
 from cifarnet.cli import console
-from cifarnet.cli.options import Backend, OptionalWeights, Report
+from cifarnet.cli.help import examples
+from cifarnet.cli.options import OUTPUT, Backend, OptionalWeights, Report, choice
 from cifarnet.errors import DataError, InvalidValueError
 
 if TYPE_CHECKING:
@@ -23,20 +24,11 @@ if TYPE_CHECKING:
     from cifarnet.reports.prediction_page import Card
 
 
-class Crop(StrEnum):
-    """Ways of making a picture square."""
-
-    CENTER = "center"
-    PAD = "pad"
-    STRETCH = "stretch"
-
-
-class Views(StrEnum):
-    """Kinds of test-time augmentation of pictures."""
-
-    NONE = "none"
-    FLIP = "flip"
-    VIEWS = "views"
+EXAMPLES = examples(
+    ("predict img.png", "One picture, by the ResNet-20 that comes with cifarnet"),
+    ("predict photos --weights runs/r20 --csv", "All pictures in a folder, by your own network, as CSV"),
+    ("predict photos --explain maps --report photos.html", "With maps of what decided, and a page of all answers"),
+)
 
 
 def predict(
@@ -44,58 +36,76 @@ def predict(
         list[str],
         typer.Argument(
             metavar="IMAGE",
-            help="Files, folders (with all images below), patterns such as 'photos/**/*.png', or - for standard input.",
+            help="Files, folders (with all pictures below them), quoted patterns such as `'photos/**/*.png'`, or - for"
+            " standard input.",
             show_default=False,
         ),
     ],
     weights: OptionalWeights = None,
     depth: Annotated[
         int | None,
-        typer.Option(help="Depth of the ResNet that answers, of those that come with cifarnet. (default: 20)"),
+        typer.Option(
+            metavar="N", help="Layers of the ResNet that comes with cifarnet, instead of --weights. Default: 20."
+        ),
     ] = None,
     top_k: Annotated[
-        int | None,
-        typer.Option(metavar="K", help="Classes to name per image; by default 3, or all where there are fewer."),
+        int | None, typer.Option(metavar="K", help="Number of classes to name for each picture. Default: 3.")
     ] = None,
     crop: Annotated[
-        Crop,
-        typer.Option(
-            help="What makes a picture square: center cuts its centre out, pad adds grey margins, stretch distorts it."
+        str,
+        choice(
+            "--crop",
+            CROPS,
+            "How pictures become square: center cuts out the centre, pad adds grey margins, stretch distorts."
+            " Default: center.",
+            show_default=False,
         ),
-    ] = Crop.CENTER,
+    ] = "center",
     tta: Annotated[
-        Views,
-        typer.Option(
-            help="Test-time augmentation: flip averages with the mirror image, views over all three crops, both ways."
+        str,
+        choice(
+            "--tta",
+            VIEWS,
+            "Test-time augmentation: flip averages over a picture and its mirror image, views over all three crops and"
+            " their mirror images. Default: none.",
+            show_default=False,
         ),
-    ] = Views.NONE,
+    ] = "none",
     reject: Annotated[
-        bool,
-        typer.Option("--reject", help="Say so of pictures that are probably of none of the classes."),
+        bool, typer.Option("--reject", help="Mark pictures that are probably of none of the classes.")
     ] = False,
     explain: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Draw into DIR, for each picture, where in it the likeliest class was seen (Grad-CAM): a map over the"
-            " picture, the network's own view beside it. With --tta the map is that of the plain view.",
+            help="Draw into DIR a map over each picture of the places that decided for its likeliest class (Grad-CAM),"
+            " without --tta.",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     as_csv: Annotated[
         bool,
         typer.Option(
-            "--csv", help="Print CSV: image, class_1, probability_1, ..., rejected (only with --reject), error."
+            "--csv",
+            help="Print CSV with the columns image, class_1, probability_1, ..., rejected (with --reject), error.",
+            rich_help_panel=OUTPUT,
         ),
     ] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="Print a JSON list with one object per picture.", rich_help_panel=OUTPUT),
+    ] = False,
     report_file: Report = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: a list with one object per image.")] = False,
     backend: Backend = None,
 ) -> None:
-    """Name the likeliest classes of pictures; those that can't be read are told on stderr and by exit status 1."""
+    """Classify pictures.
+
+    Pictures that can't be read are named on stderr, and the exit status is 1.
+    """
     if as_csv and as_json:
         raise InvalidValueError("--csv and --json are two forms of the same output: give one of them. Received: both")
     if depth is not None and weights is not None:
-        raise InvalidValueError("--weights says the depth itself: give --depth or --weights, not both.")
+        raise InvalidValueError("--weights gives the depth too: give --depth or --weights, not both. Received: both")
     with console.transient("Starting ..."):
         from cifarnet.cli.reporting import page_path
         from cifarnet.evaluation import predict as service
@@ -106,13 +116,13 @@ def predict(
         from cifarnet.runtime import choose_backend
         from cifarnet.weights import catalog
 
-        choose_backend(backend)
-        file = catalog.find(weights) if weights else catalog.for_depth(20 if depth is None else depth)
-        loaded = load_weights(file)
-        top_k = service.resolve_top_k(top_k, loaded.spec.classes)
-        if reject:
-            service.required_threshold(loaded)
-        sources = service.find_images(images, _read_stdin)
+    choose_backend(backend)
+    file = catalog.find(weights) if weights else catalog.for_depth(20 if depth is None else depth)
+    loaded = load_weights(file)
+    top_k = service.resolve_top_k(top_k, loaded.spec.classes)
+    if reject:
+        service.required_threshold(loaded)
+    sources = service.find_images(images, _read_stdin, console.tell_left_out)
     if explain:
         prepare_directory(explain)
     if report_file:
@@ -213,11 +223,11 @@ def _card(source: "ImageSource", answer: "Prediction", explanation: "Explanation
 
 
 def _write_page(path: Path, cards: Sequence["Card"], images: int, weights: "Weights", name: str) -> None:
-    from cifarnet.cli.reporting import this_command, write_page
+    from cifarnet.cli.reporting import these_commands, write_page
     from cifarnet.reports.prediction_page import prediction_page
 
     about = [("Network", weights.spec.title), ("Weights", name), ("Classes", ", ".join(weights.class_names))]
-    write_page(path, prediction_page(cards, images, about, [this_command()]))
+    write_page(path, prediction_page(cards, images, about, these_commands()))
 
 
 def _errors_told(answers: Iterable["Prediction"], failed: list[str]) -> Iterator["Prediction"]:

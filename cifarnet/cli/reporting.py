@@ -49,9 +49,9 @@ def write_page(path: Path, html: str) -> None:
     console.stderr().print(f"The report is in {path}.", markup=False, soft_wrap=True)
 
 
-def this_command() -> list[str]:
-    """The command that is running, as words."""
-    return ["cifarnet", *sys.argv[1:]]
+def these_commands() -> list[list[str]]:
+    """Return the running command as words, after the ``cd`` that gives its relative paths their meaning."""
+    return [["cd", str(Path.cwd())], ["cifarnet", *sys.argv[1:]]]
 
 
 def evaluation_html(
@@ -86,10 +86,11 @@ def _training(run: Path) -> "Training | None":
     recipe = config.recipe
     differences = recipe.differences(config.depth or ModelSpec().depth)
     shown = {name: value for name, value in differences.items() if value is not None and name != "name"}
+    origins = (("Began with", config.place("weights")), ("Teacher", config.place("teacher")))
     told = [
         ("Recipe", recipe.name + "".join(f", {name} {value}" for name, value in shown.items())),
-        ("Data", config.data),
-        *((use, place) for use, place in (("Began with", config.weights), ("Teacher", config.teacher)) if place),
+        ("Data", config.source),
+        *((use, place) for use, place in origins if place),
         ("Seed", str(config.seed)),
         ("Epochs", f"{history[-1]['epoch']:.0f}"),
         ("Computed with", f"{config.backend}, {config.precision}"),
@@ -103,19 +104,20 @@ def finish_run(result: "Result") -> str:
     Raises:
         StorageError: when the system refuses.
     """
+    from cifarnet.durations import duration
     from cifarnet.files import write_text
     from cifarnet.reports import plots
-    from cifarnet.reports.training import duration
     from cifarnet.training.config import RunConfig
 
-    run, scores, scored = result.directory, result.to_dict(), result.scored
+    # Absolute, so that the page's commands work from every directory.
+    run, scores, scored = result.directory.resolve(), result.to_dict(), result.scored
     for name, figure in _figures(scores, scored, run).items():
         plots.save(figure, run / runs.PLOTS / name)
     config = RunConfig.read(run)
     about = [
         ("Chosen epoch", f"{result.epoch} ({result.selected_by})"),
         ("Trained in", duration(result.seconds)),
-        ("Weights", f"{run / runs.WEIGHTS}, SHA-256 of the tensors {result.weights_sha256[:12]}"),
+        ("Weights", f"{run / runs.WEIGHTS}, SHA-256 of the tensors {result.weights_sha256[: runs.SHOWN_DIGITS]}"),
     ]
     reproduce = [config.command(run / runs.CONFIG), ["cifarnet", "evaluate", str(run)]]
     html = evaluation_html(scores, scored, f"{result.network}, {config.recipe.name}", about, reproduce, run)

@@ -5,28 +5,40 @@ from typing import Annotated
 import typer
 
 from cifarnet.cli import console
-from cifarnet.cli.options import Json, OptionalWeights
+from cifarnet.cli.help import examples
+from cifarnet.cli.options import OUTPUT, Json, OptionalWeights
 from cifarnet.errors import InvalidValueError
+
+EXAMPLES = examples(
+    ("summary", "All five networks beside each other"),
+    ("summary --depth 20 --units", "A ResNet-20, layer by layer"),
+    ("summary --weights runs/r20", "The network of a run, with its classes and accuracy"),
+)
 
 
 def summary(
-    depth: Annotated[int | None, typer.Option(help="Layers, 6n+2: 20, 32, 44, ...", show_default=False)] = None,
+    depth: Annotated[int | None, typer.Option(metavar="N", help="Layers of the ResNet: 8, 14, 20, ... (6n+2).")] = None,
     weights: OptionalWeights = None,
-    classes: Annotated[int | None, typer.Option(min=2, help="Number of classes. (default: 10)")] = None,
-    plain: Annotated[bool, typer.Option("--plain", help="Print the table as Keras 2 did, in plain text.")] = False,
-    units: Annotated[bool, typer.Option("--units", help="Open the stages to residual units and layers.")] = False,
+    classes: Annotated[int | None, typer.Option(metavar="N", help="Number of classes. Default: 10.")] = None,
+    units: Annotated[bool, typer.Option("--units", help="Show the units and layers of each stage.")] = False,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Print the table in the format of Keras 2.", rich_help_panel=OUTPUT)
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show a network's layers, output shapes, parameters and multiply-accumulates; without arguments, all networks."""
+    """Show a network's layers, parameters and cost.
+
+    The cost is the number of multiply-accumulates per image. Without options, compares all networks.
+    """
     from cifarnet.models.resnet import describe
     from cifarnet.models.spec import PRESETS, ModelSpec
     from cifarnet.reports import summary as reports
 
     if depth is not None and weights is not None:
-        raise InvalidValueError("--weights says the depth itself: give --depth or --weights, not both.")
+        raise InvalidValueError("--weights gives the depth too: give --depth or --weights, not both. Received: both")
     if plain and as_json:
-        raise InvalidValueError("--plain and --json are two forms of the same output: give one of them.")
-    spec, header = ModelSpec(20 if depth is None else depth, classes or 10), None
+        raise InvalidValueError("--plain and --json are two forms of the same output: give one of them. Received: both")
+    spec, header = ModelSpec(20 if depth is None else depth, 10 if classes is None else classes), None
     if weights is not None:
         from cifarnet.models.weights import load_header
         from cifarnet.weights import catalog
@@ -37,7 +49,9 @@ def summary(
             raise InvalidValueError(f"{weights} has {spec.classes} classes. Received: --classes {classes}")
     if depth is None and header is None:
         if plain or units:
-            raise InvalidValueError("--plain and --units show one network: say which with --depth or --weights.")
+            raise InvalidValueError(
+                "--plain and --units show one network: give its --depth or --weights. Received: neither"
+            )
         specs = [ModelSpec(preset.depth, spec.classes) for preset in PRESETS.values()]
         facts = [reports.summary_data(spec, describe(spec)) for spec in specs]
         if as_json:

@@ -7,165 +7,293 @@ from typing import Annotated, Any
 
 import typer
 
+from cifarnet.choices import ON_NAN, PRECISIONS
 from cifarnet.cli import console
-from cifarnet.cli.options import Backend, Mirror, OptionalWeights, Report, TestSplit, seconds
+from cifarnet.cli.help import examples
+from cifarnet.cli.options import (
+    DATA,
+    DEVICE,
+    OUTPUT,
+    WEIGHTS,
+    Backend,
+    Mirror,
+    Report,
+    SkipBroken,
+    TestSplit,
+    choice,
+    seconds,
+)
 from cifarnet.errors import InvalidValueError
 
-_RECIPE = "Recipe (default: the recipe's)"
+# The panels of the help page.
+_RECIPE, _SCHEDULE, _AUGMENTATION = "Recipe", "Learning-rate schedule", "Augmentation"
+_TRANSFER, _RUN = "Transfer and distillation", "Run"
+
+EXAMPLES = examples(
+    ("train --budget 20m", "The best ResNet-20 for CIFAR-10 in 20 minutes"),
+    ("train --data my-images --weights resnet20 --output runs/mine", "Your own images, from trained weights"),
+    ("train --resume runs/mine", "Continue a run after Ctrl-C or a crash"),
+)
 
 
-def _recipe_option(*names: str, help: str, metavar: str | None = None) -> Any:
-    return typer.Option(*names, help=help, metavar=metavar, rich_help_panel=_RECIPE, show_default=False)
+def _recipe_option(*names: str, help: str, metavar: str | None = None, panel: str = _RECIPE) -> Any:
+    """Return the declaration of an option that is a field of the recipe, and has its default from there."""
+    return typer.Option(*names, help=help, metavar=metavar, rich_help_panel=panel)
 
 
 def train(
     context: typer.Context,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SOURCE",
+            help="Images: cifar10, synthetic, or the path of a folder, an archive or an .npz file. Default: cifar10.",
+        ),
+    ] = None,
     depth: Annotated[
         int | None,
         typer.Option(
-            help="Layers, 6n+2; more than --weights has grow from it. (default: that of --weights, or 20)",
-            show_default=False,
+            metavar="N",
+            help="Layers of the ResNet: 8, 14, 20, ... (6n+2). Default: those of --weights, or 20. More layers than"
+            " --weights has are added as new units.",
         ),
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(metavar="SOURCE", help="cifar10, synthetic, synthetic:N or a path. (default: cifar10)"),
     ] = None,
     recipe: Annotated[
         str | None,
         typer.Option(
             metavar="NAME|FILE",
-            help="documented, revised, paper, fast, fine-tune, or a JSON file."
-            " (default: documented, with --budget fast, with --weights fine-tune)",
+            help="documented, revised, paper, fast, fine-tune, or a JSON file. Default: documented; with --budget fast;"
+            " with --weights fine-tune.",
         ),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Passes over the training images. Default: as the recipe says."),
     ] = None,
     budget: Annotated[
         str | None,
+        typer.Option(metavar="TIME", help="Train for this much time, instead of --epochs: 20m, 1h30m, 90s."),
+    ] = None,
+    weights: Annotated[
+        Path | None,
         typer.Option(
-            metavar="TIME", help="Make the best of this much time: 20m, 1h30m, 90s. In place of --epochs and --steps."
+            metavar=WEIGHTS,
+            help="Start from trained weights: a run directory, a weight file, or a name that `cifarnet weights` lists.",
         ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Run directory. (default: runs/<network>-<recipe>-<time>)")
+        Path | None,
+        typer.Option(metavar="DIR", help="Directory of the run. Default: runs/NETWORK-RECIPE-TIME."),
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Go on with the run in this directory.", show_default=False)
-    ] = None,
-    weights: OptionalWeights = None,
-    freeze_base: Annotated[
-        bool, typer.Option("--freeze-base", help="Train the head alone, on top of the base of --weights.")
-    ] = False,
-    teacher: Annotated[
         Path | None,
         typer.Option(
-            metavar="RUN|FILE|NAME",
-            help="Learn from the answers of these weights, besides the labels: knowledge distillation. With --resume,"
-            " where they are now.",
-            show_default=False,
+            metavar="RUN", help="Continue the run in this directory; with --epochs or --steps, to that length in all."
         ),
     ] = None,
-    classes: Annotated[
-        int | None,
-        typer.Option(help="Insist on this many classes; the data decide otherwise.", min=2, show_default=False),
-    ] = None,
-    test_split: TestSplit = None,
     validation_split: Annotated[
         float | None,
         typer.Option(
             metavar="FRACTION",
-            help="Hold this fraction of the training images out and keep the epoch that is best on them, of those that"
-            " end with classifying them (--checks).",
-            show_default=False,
+            help="Hold out this fraction of the training images, and keep the weights that are best on them.",
         ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Fixes everything that is random. (default: 0)")] = None,
-    epochs: Annotated[int | None, _recipe_option(help="Passes over the training images.")] = None,
-    steps: Annotated[int | None, _recipe_option(help="Batches in all, instead of epochs.")] = None,
-    batch_size: Annotated[int | None, _recipe_option(help="Images per step.")] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="Seed of everything random. Default: 0.")] = None,
+    test_split: TestSplit = None,
+    skip_broken: SkipBroken = False,
+    classes: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Refuse data with another number of classes.", rich_help_panel=DATA),
+    ] = None,
+    mirror: Mirror = None,
+    steps: Annotated[int | None, _recipe_option(metavar="N", help="Batches to train on, instead of --epochs.")] = None,
+    batch_size: Annotated[int | None, _recipe_option(metavar="N", help="Images per step.")] = None,
     learning_rate: Annotated[
-        float | None, _recipe_option(help="Learning rate: the initial one, or with --cycle-peak the highest.")
+        float | None, _recipe_option(metavar="X", help="Initial learning rate; with --cycle-peak the highest.")
     ] = None,
-    momentum: Annotated[float | None, _recipe_option(help="Momentum of SGD.")] = None,
-    nesterov: Annotated[bool | None, _recipe_option("--nesterov/--no-nesterov", help="Nesterov's momentum.")] = None,
-    l2: Annotated[float | None, _recipe_option(help="L2 penalty on convolution kernels.")] = None,
-    lr_decay: Annotated[float | None, _recipe_option(help="Divide the learning rate by 1 + this * step.")] = None,
-    lr_drop: Annotated[int | None, _recipe_option(help="Halve the learning rate every so many epochs.")] = None,
-    lr_boundaries: Annotated[
-        str | None,
-        _recipe_option(metavar="STEP,...", help="Divide the learning rate by ten at these steps: 32000,48000."),
+    momentum: Annotated[
+        float | None, _recipe_option(metavar="X", help="Momentum of stochastic gradient descent (SGD).")
     ] = None,
-    cycle_peak: Annotated[
-        float | None, _recipe_option(help="Learning rate up until this fraction of the run, then down to zero.")
-    ] = None,
-    warmup_steps: Annotated[int | None, _recipe_option(help="Steps at the warm-up learning rate.")] = None,
-    warmup_learning_rate: Annotated[float | None, _recipe_option(help="Learning rate of the warm-up.")] = None,
-    rotation: Annotated[float | None, _recipe_option(help="Random rotation, degrees either way.")] = None,
-    shift: Annotated[float | None, _recipe_option(help="Random shift, fraction of the image.")] = None,
-    crop_padding: Annotated[int | None, _recipe_option(help="Random crop after padding by these pixels.")] = None,
-    flip: Annotated[bool | None, _recipe_option("--flip/--no-flip", help="Random horizontal flips.")] = None,
-    alternate_flips: Annotated[
-        bool | None, _recipe_option("--alternate-flips/--no-alternate-flips", help="Flip in every other epoch instead.")
-    ] = None,
-    cutout: Annotated[int | None, _recipe_option(help="Hide a square of this many pixels.")] = None,
-    label_smoothing: Annotated[float | None, _recipe_option(help="Spread this much of each label.")] = None,
-    distillation: Annotated[
+    nesterov: Annotated[bool | None, _recipe_option("--nesterov/--no-nesterov", help="Use Nesterov momentum.")] = None,
+    l2: Annotated[
         float | None,
-        _recipe_option(help="Share of the loss that asks for the --teacher's answers, not the labels: 0.9."),
+        _recipe_option(metavar="X", help="L2 penalty on convolution kernels: half of other tools' weight decay."),
     ] = None,
-    distillation_temperature: Annotated[
-        float | None, _recipe_option(help="Divides the --teacher's logits, and one's own, before they are compared: 4.")
+    label_smoothing: Annotated[
+        float | None, _recipe_option(metavar="FRACTION", help="Spread this fraction of each label over all classes.")
     ] = None,
     batchnorm_momentum: Annotated[
-        float | None, _recipe_option(help="What each step leaves of batch normalization's moving moments.")
+        float | None, _recipe_option(metavar="X", help="Momentum of batch normalization's moving mean and variance.")
+    ] = None,
+    precise_batchnorm: Annotated[
+        int | None,
+        _recipe_option(
+            metavar="N",
+            help="Compute batch normalization's mean and variance from N training images; 0: use moving averages.",
+        ),
+    ] = None,
+    lr_decay: Annotated[
+        float | None,
+        _recipe_option(metavar="X", help="Divide the learning rate by 1 + X * step.", panel=_SCHEDULE),
+    ] = None,
+    lr_drop: Annotated[
+        int | None,
+        _recipe_option(metavar="N", help="Halve the learning rate every N epochs; 0: never.", panel=_SCHEDULE),
+    ] = None,
+    lr_boundaries: Annotated[
+        str | None,
+        _recipe_option(
+            metavar="STEP,...", help="Divide the learning rate by ten at these steps: 32000,48000.", panel=_SCHEDULE
+        ),
+    ] = None,
+    cycle_peak: Annotated[
+        float | None,
+        _recipe_option(
+            metavar="FRACTION",
+            help="Raise the learning rate during this fraction of the run, then lower it to zero.",
+            panel=_SCHEDULE,
+        ),
+    ] = None,
+    warmup_steps: Annotated[
+        int | None,
+        _recipe_option(metavar="N", help="Begin with N steps at the warm-up learning rate.", panel=_SCHEDULE),
+    ] = None,
+    warmup_learning_rate: Annotated[
+        float | None, _recipe_option(metavar="X", help="Learning rate of the warm-up.", panel=_SCHEDULE)
+    ] = None,
+    rotation: Annotated[
+        float | None,
+        _recipe_option(
+            metavar="DEGREES", help="Rotate at random by up to this angle, either way.", panel=_AUGMENTATION
+        ),
+    ] = None,
+    shift: Annotated[
+        float | None,
+        _recipe_option(
+            metavar="FRACTION", help="Shift at random by up to this fraction of the image.", panel=_AUGMENTATION
+        ),
+    ] = None,
+    crop_padding: Annotated[
+        int | None,
+        _recipe_option(
+            metavar="PIXELS", help="Pad by this many pixels, then crop at random to the old size.", panel=_AUGMENTATION
+        ),
+    ] = None,
+    flip: Annotated[
+        bool | None, _recipe_option("--flip/--no-flip", help="Mirror images at random.", panel=_AUGMENTATION)
+    ] = None,
+    alternate_flips: Annotated[
+        bool | None,
+        _recipe_option(
+            "--alternate-flips/--no-alternate-flips",
+            help="Mirror each image in every other epoch, instead of at random.",
+            panel=_AUGMENTATION,
+        ),
+    ] = None,
+    cutout: Annotated[
+        int | None,
+        _recipe_option(metavar="PIXELS", help="Hide a square of this side at a random place.", panel=_AUGMENTATION),
     ] = None,
     resolutions: Annotated[
         str | None,
         _recipe_option(
             metavar="SIDE:SHARE,...",
-            help="Train these shares of the run on images shrunk to SIDE pixels: 20:0.4,24:0.3. The rest at full size.",
+            help="Train these shares of the run on smaller images, and the rest on images of full size: 20:0.4,24:0.3."
+            " '' turns it off.",
+            panel=_AUGMENTATION,
+        ),
+    ] = None,
+    freeze_base: Annotated[
+        bool,
+        typer.Option(
+            "--freeze-base",
+            help="Train only the last layer (the head), and keep all other weights.",
+            rich_help_panel=_TRANSFER,
+        ),
+    ] = False,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(
+            metavar=WEIGHTS,
+            help="Learn from the answers of these weights as well as from the labels. With --resume: where they are"
+            " now.",
+            rich_help_panel=_TRANSFER,
+        ),
+    ] = None,
+    distillation: Annotated[
+        float | None,
+        _recipe_option(
+            metavar="FRACTION",
+            help="Fraction of the loss that compares with the --teacher. Default: 0.9.",
+            panel=_TRANSFER,
+        ),
+    ] = None,
+    distillation_temperature: Annotated[
+        float | None,
+        _recipe_option(
+            metavar="X", help="Divide both networks' logits by X before they are compared. Default: 4.", panel=_TRANSFER
         ),
     ] = None,
     checks: Annotated[
         int | None,
         _recipe_option(
-            help="Classify the held-out images so many times in the run, evenly spread; 0: after every epoch."
+            metavar="N",
+            help="Classify the held-out images N times, evenly spread over the run; 0: after every epoch.",
+            panel=_RUN,
         ),
     ] = None,
+    save_interval: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            min=0.0,
+            help="Longest time between two checkpoints. Default: 180.",
+            show_default=False,
+            rich_help_panel=_RUN,
+        ),
+    ] = 180.0,
+    on_nan: Annotated[
+        str | None,
+        choice(
+            "--on-nan",
+            ON_NAN,
+            "When the loss becomes NaN or infinite: stop, or restore the last checkpoint and halve the learning rate."
+            " Default: stop.",
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
+    report_file: Report = None,
+    tensorboard: Annotated[
+        bool,
+        typer.Option("--tensorboard", help="Write a log for TensorBoard into the run.", rich_help_panel=OUTPUT),
+    ] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option("--quiet", "-q", help="Print only the result, warnings and errors.", rich_help_panel=OUTPUT),
+    ] = False,
     precision: Annotated[
         str | None,
-        typer.Option(
-            metavar="TYPE",
-            help="float32, bfloat16 or float16, of the feature maps. (default: the fastest here)",
-            show_default=False,
+        choice(
+            "--precision",
+            PRECISIONS,
+            "Number type of the feature maps. Default: the fastest on this device.",
+            rich_help_panel=DEVICE,
         ),
     ] = None,
     jit: Annotated[
         bool | None,
-        typer.Option("--jit/--no-jit", help="Compile steps with XLA. (default: if faster here)", show_default=False),
-    ] = None,
-    on_nan: Annotated[
-        str | None,
         typer.Option(
-            metavar="WHAT",
-            help="When the loss becomes NaN or infinite: stop, or restore the last checkpoint and halve the learning"
-            " rate. (default: stop)",
-            show_default=False,
+            "--jit/--no-jit",
+            help="Compile the training step with XLA. Default: if that is faster on this device.",
+            rich_help_panel=DEVICE,
         ),
     ] = None,
-    mirror: Mirror = None,
-    save_interval: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0.0, help="Longest time between two checkpoints.")
-    ] = 180.0,
-    report_file: Report = None,
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Also write the run's tensorboard/, for TensorBoard to show.")
-    ] = False,
     backend: Backend = None,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="No progress; only the result, warnings and errors.")
-    ] = False,
 ) -> None:
-    """Train a network: end to end, or with --freeze-base the head alone; Ctrl-C saves, --resume goes on."""
+    """Train a network.
+
+    Ctrl-C saves the run; --resume continues it.
+    """
     started = time.monotonic()
     with console.transient("Starting ...", shown=not quiet):
         from cifarnet.cli.reporting import page_path
@@ -192,16 +320,17 @@ def train(
             seed=seed or 0,
             test_split=test_split,
             validation_split=validation_split,
+            skip_broken=skip_broken,
             weights=_text(weights),
             freeze_base=freeze_base,
-            budget=seconds(budget, "--budget") if budget is not None else None,
+            budget=_budget(budget),
             backend=backend,
             precision=precision,
             jit=jit,
             on_nan=on_nan or "stop",
             teacher=_text(teacher),
         )
-    with console.progress_reporter(quiet) as data_report, training_screen(quiet) as report:
+    with training_screen(quiet) as (report, data_report):
         log = None
         if tensorboard:
             from cifarnet.training.tensorboard import TensorBoardLog
@@ -217,7 +346,17 @@ def train(
         }
         if config is None:
             assert resume is not None
-            result = resume_run(resume, data=data, teacher=_text(teacher), on_nan=on_nan, backend=backend, **common)
+            length: dict[str, Any] = {"epochs": epochs, "steps": steps, "budget": _budget(budget)}
+            result = resume_run(
+                resume,
+                data=data,
+                teacher=_text(teacher),
+                on_nan=on_nan,
+                backend=backend,
+                pictures=True,
+                **length,
+                **common,
+            )
         else:
             suit_device = recipe in (None, "fast") and "resolutions" not in given
             result = train_run(config, output, classes=classes, suit_device=suit_device, **common)
@@ -226,7 +365,7 @@ def train(
     html = _write_pictures(result)
     from cifarnet.reports.training import result_report
 
-    console.stdout().print(result_report(result.to_dict(), str(result.directory)))
+    console.print_result(result_report(result.to_dict(), str(result.directory)))
     if report_file:
         from cifarnet.cli.reporting import write_page
         from cifarnet.errors import StorageError
@@ -242,16 +381,25 @@ def _write_pictures(result: Any) -> str | None:
     The result is whole without them, so their failure is not the run's.
     """
     from cifarnet.cli.reporting import finish_run
+    from cifarnet.errors import InterruptedRunError
+    from cifarnet.training.signals import stopping_with
 
+    advice = f"cifarnet train --resume {result.directory}"
     try:
-        return finish_run(result)
+        with stopping_with(
+            f"Stopped before plots and report were written. The result is whole. Finish it with: {advice}"
+        ):
+            return finish_run(result)
+    except InterruptedRunError:
+        raise
     except Exception as error:  # Hours of training end with what they reached, not with a traceback.
-        advice = (
-            f"Plots or report could not be made: {error} The result is whole. When that is mended: cifarnet evaluate"
-            f" {result.directory} --report FILE.html"
-        )
+        advice = f"Plots or report could not be made: {error} The result is whole. When that is mended: {advice}"
         console.stderr().print(advice, style="yellow", markup=False, soft_wrap=True)
         return None
+
+
+def _budget(text: str | None) -> float | None:
+    return None if text is None else seconds(text, "--budget")
 
 
 def _text(path: Path | None) -> str | None:
@@ -274,7 +422,9 @@ def _recipe(name: str | None, depth: int | None, weights: Path | None, given: di
     changes = {field.name: given[field.name] for field in fields(Recipe) if field.name in given}
     lengths = [f"--{name}" for name in ("epochs", "steps", "budget") if name in given]
     if len(lengths) > 1:
-        raise InvalidValueError(f"{' and '.join(lengths)} all give the length of the run: give one of them.")
+        raise InvalidValueError(
+            f"{' and '.join(lengths)} give the length of the run: give one of them. Received: {' '.join(lengths)}"
+        )
     if "lr_boundaries" in changes:
         changes["lr_boundaries"] = _steps(changes["lr_boundaries"])
     if "resolutions" in changes:
@@ -301,7 +451,8 @@ def _resolutions(text: str) -> tuple[tuple[int, float], ...]:
 
 def _refuse_with_resume(given: dict[str, Any]) -> None:
     places = {"resume", "data", "teacher", "mirror", "report_file"}
-    refused = sorted(given.keys() - places - {"on_nan", "save_interval", "tensorboard", "backend", "quiet"})
+    lengths = {"epochs", "steps", "budget"}
+    refused = sorted(given.keys() - places - lengths - {"on_nan", "save_interval", "tensorboard", "backend", "quiet"})
     if refused:
         options = ", ".join("--" + name.replace("_", "-") for name in refused)
         raise InvalidValueError(

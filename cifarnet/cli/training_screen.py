@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from cifarnet.cli import console
+from cifarnet.data.progress import Progress
 from cifarnet.reports.live import LiveRun, Screen, rows_after_wrapping
 from cifarnet.reports.text import printable
 from cifarnet.reports.training import budget_lines, epoch_line, estimate_lines, plan_lines, wrapped
@@ -26,39 +27,54 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def training_screen(quiet: bool) -> Iterator[Report]:
-    """Yield a ``report`` that shows a run's events on stderr, as its terminal allows; ``quiet``, warnings alone."""
+def training_screen(quiet: bool) -> Iterator[tuple[Report, Progress]]:
+    """Yield a ``report`` and a ``data_report`` that show a run on stderr, as its terminal allows.
+
+    ``quiet`` shows warnings alone. One display at a time is live: a bar while data are read, then the run's frame.
+    """
     out = console.stderr()
-    if quiet:
-        warnings = _Lines(out, live=False)
-        yield lambda event: warnings.tell(event) if isinstance(event, Warned) else None
-        return
-    if not _can_be_redrawn(out):
-        yield _Lines(out, live=False).tell
-        return
-    lines, frame = _Lines(out, live=True), _Frame(out)
-    live = _live(frame, out)
+    with console.progress_reporter(quiet) as bar:
+        if quiet:
+            warnings = _Lines(out, live=False)
+            yield lambda event: warnings.tell(event) if isinstance(event, Warned) else None, bar
+            return
+        if not console.can_be_redrawn(out):
+            yield _Lines(out, live=False).tell, bar
+            return
+        screen = _LiveScreen(out, bar)
+        try:
+            yield screen.tell, screen.tell_progress
+        finally:
+            screen.stop()
 
-    def tell(event: Event) -> None:
-        frame.run.note(event)
-        lines.tell(event)
-        # From here on: before it, the data are read, with a bar of their own on the same rows.
+
+class _LiveScreen:
+    """The lines that stay, and below them the frame, which begins with the run's plan."""
+
+    def __init__(self, out: "Console", bar: console.ProgressReporter):
+        self._bar = bar
+        self._lines, self._frame = _Lines(out, live=True), _Frame(out)
+        self._live = _live(self._frame, out)
+        self._suspended = console.SuspendedDisplay(out, lambda: len(self._frame.drawn))
+
+    def tell(self, event: Event) -> None:
+        self._frame.run.note(event)
         if isinstance(event, Planned):
-            live.start(refresh=True)
+            self._bar.end()
+        self._lines.tell(event)
+        if isinstance(event, Planned) and not self._live.is_started:
+            self._live.start(refresh=True)
+            self._suspended.start()
 
-    try:
-        yield tell
-    finally:
-        live.stop()
+    def tell_progress(self, activity: str, done: int, total: int | None) -> None:
+        if self._live.is_started:
+            self._frame.run.note_progress(activity, done, total)
+        else:
+            self._bar(activity, done, total)
 
-
-def _can_be_redrawn(out: "Console") -> bool:
-    """Whether a person looks at ``out``: no pipe or log, where redrawing would leave one frame after the other."""
-    if os.environ.get("CI"):  # Some services give their jobs a terminal, and keep all that is written to it.
-        return False
-    # Rich takes FORCE_COLOR for a terminal; it asks for colours in a file or pipe, not for the cursor to move.
-    forced = "FORCE_COLOR" in os.environ and not out.file.isatty()
-    return out.is_interactive and not forced
+    def stop(self) -> None:
+        self._suspended.stop()
+        self._live.stop()
 
 
 class _Lines:
@@ -133,4 +149,4 @@ def _live(frame: _Frame, out: "Console") -> "Live":
             return [Control(*up), *super().process_renderables(renderables)]
 
     # A frame with curves of 250 epochs takes 7 ms of a core that is training.
-    return ReflowedLive(frame, console=out, transient=True, refresh_per_second=2)
+    return ReflowedLive(frame, console=out, transient=True, refresh_per_second=2, redirect_stdout=False)

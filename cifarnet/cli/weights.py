@@ -6,17 +6,29 @@ from typing import Annotated
 import typer
 
 from cifarnet.cli import console
+from cifarnet.cli.help import PanelCommand, PanelGroup, examples
 from cifarnet.cli.options import Json
 from cifarnet.errors import InvalidValueError
 
-app = typer.Typer(name="weights")
+app = typer.Typer(
+    name="weights",
+    cls=PanelGroup,
+    epilog=examples(
+        ("weights", "The names, networks and accuracies"),
+        ("weights add runs/r20 mine", "Keep a copy of a run's weights under a name"),
+        ("predict img.png --weights mine", "Use it"),
+    ),
+)
 
-Replace = Annotated[bool, typer.Option("--replace", help="Overwrite what is there.")]
+Replace = Annotated[bool, typer.Option("--replace", help="Overwrite what exists.")]
 
 
 @app.callback(invoke_without_command=True)
 def weights(context: typer.Context, as_json: Json = False) -> None:
-    """List trained weights by name: those that come with cifarnet, and your own."""
+    """List trained weights that have a name.
+
+    Some come with cifarnet; `cifarnet weights add` adds your own.
+    """
     if context.invoked_subcommand:
         return
     from cifarnet.evaluation.metrics import wilson_interval
@@ -33,42 +45,56 @@ def weights(context: typer.Context, as_json: Json = False) -> None:
         return
     from cifarnet.reports.weights import weights_report
 
-    console.stdout().print(weights_report(facts))
+    out = console.stdout()
+    out.print(weights_report(facts, out.width))
     for fact in facts:
         if fact["problem"]:
-            told = f"{fact['name']}: {fact['problem']}"
-            console.stderr().print(told, style="yellow", markup=False, soft_wrap=True)
+            message = f"{fact['name']}: {fact['problem']}"
+            console.stderr().print(message, style="yellow", markup=False, soft_wrap=True)
 
 
-@app.command()
+@app.command(cls=PanelCommand)
 def add(
     run: Annotated[Path, typer.Argument(metavar="RUN|FILE", help="A run directory or a weight file.")],
-    name: Annotated[str, typer.Argument(help="Lower-case letters, digits, dots, dashes and underscores.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Lower-case letters, digits, dots, dashes and underscores.")
+    ],
     replace: Replace = False,
 ) -> None:
-    """Keep the weights of a run under a name, which --weights, evaluate and predict then take."""
+    """Copy the weights of a run under a name.
+
+    The options --weights and --teacher and the command evaluate take such names.
+    """
     from cifarnet.weights import catalog
 
     entry = catalog.add(run, name, replace=replace)
     console.stderr().print(f"Kept as {entry.name}: {entry.path}", markup=False, soft_wrap=True)
 
 
-@app.command()
-def remove(name: Annotated[str, typer.Argument(help="One of your own.")]) -> None:
-    """Delete weights of your own; the run that they came from stays."""
+@app.command(cls=PanelCommand)
+def remove(name: Annotated[str, typer.Argument(metavar="NAME", help="The name of weights that you added.")]) -> None:
+    """Delete weights that you added.
+
+    The run that they were copied from is not changed.
+    """
     from cifarnet.weights import catalog
 
     catalog.remove(name)
     console.stderr().print(f"Removed {name}.", markup=False)
 
 
-@app.command()
+@app.command(cls=PanelCommand)
 def convert(
-    old: Annotated[Path, typer.Argument(help="A weight file of the original project (Keras 2.2.4-tf HDF5).")],
-    new: Annotated[Path, typer.Argument(help="The file to write.")],
+    old: Annotated[
+        Path, typer.Argument(metavar="OLD", help="A weight file of the original project (Keras 2.2.4-tf HDF5).")
+    ],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="The file to write.")],
     replace: Replace = False,
 ) -> None:
-    """Write any weight file that cifarnet reads in cifarnet's own format, with the same logits."""
+    """Convert a weight file to cifarnet's format.
+
+    The converted network has the same logits.
+    """
     from cifarnet.models.weights import load_weights, save_weights
 
     if new.exists() and not replace:

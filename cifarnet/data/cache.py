@@ -1,35 +1,29 @@
 """The cache directory, and the decoded image folders in it."""
 
 import hashlib
+import json
 import logging
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from cifarnet.data.dataset import Dataset
+from cifarnet.data.dataset import Dataset, LeftOut, Parts
+from cifarnet.data.images import image_suffixes
 from cifarnet.data.tree import read_tree
-from cifarnet.errors import DataError, StorageError
+from cifarnet.errors import DataError, NoHomeError, StorageError
 from cifarnet.files import replacing
+from cifarnet.paths import cache_dir
 
 _LOGGER = logging.getLogger(__name__)
 # Part of every fingerprint: raise it when decoding changes, so that no older entry is taken.
 _VERSION = 2
 
-_ARRAYS = {"fingerprint", "source", "class_names", "train_images", "train_labels", "train_names"}
-_TEST_ARRAYS = {"test_images", "test_labels", "test_names"}
-
-
-def cache_dir() -> Path:
-    """Where downloads and decoded sets are kept: $CIFARNET_CACHE, else the platform's cache directory."""
-    if chosen := os.environ.get("CIFARNET_CACHE"):
-        return Path(chosen).expanduser().absolute()
-    from platformdirs import user_cache_path
-
-    return user_cache_path("cifarnet", appauthor=False)
+_ARRAYS = {"fingerprint", "source", "class_names", "left_out"}
+_SPLITS = ("train", "test", "validation")
 
 
 def compiled_dir() -> Path:
@@ -60,62 +54,77 @@ class DecodedSet:
         return decoded_dir() / f"{key}.npz"
 
     def fingerprint(self) -> str:
-        """SHA-256 of whatever tells that the source has changed: all names, sizes and modification times.
+        """Return the SHA-256 of all that tells that the source has changed, or that it would be read differently.
+
+        That is, for each file, its name, size, inode and times: a file that was renamed or replaced, be it by one of
+        equal size and modification time, has another inode or time of change. Links count as the files that they
+        lead to.
 
         Raises:
             DataError: when the source can't be listed.
         """
-        digest = hashlib.sha256(os.fsencode(f"{_VERSION}\n{self.source}\n{self.image_size}\n"))
+        suffixes = ",".join(sorted(image_suffixes()))
+        digest = hashlib.sha256(os.fsencode(f"{_VERSION}\n{self.source}\n{self.image_size}\n{suffixes}\n"))
         # An archive is told by its own state: reading its members is most of the work that the cache saves.
         files = {"": self.source}
         if self.source.is_dir():
             tree = read_tree(self.source)
-            digest.update(os.fsencode("\n".join(sorted(tree.folders))))
+            digest.update(os.fsencode("\n".join([*sorted(tree.folders), *map(str, tree.left_out)])))
             files = {name: file for name, file in tree.files.items() if isinstance(file, Path)}
         for name, file in files.items():
-            try:
-                state = file.stat()
-            except OSError as error:
-                raise DataError(f"{file} can't be read: {error.strerror}.") from error
-            digest.update(os.fsencode(f"\n{name}\0{state.st_size}\0{state.st_mtime_ns}"))
+            digest.update(os.fsencode(f"\n{name}\0{_state(file)}"))
         return digest.hexdigest()
 
-    def load(self, fingerprint: str) -> tuple[Dataset, Dataset | None] | None:
-        """The training and test images stored under ``fingerprint``; None where there are none, or damaged ones."""
+    def load(self, fingerprint: str) -> Parts | None:
+        """Return the images stored under ``fingerprint``; None where there are none, or damaged ones."""
         try:
             # Opened here, because np.load leaves a file that is no zip open.
             with self.path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 if str(stored["fingerprint"]) != fingerprint:
                     return None
-                names = tuple(str(name) for name in stored["class_names"])
-                train = _stored_part(stored, "train", names)
-                if set(stored.files) == _ARRAYS:
-                    return train, None
+                splits = {split for split in _SPLITS if f"{split}_images" in stored.files}
                 # A changed letter in the name of an array is all that its checksum does not see.
-                if set(stored.files) != _ARRAYS | _TEST_ARRAYS:
+                expected = _ARRAYS | {f"{split}_{kind}" for split in splits for kind in ("images", "labels", "names")}
+                if set(stored.files) != expected:
                     raise DataError(f"it holds {', '.join(stored.files)}")
-                return train, _stored_part(stored, "test", names)
-        except FileNotFoundError:
+                names = tuple(str(name) for name in stored["class_names"])
+                datasets = {split: _stored_part(stored, split, names) for split in splits}
+                left_out = tuple(
+                    LeftOut(reason, count, tuple(examples))
+                    for reason, count, examples in json.loads(str(stored["left_out"]))
+                )
+                return Parts(**datasets, left_out=left_out)
+        except (FileNotFoundError, NoHomeError):
             return None
         except Exception as error:  # A thousand flipped bits raised ten kinds, from OSError to tokenize.TokenError.
             _LOGGER.warning("%s is damaged (%s): %s is decoded again.", self.path, error, self.source)
             return None
 
-    def store(self, fingerprint: str, train: Dataset, test: Dataset | None) -> None:
+    def store(self, fingerprint: str, parts: Parts) -> None:
         """Keep the images under ``fingerprint``. Where the cache can't be written, that is logged and no error."""
         arrays = {
             "fingerprint": np.array(fingerprint),
             "source": np.array(str(self.source)),
-            "class_names": np.array(train.class_names),
-            **_part_arrays(train, "train"),
+            "class_names": np.array(parts.train.class_names),
+            "left_out": np.array(json.dumps([astuple(left) for left in parts.left_out])),
         }
-        if test:
-            arrays |= _part_arrays(test, "test")
+        for split in _SPLITS:
+            if (dataset := getattr(parts, split)) is not None:
+                arrays |= _part_arrays(dataset, split)
         try:
             with replacing(self.path) as temporary:
                 np.savez(temporary, allow_pickle=False, **arrays)
-        except StorageError as error:
+        except (StorageError, NoHomeError) as error:
             _LOGGER.warning("The decoded images are not kept: %s", error)
+
+
+def _state(file: Path) -> str:
+    """What changes with the content of ``file``, or of the file that it links to."""
+    try:
+        state = file.stat()
+    except OSError as error:
+        return f"can't be read: {error.strerror}"
+    return f"{state.st_size}\0{state.st_mtime_ns}\0{state.st_ctime_ns}\0{state.st_ino}"
 
 
 def _part_arrays(part: Dataset, prefix: str) -> dict[str, np.ndarray]:

@@ -1,14 +1,19 @@
 """CIFAR-10 itself: a copy on this machine, or the official archive downloaded."""
 
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from cifarnet.data.cache import cache_dir
 from cifarnet.data.download import RemoteFile, fetch
-from cifarnet.data.official import TEST_BATCH, TRAIN_BATCHES
+from cifarnet.data.official import incomplete_batches
 from cifarnet.data.progress import Progress, silent
+from cifarnet.errors import NoHomeError
 from cifarnet.files import sha256_of
+from cifarnet.paths import cache_dir, keras_dir
+
+_LOGGER = logging.getLogger(__name__)
 
 BINARY_ARCHIVE = RemoteFile(
     "cifar-10-binary.tar.gz",
@@ -25,10 +30,12 @@ def find_or_fetch(mirrors: Sequence[str] = (), report: Progress = silent, archiv
 
     Raises:
         DownloadError: when there is no copy and no address gives one.
+        NoHomeError: when there is no copy and no cache directory to download into.
     """
-    cached = cache_dir() / archive.name
-    if archive.is_intact(cached):
-        return cached
+    with suppress(NoHomeError):
+        cached = cache_dir() / archive.name
+        if archive.is_intact(cached):
+            return cached
     return keras_copy() or download(mirrors, report, archive)
 
 
@@ -37,22 +44,52 @@ def download(mirrors: Sequence[str] = (), report: Progress = silent, archive: Re
 
     Raises:
         DownloadError: when no address gives it.
+        NoHomeError: when there is no cache directory.
     """
     return fetch(archive, cache_dir(), mirrors=mirrors, report=report)
 
 
 def keras_copy() -> Path | None:
-    """The copy that ``keras.datasets.cifar10`` has left in $KERAS_HOME or ~/.keras, if any: a folder or an archive.
+    """Return the copy that ``keras.datasets.cifar10`` has left in $KERAS_HOME or ~/.keras: a folder or an archive.
 
-    A folder needs all its batches; Keras has checked the archive that they come from. An archive's checksum must
-    hold.
+    A folder needs all its batches, whole; Keras has checked the archive that they come from. An archive's checksum
+    must hold. A folder that was unpacked in part is logged and not used. None where there is no copy.
     """
-    datasets = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser().absolute() / "datasets"
+    keras = keras_dir()
+    if keras is None:
+        return None
+    datasets = keras / "datasets"
     # Keras 3 unpacks into a folder of another name than Keras 2.
-    for folder in ("cifar-10-batches-py-target/cifar-10-batches-py", "cifar-10-batches-py"):
-        if all((datasets / folder / batch).is_file() for batch in (*TRAIN_BATCHES, TEST_BATCH)):
-            return datasets / folder
+    folders = ("cifar-10-batches-py-target/cifar-10-batches-py", "cifar-10-batches-py")
+    if found := _whole_folder(datasets / folder for folder in folders):
+        return found
     for name in ("cifar-10-batches-py-target_archive", "cifar-10-batches-py.tar.gz"):
-        if (datasets / name).is_file() and sha256_of(datasets / name) == PYTHON_ARCHIVE_SHA256:
+        if os.path.isfile(datasets / name) and sha256_of(datasets / name) == PYTHON_ARCHIVE_SHA256:
             return datasets / name
+    return None
+
+
+def torchvision_copy(root: Path) -> Path | None:
+    """Return the copy that ``torchvision.datasets.CIFAR10`` has left in its folder ``root``: a folder or its archive.
+
+    The archive stands in for a folder that was unpacked in part, which is logged. None where there is no copy.
+    """
+    if found := _whole_folder([root / "cifar-10-batches-py"]):
+        return found
+    archive = root / "cifar-10-python.tar.gz"
+    return archive if archive.is_file() else None
+
+
+def _whole_folder(folders: Iterable[Path]) -> Path | None:
+    """The first of ``folders`` that has all batches; those that were unpacked in part are logged."""
+    for folder in folders:
+        if not folder.is_dir():
+            continue
+        if not (incomplete := incomplete_batches(folder)):
+            return folder
+        _LOGGER.warning(
+            "%s is not used: %s missing or cut off. Delete the folder, or unpack its archive again.",
+            folder,
+            f"{', '.join(incomplete)} {'is' if len(incomplete) == 1 else 'are'}",
+        )
     return None

@@ -1,6 +1,9 @@
-"""Images with labels, and a source's two splits: what every source turns into and every service takes."""
+"""Images with labels, and a source's splits: what every source turns into and every service takes."""
 
 import hashlib
+import re
+import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -13,6 +16,7 @@ from cifarnet.errors import DataError, InvalidValueError
 class Dataset:
     """Labelled images: ``images`` uint8 (n, size, size, 3) RGB, ``labels`` int32 (n,), ``class_names`` by label.
 
+    Class names are brought to Unicode's normal form C, so that names from macOS equal those from elsewhere.
     ``names`` are those of the images' files, relative to the source; None for images that come from arrays.
 
     Raises:
@@ -25,6 +29,8 @@ class Dataset:
     names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
+        names = tuple(unicodedata.normalize("NFC", name) for name in self.class_names)
+        object.__setattr__(self, "class_names", names)
         if self.images.dtype != np.uint8 or self.images.ndim != 4 or self.images.shape[3] != 3:
             raise DataError(f"Images must be uint8 (n, height, width, 3). Received: {_told(self.images)}")
         if self.labels.dtype != np.int32 or self.labels.shape != self.images.shape[:1]:
@@ -51,35 +57,115 @@ class Dataset:
 
 
 @dataclass(frozen=True)
-class Splits:
-    """A source's training and test images, which share their classes.
+class LeftOut:
+    """Files of a source that are not read: how many, the names of the first, and why.
+
+    ``reason`` is a noun for the files; after a colon it may say what to do about them.
+    ``examples`` are POSIX names relative to the source.
+    """
+
+    reason: str
+    count: int
+    examples: tuple[str, ...]
+
+    @property
+    def line(self) -> str:
+        """The one line that a user reads: ``Left out: 9 .heic files (train/cat/0.HEIC, ...): install ...``."""
+        files, colon, advice = self.reason.partition(": ")
+        if self.count == 1:
+            files = re.sub(r"\b(file|picture|link)s\b", r"\1", files, count=1)
+        more = ", ..." if self.count > len(self.examples) else ""
+        return f"Left out: {self.count:,} {files} ({', '.join(self.examples)}{more}){colon}{advice}"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The images that a source holds, and what it leaves out; ``test`` and ``validation`` are None where it has none.
 
     Raises:
-        DataError: when the two splits differ in classes or image size.
+        DataError: when the parts differ in classes or image size.
+    """
+
+    train: Dataset
+    test: Dataset | None = None
+    validation: Dataset | None = None
+    left_out: tuple[LeftOut, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, other in (("Test", self.test), ("Validation", self.validation)):
+            if other is not None:
+                require_same_classes(self.train.class_names, other.class_names, name)
+                _require_same_size(self.train, other, name)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A source's training and test images, and its validation images if it has any; all share their classes.
+
+    Raises:
+        DataError: when the splits differ in classes or image size.
     """
 
     train: Dataset
     test: Dataset
+    validation: Dataset | None = None
+    left_out: tuple[LeftOut, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.train.class_names != self.test.class_names:
-            raise DataError(
-                f"Training and test images must have the same classes. Received:"
-                f" {', '.join(self.train.class_names)} for training and {', '.join(self.test.class_names)} for testing"
-            )
-        if self.train.images.shape[1:] != self.test.images.shape[1:]:
-            raise DataError(
-                f"Training and test images must have the same size. Received:"
-                f" {self.train.images.shape[1:]} for training and {self.test.images.shape[1:]} for testing"
-            )
+        Parts(self.train, self.test, self.validation)
 
     def sha256(self) -> str:
-        """Of all pixels and labels, in their order."""
+        """Return the SHA-256 of all pixels and labels, in their order."""
         digest = hashlib.sha256()
-        for dataset in (self.train, self.test):
-            digest.update(np.ascontiguousarray(dataset.images).data)
-            digest.update(np.ascontiguousarray(dataset.labels).data)
+        for dataset in (self.train, self.test, self.validation):
+            if dataset is not None:
+                digest.update(np.ascontiguousarray(dataset.images).data)
+                digest.update(np.ascontiguousarray(dataset.labels).data)
         return digest.hexdigest()
+
+
+def require_same_classes(train: Sequence[str], other: Sequence[str], name: str) -> None:
+    """Refuse classes of a split ``name`` (Test or Validation) that are not those of the training images, in order.
+
+    Raises:
+        DataError: when they differ; the message names the classes that one of the two lacks.
+    """
+    if tuple(train) == tuple(other):
+        return
+    split = name.lower()
+    without_training, without_other = sorted(set(other) - set(train)), sorted(set(train) - set(other))
+    problems = [
+        f"{', '.join(names)} {'has' if len(names) == 1 else 'have'} no {lacking} images"
+        for names, lacking in ((without_other, split), (without_training, "training"))
+        if names
+    ]
+    by_spelling = {_spelling(class_name): class_name for class_name in without_other}
+    alike = [
+        f"{class_name!r} and {by_spelling[_spelling(class_name)]!r} differ in capitals or spaces: give both one name"
+        for class_name in without_training
+        if _spelling(class_name) in by_spelling
+    ]
+    raise DataError(
+        f"Training and {split} images must have the same classes"
+        f"{': ' + '; '.join(problems + alike) if problems else ' in the same order'}."
+        f" Received: {_listed(train)} for training and {_listed(other)} for {split}"
+    )
+
+
+def _spelling(class_name: str) -> str:
+    return "".join(class_name.casefold().split())
+
+
+def _listed(names: Sequence[str], most: int = 20) -> str:
+    return ", ".join(names[:most]) + (f", ... ({len(names)} in all)" if len(names) > most else "")
+
+
+def _require_same_size(train: Dataset, other: Dataset, name: str) -> None:
+    if train.images.shape[1:] != other.images.shape[1:]:
+        raise DataError(
+            f"Training and {name.lower()} images must have the same size. Received: {train.images.shape[1:]} for"
+            f" training and {other.images.shape[1:]} for {name.lower()}"
+        )
 
 
 def hold_out(data: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:

@@ -27,7 +27,7 @@ class RemoteFile:
 
     def is_intact(self, path: Path) -> bool:
         """Whether the file at ``path`` is this one, by size and checksum."""
-        return path.is_file() and path.stat().st_size == self.size and sha256_of(path) == self.sha256
+        return os.path.isfile(path) and path.stat().st_size == self.size and sha256_of(path) == self.sha256
 
 
 def fetch(

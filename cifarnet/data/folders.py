@@ -1,61 +1,97 @@
-"""Image folders: ``train/<class>/*.jpg`` with ``test/`` beside it, or the class folders alone."""
+"""Image folders: ``train/<class>/*.jpg`` with ``test/`` and ``val/`` beside it, or the class folders alone."""
 
-from pathlib import PurePosixPath
+from collections.abc import Mapping
 
 import numpy as np
 
-from cifarnet.data.dataset import Dataset
-from cifarnet.data.images import IMAGE_SUFFIXES, read_images
+from cifarnet.data.arrangement import Classes, arrange, without_outer_folders
+from cifarnet.data.dataset import Dataset, LeftOut, Parts, require_same_classes
+from cifarnet.data.images import read_images
+from cifarnet.data.leftovers import Leftovers
 from cifarnet.data.progress import Progress
 from cifarnet.data.tree import FileTree
 from cifarnet.errors import DataError
 
+UNREADABLE = "pictures that can't be read"
+"""The reason for which ``skip_broken`` leaves pictures out."""
 
-def is_image_folder(tree: FileTree) -> bool:
-    """Whether any picture lies in a folder of ``tree``."""
-    return any("/" in name and _is_image(name) for name in tree.files)
+# As many broken pictures are named.
+_NAMED = 10
+
+_ACTIVITIES = {
+    "train": "Decoding training images",
+    "test": "Decoding test images",
+    "validation": "Decoding validation images",
+}
 
 
-def read_image_folder(tree: FileTree, image_size: int, report: Progress) -> tuple[Dataset, Dataset | None]:
-    """Training and test images of an image folder, the latter None when it has no ``test/``.
+def read_image_folder(tree: FileTree, image_size: int, report: Progress, skip_broken: bool = False) -> Parts:
+    """Read the training images of an image folder, and its test and validation images if it has any.
 
-    Classes are the sorted names of the class folders; pictures count at any depth below theirs, other files are
-    ignored.
+    Splits and classes are those of ``arrange``; classes are in the order of their names. ``skip_broken`` leaves
+    pictures out that can't be read.
 
     Raises:
-        DataError: for a class folder without pictures, fewer than two classes, or a picture that can't be read.
+        DataError: when pictures can't be read, naming the first ten; when ``skip_broken`` leaves a class without
+            pictures; when the splits differ in classes; and as ``arrange``.
     """
-    if "train" in tree.folders:
-        test = _read_split(tree, "test", image_size, report) if "test" in tree.folders else None
-        return _read_split(tree, "train", image_size, report), test
-    if "test" in tree.folders:
-        raise DataError(f"{tree.origin} has a folder test/ but no train/ beside it.")
-    return _read_split(tree, "", image_size, report), None
+    left_out = Leftovers()
+    tree = without_outer_folders(tree, left_out)
+    for reason, name in tree.left_out:
+        left_out.add(reason, name)
+    splits = arrange(tree, left_out)
+    for split, classes in splits.items():
+        require_same_classes(tuple(splits["train"]), tuple(classes), split.capitalize())
+    datasets: dict[str, Dataset] = {}
+    broken: dict[str, str] = {}
+    for split, classes in splits.items():
+        datasets[split], messages = _decoded(tree, classes, image_size, report, _ACTIVITIES[split])
+        broken |= messages
+    if broken and not skip_broken:
+        total = sum(len(names) for classes in splits.values() for names in classes.values())
+        raise DataError(_told_broken(broken, total))
+    for split, dataset in datasets.items():
+        _require_all_classes(dataset, split, broken)
+    skipped = (LeftOut(UNREADABLE, len(broken), tuple(list(broken)[:_NAMED])),) if broken else ()
+    return Parts(datasets["train"], datasets.get("test"), datasets.get("validation"), (*skipped, *left_out.summary()))
 
 
-def _read_split(tree: FileTree, folder: str, image_size: int, report: Progress) -> Dataset:
-    """The images of the class folders in ``folder``, the root's if it is empty."""
-    prefix = f"{folder}/" if folder else ""
-    inside = [name.removeprefix(prefix) for name in tree.folders if name.startswith(prefix)]
-    classes: dict[str, list[str]] = {name: [] for name in sorted(inside) if "/" not in name}
-    for name in tree.files:
-        class_name, _, rest = name.removeprefix(prefix).partition("/")
-        if name.startswith(prefix) and rest and _is_image(rest):
-            classes[class_name].append(name)
-    if len(classes) < 2:
+def skips_pictures(parts: Parts) -> bool:
+    """Whether ``skip_broken`` has left pictures out of ``parts``."""
+    return any(left.reason == UNREADABLE for left in parts.left_out)
+
+
+def _decoded(
+    tree: FileTree, classes: Classes, image_size: int, report: Progress, activity: str
+) -> tuple[Dataset, dict[str, str]]:
+    """The pictures of ``classes`` that can be read, and by the name of each other one, why it can't."""
+    names = [name for pictures in classes.values() for name in pictures]
+    labels = np.repeat(np.arange(len(classes), dtype=np.int32), [len(pictures) for pictures in classes.values()])
+    files = [(tree.told(name), tree.files[name]) for name in names]
+    images, broken = read_images(files, image_size, report, activity)
+    rows = {row for row, _ in broken}
+    read = tuple(name for row, name in enumerate(names) if row not in rows)
+    dataset = Dataset(images, np.delete(labels, list(rows)), tuple(classes), read)
+    return dataset, {names[row]: message for row, message in broken}
+
+
+def _told_broken(broken: Mapping[str, str], total: int) -> str:
+    messages = list(broken.values())
+    if len(messages) > _NAMED:
+        messages[_NAMED:] = [f"... and {len(messages) - _NAMED:,} more."]
+    return "\n".join(
+        [
+            f"{len(broken):,} of {total:,} pictures can't be read:",
+            *messages,
+            "Mend or remove them, or leave them out with --skip-broken.",
+        ]
+    )
+
+
+def _require_all_classes(dataset: Dataset, split: str, broken: Mapping[str, str]) -> None:
+    lost = [name for name, count in zip(dataset.class_names, dataset.counts(), strict=True) if not count]
+    if lost:
         raise DataError(
-            f"{tree.told(folder)} needs a folder of pictures for each of at least 2 classes."
-            f" Received: {', '.join(classes) or 'no folders'}"
+            f"No picture of a class is left without those that can't be read. Received: {', '.join(lost)} among the"
+            f" {split} images, {len(broken):,} pictures that can't be read, such as:\n{next(iter(broken.values()))}"
         )
-    for class_name, names in classes.items():
-        if not names:
-            raise DataError(f"The class folder {tree.told(prefix + class_name)} holds no pictures.")
-    listed = tuple(name for members in classes.values() for name in members)
-    files = [(tree.told(name), tree.files[name]) for name in listed]
-    labels = np.repeat(np.arange(len(classes), dtype=np.int32), [len(members) for members in classes.values()])
-    activity = "Decoding test images" if folder == "test" else "Decoding training images"
-    return Dataset(read_images(files, image_size, report, activity), labels, tuple(classes), listed)
-
-
-def _is_image(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES

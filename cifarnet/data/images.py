@@ -1,40 +1,58 @@
 """Image files in, uint8 RGB squares out: the one way in which data sets and ``predict`` read pictures."""
 
-import io
+import os
 import signal
 import stat
 import threading
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from cifarnet.data.decoding import (
+    BYTE_LIMIT,
+    HEIC_REMEDY,
+    HEIC_SUFFIXES,
+    IMAGE_SUFFIXES,
+    PIXEL_LIMIT,
+    decode,
+    image_suffixes,
+    pillow,
+)
 from cifarnet.data.progress import Progress, silent
 from cifarnet.errors import DataError
 from cifarnet.runtime import usable_cores
 
 if TYPE_CHECKING:
+    from multiprocessing.synchronize import Event
+
     from PIL.Image import Image
 
-CROPS = ("center", "pad", "stretch")
-"""How a picture that is not square becomes one: cut to its centre, put on a grey square, or pulled out of shape."""
+__all__ = [
+    "HEIC_REMEDY",
+    "HEIC_SUFFIXES",
+    "IMAGE_SUFFIXES",
+    "PIXEL_LIMIT",
+    "NamedFile",
+    "image_suffixes",
+    "open_picture",
+    "read_file",
+    "read_image",
+    "read_images",
+    "resize_images",
+]
 
 # What pads: the mean level of CIFAR-10's training images, which normalization makes zero, as random crops have it in
 # training.
 _GREY = (121, 121, 121)
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-PIXEL_LIMIT = 100_000_000  # 300 MB once decoded; a decompression bomb has more, hardly any camera does.
-BYTE_LIMIT = 256 << 20
-
-# A TIFF of one kilobyte that claimed 89 million pixels took 7 s to read; an empty page, scanned, has 300 a byte.
-PIXELS_A_BYTE = 2000
-MANY_PIXELS = 10_000_000
-# Only these decoders are tried, so that a file can't reach Pillow's rarer ones (EPS starts Ghostscript).
-_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+# A very large JPEG is decoded to at least this many times the size that it is shrunk to. Of 108 and 200 million pixels
+# at 32 x 32, no level differs from the full decode by more than 1, or 2 where the centre falls between two pixels.
+_MARGIN = 4
+# The shorter side of a picture that is shown, in pixels; reports and explanations shrink it to 1,200 pixels or fewer.
+_SHOWN = 1200
 
 # Below this, starting worker processes takes longer than decoding.
 _PARALLEL_FROM = 1000
@@ -43,20 +61,24 @@ _CHUNK = 256
 NamedFile = tuple[str, Path | bytes]
 """What messages call a picture, and its file or content."""
 
+Broken = tuple[int, str]
+"""A picture that can't be read: its place among the files, and the error message."""
+
 
 def read_image(source: Path | bytes, size: int = 32, *, name: str | None = None, crop: str = "center") -> np.ndarray:
     """Read one picture as uint8 (size, size, 3) RGB.
 
-    PNG, JPEG, WebP, BMP, GIF and TIFF (of several frames the first); the EXIF orientation is applied, 16-bit
-    grey scaled to 8 bits, and transparency put on white, the ground that cut-out pictures are made for. A
-    picture that is not square is made so as ``crop`` says; one whose side is not ``size`` is then resampled. One
-    that is (size, size) already comes back as decoded, pixel for pixel.
+    PNG, JPEG, WebP, BMP, GIF and TIFF are read, and HEIC where pillow-heif is installed; of several frames the first.
+    The EXIF orientation is applied. More than 8 bits per channel are scaled to 8. Transparency is put on white, for
+    which most cut-out pictures are made. A picture that is not square becomes so by ``crop``. One whose side is not
+    ``size`` is then resampled; one of (size, size) is returned as decoded, pixel for pixel. A JPEG of more than
+    ``PIXEL_LIMIT`` pixels is decoded at a fraction of its size.
 
     Args:
         source: a file, or a file's content.
         size: side of the result in pixels.
         name: what error messages call the picture; by default its path.
-        crop: one of ``CROPS``.
+        crop: one of ``cifarnet.choices.CROPS``.
 
     Raises:
         DataError: when the file is missing, empty, truncated, no picture, or unreasonably large.
@@ -65,8 +87,8 @@ def read_image(source: Path | bytes, size: int = 32, *, name: str | None = None,
     content = source if isinstance(source, bytes) else read_file(source, told)
     if not content:
         raise DataError(f"{told} is empty.")
-    with _decoding(told):
-        return _decode(content, size, told, crop)
+    with pillow(told):
+        return _fitted(decode(content, told, _MARGIN * size), size, crop)
 
 
 def read_images(
@@ -74,23 +96,38 @@ def read_images(
     size: int = 32,
     report: Progress = silent,
     activity: str = "Decoding images",
-) -> np.ndarray:
-    """Read pictures as uint8 (n, size, size, 3) RGB.
+) -> tuple[np.ndarray, list[Broken]]:
+    """Read pictures as uint8 (n, size, size, 3) RGB, and list those that ``read_image`` refuses.
 
-    ``activity`` is what ``report`` is told. From a thousand pictures on they are read in one process per core; a
-    script that calls this therefore needs the usual ``if __name__ == "__main__":`` guard.
+    From a thousand pictures on they are read in one process per core. A script that calls this therefore needs the
+    usual ``if __name__ == "__main__":`` guard.
+
+    Args:
+        files: the pictures.
+        size: side of the results in pixels.
+        report: receives the progress.
+        activity: the name of the work in ``report``.
+
+    Returns:
+        The images of the files that can be read, in their order, and the files that can't: for each its index in
+        ``files`` and the error message.
 
     Raises:
-        DataError: for the first picture that ``read_image`` refuses.
+        DataError: when the processes that read the pictures die.
     """
     images = np.empty((len(files), size, size, 3), np.uint8)
+    broken: list[Broken] = []
     chunks = [files[start : start + _CHUNK] for start in range(0, len(files), _CHUNK)]
-    done = 0
-    for decoded in _in_parallel(chunks, size) if len(files) >= _PARALLEL_FROM else _in_turn(chunks, size):
-        images[done : done + len(decoded)] = decoded
-        done += len(decoded)
+    done = read = 0
+    for chunk, decoded in zip(
+        chunks, _in_parallel(chunks, size) if len(files) >= _PARALLEL_FROM else _in_turn(chunks, size), strict=True
+    ):
+        images[read : read + len(decoded.images)] = decoded.images
+        broken += [(done + index, message) for index, message in decoded.broken]
+        read += len(decoded.images)
+        done += len(chunk)
         report(activity, done, len(files))
-    return images
+    return images[:read], broken
 
 
 def resize_images(images: np.ndarray, size: int) -> np.ndarray:
@@ -122,102 +159,21 @@ def read_file(path: Path, told: str) -> bytes:
         raise DataError(f"{told} can't be read: {error.strerror}.") from error
 
 
-class _PillowWarningsOff:
-    """Silences Pillow while any thread is inside.
-
-    ``warnings.catch_warnings`` swaps a global: threads that overlap in it would restore each other's filters. So
-    the first one in enters it and the last one out leaves it.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._restoring = ExitStack()
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._inside:
-                self._restoring.enter_context(warnings.catch_warnings())
-                warnings.filterwarnings("ignore", module=r"PIL\.")
-            self._inside += 1
-
-    def __exit__(self, *exception: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if not self._inside:
-                self._restoring.close()
-
-
-_PILLOW_WARNINGS_OFF = _PillowWarningsOff()
-
-
-@contextmanager
-def _decoding(told: str) -> Iterator[None]:
-    """Turn whatever Pillow raises into a DataError and drop its warnings (odd metadata, large pictures)."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with _PILLOW_WARNINGS_OFF:
-            yield
-    except DataError:
-        raise
-    except UnidentifiedImageError as error:
-        raise DataError(f"{told} is not a PNG, JPEG, WebP, BMP, GIF or TIFF image.") from error
-    except Image.DecompressionBombError as error:
-        raise DataError(f"{told} has too many pixels: more than {PIXEL_LIMIT:,} are refused.") from error
-    except Exception as error:
-        # Damaged files make decoders raise nearly anything: OSError, SyntaxError, struct.error, ValueError, ...
-        raise DataError(f"{told} is a damaged or truncated image: {error}") from error
-
-
 def open_picture(content: bytes, told: str) -> "Image":
-    """A picture that ``read_image`` accepts, upright and in RGB as there, but neither cut nor resampled.
+    """Return a picture as ``read_image`` decodes it, upright and in RGB, but neither cut nor resampled.
 
-    ``told`` is what the user calls it.
+    A JPEG of more than ``PIXEL_LIMIT`` pixels comes at a fraction of its size, its shorter side 1,200 pixels long or
+    more where it was.
+
+    Args:
+        content: the content of the file.
+        told: what error messages call the picture.
 
     Raises:
         DataError: when it can't be read, or is too large.
     """
-    with _decoding(told):
-        return _upright(content, told)
-
-
-def _decode(content: bytes, size: int, told: str, crop: str) -> np.ndarray:
-    return _fitted(_upright(content, told), size, crop)
-
-
-def _upright(content: bytes, told: str) -> "Image":
-    from PIL import Image, ImageOps
-
-    with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
-        if image.width * image.height > PIXEL_LIMIT:
-            raise DataError(
-                f"{told} has {image.width} x {image.height} pixels; more than {PIXEL_LIMIT:,} are refused."
-                " Save it at a smaller size."
-            )
-        if image.width * image.height > max(MANY_PIXELS, PIXELS_A_BYTE * len(content)):
-            raise DataError(
-                f"{told} claims {image.width} x {image.height} pixels in {len(content):,} bytes: it is damaged, or a"
-                " decompression bomb."
-            )
-        image.load()
-        ImageOps.exif_transpose(image, in_place=True)
-        return _rgb(image, told)
-
-
-def _rgb(image: "Image", told: str) -> "Image":
-    from PIL import Image
-
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
-        # Pillow's own conversion clips at 255, which turns 16-bit pictures white.
-        levels = np.asarray(image).astype(np.uint32)
-        image = Image.fromarray(((levels * 255 + 32767) // 65535).astype(np.uint8))
-    elif image.mode in ("I", "F"):
-        raise DataError(f"{told} has 32 bits per channel, whose range is not defined. Save it with 8 or 16 bits.")
-    if not image.has_transparency_data:
-        return image if image.mode == "RGB" else image.convert("RGB")
-    ground = Image.new("RGBA", image.size, "white")
-    return Image.alpha_composite(ground, image.convert("RGBA")).convert("RGB")
+    with pillow(told):
+        return decode(content, told, _SHOWN)
 
 
 def _fitted(image: "Image", size: int, crop: str) -> np.ndarray:
@@ -237,15 +193,34 @@ def _fitted(image: "Image", size: int, crop: str) -> np.ndarray:
     return np.array(image)
 
 
-def _read_chunk(chunk: Sequence[NamedFile], size: int) -> np.ndarray:
-    return np.stack([read_image(file, size, name=name) for name, file in chunk])
+# In a worker process, whether nobody waits for its pictures any more.
+_stop: "Event | None" = None
 
 
-def _in_turn(chunks: Sequence[Sequence[NamedFile]], size: int) -> Iterator[np.ndarray]:
+class _Decoded(NamedTuple):
+    """The images of a chunk that can be read, uint8 (n, size, size, 3), and the pictures that can't."""
+
+    images: np.ndarray
+    broken: list[Broken]
+
+
+def _read_chunk(chunk: Sequence[NamedFile], size: int) -> _Decoded:
+    images, broken = [], []
+    for index, (name, file) in enumerate(chunk):
+        if _stop and _stop.is_set():
+            break
+        try:
+            images.append(read_image(file, size, name=name))
+        except DataError as error:
+            broken.append((index, str(error)))
+    return _Decoded(np.array(images, np.uint8).reshape(-1, size, size, 3), broken)
+
+
+def _in_turn(chunks: Sequence[Sequence[NamedFile]], size: int) -> Iterator[_Decoded]:
     return (_read_chunk(chunk, size) for chunk in chunks)
 
 
-def _in_parallel(chunks: Sequence[Sequence[NamedFile]], size: int) -> Iterator[np.ndarray]:
+def _in_parallel(chunks: Sequence[Sequence[NamedFile]], size: int) -> Iterator[_Decoded]:
     # Processes, not threads: the 60,000 JPEG files of CIFAR-10 take 7.8 s in one thread on two cores, 14 s in two
     # and 16 s in four (at this size they mostly wait for the interpreter), 5.7 s in two processes, which includes
     # starting them. Spawned, not forked: TensorFlow's threads don't survive a fork.
@@ -254,18 +229,51 @@ def _in_parallel(chunks: Sequence[Sequence[NamedFile]], size: int) -> Iterator[n
     from concurrent.futures.process import BrokenProcessPool
 
     workers = min(usable_cores(), len(chunks), 61)  # 61 is Windows' limit.
-    pool = ProcessPoolExecutor(
-        workers,
-        multiprocessing.get_context("spawn"),
-        # Ctrl-C reaches the whole process group; the parent alone answers it.
-        initializer=signal.signal,
-        initargs=(signal.SIGINT, signal.SIG_IGN),
-    )
-    with pool:
+    context = multiprocessing.get_context("spawn")
+    stop = context.Event()
+    with ProcessPoolExecutor(workers, context, initializer=_begin_worker, initargs=(stop,)) as pool:
         try:
-            yield from pool.map(_read_chunk, chunks, [size] * len(chunks))
+            with _interrupts_blocked():
+                results = pool.map(_read_chunk, chunks, [size] * len(chunks))
+            yield from results
         except BrokenProcessPool as error:
             raise DataError(
                 "The processes that decode images died. A script must load data below"
                 ' `if __name__ == "__main__":`; otherwise memory may have run out.'
             ) from error
+        finally:
+            # After Ctrl-C or a picture that can't be read, leaving the pool waits for the chunks that are begun.
+            stop.set()
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Start processes that never get SIGINT: Ctrl-C reaches the whole process group; the parent alone answers it.
+
+    A process inherits which signals are blocked. The parent gets an interrupt when the block ends.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begin_worker(stop: "Event") -> None:
+    global _stop
+    _stop = stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # For Windows, where no signal can be blocked.
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    # A parent that was killed leaves its workers waiting for chunks for ever otherwise.
+    import multiprocessing
+
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

@@ -1,14 +1,16 @@
 """What ``cifarnet data`` tells: which data are on this machine, and what a source holds. Plain numbers only."""
 
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cifarnet.data.cache import cache_dir, decoded_sets
+from cifarnet.data.cache import decoded_sets
 from cifarnet.data.cifar10 import BINARY_ARCHIVE, keras_copy
-from cifarnet.data.dataset import Splits
+from cifarnet.data.dataset import LeftOut, Splits
 from cifarnet.data.download import RemoteFile
 from cifarnet.models.spec import Normalization
+from cifarnet.paths import cache_dir
 
 
 @dataclass(frozen=True)
@@ -42,19 +44,30 @@ class Inventory:
 
 @dataclass(frozen=True)
 class SourceSummary:
-    """A source's classes, images per class and split, image size in pixels, and the training images' statistics."""
+    """A source's classes, images per class and split, image size in pixels, and the training images' statistics.
+
+    ``validation_counts`` is None for a source without validation images. ``left_out`` counts the files that are not
+    read.
+    """
 
     source: str
     classes: tuple[str, ...]
     train_counts: tuple[int, ...]
     test_counts: tuple[int, ...]
+    validation_counts: tuple[int, ...] | None
     image_size: int
     mean: float
     std: float
+    left_out: tuple[LeftOut, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """The summary as JSON-ready data: what ``cifarnet data SOURCE --json`` prints."""
-        return {**asdict(self), "train_images": sum(self.train_counts), "test_images": sum(self.test_counts)}
+        return {
+            **asdict(self),
+            "train_images": sum(self.train_counts),
+            "test_images": sum(self.test_counts),
+            "validation_images": sum(self.validation_counts or ()),
+        }
 
 
 def take_inventory(archive: RemoteFile = BINARY_ARCHIVE) -> Inventory:
@@ -67,7 +80,7 @@ def take_inventory(archive: RemoteFile = BINARY_ARCHIVE) -> Inventory:
         archive_path=str(path),
         archive_bytes=_size(path),
         partial_bytes=_size(part),
-        checksum_holds=archive.is_intact(path) if path.is_file() else None,
+        checksum_holds=archive.is_intact(path) if os.path.isfile(path) else None,
         expected_bytes=archive.size,
         expected_sha256=archive.sha256,
         url=archive.url,
@@ -84,11 +97,13 @@ def summarize(source: str, splits: Splits) -> SourceSummary:
         classes=splits.train.class_names,
         train_counts=tuple(splits.train.counts().tolist()),
         test_counts=tuple(splits.test.counts().tolist()),
+        validation_counts=tuple(splits.validation.counts().tolist()) if splits.validation else None,
         image_size=splits.train.images.shape[1],
         mean=normalization.mean,
         std=normalization.std,
+        left_out=splits.left_out,
     )
 
 
 def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0
+    return path.stat().st_size if os.path.isfile(path) else 0

@@ -1,6 +1,9 @@
-"""Labels as sources store them, checked and brought to int32."""
+"""Labels and class names as sources store them, checked and brought to one form."""
 
-from typing import Any
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -8,10 +11,78 @@ from cifarnet.errors import DataError
 
 # Every class needs a name, so that a damaged label must not ask for billions of them. ImageNet-21k has 21,841.
 _LABEL_LIMIT = 100_000
+# Probabilities of float16 add up to 1 within this.
+_SUM_TOLERANCE = 0.01
+
+
+class StoredLabels(NamedTuple):
+    """Labels as a file stores them: ``values`` int32 (n,), or the classes' names, str (n,).
+
+    ``width`` is the number of classes where the labels are one-hot, otherwise None.
+    """
+
+    values: np.ndarray
+    width: int | None = None
+
+    @property
+    def are_names(self) -> bool:
+        """Whether the labels are names instead of numbers."""
+        return self.values.dtype.kind == "U"
+
+
+def class_name(value: Any, told: str) -> str:
+    """Return ``value``, text or UTF-8 bytes, as a class's name: in Unicode's normal form C, without outer spaces.
+
+    Raises:
+        DataError: when it is no text or empty; ``told`` is what the message calls it.
+    """
+    try:
+        text = value.decode() if isinstance(value, bytes) else str(value)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{told} must be text in UTF-8. Received: {value!r}") from error
+    name = unicodedata.normalize("NFC", text).strip()
+    if not name:
+        raise DataError(f"{told} must not be empty. Received: {text!r}")
+    return name
+
+
+def as_class_names(values: Iterable[Any], told: str) -> tuple[str, ...]:
+    """Return the names of a source's classes, in their order.
+
+    Args:
+        values: text or UTF-8 bytes.
+        told: what error messages call them.
+
+    Raises:
+        DataError: when a name is no text, empty, or given twice.
+    """
+    names = tuple(class_name(value, f"Every name in {told}") for value in values)
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        raise DataError(f"{told} must name every class once. Received twice: {_listed(twice)}")
+    return names
 
 
 def as_labels(values: Any, count: int, told: str) -> np.ndarray:
-    """``values``, whole numbers of shape (count,) or (count, 1), as int32 (count,); ``told`` names them in messages.
+    """Return ``values``, the numbers of the classes of ``count`` images, as int32 (count,).
+
+    Args:
+        values: whole numbers (count,) or (count, 1), of an integer, bool or floating-point type; or one-hot
+            (count, classes).
+        count: the number of images.
+        told: what error messages call the labels.
+
+    Raises:
+        DataError: when they are something else, or no number can be a class's.
+    """
+    stored = stored_labels(values, count, told)
+    if stored.are_names:
+        raise DataError(f"{told} must be {count:,} whole numbers. Received: text, such as {str(stored.values[0])!r}")
+    return stored.values
+
+
+def stored_labels(values: Any, count: int, told: str) -> StoredLabels:
+    """Return the labels ``values`` as ``as_labels`` takes them, or the names of the classes as text or bytes.
 
     Raises:
         DataError: when they are something else, or no number can be a class's.
@@ -20,10 +91,164 @@ def as_labels(values: Any, count: int, told: str) -> np.ndarray:
         labels = np.asarray(values)
     except ValueError as error:
         raise DataError(f"{told} must be {count:,} whole numbers: {error}") from error
-    if labels.dtype.kind not in "iu" or labels.shape not in ((count,), (count, 1)):
-        raise DataError(f"{told} must be {count:,} whole numbers. Received: {labels.dtype} {labels.shape}")
+    received = f"Received: {labels.dtype} {labels.shape}"
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.shape[:1] != (count,) or labels.ndim > 2 or labels.dtype.kind not in "biufUS":
+        raise DataError(f"{told} must be {count:,} whole numbers. {received}")
+    if labels.ndim == 2:
+        if labels.dtype.kind in "US":
+            raise DataError(f"{told} must be {count:,} names. {received}")
+        return StoredLabels(_from_one_hot(labels, told, received), labels.shape[1])
+    if labels.dtype.kind in "US":
+        return StoredLabels(_names(labels, told))
+    if labels.dtype.kind == "f":
+        _require_whole(labels, told, received)
     if count and not 0 <= labels.min() <= labels.max() < _LABEL_LIMIT:
         raise DataError(
             f"{told} must number classes from 0, below {_LABEL_LIMIT:,}. Received: {labels.min()} to {labels.max()}"
         )
-    return labels.reshape(-1).astype(np.int32)
+    return StoredLabels(labels.astype(np.int32))
+
+
+def _names(labels: np.ndarray, told: str) -> np.ndarray:
+    different, rows = np.unique(labels, return_inverse=True)
+    return np.array([class_name(value, f"Every label in {told}") for value in different], str)[rows]
+
+
+def _require_whole(labels: np.ndarray, told: str, received: str) -> None:
+    if np.isnan(labels).any():
+        raise DataError(f"{told} must be whole numbers: a missing label is NaN. Leave its image out. {received}")
+    odd = labels[labels != np.floor(labels)]
+    if len(odd):
+        raise DataError(
+            f"{told} must be whole numbers, the classes' numbers. {received}, such as {odd[0]}: save labels, not"
+            " scores or targets of a regression"
+        )
+
+
+def _from_one_hot(labels: np.ndarray, told: str, received: str) -> np.ndarray:
+    """Return the place of the one in every row of ``labels`` (n, classes)."""
+    valid = np.isin(labels, (0, 1)).all()
+    sums = labels.sum(axis=1, dtype=np.float64)
+    if valid and (sums == 1).all():
+        return labels.argmax(axis=1).astype(np.int32)
+    message = f"{told} must be whole numbers, or one-hot: a single 1 in every row."
+    if valid:
+        row = int(np.flatnonzero(sums != 1)[0])
+        raise DataError(f"{message} An image has one class only. {received}, with {sums[row]:.0f} classes in row {row}")
+    if labels.min() >= 0 and np.allclose(sums, 1, atol=_SUM_TOLERANCE):
+        raise DataError(
+            f"{message} Probabilities are no labels: y.argmax(axis=1) gives the likeliest classes. {received}"
+        )
+    raise DataError(f"{message} {received}")
+
+
+def _listed(names: Iterable[Any], most: int = 10) -> str:
+    listed = [str(name) for name in names]
+    more = f", ... ({len(listed):,} in all)" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more
+
+
+def numbered(
+    labels: dict[str, StoredLabels], names: tuple[str, ...] | None, origin: str
+) -> tuple[dict[str, np.ndarray], tuple[str, ...] | None]:
+    """Return the labels of all splits as the classes' numbers, and the names of the classes.
+
+    Args:
+        labels: the labels of each array, by its name; the first are the training images'.
+        names: the names of the classes by their number, where the file has them.
+        origin: the file, for error messages.
+
+    Returns:
+        int32 labels (n,) by the array's name; and ``names``, or the sorted names of which labels consist, or None
+        where there are numbers only.
+
+    Raises:
+        DataError: when the splits store labels in different ways, a class has no name or no training image, or there
+            are fewer than two classes.
+    """
+    train, *others = labels
+    for other in others:
+        if labels[other].are_names != labels[train].are_names or labels[other].width != labels[train].width:
+            raise DataError(
+                f"{train} and {other} in {origin} must store labels in one way. Received: {_way(labels[train])} and"
+                f" {_way(labels[other])}"
+            )
+    order = names
+    if labels[train].are_names:
+        order = names or tuple(sorted(set(labels[train].values.tolist())))
+    numbers = {
+        array: _by_name(stored.values, order, f"{array} in {origin}") if order and stored.are_names else stored.values
+        for array, stored in labels.items()
+    }
+    present = np.unique(numbers[train])
+    if len(present) < 2:
+        raise DataError(
+            f"{train} in {origin} has one class alone; at least 2 are needed. Received: labels {present[0]}"
+        )
+    classes = labels[train].width or 1 + int(present.max())
+    advice = "" if labels[train].are_names else _numbering_advice(present)
+    _require_images_and_names(present, classes, order, f"{train} in {origin}", advice)
+    for other in others:
+        if len(unknown := np.setdiff1d(numbers[other], present)):
+            raise DataError(
+                f"Every class needs a training image: {other} in {origin} has the labels {_listed(unknown)}, which"
+                f" {train} lacks. Received: labels {_listed(present)} in {train}"
+            )
+    return numbers, order
+
+
+def _way(stored: StoredLabels) -> str:
+    if stored.are_names:
+        return "names"
+    return "numbers" if stored.width is None else f"one-hot labels of {stored.width} classes"
+
+
+def _by_name(labels: np.ndarray, order: tuple[str, ...], told: str) -> np.ndarray:
+    """Return the places in ``order`` of the names ``labels`` (n,), int32 (n,)."""
+    number = {name: label for label, name in enumerate(order)}
+    different, rows = np.unique(labels, return_inverse=True)
+    unknown = [name for name in different.tolist() if name not in number]
+    if unknown:
+        raise DataError(
+            f"{told} has labels that are none of the classes with training images or, where the file has it, of"
+            f" class_names: {_listed(unknown)}. Received: the classes {_listed(order)}"
+        )
+    return np.array([number[name] for name in different.tolist()], np.int32)[rows]
+
+
+def _numbering_advice(present: np.ndarray) -> str:
+    """Return what to do about labels that are not 0, 1, 2, ...; ``present`` are the different ones, in order."""
+    first = int(present[0])
+    if first and present[-1] - first + 1 == len(present):
+        return f" Do the labels begin at {first}? Subtract {first} from all of them."
+    return " Renumber the classes without gaps: np.unique(y, return_inverse=True)[1]."
+
+
+def _require_images_and_names(
+    present: np.ndarray, classes: int, names: tuple[str, ...] | None, told: str, advice: str
+) -> None:
+    """Refuse a class without training images or without a name.
+
+    Args:
+        present: the different labels of the training images, in order.
+        classes: the number of classes by the labels.
+        names: the names of the classes by number, where the file has them.
+        told: what error messages call the labels of the training images.
+        advice: what to do about gaps between the labels.
+
+    Raises:
+        DataError: when there is such a class.
+    """
+    received = f"Received: labels {_listed(present)}"
+    if names and len(names) < classes:
+        raise DataError(
+            f"class_names must name every class. {told} has labels up to {classes - 1}, and there are {len(names)}"
+            f" names.{advice if present[0] else ''} {received}; names {_listed(names)}"
+        )
+    if empty := sorted(set(range(len(names or range(classes)))) - set(present.tolist())):
+        lacking = [names[label] for label in empty] if names else empty
+        raise DataError(
+            f"Every class needs a training image. {told} has none of class {_listed(lacking)}.{advice} {received}"
+        )

@@ -1,75 +1,235 @@
 """An .npz file with x_train, y_train, x_test and y_test, as ``keras.datasets`` arranges them."""
 
+import difflib
 import io
+import logging
 import tokenize
 
 import numpy as np
 
-from cifarnet.data.dataset import Dataset
+from cifarnet.data.dataset import Dataset, LeftOut, Parts
 from cifarnet.data.images import resize_images
-from cifarnet.data.labels import as_labels
+from cifarnet.data.labels import as_class_names, numbered, stored_labels
 from cifarnet.data.progress import Progress
 from cifarnet.data.tree import FileTree
 from cifarnet.errors import DataError
-from cifarnet.models.spec import CIFAR10_CLASSES
+from cifarnet.models.spec import CIFAR10_CLASSES, Normalization
+
+_LOGGER = logging.getLogger(__name__)
+
+_NAMES = "class_names"
+_SPLITS = {"train": ("train",), "test": ("test",), "validation": ("val", "valid", "validation", "dev")}
+"""The splits, and how the arrays of each are called after ``x_`` and ``y_``."""
+_IMAGES_AND_LABELS = frozenset(f"{kind}_{end}" for kind in "xy" for ends in _SPLITS.values() for end in ends)
+_KNOWN = _IMAGES_AND_LABELS | {_NAMES}
+
+# Of CIFAR-10's training images; those that were stored as JPEG with a quality of 75 have 120.69 and 63.86.
+_CIFAR10_LEVELS = Normalization(120.71, 64.15)
+
+_RENAME = "np.savez(path, x_train=..., y_train=..., x_test=..., y_test=...) names them so."
+_GREY, _COLOUR = 1, 3
 
 
 def is_npz(tree: FileTree) -> bool:
     """Whether ``tree`` holds the arrays of an .npz file, which is a zip of .npy files."""
-    return "x_train.npy" in tree.files
+    arrays = [name for name in tree.files if name.endswith(".npy") and "/" not in name]
+    only_arrays = bool(arrays) and len(arrays) == len(tree.files)
+    return only_arrays or any(_stem(name).lower() in _IMAGES_AND_LABELS for name in arrays)
 
 
-def read_npz(tree: FileTree, image_size: int, report: Progress) -> tuple[Dataset, Dataset | None]:
-    """Training and test images; the latter None without ``x_test``.
+def read_npz(tree: FileTree, image_size: int, report: Progress) -> Parts:
+    """Read the images and labels of an .npz file, at ``image_size`` pixels; its other arrays are left out.
 
-    ``x_*`` are uint8 (n, height, width, 3), or (n, height, width) in grey; ``y_*`` whole numbers, (n,) or (n, 1).
-    Classes are named by an array ``class_names`` if there is one. Otherwise ten classes of 32 x 32 colour images
-    are taken for CIFAR-10's, since this is the layout of ``keras.datasets.cifar10``; others are called 0, 1, 2, ...
+    ``x_train``, ``x_test`` and ``x_val`` are images of levels 0 to 255: uint8, or another type that holds such whole
+    numbers, (n, height, width, 3), (n, 3, height, width) or grey (n, height, width), (n, height, width, 1) or
+    (n, 1, height, width). ``y_train``, ``y_test`` and ``y_val`` are whole numbers from 0, (n,) or (n, 1), one-hot
+    (n, classes), or the classes' names (n,). Capitals in the arrays' names don't matter.
+
+    The classes are named by an array ``class_names`` by number, or by labels that are names, in alphabetical order.
+    CIFAR-10 itself, which is known by its counts and statistics, has CIFAR-10's names. Other classes are named 0, 1,
+    2, ... by number. Every class needs a training image.
 
     Raises:
-        DataError: when an array is missing, of another type or shape, or pickled.
+        DataError: when an array is missing, of another type or shape, or pickled; when a class has no training image
+            or no name.
     """
-    train = _split(tree, "train", report)
-    test = _split(tree, "test", report) if "x_test.npy" in tree.files else None
-    names = _class_names(tree, *train)
+    arrays = _Arrays(tree)
+    images, labels = {}, {}
+    for split, (x, y) in arrays.splits().items():
+        report(f"Reading {x}", 0, None)
+        images[split] = _images(arrays.read(x), f"{x} in {tree.origin}")
+        labels[y] = stored_labels(arrays.read(y), len(images[split]), f"{y} in {tree.origin}")
+    numbers, names = numbered(labels, arrays.class_names(), str(tree.origin))
+    of_split = dict(zip(images, numbers.values(), strict=True))
+    class_names = names or default_names(images["train"], of_split["train"])
+    datasets = {
+        split: Dataset(resize_images(part, image_size), of_split[split], class_names) for split, part in images.items()
+    }
+    unused = arrays.unused()
+    left_out = (LeftOut("arrays of other names", len(unused), unused[:3]),) if unused else ()
+    return Parts(datasets["train"], datasets.get("test"), datasets.get("validation"), left_out)
 
-    def dataset(images: np.ndarray, labels: np.ndarray) -> Dataset:
-        return Dataset(resize_images(images, image_size), labels, names)
 
-    return dataset(*train), dataset(*test) if test else None
+def default_names(images: np.ndarray, labels: np.ndarray) -> tuple[str, ...]:
+    """Return the names of classes that a file only numbers: CIFAR-10's for CIFAR-10 itself, otherwise 0, 1, 2, ...
+
+    Args:
+        images: the training images, uint8 (n, height, width, 3).
+        labels: their classes' numbers, (n,).
+    """
+    counts = np.bincount(labels)
+    # Other sets of 32 x 32 pixels have ten classes as well: of digits (SVHN) or clothes (Fashion-MNIST, padded).
+    if images.shape == (50_000, 32, 32, 3) and counts.tolist() == [5_000] * len(CIFAR10_CLASSES):
+        levels = Normalization.of(images)
+        if abs(levels.mean - _CIFAR10_LEVELS.mean) < 1 and abs(levels.std - _CIFAR10_LEVELS.std) < 1:
+            return CIFAR10_CLASSES
+    return tuple(str(label) for label in range(len(counts)))
 
 
-def _split(tree: FileTree, split: str, report: Progress) -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 (n, height, width, 3) and labels int32 (n,)."""
-    report(f"Reading x_{split}", 0, None)
-    images = _array(tree, f"x_{split}")
-    if images.ndim == 3:
-        images = np.repeat(images[..., None], 3, axis=3)
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not images.size:
+class _Arrays:
+    """The arrays of an .npz file by their usual names, whose capitals don't matter."""
+
+    def __init__(self, tree: FileTree):
+        self._tree = tree
+        self._stored: dict[str, str] = {}
+        for file in tree.files:
+            name = _stem(file).lower()
+            if not file.endswith(".npy") or "/" in file:
+                continue
+            if name in self._stored and name in _KNOWN:
+                raise DataError(
+                    f"{tree.origin} must hold one array {name}. Received: {_stem(self._stored[name])} and {_stem(file)}"
+                )
+            self._stored[name] = file
+
+    def splits(self) -> dict[str, tuple[str, str]]:
+        """Return the names of the arrays of images and labels of each split that the file has.
+
+        Raises:
+            DataError: when one of the two is missing, or those of the training images are.
+        """
+        found = {}
+        for split, ends in _SPLITS.items():
+            held = [end for end in ends if {f"x_{end}", f"y_{end}"} & self._stored.keys()]
+            if len(held) > 1:
+                raise DataError(
+                    f"{self._tree.origin} must hold one set of {split} images. Received: x_{' and x_'.join(held)}"
+                )
+            if held or split == "train":
+                end = held[0] if held else ends[0]
+                found[split] = (self._present(f"x_{end}"), self._present(f"y_{end}"))
+        return found
+
+    def unused(self) -> tuple[str, ...]:
+        """Return the names of the arrays that are neither images nor labels nor names of classes."""
+        return tuple(_stem(file) for name, file in self._stored.items() if name not in _KNOWN)
+
+    def class_names(self) -> tuple[str, ...] | None:
+        """Return the names of the classes by number; None where the file has none.
+
+        Raises:
+            DataError: when they are no list of texts, or a name is empty or given twice.
+        """
+        if _NAMES not in self._stored:
+            return None
+        told, names = f"{_NAMES} in {self._tree.origin}", self.read(_NAMES)
+        # (k,), (k, 1) or (1, k).
+        if names.dtype.kind not in "USiu" or names.ndim not in (1, 2) or names.size != max(names.shape):
+            raise DataError(f"{told} must be a list of texts. Received: {names.dtype} {names.shape}")
+        return as_class_names(names.reshape(-1).tolist(), told)
+
+    def read(self, name: str) -> np.ndarray:
+        """Return the array ``name``.
+
+        Raises:
+            DataError: when it is damaged or pickled.
+        """
+        try:
+            content = io.BytesIO(self._tree.read(self._stored[name]))
+            array: np.ndarray = np.lib.format.read_array(content, allow_pickle=False)
+        except (ValueError, EOFError, MemoryError, SyntaxError, tokenize.TokenError, TypeError, OverflowError) as error:
+            advice = ". Save arrays of numbers or text: y.astype(str)" if "pickle" in str(error) else ""
+            raise DataError(f"{name} in {self._tree.origin} can't be read: {error}{advice}") from error
+        return array
+
+    def _present(self, name: str) -> str:
+        if name in self._stored:
+            return name
+        held = [_stem(file) for file in self._stored.values()]
+        near = difflib.get_close_matches(name, [each for each in held if each.lower() not in _KNOWN], 1)
+        meant = f" Is {near[0]} meant?" if near else ""
         raise DataError(
-            f"x_{split} in {tree.origin} must be uint8 (n, height, width, 3), with levels of 0 to 255."
-            f" Received: {images.dtype} {images.shape}"
+            f"{self._tree.origin} lacks {name}; an .npz file holds x_train, y_train, x_test and y_test, not"
+            f" {', '.join(held)}.{meant} {_RENAME}"
         )
-    return images, as_labels(_array(tree, f"y_{split}"), len(images), f"y_{split} in {tree.origin}")
 
 
-def _class_names(tree: FileTree, images: np.ndarray, labels: np.ndarray) -> tuple[str, ...]:
-    if "class_names.npy" in tree.files:
-        return tuple(str(name) for name in _array(tree, "class_names").reshape(-1))
-    classes = 1 + int(labels.max())
-    if classes == len(CIFAR10_CLASSES) and images.shape[1:] == (32, 32, 3):
-        return CIFAR10_CLASSES
-    return tuple(str(label) for label in range(classes))
+def _stem(file: str) -> str:
+    return file.removesuffix(".npy")
 
 
-def _array(tree: FileTree, name: str) -> np.ndarray:
-    if f"{name}.npy" not in tree.files:
-        held = ", ".join(file.removesuffix(".npy") for file in tree.files)
-        raise DataError(
-            f"{tree.origin} lacks {name}; an .npz file holds x_train, y_train, x_test and y_test, not {held}."
+def _images(array: np.ndarray, told: str) -> np.ndarray:
+    """Return ``array`` as uint8 (n, height, width, 3).
+
+    Raises:
+        DataError: when its shape or its levels could mean different pictures, or none.
+    """
+    received = f"Received: {array.dtype} {array.shape}"
+    wanted = f"{told} must be uint8 (n, height, width, 3), with levels of 0 to 255."
+    if not array.size:
+        raise DataError(f"{wanted} There are no images in it. {received}")
+    if array.ndim == 3:
+        array = array[..., None]
+    if advice := _shape_advice(array):
+        raise DataError(f"{wanted} {advice} {received}")
+    if advice := _levels_advice(array):
+        levels = f", levels {array.min()} to {array.max()}" if array.dtype.kind in "biuf" else ""
+        raise DataError(f"{wanted} {advice} {received}{levels}")
+    if array.shape[3] not in (_GREY, _COLOUR):
+        array = array.transpose(0, 2, 3, 1)
+    pixels = array.astype(np.uint8, copy=False)
+    return np.repeat(pixels, 3, axis=3) if pixels.shape[3] == _GREY else np.ascontiguousarray(pixels)
+
+
+def _shape_advice(array: np.ndarray) -> str | None:
+    """Return what is wrong with the shape of images, and what to do; None where their channels are first or last."""
+    if array.ndim == 2:
+        return "Rows of pixels don't tell height and width: reshape them."
+    if array.ndim != 4:
+        return "It must have 3 or 4 axes."
+    first, last = (array.shape[axis] in (_GREY, _COLOUR) for axis in (1, 3))
+    if first and last:
+        return "Its first or its last axis may be the channels: the images are too small to tell."
+    if first or last:
+        return None
+    if 4 in (array.shape[1], array.shape[3]):
+        return "Four channels have no agreed meaning: put transparency on a ground, or leave it out (x[..., :3])."
+    if array.shape[2] in (_GREY, _COLOUR):
+        return "The images are along its last axis: x.transpose(3, 0, 1, 2) puts them along the first."
+    return "It has neither 1 nor 3 channels."
+
+
+def _levels_advice(array: np.ndarray) -> str | None:
+    """Return why the numbers of ``array`` can't be taken for levels of 0 to 255, and what to do; None if they can."""
+    if array.dtype == np.uint8:
+        return None
+    if array.dtype.kind == "b":
+        return "Black and white must be 0 and 255: x.astype('uint8') * 255."
+    if array.dtype.kind not in "iuf":
+        return "It must hold numbers."
+    if array.dtype.itemsize == 2 and array.dtype.kind != "f":
+        return (
+            "16 bits must become 8: (x // 257).astype('uint8') where white is 65535, x.astype('uint8') where it is 255."
         )
-    try:
-        array: np.ndarray = np.lib.format.read_array(io.BytesIO(tree.read(f"{name}.npy")), allow_pickle=False)
-    except (ValueError, EOFError, MemoryError, SyntaxError, tokenize.TokenError, TypeError, OverflowError) as error:
-        raise DataError(f"{name} in {tree.origin} can't be read: {error}") from error
-    return array
+    lowest, highest = float(array.min()), float(array.max())
+    if not np.isfinite([lowest, highest]).all():
+        return "Some levels are not finite."
+    if lowest >= 0 and highest <= 1:
+        return "Levels of 0 to 1 must become 0 to 255: (x * 255).round().astype('uint8')."
+    if lowest >= -1 and highest <= 1:
+        return "Levels of -1 to 1 must become 0 to 255: ((x + 1) * 127.5).round().astype('uint8')."
+    if lowest < 0 or highest > 255:
+        return "Images must not be normalized: save the levels that they had before."
+    if array.dtype.kind == "f" and (array != np.floor(array)).any():
+        return "Fractions must be rounded: x.round().astype('uint8')."
+    return None

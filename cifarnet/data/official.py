@@ -1,13 +1,15 @@
 """The two layouts in which CIFAR-10 is published: binary records and Python pickles, as folder or archive."""
 
+import pickletools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cifarnet.data.dataset import Dataset
+from cifarnet.data.dataset import Dataset, Parts
 from cifarnet.data.images import resize_images
-from cifarnet.data.labels import as_labels
+from cifarnet.data.labels import as_class_names, as_labels
 from cifarnet.data.pickles import RefusedPickleError, load_arrays
 from cifarnet.data.progress import Progress
 from cifarnet.data.tree import FileTree
@@ -20,17 +22,46 @@ TEST_BATCH = "test_batch"
 _PIXELS = 3 * 32 * 32
 
 
+# CIFAR-100 is recognised, so that an error names it.
+_CIFAR100_BATCHES = ("train", "test")
+_CIFAR100_LABELS = "fine_labels"
+
+
 def is_binary(tree: FileTree) -> bool:
-    """Whether ``tree`` holds a batch of the binary layout."""
-    return any(f"{batch}.bin" in tree.files for batch in (*TRAIN_BATCHES, TEST_BATCH))
+    """Whether ``tree`` holds a batch of the binary layout, or CIFAR-100 in its own."""
+    return any(f"{batch}.bin" in tree.files for batch in (*TRAIN_BATCHES, TEST_BATCH)) or _is_cifar100(tree, ".bin")
 
 
 def is_python(tree: FileTree) -> bool:
-    """Whether ``tree`` holds a batch of the Python layout."""
-    return any(batch in tree.files for batch in (*TRAIN_BATCHES, TEST_BATCH))
+    """Whether ``tree`` holds a batch of the Python layout, or CIFAR-100 in its own."""
+    return any(batch in tree.files for batch in (*TRAIN_BATCHES, TEST_BATCH)) or _is_cifar100(tree, "")
 
 
-def read_binary(tree: FileTree, image_size: int, report: Progress) -> tuple[Dataset, Dataset]:
+def _is_cifar100(tree: FileTree, suffix: str) -> bool:
+    return all(f"{batch}{suffix}" in tree.files for batch in _CIFAR100_BATCHES)
+
+
+def _told_cifar100(told: str) -> str:
+    expected = "CIFAR-10 consists of data_batch_1 to data_batch_5 and test_batch."
+    return f"{told} is CIFAR-100, which is not supported; {expected}"
+
+
+def incomplete_batches(folder: Path) -> list[str]:
+    """Return the batches of the Python layout that ``folder`` lacks or that are cut off, as by an interrupted copy."""
+    return [batch for batch in (*TRAIN_BATCHES, TEST_BATCH) if not _is_whole_pickle(folder / batch)]
+
+
+def _is_whole_pickle(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            for _ in pickletools.genops(file):
+                pass
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def read_binary(tree: FileTree, image_size: int, report: Progress) -> Parts:
     """Training and test images of ``data_batch_1.bin`` to ``data_batch_5.bin`` and ``test_batch.bin``.
 
     Raises:
@@ -38,11 +69,12 @@ def read_binary(tree: FileTree, image_size: int, report: Progress) -> tuple[Data
     """
     names: tuple[str, ...] = CIFAR10_CLASSES
     if "batches.meta.txt" in tree.files:
-        names = tuple(tree.read("batches.meta.txt").decode(errors="replace").split())
+        lines = tree.read("batches.meta.txt").splitlines()
+        names = as_class_names([line for line in lines if line.strip()], tree.told("batches.meta.txt"))
     return _read_splits(tree, ".bin", _binary_batch, names, image_size, report)
 
 
-def read_python(tree: FileTree, image_size: int, report: Progress) -> tuple[Dataset, Dataset]:
+def read_python(tree: FileTree, image_size: int, report: Progress) -> Parts:
     """Training and test images of the pickles ``data_batch_1`` to ``data_batch_5`` and ``test_batch``.
 
     Raises:
@@ -54,7 +86,7 @@ def read_python(tree: FileTree, image_size: int, report: Progress) -> tuple[Data
         held = _unpickled(tree, "batches.meta").get("label_names")
         if not isinstance(held, list):
             raise DataError(f"{tree.told('batches.meta')} must hold `label_names`: a list of the classes' names.")
-        names = tuple(_text(name) for name in held)
+        names = as_class_names(held, f"`label_names` of {tree.told('batches.meta')}")
     return _read_splits(tree, "", _python_batch, names, image_size, report)
 
 
@@ -65,14 +97,22 @@ def _read_splits(
     class_names: tuple[str, ...],
     image_size: int,
     report: Progress,
-) -> tuple[Dataset, Dataset]:
+) -> Parts:
     batches = [f"{batch}{suffix}" for batch in (*TRAIN_BATCHES, TEST_BATCH)]
     if missing := [batch for batch in batches if batch not in tree.files]:
+        if _is_cifar100(tree, suffix):
+            raise DataError(_told_cifar100(str(tree.origin)))
         raise DataError(f"{tree.origin} lacks {', '.join(missing)}; CIFAR-10 consists of {', '.join(batches)}.")
     read = []
     for done, batch in enumerate(batches):
         report("Reading batches", done, len(batches))
-        read.append(read_batch(tree, batch))
+        planes, labels = read_batch(tree, batch)
+        if labels.max() >= len(class_names):
+            raise DataError(
+                f"{tree.told(batch)} is damaged or not of CIFAR-10. Labels must be 0 to {len(class_names) - 1}, one per"
+                f" class of {', '.join(class_names)}. Received: {labels.max()} in record {labels.argmax()}"
+            )
+        read.append((planes, labels))
     report("Reading batches", len(batches), len(batches))
 
     def joined(parts: list[tuple[np.ndarray, np.ndarray]]) -> Dataset:
@@ -81,7 +121,7 @@ def _read_splits(
         labels = np.concatenate([labels for _, labels in parts]).astype(np.int32)
         return Dataset(resize_images(images, image_size), labels, class_names)
 
-    return joined(read[:-1]), joined(read[-1:])
+    return Parts(joined(read[:-1]), joined(read[-1:]))
 
 
 def _binary_batch(tree: FileTree, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -99,8 +139,12 @@ def _binary_batch(tree: FileTree, name: str) -> tuple[np.ndarray, np.ndarray]:
 def _python_batch(tree: FileTree, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Planes uint8 (n, 3072) and labels (n,) of a pickled batch: a dict with ``data`` and ``labels``."""
     batch = _unpickled(tree, name)
+    if _CIFAR100_LABELS in batch:
+        raise DataError(_told_cifar100(tree.told(name)))
     planes = batch.get("data")
-    if not (isinstance(planes, np.ndarray) and planes.dtype == np.uint8 and planes.shape[1:] == (_PIXELS,)):
+    if not (
+        isinstance(planes, np.ndarray) and planes.dtype == np.uint8 and planes.shape[1:] == (_PIXELS,) and len(planes)
+    ):
         raise DataError(f"{tree.told(name)} must hold `data`: a uint8 array of shape (n, {_PIXELS}).")
     return planes, as_labels(batch.get("labels"), len(planes), f"`labels` of {tree.told(name)}")
 

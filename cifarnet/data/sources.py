@@ -1,43 +1,42 @@
 """``--data SOURCE``: from its name or path to training and test images."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cifarnet.data import cifar10, folders, npz, official
+from cifarnet.data.arrangement import holds_images
 from cifarnet.data.cache import DecodedSet
-from cifarnet.data.dataset import Dataset, Splits, hold_out, require_fraction
+from cifarnet.data.dataset import Dataset, Parts, Splits, hold_out, require_fraction
 from cifarnet.data.images import resize_images
 from cifarnet.data.progress import Progress, silent
 from cifarnet.data.synthetic import DEFAULT_SIZE, synthetic
 from cifarnet.data.tree import FileTree, read_tree
-from cifarnet.errors import DataError, InvalidValueError
+from cifarnet.errors import DataError, InvalidValueError, did_you_mean_path
 from cifarnet.files import StrPath, as_path
+from cifarnet.paths import typed
 
 __all__ = ["Progress", "load_data"]
-
-Parts = tuple[Dataset, Dataset | None]
-"""Training and test images; None where a source has no test images."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """One form in which data sets come: its name, how it is recognised, and what reads it."""
+    """One form in which arrays of images come: its name, how it is recognised, and what reads it."""
 
     name: str
     is_in: Callable[[FileTree], bool]
     read: Callable[[FileTree, int, Progress], Parts]
-    decoded: bool = False
-    """Whether reading decodes pictures, which takes long enough to keep the result."""
 
 
 LAYOUTS = (
     Layout("the official binary layout (data_batch_1.bin, ...)", official.is_binary, official.read_binary),
     Layout("the official Python layout (data_batch_1, ...)", official.is_python, official.read_python),
     Layout("an .npz file (x_train, y_train, x_test, y_test)", npz.is_npz, npz.read_npz),
-    Layout("an image folder (train/<class>/*.png)", folders.is_image_folder, folders.read_image_folder, decoded=True),
 )
+_IMAGE_FOLDER = "an image folder (train/<class>/*.png)"
+
+_ARCHIVE_SUFFIXES = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".zip", ".npz")
 
 
 def load_data(
@@ -47,17 +46,20 @@ def load_data(
     mirrors: Sequence[str] = (),
     image_size: int = 32,
     seed: int = 0,
+    skip_broken: bool = False,
     report: Progress = silent,
 ) -> Splits:
-    """Training and test images of ``source``, at ``image_size`` pixels.
+    """Return the training and test images of ``source``, and its validation images if it has any.
 
     Args:
         source: ``"cifar10"`` (found on this machine or downloaded); ``"synthetic"`` or ``"synthetic:N"`` with N
-            training images; or, as text or path, the place of a folder or archive in one of ``LAYOUTS``.
+            training images; or, as text or path, the place of an image folder, or of a folder or archive in one of
+            ``LAYOUTS``.
         test_split: fraction of every class to hold out as test images, for a source that has none.
         mirrors: addresses to try before the official one, for ``cifar10``.
         image_size: side of the images in pixels; others are cropped to a square and resized.
         seed: what ``synthetic`` and ``test_split`` draw from.
+        skip_broken: leave pictures of an image folder out that can't be read, instead of raising a DataError.
         report: told about the progress.
 
     Raises:
@@ -74,20 +76,21 @@ def load_data(
         if source == "cifar10" or kind == "synthetic":  # Known before anything is downloaded or read.
             raise _split_of_split_data(source, test_split)
     if kind == "synthetic":
-        train, test = _synthetic(source, argument, image_size, seed)
+        parts = _synthetic(source, argument, image_size, seed)
     else:
         path = cifar10.find_or_fetch(mirrors, report) if source == "cifar10" else Path(source)
-        train, test = read_path(path.expanduser().absolute(), image_size, report)
-    if test is not None:
-        if test_split is not None:
-            raise _split_of_split_data(source, test_split)
-        return Splits(train, test)
-    if test_split is None:
-        raise DataError(
-            f"{source} has no test images. Put a folder test/ beside train/, or hold some of every class out with"
-            " --test-split 0.2"
-        )
-    return Splits(*hold_out(train, test_split, seed))
+        parts = read_path(typed(path), image_size, report, skip_broken)
+    train, test = parts.train, parts.test
+    if test is not None and test_split is not None:
+        raise _split_of_split_data(source, test_split)
+    if test is None:
+        if test_split is None:
+            raise DataError(
+                f"{source} has no test images. Put a folder test/ beside train/, or hold some of every class out with"
+                " --test-split 0.2"
+            )
+        train, test = hold_out(train, test_split, seed)
+    return Splits(train, test, parts.validation, parts.left_out)
 
 
 def source_name(source: StrPath) -> str:
@@ -109,31 +112,51 @@ def _split_of_split_data(source: str, test_split: float) -> InvalidValueError:
     )
 
 
-def read_path(path: Path, image_size: int, report: Progress) -> Parts:
-    """Training and test images at the absolute ``path``, whose layout is found from its content.
+def read_path(path: Path, image_size: int, report: Progress, skip_broken: bool = False) -> Parts:
+    """Read the images at the absolute ``path``, whose layout is found from its content.
 
     Raises:
         DataError: when there is nothing, nothing known, or something damaged.
     """
     if not path.exists():
         raise DataError(
-            f"There is no file or folder {path}. A data source is cifar10, synthetic, synthetic:N (N training images)"
-            " or the path of an image folder, an archive or an .npz file."
+            f"There is no file or folder {path}.{did_you_mean_path(path, ('cifar10', 'synthetic'))} A data source"
+            " is cifar10, synthetic, synthetic:N (N training images) or the path of an image folder, an archive or an"
+            f" .npz file. Received: {path}"
         )
+    if path.is_dir():
+        path = cifar10.torchvision_copy(path) or path
     stored = DecodedSet(path, image_size)
     fingerprint = stored.fingerprint()
-    if kept := stored.load(fingerprint):
+    kept = stored.load(fingerprint)
+    if kept and (skip_broken or not folders.skips_pictures(kept)):
         return kept
     report(f"Reading {path.name}", 0, None)
     tree = read_tree(path)
-    layout = next((layout for layout in LAYOUTS if layout.is_in(tree)), None)
-    if layout is None:
-        known = "; ".join(layout.name for layout in LAYOUTS)
-        raise DataError(f"{path} holds {len(tree.files):,} files in no known layout. Known are: {known}.")
-    train, test = layout.read(tree, image_size, report)
-    if layout.decoded:
-        stored.store(fingerprint, train, test)
-    return train, test
+    for level in _levels(tree):
+        for layout in LAYOUTS:
+            if layout.is_in(level):
+                return layout.read(level, image_size, report)
+    if not holds_images(tree):
+        raise DataError(_told_unknown(tree))
+    parts = folders.read_image_folder(tree, image_size, report, skip_broken)
+    stored.store(fingerprint, parts)
+    return parts
+
+
+def _levels(tree: FileTree) -> Iterator[FileTree]:
+    """``tree``, and what is in the folders that hold everything else (``cifar-10-batches-bin/``)."""
+    yield tree
+    while len(tops := tree.top_folders()) == 1:
+        tree = tree.inside(tops[0])
+        yield tree
+
+
+def _told_unknown(tree: FileTree) -> str:
+    known = "; ".join([*(layout.name for layout in LAYOUTS), _IMAGE_FOLDER])
+    archives = [name for name in tree.files if name.lower().endswith(_ARCHIVE_SUFFIXES)]
+    hint = f" To read an archive in it, name that: {tree.told(archives[0])}" if archives else ""
+    return f"{tree.origin} holds {len(tree.files):,} files in no known layout. Known are: {known}.{hint}"
 
 
 def _synthetic(source: str, argument: str, image_size: int, seed: int) -> Parts:
@@ -144,4 +167,4 @@ def _synthetic(source: str, argument: str, image_size: int, seed: int) -> Parts:
         Dataset(resize_images(part.images, image_size), part.labels, part.class_names)
         for part in (splits.train, splits.test)
     )
-    return train, test
+    return Parts(train, test)

@@ -1,8 +1,8 @@
 """A folder or an archive as one thing: names with files behind them. Archives are read into memory, never extracted."""
 
 import os
-import stat
 import tarfile
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -10,23 +10,13 @@ from dataclasses import dataclass
 from lzma import LZMAError
 from pathlib import Path
 
+from cifarnet.data.archives import read_archive
+from cifarnet.data.walk import walk
 from cifarnet.errors import DataError
 
 File = Path | bytes
 """A file on disk, or the content of an archive's member."""
 
-# An archive is held in memory: these bound what a decompression bomb can take. CIFAR-10 is 184 MB, packed 170; what
-# unpacks to hundreds of times its size, gzip's most being a thousand, holds no pictures.
-MEMBER_LIMIT = 2 << 30
-ARCHIVE_LIMIT = 4 << 30
-RATIO_LIMIT = 200
-RATIO_FROM = 64 << 20
-
-Entry = tuple[str, File | None]
-"""A name and its file; None for a folder."""
-
-# Symbolic links are followed down to class folders (images/train/cat), no deeper: one to a parent would never end.
-_LINK_DEPTH = 3
 _ARCHIVE_ERRORS = (tarfile.TarError, zipfile.BadZipFile, zlib.error, LZMAError)
 
 
@@ -34,16 +24,17 @@ _ARCHIVE_ERRORS = (tarfile.TarError, zipfile.BadZipFile, zlib.error, LZMAError)
 class FileTree:
     """Files by POSIX name relative to the source's root, and the names of its folders, empty ones included.
 
-    Hidden names (``.git``, ``__MACOSX``) are left out, and so are leading folders that hold everything else
-    (``./``, ``images/``).
+    Names are in Unicode's normal form C. Hidden and system names (``.git``, ``@eaDir``) are skipped. ``left_out`` has
+    the reason and the name of everything else that is not read, such as broken links.
     """
 
     origin: Path
     files: Mapping[str, File]
     folders: frozenset[str]
+    left_out: tuple[tuple[str, str], ...] = ()
 
     def read(self, name: str) -> bytes:
-        """The content of the file ``name``.
+        """Return the content of the file ``name``.
 
         Raises:
             DataError: when the file can't be read.
@@ -55,110 +46,84 @@ class FileTree:
             raise DataError(f"{self.told(name)} can't be read: {error.strerror}.") from error
 
     def told(self, name: str) -> str:
-        """What error messages call the file or folder ``name``."""
+        """Return what error messages call the file or folder ``name``; the empty name is the source itself."""
+        if not name:
+            return str(self.origin)
         file = self.files.get(name)
         if file is None and self.origin.is_dir():
             file = self.origin / name
         return str(file) if isinstance(file, Path) else f"{name} in {self.origin}"
 
+    def top_folders(self) -> list[str]:
+        """Return the names of the folders that are in no other, sorted."""
+        return sorted(name for name in self.folders if "/" not in name)
+
+    def top_files(self) -> list[str]:
+        """Return the names of the files that are in no folder."""
+        return [name for name in self.files if "/" not in name]
+
+    def inside(self, folder: str) -> "FileTree":
+        """Return the tree of the top folder ``folder`` alone."""
+        start = len(folder) + 1
+        return FileTree(
+            self.origin / folder if self.origin.is_dir() else self.origin,
+            {name[start:]: file for name, file in self.files.items() if name.startswith(f"{folder}/")},
+            frozenset(name[start:] for name in self.folders if name.startswith(f"{folder}/")),
+            tuple((reason, name.removeprefix(f"{folder}/")) for reason, name in self.left_out),
+        )
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A name in a source with its file; None for a folder, and for what is left out, with the reason."""
+
+    name: str
+    file: File | None = None
+    left_out: str = ""
+
 
 def read_tree(path: Path) -> FileTree:
     """List the folder ``path``, or read the tar (plain, gz, bz2, xz) or zip archive ``path`` into memory.
 
-    Links and devices in archives are left out.
+    Folders whose names are equal in Unicode's normal form C are one folder.
 
     Raises:
-        DataError: when ``path`` can't be read, or is a file that is no archive, damaged or too large.
+        DataError: when ``path`` can't be read, holds a name twice, or is a file that is no archive, damaged or too
+            large.
     """
     files: dict[str, File] = {}
     folders: set[str] = set()
+    left_out: list[tuple[str, str]] = []
     try:
-        for name, file in _entries(path):
-            parts = [part for part in name.split("/") if part not in ("", ".")]
-            if any(part.startswith(".") or part == "__MACOSX" for part in parts):
+        for found in _folder(path) if path.is_dir() else _archive(path):
+            name = found.name
+            if found.left_out:
+                left_out.append((found.left_out, name))
                 continue
-            folders.update("/".join(parts[:end]) for end in range(1, len(parts) + (file is None)))
-            if file is not None:
-                joined = "/".join(parts)
-                if joined in files:
-                    raise DataError(f"{path} holds {joined} twice: which of them is meant can't be known.")
-                files[joined] = file
+            parts = name.split("/")
+            folders.update("/".join(parts[:end]) for end in range(1, len(parts) + (found.file is None)))
+            if found.file is None:
+                continue
+            if name in files:
+                raise DataError(f"{path} holds {name} twice: which of them is meant can't be known.")
+            files[name] = found.file
     except (OSError, EOFError, RuntimeError, ValueError, *_ARCHIVE_ERRORS) as error:
         # RuntimeError: an encrypted zip, or (as NotImplementedError) a compression that Python lacks.
         raise DataError(f"{path} can't be read, it may be damaged or truncated: {error}") from error
-    return _without_leading_folders(FileTree(path, dict(sorted(files.items())), frozenset(folders)))
+    return FileTree(path, dict(sorted(files.items())), frozenset(folders), tuple(sorted(left_out)))
 
 
-def _entries(path: Path) -> Iterator[Entry]:
-    if path.is_dir():
-        return _folder_entries(path)
-    # Tar first: a tar that ends with a stored zip passes for a zip as well.
-    if tarfile.is_tarfile(path):
-        return _tar_entries(path)
-    if zipfile.is_zipfile(path):
-        return _zip_entries(path)
-    raise DataError(f"{path} is neither a folder nor a tar, zip or .npz file, or it is damaged.")
-
-
-def _folder_entries(path: Path) -> Iterator[Entry]:
+def _folder(path: Path) -> Iterator[_Found]:
     def refuse(error: OSError) -> None:
         raise error
 
-    # Without onerror, a folder that can't be read would look empty.
-    for folder, subfolders, names in os.walk(path, onerror=refuse, followlinks=True):
-        relative = Path(folder).relative_to(path)
-        if len(relative.parts) >= _LINK_DEPTH:
-            subfolders[:] = [name for name in subfolders if not os.path.islink(os.path.join(folder, name))]
-        prefix = relative.as_posix()
-        yield from ((f"{prefix}/{name}", None) for name in subfolders)
-        yield from ((f"{prefix}/{name}", Path(folder, name)) for name in names)
+    root = str(path)
+    # A folder that can't be listed would otherwise look empty.
+    for entry in walk(root, refuse):
+        relative = entry.path[len(root) :].replace(os.sep, "/").lstrip("/")
+        name = unicodedata.normalize("NFC", relative)
+        yield _Found(name, None if entry.is_folder else Path(entry.path), entry.left_out)
 
 
-def _tar_entries(path: Path) -> Iterator[Entry]:
-    with tarfile.open(path) as archive:
-        total, packed = 0, path.stat().st_size
-        for member in archive:
-            total = _within_limits(path, packed, member.name, member.size, total)
-            if member.isdir():
-                yield member.name, None
-            elif member.isreg() and (content := archive.extractfile(member)):
-                yield member.name, content.read()
-
-
-def _zip_entries(path: Path) -> Iterator[Entry]:
-    with zipfile.ZipFile(path) as archive:
-        total, packed = 0, path.stat().st_size
-        for member in archive.infolist():
-            total = _within_limits(path, packed, member.filename, member.file_size, total)
-            if member.is_dir():
-                yield member.filename, None
-            elif not stat.S_ISLNK(member.external_attr >> 16):
-                yield member.filename, archive.read(member)
-
-
-def _within_limits(path: Path, packed: int, name: str, size: int, total: int) -> int:
-    """``total + size``, unless that is more than an archive of ``packed`` bytes, read into memory, may hold."""
-    if total + size > max(RATIO_FROM, RATIO_LIMIT * packed):
-        raise DataError(
-            f"{path} unpacks to more than {RATIO_LIMIT} times its size ({packed:,} bytes), at {name}: it looks like a"
-            " decompression bomb. If it is none, unpack it and name the folder."
-        )
-    if size > MEMBER_LIMIT or total + size > ARCHIVE_LIMIT:
-        raise DataError(
-            f"{path} holds too much to be read into memory: {name} has {size:,} bytes after {total:,} before it;"
-            f" the limits are {MEMBER_LIMIT:,} a file and {ARCHIVE_LIMIT:,} in all. Unpack it and name the folder."
-        )
-    return total + size
-
-
-def _without_leading_folders(tree: FileTree) -> FileTree:
-    tops = {name.split("/")[0] for name in (*tree.files, *tree.folders)}
-    if len(tops) != 1 or (top := tops.pop()) in tree.files or top in ("train", "test"):
-        return tree
-    start = len(top) + 1
-    inner = FileTree(
-        tree.origin / top if tree.origin.is_dir() else tree.origin,
-        {name[start:]: file for name, file in tree.files.items()},
-        frozenset(name[start:] for name in tree.folders if name != top),
-    )
-    return _without_leading_folders(inner)
+def _archive(path: Path) -> Iterator[_Found]:
+    return (_Found(member.name, member.content, member.left_out) for member in read_archive(path))

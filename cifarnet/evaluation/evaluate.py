@@ -6,15 +6,17 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from cifarnet.choices import TTA
+from cifarnet.data.dataset import LeftOut, Splits
 from cifarnet.data.progress import Progress, silent
 from cifarnet.data.sources import load_data, source_name
-from cifarnet.errors import DataError, InvalidValueError
-from cifarnet.evaluation.inference import BATCH_SIZE, TTA, Classifier
+from cifarnet.errors import InvalidValueError, unknown_value
+from cifarnet.evaluation.inference import BATCH_SIZE, Classifier
 from cifarnet.evaluation.metrics import Metrics, measure
 from cifarnet.evaluation.scored import Scored
+from cifarnet.evaluation.source import find_source, refuse_other_classes
 from cifarnet.files import StrPath, as_path
 from cifarnet.models.weights import load_weights
-from cifarnet.runs import find_data_source, holds_out_others, split_of_run
 from cifarnet.runtime import use_backend
 from cifarnet.weights import catalog
 
@@ -23,7 +25,9 @@ from cifarnet.weights import catalog
 class Evaluation:
     """What ``weights`` score on the test images of ``data``, and how fast (compilation excluded).
 
-    ``scored`` has the images themselves, with their logits.
+    ``scored`` has the images themselves, with their logits; ``left_out`` counts the files that are not read.
+    ``data_changed`` says whether the data that the weights record have changed since the training; None where that is
+    unknown, or other data were asked for.
     """
 
     metrics: Metrics
@@ -32,6 +36,8 @@ class Evaluation:
     weights: Path
     data: str
     scored: Scored
+    left_out: tuple[LeftOut, ...] = ()
+    data_changed: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as JSON-ready data: what ``cifarnet evaluate --json`` prints."""
@@ -41,6 +47,7 @@ class Evaluation:
             "network": self.network,
             "weights": str(self.weights),
             "data": self.data,
+            "data_changed": self.data_changed,
         }
 
 
@@ -51,6 +58,7 @@ def evaluate(
     tta: str = "none",
     test_split: float | None = None,
     mirrors: Sequence[str] = (),
+    skip_broken: bool = False,
     batch_size: int = BATCH_SIZE,
     report: Progress = silent,
     start_backend: Callable[[], object] = use_backend,
@@ -61,44 +69,40 @@ def evaluate(
 
     Loss and calibration error are those of the calibrated probabilities (``Weights.calibrated``).
 
-    Without ``data`` the source is the one that the run recorded, or else CIFAR-10. A run's own source is split as the
-    run split it: with another ``test_split`` most of the images would be those that it was trained on.
+    Without ``data`` the source is the one that the weights record, or else CIFAR-10. The images that the weights were
+    trained on are split as for the training: with another ``test_split`` most test images would be ones that they have
+    learned. Pictures that the training left out of them are left out again, as ``skip_broken`` does with any source.
     ``test_split`` and ``mirrors`` are those of ``load_data``, ``tta`` and ``batch_size`` of ``Classifier.logits``.
 
     Raises:
         WeightsError: when there are no readable weights at ``weights_path``.
-        DataError: when the data can't be read, its classes are not those of the weights, in their order, or a source
-            that the run held its test images out of has changed.
-        InvalidValueError: for a ``tta``, ``test_split`` or source that can't be meant, or another ``test_split`` than
-            the run's.
+        DataError: when the data can't be read, its classes are not those of the weights, in their order, the recorded
+            source is gone, or one that test images were held out of has changed.
+        InvalidValueError: for a ``tta``, ``test_split`` or source that can't be meant, another ``test_split`` than in
+            the training, or no source for weights that record none and have other classes than CIFAR-10.
     """
     weights_path = as_path(weights_path, "weights_path")
-    data = None if data is None else source_name(data)
     if tta not in TTA:
-        raise InvalidValueError(f"Test-time augmentation must be one of {', '.join(TTA)}. Received: {tta}")
+        raise unknown_value("Test-time augmentation", tta, TTA)
     if batch_size < 1:
         raise InvalidValueError(f"The batch size must be at least 1. Received: {batch_size}")
+    source = find_source(weights_path, None if data is None else source_name(data))
     weights_file = catalog.find(weights_path)
     weights = load_weights(weights_file)
-    source = (find_data_source(weights_path) or "cifar10") if data is None else data
-    test_split = split_of_run(weights_path, source, test_split)
-    splits = load_data(
-        source, test_split=test_split, mirrors=mirrors, image_size=weights.spec.image_size, report=report
-    )
-    if holds_out_others(weights_path, source, splits.sha256):
-        raise DataError(
-            f"{source} does not hold the images any more that {weights_path} was trained on, so those that it held out"
-            " to test on can't be told from those that it has learned. Put it back as it was, or give other images with"
-            " --data."
+
+    def load(name: str, split: float | None) -> Splits:
+        return load_data(
+            name,
+            test_split=split,
+            mirrors=mirrors,
+            image_size=weights.spec.image_size,
+            skip_broken=skip_broken or source.skips_broken,
+            report=report,
         )
+
+    splits, changed = source.load(test_split, load)
     test = splits.test
-    if test.class_names != weights.class_names:
-        raise DataError(
-            f"{source} does not have the classes, in their order, that {weights_file} tells apart.\n"
-            f"The weights: {', '.join(weights.class_names)}\nThe data: {', '.join(test.class_names)}\n"
-            "Give the data that the weights were trained for with --data, or train them on this data with"
-            " cifarnet train --freeze-base --weights."
-        )
+    refuse_other_classes(source.name, test.class_names, weights_file, weights.class_names)
     classifier = Classifier(weights, start_backend)
     # The first batch compiles the network, which takes as long as thousands of images: it must not count as speed.
     classifier.logits(test.images[:batch_size], tta=tta, batch_size=batch_size)
@@ -107,4 +111,13 @@ def evaluate(
     seconds = perf_counter() - start
     scored = Scored(test, weights.calibrated(logits))
     metrics = measure(scored.logits, test.labels, test.class_names)
-    return Evaluation(metrics, len(test) / seconds, weights.spec.title, weights_file, source, scored)
+    return Evaluation(
+        metrics,
+        len(test) / seconds,
+        weights.spec.title,
+        weights_file,
+        source.name,
+        scored,
+        left_out=splits.left_out,
+        data_changed=changed,
+    )

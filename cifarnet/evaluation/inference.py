@@ -6,14 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from cifarnet.choices import TTA
 from cifarnet.data.progress import Progress
-from cifarnet.errors import DataError, InvalidValueError, WeightsError
+from cifarnet.errors import DataError, WeightsError, unknown_value
 from cifarnet.files import StrPath
 from cifarnet.models.weights import Weights
 from cifarnet.runtime import use_backend
-
-TTA = ("none", "flip")
-"""Test-time augmentation of images: none, or the mean of the logits of each image and its mirror image."""
 
 BATCH_SIZE = 250
 
@@ -78,7 +76,7 @@ class Classifier:
                 f" Received: {images.dtype} {images.shape}"
             )
         if tta not in TTA:
-            raise InvalidValueError(f"Test-time augmentation must be one of {', '.join(TTA)}. Received: {tta}")
+            raise unknown_value("Test-time augmentation", tta, TTA)
         logits = run_batches(self._model, images, batch_size, report, compiled)
         if tta == "flip":
             logits = (logits + run_batches(self._model, images[:, :, ::-1], batch_size, report, compiled)) / 2

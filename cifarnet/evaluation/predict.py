@@ -5,15 +5,20 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from glob import glob
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cifarnet.data.images import CROPS, IMAGE_SUFFIXES, read_file, read_image
+from cifarnet.choices import CROPS, VIEWS
+from cifarnet.data.dataset import LeftOut
+from cifarnet.data.images import image_suffixes, read_file, read_image
+from cifarnet.data.leftovers import Leftovers
 from cifarnet.data.progress import Progress, silent
-from cifarnet.errors import DataError, InvalidValueError
-from cifarnet.evaluation.inference import TTA, Classifier
+from cifarnet.data.walk import is_picture, is_system_name, passes_through_loop, walk
+from cifarnet.errors import DataError, InvalidValueError, unknown_value
+from cifarnet.evaluation.inference import Classifier
 from cifarnet.evaluation.metrics import ranking, softmax
 from cifarnet.models.weights import Weights
 from cifarnet.runtime import usable_cores
@@ -21,10 +26,6 @@ from cifarnet.runtime import usable_cores
 # On two cores a picture costs 1.03 ms of processor time in batches of 128 and of 250, 1.08 ms in batches of 64; smaller
 # batches are answered sooner.
 BATCH_SIZE = 128
-
-
-VIEWS = (*TTA, "views")
-"""Test-time augmentation of pictures: that of images, or the mean over all ``CROPS`` and their mirror images."""
 
 
 @dataclass(frozen=True)
@@ -74,14 +75,21 @@ class Prediction:
         return {"image": self.image, "predictions": pairs, **given}
 
 
-def find_images(arguments: Iterable[str], read_stdin: Callable[[], bytes]) -> list[ImageSource]:
-    """The pictures that the ``arguments`` of ``cifarnet predict`` stand for, in their order.
+def find_images(
+    arguments: Iterable[str],
+    read_stdin: Callable[[], bytes],
+    tell_left_out: Callable[[Sequence[LeftOut]], None] = lambda left_out: None,
+) -> list[ImageSource]:
+    """Find the pictures that the ``arguments`` of ``cifarnet predict`` stand for, in their order.
 
     An argument is a file, a folder (all images in and below it, sorted), a glob pattern (``**`` crosses folders), or
     ``-``: the picture that ``read_stdin`` gives, which is called at most once. One that stands for nothing becomes a
-    source whose content is a DataError.
+    source whose content is a DataError. Folders and patterns follow the rules of data sources (``walk``): hidden and
+    system files are skipped, links are followed without loops. A file that is named is always tried.
+    ``tell_left_out`` is called with the counts of the other files in the folders.
     """
     found: list[ImageSource] = []
+    left_out = Leftovers()
     stdin: bytes | None = None
     for argument in arguments:
         if argument == "-":
@@ -89,31 +97,52 @@ def find_images(arguments: Iterable[str], read_stdin: Callable[[], bytes]) -> li
             found.append(ImageSource("-", stdin))
         # A pattern comes last: brackets are common in the names of files that do exist.
         elif os.path.lexists(argument):
-            found += _at(argument)
-        elif matches := sorted(glob(argument, recursive=True)):
-            found += [source for match in matches for source in _at(match)]
+            found += _at(argument, left_out)
+        elif matches := _matches(argument):
+            found += [source for match in matches for source in _at(match, left_out)]
         else:
             error = DataError(f"{argument} is no file or folder, and as a pattern it matches none.")
             found.append(ImageSource(argument, error))
+    tell_left_out(left_out.summary())
     return found
 
 
-def _at(path: str) -> list[ImageSource]:
+def _matches(pattern: str) -> list[str]:
+    """The sorted paths that ``pattern`` matches, without those below a folder that it matches too."""
+    fixed = list(takewhile(lambda part: not set("*?[") & set(part), Path(pattern).parts))
+    root = os.path.join(*fixed) if fixed else os.curdir
+    folders: set[Path] = set()
+    found = []
+    for match in sorted(glob(pattern, recursive=True)):
+        path = Path(match)
+        typed = Path(pattern).parts
+        is_system = any(is_system_name(part) and part not in typed for part in path.parts[len(fixed) :])
+        if is_system or not folders.isdisjoint(path.parents) or passes_through_loop(match, root):
+            continue
+        found.append(match)
+        if path.is_dir():
+            folders.add(path)
+    return found
+
+
+def _at(path: str, left_out: Leftovers) -> list[ImageSource]:
     """The picture at ``path``, or those in and below it; folders that can't be listed are sources with an error."""
     if not os.path.isdir(path):
         return [ImageSource(path, Path(path))]
     unlisted: list[OSError] = []
-    names = sorted(
-        os.path.join(folder, name)
-        for folder, _, files in os.walk(path, onerror=unlisted.append)
-        for name in files
-        if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
-    )
-    found = [ImageSource(name, Path(name)) for name in names]
+    names = []
+    for entry in walk(path, unlisted.append):
+        if entry.left_out:
+            left_out.add(entry.left_out, entry.path)
+        elif not entry.is_folder and is_picture(entry.path):
+            names.append(entry.path)
+        elif not entry.is_folder:
+            left_out.add_kind(entry.path)
+    found = [ImageSource(name, Path(name)) for name in sorted(names)]
     for error in unlisted:
         found.append(ImageSource(error.filename, DataError(f"{error.filename} can't be listed: {error.strerror}.")))
     if not found:
-        found.append(ImageSource(path, DataError(f"{path} has no images ({', '.join(sorted(IMAGE_SUFFIXES))}).")))
+        found.append(ImageSource(path, DataError(f"{path} has no images ({', '.join(sorted(image_suffixes()))}).")))
     return found
 
 
@@ -142,7 +171,7 @@ def predict(
     top_k = resolve_top_k(top_k, classifier.weights.spec.classes)
     for option, value, known in (("--crop", crop, CROPS), ("--tta", tta, VIEWS)):
         if value not in known:
-            raise InvalidValueError(f"{option} must be one of {', '.join(known)}. Received: {value}")
+            raise unknown_value(option, value, known)
     crops = CROPS if tta == "views" else (crop,)
     mirror = "none" if tta == "none" else "flip"
     threshold = required_threshold(classifier.weights) if reject else None
@@ -158,7 +187,7 @@ def required_threshold(weights: Weights) -> float:
     if weights.reject_below is None:
         raise InvalidValueError(
             "--reject needs weights that know how large their logits are on pictures of their classes: those of a run"
-            " with --validation-split. These don't."
+            " with --validation-split, or of data with a folder val/. These don't."
         )
     return weights.reject_below
 

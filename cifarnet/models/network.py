@@ -20,7 +20,7 @@ from cifarnet.models.spec import ModelSpec
 LAYOUT = "channels_last"
 
 KERAS_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
-"""Keras's name of each precision that ``cifarnet.runtime.PRECISIONS`` lists."""
+"""Keras's name of each precision that ``cifarnet.choices.PRECISIONS`` lists."""
 
 
 class ResidualUnit(keras.layers.Layer):
@@ -125,10 +125,15 @@ class ResNet(keras.Model):
         for layer in (self.stem, *self.stages):
             layer.trainable = False
 
-    def set_batchnorm_momentum(self, momentum: float) -> None:
-        """What training leaves of the moving mean and variance in each step from now on, rather than 0.99."""
+    @property
+    def batch_norms(self) -> list[BatchNormalization]:
+        """The batch normalization layers, in the order of the forward pass."""
         units = [unit for stage in self.stages for unit in stage.layers]
-        for layer in (self.batchnorm, *(x for unit in units for x in (unit.batchnorm_1, unit.batchnorm_2))):
+        return [*(layer for unit in units for layer in (unit.batchnorm_1, unit.batchnorm_2)), self.batchnorm]
+
+    def set_batchnorm_momentum(self, momentum: float) -> None:
+        """Set the share of the moving mean and variance that each training step keeps (Keras: 0.99)."""
+        for layer in self.batch_norms:
             layer.momentum = momentum
 
     def kernels(self) -> list[Any]:

@@ -8,6 +8,7 @@ checked against the description first (see ``cifarnet.hdf5``).
 import hashlib
 import json
 import math
+import unicodedata
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cifarnet import __version__
-from cifarnet.errors import InvalidValueError, WeightsError
+from cifarnet.errors import InvalidValueError, WeightsError, wrong_content
+from cifarnet.fields import typed_fields
 from cifarnet.hdf5 import find, find_dataset, open_hdf5, read_json, read_tensor, unexpected, write_hdf5
 from cifarnet.models.description import named_weights
 from cifarnet.models.resnet import describe
 from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization
+from cifarnet.provenance import TrainedOn
 
 if TYPE_CHECKING:
     import h5py
@@ -45,7 +48,8 @@ class Weights:
     ``recipe`` and ``accuracy`` tell where they come from: the training recipe as JSON-ready data, and the accuracy on
     the test images (0 to 1); None where unknown, as in the original project's files. ``temperature`` divides logits
     before they become probabilities; a picture whose largest logit is below ``reject_below`` is probably of no class.
-    Both come from held-out images (``cifarnet.evaluation.calibration``), and are 1 and None without.
+    Both come from held-out images (``cifarnet.evaluation.calibration``), and are 1 and None without. ``trained_on``
+    are the images that they were trained on; None where unknown, as in files of cifarnet 0.1.
     """
 
     spec: ModelSpec
@@ -57,6 +61,7 @@ class Weights:
     temperature: float = 1.0
     reject_below: float | None = None
     version: str = __version__
+    trained_on: TrainedOn | None = None
 
     def __post_init__(self) -> None:
         if len(self.class_names) != self.spec.classes:
@@ -102,6 +107,7 @@ class Weights:
             "accuracy": self.accuracy,
             "temperature": self.temperature,
             "reject_below": self.reject_below,
+            "trained_on": self.trained_on.to_dict() if self.trained_on else None,
         }
 
 
@@ -182,22 +188,28 @@ def peek(file: "h5py.File", path: Path) -> Weights:
             )
         names, recipe, accuracy = header["class_names"], header["recipe"], header["accuracy"]
         if not all(isinstance(name, str) for name in names):
-            raise TypeError("class names are texts")
-        spec, normalization = _spec(header["spec"], path), Normalization(**header["normalization"])
+            raise ValueError("class_names must be a list of texts")
+        # As data sources do it: macOS writes accents apart from their letters.
+        names = [unicodedata.normalize("NFC", name) for name in names]
+        spec = _spec(header["spec"], path)
+        normalization = Normalization(**typed_fields(Normalization, header["normalization"], "A normalization"))
         # Files of cifarnet 0.1 have neither of the two.
         temperature, reject_below = header.get("temperature", 1.0), header.get("reject_below")
         version = str(header["version"])
+        origin = header.get("trained_on")
+        trained_on = None if origin is None else TrainedOn.from_dict(origin)
     except (TypeError, KeyError, ValueError, AttributeError) as error:
-        raise WeightsError(f"{path} is not a valid cifarnet weight file: its header says {error!r}.") from error
+        raise WeightsError(f"{path} is not a valid cifarnet weight file: {wrong_content(error)}.") from error
     try:
-        return Weights(spec, {}, tuple(names), normalization, recipe, accuracy, temperature, reject_below, version)
+        return Weights(
+            spec, {}, tuple(names), normalization, recipe, accuracy, temperature, reject_below, version, trained_on
+        )
     except (WeightsError, TypeError, AttributeError, OverflowError) as error:
         raise WeightsError(f"{path}: {error}") from error
 
 
 def _spec(values: dict[str, Any], path: Path) -> ModelSpec:
-    if not all(type(value) is int for value in values.values()):
-        raise TypeError(f"a network is given by whole numbers, not {values}")
+    values = typed_fields(ModelSpec, values, "A network")
     # Before a ModelSpec is made of them: its messages would write out a number of a million digits.
     if name := _too_large(values):
         most = getattr(LARGEST, name)

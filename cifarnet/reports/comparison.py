@@ -11,19 +11,20 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from cifarnet.durations import duration
 from cifarnet.reports.text import percent, printable
-from cifarnet.reports.training import duration
 
 _NONE = "–"
 _VALUE_LIMIT = 24
 """Terminal columns that a setting's value may take; longer ones are folded."""
 
 
-def comparison_report(comparison: Mapping[str, Any], width: int) -> Group:
+def comparison_report(comparison: Mapping[str, Any], width: int, ascii_only: bool = False) -> Group:
     """Results and differing settings of a ``comparison`` (the keys of ``--json``) in ``width`` terminal columns."""
     blank = Text("")
-    notes = [Text(note, style="dim") for note in notes_on(comparison)]
-    return Group(results_table(comparison), *notes, blank, *settings_tables(comparison, width))
+    plus_minus = "+/-" if ascii_only else "±"
+    notes = [Text(note.replace("±", plus_minus), style="dim") for note in notes_on(comparison)]
+    return Group(results_table(comparison, plus_minus), *notes, blank, *settings_tables(comparison, width))
 
 
 def notes_on(comparison: Mapping[str, Any]) -> list[str]:
@@ -62,7 +63,7 @@ def run_names(comparison: Mapping[str, Any]) -> dict[str, str]:
     return {path: printable(name) for path, name in zip(paths, chosen, strict=True)}
 
 
-def results_table(comparison: Mapping[str, Any]) -> Table:
+def results_table(comparison: Mapping[str, Any], plus_minus: str) -> Table:
     """Accuracy, loss, epochs and time: a row for each group and, where it has several, one for each run."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("#", justify="right")
@@ -71,7 +72,8 @@ def results_table(comparison: Mapping[str, Any]) -> Table:
     for heading in ("Loss", "Epoch", "Best", "Time"):
         table.add_column(heading, justify="right", no_wrap=True)
     for cells, seconds, indented in _rows(comparison):
-        number, name, *rest = cells
+        number, name, accuracy, *others = cells
+        rest = [accuracy.replace("±", plus_minus), *others]
         style = "dim" if indented else "bold" if number == "1" else ""
         shown = Text(f"{'  ' if indented else ''}{name}", style=style)
         table.add_row(number, shown, *(Text(cell, style=_style(cell, style)) for cell in rest), _time(seconds))

@@ -7,6 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cifarnet.data.dataset import LeftOut
 from cifarnet.reports.text import printable
 
 
@@ -28,13 +29,17 @@ def inventory_report(inventory: Mapping[str, Any]) -> RenderableType:
 
 
 def source_report(summary: Mapping[str, Any]) -> RenderableType:
-    """Classes and counts of a source; ``summary`` as ``cifarnet data SOURCE --json`` prints it."""
+    """Render a source's classes, counts and left-out files, as ``cifarnet data SOURCE --json`` prints them."""
+    splits = {"Training images": "train", "Test images": "test"}
+    if summary["validation_counts"] is not None:
+        splits["Validation images"] = "validation"
     table = Table("Class", title=Text(printable(summary["source"])), show_footer=True)
     table.columns[0].footer = f"{len(summary['classes'])} classes"
-    table.add_column("Training images", f"{summary['train_images']:,}", justify="right")
-    table.add_column("Test images", f"{summary['test_images']:,}", justify="right")
-    for name, train, test in zip(summary["classes"], summary["train_counts"], summary["test_counts"], strict=True):
-        table.add_row(Text(printable(name)), f"{train:,}", f"{test:,}")
+    for title, split in splits.items():
+        table.add_column(title, f"{summary[f'{split}_images']:,}", justify="right")
+    counts = zip(*(summary[f"{split}_counts"] for split in splits.values()), strict=True)
+    for name, row in zip(summary["classes"], counts, strict=True):
+        table.add_row(Text(printable(name)), *(f"{count:,}" for count in row))
     size = summary["image_size"]
     return Group(
         table,
@@ -42,6 +47,7 @@ def source_report(summary: Mapping[str, Any]) -> RenderableType:
             f"{size} x {size} pixels; training images: mean {summary['mean']:.2f}, standard deviation"
             f" {summary['std']:.2f} (of 0 to 255, all channels)"
         ),
+        *(Text(printable(LeftOut(**files).line)) for files in summary["left_out"]),
     )
 
 

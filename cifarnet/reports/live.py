@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from rich.cells import cell_len
 from rich.text import Text
 
+from cifarnet.durations import duration
 from cifarnet.reports.curve import HELD_OUT, TRAINING, curve
 from cifarnet.reports.text import printable
-from cifarnet.reports.training import duration
 from cifarnet.training.events import Classifying, EpochDone, Event, Measuring, Planned, StepDone
 
 _LABEL = 8  # Cells of the words on the left.
@@ -57,6 +57,10 @@ class LiveRun:
             # A run that restores its last checkpoint after a NaN trains some epochs again.
             kept = [done for done in self.epochs if done.row.epoch < event.row.epoch]
             self.epochs, self.activity = [*kept, event], ""
+
+    def note_progress(self, activity: str, done: int, total: int | None) -> None:
+        """Take in that ``done`` of ``total`` (None where that is unknown) of an ``activity`` are done."""
+        self.activity = printable(activity) + (f": {done:,} of {total:,}" if total else "")
 
     def frame(self, screen: Screen) -> list[Text]:
         """Lines that fit ``screen`` with a row and a column to spare; where it is small, the least needed are left out.

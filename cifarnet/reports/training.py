@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from cifarnet.durations import duration, span
 from cifarnet.models.description import total_macs
 from cifarnet.models.resnet import describe
 from cifarnet.models.spec import ModelSpec
@@ -24,21 +25,8 @@ _CPU_IMAGES_PER_SECOND = 200.0
 # Of ResNet-20 on CIFAR-10, on two AVX2 cores: the table in README.md.
 BUDGETS = {"20m": "85.6 %", "2h": "88.5 %"}
 
-
-def duration(seconds: float) -> str:
-    """A span of time in the unit that suits it: ``45 s``, ``12 min``, ``3.5 hours``, ``40 days``."""
-    for unit, name, below in ((1, "s", 100), (60, "min", 5400), (3600, "hours", 48 * 3600)):
-        if seconds < below:
-            return f"{seconds / unit:.{1 if name == 'hours' else 0}f} {name}"
-    return f"{seconds / 86400:.0f} days"
-
-
-def span(seconds: float) -> str:
-    """A time as ``--budget`` takes it: ``20m``, ``1h30m``, ``90s``."""
-    minutes, rest = divmod(seconds, 60)
-    hours, minutes = divmod(int(minutes), 60)
-    parts = [f"{hours}h" if hours else "", f"{minutes}m" if minutes else "", f"{rest:g}s" if rest else ""]
-    return "".join(parts) or "0s"
+# Reading the images is mentioned when it took more than this share of the training time left.
+READING_SHARE = 0.1
 
 
 def plan_lines(plan: Planned) -> list[str]:
@@ -55,6 +43,7 @@ def plan_lines(plan: Planned) -> list[str]:
         f"Data      {printable(plan.data)}: {plan.train_images:,} training images,"
         f" {plan.held_out_images:,} {plan.held_out} images",
         f"Recipe    {recipe.name}{f' with {changed}' if changed else ''}: {length}",
+        *(f"          {note}" for note in plan.notes),
         f"Device    {plan.device}, {plan.precision}",
         f"Run       {printable(str(plan.directory))}",
     ]
@@ -104,15 +93,19 @@ def _added(plan: Planned) -> str:
 
 
 def budget_lines(planned: BudgetPlanned) -> list[str]:
-    """What a run with a time budget will do, told once a few steps have been timed."""
+    """Return what a run with a time budget will do, once a few steps have been timed."""
     sizes = ", ".join(
         f"{epochs:.1f} at {size}x{size} ({planned.images_per_second[size]:,.0f} images/s)"
         for size, epochs in planned.epochs.items()
     )
-    return [
+    checks = "a check after every epoch" if not planned.checks else f"{planned.checks} checks"
+    lines = [
         f"Plan      {sum(planned.epochs.values()):.1f} epochs ({planned.steps:,} steps) in the"
-        f" {duration(planned.seconds_left)} that are left: {sizes}"
+        f" {duration(planned.seconds_left)} left: {sizes}; {'one check' if planned.checks == 1 else checks}"
     ]
+    if planned.data_seconds > READING_SHARE * planned.seconds_left:
+        lines.append(f"          Reading the images took {duration(planned.data_seconds)} of the budget.")
+    return lines
 
 
 def estimate_lines(estimate: Estimated, plan: Planned) -> list[str]:
@@ -137,8 +130,10 @@ def _sooner(plan: Planned, seconds_left: float) -> list[str]:
     else:
         smaller = "" if plan.spec.depth == ModelSpec().depth else f"--depth {ModelSpec().depth} "
         longer = ", ".join(f"--budget {each}: {BUDGETS[each]}" for each in more)
-        reached = f"{BUDGETS[budget]} on CIFAR-10 with two CPU cores ({longer})"
-        lines.append(f"          {smaller}--budget {budget}{_in_place_of(plan)}: {reached}")
+        lines.append(
+            f"          {smaller}--budget {budget}{_in_place_of(plan)}: {BUDGETS[budget]} on CIFAR-10 with two CPU"
+            f" cores ({longer})"
+        )
     # Networks grow from weights, they don't shrink.
     depth = plan.spec.depth if plan.weights and not plan.grown_from else (plan.grown_from or ModelSpec()).depth
     if plan.spec.depth > depth and not resumed:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cifarnet.errors import WeightsError
+from cifarnet.errors import WeightsError, wrong_content
 from cifarnet.hdf5 import open_hdf5, read_json, read_tensor, write_hdf5
 from cifarnet.models.weights import Weights, read_from, write_into
 from cifarnet.training.events import HistoryRow
@@ -106,7 +106,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             progress = _progress(state)
             arrays = {kind: _read_arrays(file, kind, shapes[kind], weights, path) for kind in KINDS}
         except (TypeError, KeyError, ValueError, AttributeError, RecursionError) as error:
-            raise WeightsError(f"{path} has a training state that can't be read: {error!r}.") from error
+            raise WeightsError(f"{path} has a training state that can't be read: {wrong_content(error)}.") from error
     return Checkpoint(weights, progress, **arrays)
 
 

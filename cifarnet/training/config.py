@@ -2,18 +2,22 @@
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from cifarnet import __version__, runs
+from cifarnet import __version__, places, runs
+from cifarnet.choices import ON_NAN, PRECISIONS
 from cifarnet.data.dataset import require_fraction
 from cifarnet.data.sources import source_name
-from cifarnet.errors import InvalidValueError, RunError
+from cifarnet.errors import InvalidValueError, RunError, unknown_value
+from cifarnet.fields import typed_fields
 from cifarnet.files import as_path
 from cifarnet.models.spec import ModelSpec
+from cifarnet.provenance import TrainedOn
 from cifarnet.recipes import RECIPES, Recipe
-from cifarnet.runtime import PRECISIONS, Device, Execution
+from cifarnet.runtime import Device, Execution
 
-ON_NAN = ("stop", "restore")
+PLACES = ("data", "weights", "teacher")
+"""The fields that may be paths, each with its absolute path beside it: ``data_path``, ``weights_path`` ..."""
 
 
 @dataclass(frozen=True)
@@ -23,13 +27,17 @@ class RunConfig:
     ``data``, ``weights`` and ``teacher`` may be given as paths too, and are kept as texts.
     ``depth`` None means that of ``weights``, or 20; a network deeper than ``weights`` grows from them.
     ``teacher`` names the weights whose answers it learns from, besides the labels.
+    ``skip_broken`` leaves pictures out that can't be read.
     ``budget``, seconds, takes the place of the recipe's length.
     ``backend`` None means that of KERAS_BACKEND, or TensorFlow; ``precision`` and ``jit`` None what is fastest on the
     device (``cifarnet.runtime.Execution``).
     ``on_nan`` says what happens when the loss or a weight becomes NaN or infinite: ``stop``, or ``restore`` the last
     good checkpoint and go on at half the learning rate.
+    ``data``, ``weights`` and ``teacher`` are as they were given; ``data_path``, ``weights_path`` and ``teacher_path``
+    are the absolute paths that they stood for when the run started, and None for names.
     ``data_sha256``, ``weights_sha256`` and ``teacher_sha256`` are filled in when the run starts, so that it can only be
-    resumed on the same images, with the same teacher, and from the same weights where it has to begin anew.
+    resumed on the same images, with the same teacher, and from the same weights where it has to begin anew. So is
+    ``cores``, the processor cores of a run on a CPU: another number gives other weights.
     """
 
     recipe: Recipe
@@ -49,6 +57,11 @@ class RunConfig:
     data_sha256: str | None = None
     weights_sha256: str | None = None
     teacher_sha256: str | None = None
+    cores: int | None = None
+    skip_broken: bool = False
+    data_path: str | None = None
+    weights_path: str | None = None
+    teacher_path: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.recipe, Recipe):
@@ -81,14 +94,14 @@ class RunConfig:
                 " --teacher or --freeze-base out, or augment (--flip)."
             )
         if self.precision not in (None, *PRECISIONS):
-            raise InvalidValueError(f"The precision must be one of {', '.join(PRECISIONS)}. Received: {self.precision}")
+            raise unknown_value("The precision", str(self.precision), PRECISIONS)
         if self.head_alone and self.precision not in (None, "float32"):
             raise InvalidValueError(
                 "With --freeze-base and no augmentation the base's features are computed once, in float32: leave"
                 f" --precision out. Received: {self.precision}"
             )
         if self.on_nan not in ON_NAN:
-            raise InvalidValueError(f"--on-nan is one of {', '.join(ON_NAN)}. Received: {self.on_nan}")
+            raise unknown_value("--on-nan", self.on_nan, ON_NAN)
         if self.budget is not None:
             if not 0 < self.budget < float("inf"):
                 raise InvalidValueError(f"A budget must be above 0 seconds. Received: {self.budget}")
@@ -99,6 +112,34 @@ class RunConfig:
                 )
         if self.seed < 0:
             raise InvalidValueError(f"The seed must be 0 or more. Received: {self.seed}")
+
+    def located(self) -> Self:
+        """Return this configuration with the absolute paths that its data, weights and teacher have from here."""
+        return replace(
+            self,
+            data_path=places.keep_or_find(self.data, self.data_path, places.of_data(self.data)),
+            weights_path=self._located(self.weights, self.weights_path),
+            teacher_path=self._located(self.teacher, self.teacher_path),
+        )
+
+    @staticmethod
+    def _located(text: str | None, recorded: str | None) -> str | None:
+        return text and places.keep_or_find(text, recorded, places.of_weights(text))
+
+    def place(self, name: str) -> str | None:
+        """Return the absolute path of ``name`` (``data``, ``weights`` or ``teacher``), or the name that it has."""
+        found: str | None = getattr(self, f"{name}_path") or getattr(self, name)
+        return found
+
+    @property
+    def source(self) -> str:
+        """The data source to read, the same from every directory."""
+        return self.data_path or self.data
+
+    @property
+    def trained_on(self) -> TrainedOn:
+        """What is recorded beside the weights about the images that they were trained on."""
+        return TrainedOn.from_dict(vars(self))
 
     @property
     def head_alone(self) -> bool:
@@ -117,24 +158,26 @@ class RunConfig:
     def command(self, file: Path) -> list[str]:
         """The ``cifarnet train`` that makes this run, as words: every option that is not at its default.
 
-        A recipe of the user's own stands in ``file``, the run's config.json.
+        A recipe of the user's own stands in ``file``, the run's config.json. Paths are absolute where they are known.
         """
         recipe = self.recipe
         named = recipe.name in RECIPES
         words = ["cifarnet", "train", "--depth", str(self.depth or ModelSpec().depth)]
         words += ["--recipe", recipe.name if named else str(file)]
-        if self.weights:
-            words += ["--weights", self.weights]
+        if weights := self.place("weights"):
+            words += ["--weights", weights]
         if self.freeze_base:
             words.append("--freeze-base")
-        if self.teacher:
-            words += ["--teacher", self.teacher]
-        words += ["--data", self.data, "--seed", str(self.seed)]
+        if teacher := self.place("teacher"):
+            words += ["--teacher", teacher]
+        words += ["--data", self.source, "--seed", str(self.seed)]
         if self.budget is not None:
             words += ["--budget", f"{self.budget:.3f}".rstrip("0").rstrip(".") + "s"]
         for option in ("test_split", "validation_split", "precision"):
             if (value := getattr(self, option)) is not None:
                 words += [_option(option), str(value)]
+        if self.skip_broken:
+            words.append("--skip-broken")
         if self.jit is not None:
             words.append("--jit" if self.jit else "--no-jit")
         if self.on_nan != ON_NAN[0]:
@@ -170,8 +213,14 @@ class RunConfig:
         data = {"precision": "float32", "jit": False, **runs.read_config(directory)}
         data.pop("cifarnet", None)
         try:
-            return cls(**{**data, "recipe": Recipe.from_dict(data["recipe"])})
-        except (TypeError, KeyError, ValueError) as error:
+            if not isinstance(recipe := data.get("recipe"), dict):
+                raise InvalidValueError(f"recipe must be an object. Received: {recipe!r:.60}")
+            values = typed_fields(cls, {**data, "recipe": Recipe.from_dict(recipe)}, "A run's configuration")
+            for place in ("weights", "teacher"):
+                # Before 0.2 runs kept only what was typed: a path, if there is one here, or else a name.
+                values.setdefault(f"{place}_path", places.of_weights(values.get(place)))
+            return cls(**values)
+        except InvalidValueError as error:
             raise RunError(f"{directory / runs.CONFIG} is not a valid run configuration: {error}") from error
 
 

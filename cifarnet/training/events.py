@@ -18,7 +18,7 @@ class Planned:
 
     ``weights`` are those that it begins with, as they were asked for; ``grown_from`` is their network, where the one
     that is trained has more units; ``new_head`` tells whether the head begins anew. ``teacher`` is whose answers it
-    learns from, as it was asked for.
+    learns from, as it was asked for. ``notes`` say how the recipe was adapted to the run.
     """
 
     spec: ModelSpec
@@ -44,6 +44,7 @@ class Planned:
     teacher: str | None = None
     history: "tuple[HistoryRow, ...]" = ()
     best_epoch: int | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,15 +63,18 @@ class Measuring:
 
 @dataclass(frozen=True)
 class BudgetPlanned:
-    """What the seconds that are left are enough for, by the steps that were timed; told before the first step.
+    """What the seconds left are enough for, by the steps that were timed; reported before the first step.
 
-    ``epochs`` and ``images_per_second`` by image size, in the order of training.
+    ``epochs`` and ``images_per_second`` are by image size, in the order of training. ``checks`` is the recipe's.
+    Reading the images took ``data_seconds`` of the budget.
     """
 
     seconds_left: float
     steps: int
     epochs: dict[int, float]
     images_per_second: dict[int, float]
+    checks: int
+    data_seconds: float
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from there, in this process or in the next.
 import math
 import time
 from collections.abc import Callable
+from itertools import takewhile
 from typing import Any
 
 import keras
@@ -18,11 +19,13 @@ from cifarnet.data.dataset import Dataset
 from cifarnet.errors import WeightsError
 from cifarnet.evaluation.metrics import accuracy, cross_entropy
 from cifarnet.models.weights import Weights
+from cifarnet.recipes import Recipe
 from cifarnet.training.budget import Planner
 from cifarnet.training.checkpoint import Checkpoint, Progress
 from cifarnet.training.events import Classifying, EpochDone, Estimated, HistoryRow, Report, StepDone
 from cifarnet.training.held_out import Tester
 from cifarnet.training.pace import ESTIMATE_AFTER, Pace
+from cifarnet.training.precise_batchnorm import PreciseBatchnorm
 from cifarnet.training.schedule import ahead, checks_due, learning_rate, size_at, spans
 from cifarnet.training.trainee import Trainee, epoch_order
 
@@ -42,6 +45,7 @@ class Loop:
     """A trainee on its way through the epochs; ``progress`` says where, ``save`` is called to keep it.
 
     ``tester`` classifies the ``held_out`` images at the end of the epochs that check; ``held_name`` is what they are.
+    ``precise``, where the recipe asks for it, gives the network its moments of batch normalization before that.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class Loop:
         seed: int,
         progress: Progress,
         *,
+        precise: PreciseBatchnorm | None = None,
         save: Callable[[], None],
         stop_requested: Callable[[], bool],
         save_interval: float,
@@ -66,6 +71,7 @@ class Loop:
         self.tester = tester
         self.seed = seed
         self.progress = progress
+        self.precise = precise
         self.save = save
         self.stop_requested = stop_requested
         self.save_interval = save_interval
@@ -79,6 +85,10 @@ class Loop:
         self._check_seconds: float | None = None
         self._loss = 0.0
         self._saved_at = time.monotonic()
+
+    def use_recipe(self, recipe: Recipe) -> None:
+        """Take ``recipe``, which differs in ``resolutions`` and ``checks`` alone, before the first step."""
+        self.recipe = self.trainee.recipe = recipe
 
     @property
     def steps(self) -> int:
@@ -107,7 +117,10 @@ class Loop:
         row = self._row(logits)
         progress = self.progress
         progress.history.append(row)
-        progress.epoch, progress.batch, self.metrics = progress.epoch + 1, 0, []
+        progress.epoch, progress.batch = progress.epoch + 1, 0
+        # The means of an epoch that the run's end cuts short are kept: a longer run goes on with them.
+        if progress.step % self.steps_per_epoch == 0:
+            self.metrics = []
         self.last_logits = logits
         best = self._note_best(row)
         seconds = time.monotonic() - started
@@ -182,13 +195,13 @@ class Loop:
         rows, draws = epoch_order(self.recipe, self.seed, progress.epoch, len(self.train))
         if not progress.batch:
             self._replan()
-            middle = (progress.epoch + 0.5) * self.steps_per_epoch
-            progress.image_size = size_at(self.recipe, self.trainee.full_size, progress.plan.at(middle))
-        self.trainee.use_size(progress.image_size)
+        else:  # A run that was stopped after its last batch checks at the size of that.
+            self.trainee.use_size(progress.image_size)
         while progress.batch < (batches := self._batches()):
+            end = progress.batch + self._use_size_of_next_steps(batches - progress.batch)
             self.trainee.sgd.follow(progress.plan, progress.learning_rate_factor)
-            left = slice(progress.batch * batch_size, batches * batch_size)
-            self.fit(rows[left], draws[left], [_Segment(self, batches)])
+            left = slice(progress.batch * batch_size, end * batch_size)
+            self.fit(rows[left], draws[left], [_Segment(self, batches, end)])
             self.metrics = [ops.convert_to_numpy(variable) for variable in self.trainee.metrics_variables]
             if not math.isfinite(self._loss):
                 raise NumbersGoneBad(f"The loss became {self._loss}", progress.step)
@@ -199,6 +212,14 @@ class Loop:
                     self.save_now()
                 self._replan()
         self._check_weights()
+
+    def _use_size_of_next_steps(self, most: int) -> int:
+        """Train on images of the next step's size from now on; return how many steps have it, ``most`` at most."""
+        progress, full = self.progress, self.trainee.full_size
+        sizes = (size_at(self.recipe, full, progress.plan.at(progress.step + k + 0.5)) for k in range(most))
+        progress.image_size = next(sizes)
+        self.trainee.use_size(progress.image_size)
+        return 1 + sum(1 for _ in takewhile(lambda size: size == progress.image_size, sizes))
 
     def _check_weights(self) -> None:
         # The loss of a step is that of the weights before it: its update may have been the bad one. And the loss need
@@ -226,9 +247,12 @@ class Loop:
         return checks_due(checks, now) > checks_due(checks, before)
 
     def _classify_held_out(self) -> np.ndarray:
-        def check(_: str, done: int, total: int | None) -> None:
+        def stop_if_requested() -> None:
             if self.stop_requested():
                 raise Stopped
+
+        def check(_: str, done: int, total: int | None) -> None:
+            stop_if_requested()
             self.report(Classifying(done, total or done))
 
         started = time.monotonic()
@@ -236,6 +260,8 @@ class Loop:
         last = self.progress.step >= self.steps
         size = self.trainee.full_size if last else self.trainee.image_size
         try:
+            if self.precise:
+                self.precise.update(self.trainee.network, size, stop_if_requested)
             logits = self.tester.logits(self.trainee.network.get_tensors(), size, check)
         except WeightsError as error:
             raise NumbersGoneBad("Logits became NaN or infinite", self.progress.step) from error
@@ -345,13 +371,16 @@ def _tensorflow_batches(slices: Any, batch_size: int) -> Any:
 
 
 class _Segment(keras.callbacks.Callback):
-    """Connects one call of ``fit`` to the loop: puts the epoch's running metrics back, and stops it when asked."""
+    """Connects one call of ``fit`` to the loop: puts the epoch's running metrics back, and stops it when asked.
 
-    def __init__(self, loop: Loop, batches: int):
+    It trains the batches up to ``end`` of an epoch of ``batches``.
+    """
+
+    def __init__(self, loop: Loop, batches: int, end: int):
         super().__init__()
         self.loop = loop
         self.batches = batches
-        self.steps = batches - loop.progress.batch
+        self.steps = end - loop.progress.batch
         self.done = 0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

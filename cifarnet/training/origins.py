@@ -5,21 +5,36 @@ resumed.
 """
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from cifarnet import runs
+from cifarnet import places
 from cifarnet.errors import InvalidValueError, RunError, WeightsError
+from cifarnet.evaluation.source import Load, learned, required_split
 from cifarnet.models.spec import ModelSpec
 from cifarnet.models.weights import Weights, load_weights
-from cifarnet.training.config import RunConfig
+from cifarnet.training.config import PLACES, RunConfig
 from cifarnet.training.events import Report, Warned
 from cifarnet.training.run_data import RunData
 from cifarnet.weights import catalog
 
 
-def load_origin(weights: str | None) -> Weights | None:
-    """What a run, file or name stands for; None for None."""
-    return load_weights(catalog.find(Path(weights))) if weights else None
+def load_origin(config: RunConfig, use: str) -> Weights | None:
+    """Return the ``weights`` or the ``teacher`` of ``config``, whichever ``use`` names; None where it has none.
+
+    Raises:
+        WeightsError: when they are missing or can't be read.
+    """
+    text, path = getattr(config, use), getattr(config, f"{use}_path")
+    if text is None:
+        return None
+    return load_weights(catalog.find(Path(path)) if path else catalog.find_named(text))
+
+
+def origins(config: RunConfig) -> list[Path]:
+    """Return what ``config`` names as weights and teacher, each once."""
+    return list(dict.fromkeys(Path(place) for use in ("weights", "teacher") if (place := config.place(use))))
 
 
 def refuse_other_depth(config: RunConfig, base: ModelSpec, depth: int) -> None:
@@ -59,13 +74,17 @@ def refuse_other_task(config: RunConfig, teacher: Weights, data: RunData) -> Non
         )
 
 
-def common_test_split(config: RunConfig, origins: Collection[Path]) -> float | None:
-    """The fraction to hold out to test on: that of the runs ``origins``, where they were trained on these images.
+def common_test_split(config: RunConfig, origins: Collection[Path], load: Load) -> float | None:
+    """Return the fraction to hold out to test on: that of ``origins``, where they were trained on these images.
 
     Raises:
         InvalidValueError: where they, or ``config``, say different ones.
     """
-    splits = {origin: runs.split_of_run(origin, config.data, config.test_split) for origin in origins}
+    splits = {}
+    for origin in origins:
+        known = catalog.trained_on(origin)
+        if known and (known.is_at(config.source) or learned(known, config.source, load)):
+            splits[origin] = required_split(known, str(origin), config.test_split)
     told = {split for split in splits.values() if split is not None}
     if len(told) > 1:
         each = ", ".join(f"{origin}: {split:g}" for origin, split in splits.items() if split is not None)
@@ -76,18 +95,18 @@ def common_test_split(config: RunConfig, origins: Collection[Path]) -> float | N
     return told.pop() if told else config.test_split
 
 
-def warn_of_learned_images(base: Path, config: RunConfig, sha256: str, report: Report) -> None:
-    """Tell where the run ``base``, which gives weights or teaches, has learned images that are held out now."""
-    if runs.find_data_source(base) is None:
+def warn_of_learned_images(origin: Path, config: RunConfig, sha256: str, report: Report) -> None:
+    """Tell where the weights ``origin``, which give weights or teach, have learned images that are held out now."""
+    known = catalog.trained_on(origin)
+    if known is None:
         return
-    if runs.holds_out_others(base, config.data, lambda: sha256):
+    if known.test_split is not None and known.is_at(config.source) and known.data_sha256 not in (None, sha256):
         report(
             Warned(
-                f"{config.data} has changed since {base} held its test images out of it: they are others now,"
+                f"{config.data} has changed since {origin} held its test images out of it: they are others now,"
                 " most of which its weights have learned. The test accuracy will be too good."
             )
         )
-    known = RunConfig.read(base)
     others = (known.validation_split, known.seed) != (config.validation_split, config.seed)
     if config.validation_split is not None and known.data_sha256 == sha256 and others:
         held_out = (
@@ -97,10 +116,31 @@ def warn_of_learned_images(base: Path, config: RunConfig, sha256: str, report: R
         )
         report(
             Warned(
-                f"{base} has learned images that are validation images now (it held out {held_out}): the validation"
+                f"{origin} has learned images that are validation images now (it held out {held_out}): the validation"
                 " accuracy, and the temperature and rejection threshold fitted on them, will be too good."
             )
         )
+
+
+def found_again(config: RunConfig, directory: Path) -> RunConfig:
+    """Return ``config`` of the run in ``directory`` with the places where its data, weights and teacher lie now.
+
+    Weights and a teacher that are gone keep their places: not every resumption needs them.
+
+    Raises:
+        RunError: when nothing is left where the images were.
+    """
+    found: dict[str, Any] = {}
+    for use in PLACES:
+        text, path = getattr(config, use), getattr(config, f"{use}_path")
+        if path is not None:
+            found[f"{use}_path"] = places.find(text, path, directory) or path
+            if use == "data" and not Path(found["data_path"]).exists():
+                raise RunError(
+                    f"There is nothing at {path} any more, where the images of the run in {directory} were. Say with"
+                    " --data where they are."
+                )
+    return replace(config, **found)
 
 
 def same_weights(config: RunConfig, directory: Path) -> Weights | None:
@@ -109,10 +149,10 @@ def same_weights(config: RunConfig, directory: Path) -> Weights | None:
     Raises:
         RunError: when others lie in their place now.
     """
-    weights = load_origin(config.weights)
+    weights = load_origin(config, "weights")
     if weights and config.weights_sha256 not in (None, weights.sha256()):
         raise RunError(
-            f"{config.weights} does not hold the weights that the run in {directory} began with (their SHA-256"
+            f"{config.place('weights')} does not hold the weights that the run in {directory} began with (their SHA-256"
             " differs). Put those back in their place, or start a new run."
         )
     return weights
@@ -130,12 +170,12 @@ def same_teacher(config: RunConfig, directory: Path) -> Weights | None:
         raise RunError(f"The run in {directory} has no teacher: leave --teacher out. Received: {config.teacher}")
     remedy = "Say with --teacher where those weights are now, or start a new run."
     try:
-        teacher = load_origin(config.teacher)
+        teacher = load_origin(config, "teacher")
     except WeightsError as error:
         raise RunError(f"The teacher of the run in {directory} can't be read: {error} {remedy}") from error
     if teacher and config.teacher_sha256 != teacher.sha256():
         raise RunError(
-            f"{config.teacher} does not hold the weights that the run in {directory} learns from (their SHA-256"
-            f" differs). {remedy}"
+            f"{config.place('teacher')} does not hold the weights that the run in {directory} learns from (their"
+            f" SHA-256 differs). {remedy}"
         )
     return teacher

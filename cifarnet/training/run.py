@@ -12,26 +12,40 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cifarnet import runs
-from cifarnet.data.dataset import Dataset
+from cifarnet import places, runs
+from cifarnet.data.dataset import Dataset, Splits
 from cifarnet.data.progress import Progress as DataProgress
 from cifarnet.data.progress import silent
-from cifarnet.data.sources import source_name
-from cifarnet.errors import CifarnetError, DivergedError, InterruptedRunError, InvalidValueError, RunError, StorageError
+from cifarnet.data.sources import load_data, source_name
+from cifarnet.errors import (
+    BudgetError,
+    CifarnetError,
+    DivergedError,
+    InterruptedRunError,
+    InvalidValueError,
+    RunError,
+    StorageError,
+    WeightsError,
+)
 from cifarnet.evaluation.metrics import Metrics, measure
 from cifarnet.evaluation.scored import Scored
 from cifarnet.files import StrPath, as_path, is_leftover, remove_leftovers, require_writable, write_text
 from cifarnet.models.spec import ModelSpec, Normalization
 from cifarnet.models.weights import Weights, load_weights, require_storable, save_weights
-from cifarnet.runtime import choose_backend, device, use_backend
+from cifarnet.recipes import Recipe
+from cifarnet.runtime import choose_backend, device, usable_cores, use_backend
+from cifarnet.training.budget import too_little_time
 from cifarnet.training.checkpoint import Checkpoint, Progress
-from cifarnet.training.config import RunConfig
+from cifarnet.training.config import PLACES, RunConfig
 from cifarnet.training.events import Planned, Report, Warned, ignore
+from cifarnet.training.length import at_length, longer, with_length
 from cifarnet.training.lock import FILES as LOCK_FILES
 from cifarnet.training.lock import LOCK, run_lock
 from cifarnet.training.origins import (
     common_test_split,
+    found_again,
     load_origin,
+    origins,
     refuse_other_depth,
     refuse_other_task,
     same_teacher,
@@ -40,8 +54,8 @@ from cifarnet.training.origins import (
 )
 from cifarnet.training.run_data import RunData
 from cifarnet.training.saving import Saver, latest_checkpoint
-from cifarnet.training.schedule import Plan
-from cifarnet.training.signals import StopRequest
+from cifarnet.training.schedule import ENOUGH_FULL_SIZE_STEPS, FULL_SIZE_STEPS, Plan, full_size_steps
+from cifarnet.training.signals import StopRequest, stopping_with
 
 if TYPE_CHECKING:
     import keras
@@ -49,7 +63,11 @@ if TYPE_CHECKING:
     from cifarnet.models.network import ResNet
     from cifarnet.training.held_out import Tester
     from cifarnet.training.loop import Loop
+    from cifarnet.training.precise_batchnorm import PreciseBatchnorm
     from cifarnet.training.trainee import Trainee
+
+FOLDER = Path("runs")
+"""Where runs without a directory of their own are kept, below the current folder."""
 
 SAVE_INTERVAL = 180.0
 """Seconds between checkpoints within an epoch."""
@@ -73,10 +91,13 @@ class Result:
     weights_sha256: str
     network: str
     scored: Scored
+    length: dict[str, int | None]
+    """The recipe's ``epochs`` and ``steps``, of which one is None."""
 
     def to_dict(self) -> dict[str, Any]:
         """What metrics.json holds."""
         return {
+            runs.LENGTH: self.length,
             "selected_by": self.selected_by,
             "epoch": self.epoch,
             "training_seconds": self.seconds,
@@ -85,9 +106,25 @@ class Result:
         }
 
 
-def default_directory(config: RunConfig, depth: int) -> Path:
-    """runs/<network>-<recipe>-<time>."""
-    return Path("runs") / f"{ModelSpec(depth).name}-{config.recipe.name}-{datetime.now():%Y%m%d-%H%M%S}"
+def make_default_directory(config: RunConfig, depth: int) -> Path:
+    """Make and return runs/<network>-<recipe>-<time>, with -2, -3 ... where others have begun in the same second.
+
+    Raises:
+        StorageError: when the system refuses.
+    """
+    name = f"{ModelSpec(depth).name}-{config.recipe.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    directory, number = FOLDER / name, 1
+    while True:
+        try:
+            # Of several processes that try it, the system lets one succeed.
+            directory.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+            directory = FOLDER / f"{name}-{number}"
+        except OSError as error:
+            raise StorageError(directory, error) from error
+        else:
+            return directory
 
 
 def train(
@@ -118,23 +155,41 @@ def train(
     """
     started = time.monotonic() if started is None else started
     choose_backend(config.backend)
-    base, teacher = load_origin(config.weights), load_origin(config.teacher)
+    config = config.located()
+    base, teacher = load_origin(config, "weights"), load_origin(config, "teacher")
     depth = config.depth or (base.spec.depth if base else ModelSpec().depth)
     if base:
         refuse_other_depth(config, base.spec, depth)
-    origins = list(dict.fromkeys(Path(place) for place in (config.weights, config.teacher) if place))
-    config = replace(config, test_split=common_test_split(config, origins))
     require_storable(ModelSpec(depth))
-    directory = default_directory(config, depth) if directory is None else as_path(directory, "directory")
-    if (directory / LOCK).exists():
-        with run_lock(directory):  # Refused with its owner's name, where there is one.
-            pass
-    _refuse_if_used(directory)
-    require_writable(directory)
-    data = RunData.load(config, base.spec.image_size if base else ModelSpec().image_size, mirrors, data_report)
+    if directory is not None:
+        directory = as_path(directory, "directory")
+        if (directory / LOCK).exists():
+            with run_lock(directory):  # Refused with its owner's name, where there is one.
+                pass
+        _refuse_if_used(directory)
+    require_writable(directory or FOLDER)
+    image_size = base.spec.image_size if base else ModelSpec().image_size
+    reading = time.monotonic()
+
+    def load(source: str, split: float | None) -> Splits:
+        return load_data(
+            source,
+            test_split=split,
+            mirrors=mirrors,
+            image_size=image_size,
+            skip_broken=config.skip_broken,
+            report=data_report,
+        )
+
+    config = replace(config, test_split=common_test_split(config, origins(config), load))
+    data = RunData.load(config, image_size, mirrors, data_report)
+    data_seconds = time.monotonic() - reading
+    if config.budget and time.monotonic() - started > config.budget:
+        raise too_little_time(config.budget, time.monotonic() - started, data_seconds)
+    _tell_left_out(data, report)
     if teacher:
         refuse_other_task(config, teacher, data)
-    for origin in origins:
+    for origin in origins(config):
         warn_of_learned_images(origin, config, data.sha256, report)
     if classes not in (None, len(data.train.class_names)):
         raise InvalidValueError(
@@ -143,26 +198,56 @@ def train(
         )
     spec, normalization = _network(config, base, data)
     backend = start_backend(config.backend)
+    place = device()
     if suit_device:
-        config = replace(config, recipe=config.recipe.on(device().kind))
-    execution = config.execution(device())
+        config = replace(config, recipe=config.recipe.on(place.kind))
+    execution = config.execution(place)
+    recipe = _resolved_recipe(config, data, teacher is not None)
+    shortened = recipe.resolutions != config.recipe.resolutions
     config = replace(
         config,
         depth=depth,
         data_sha256=data.sha256,
-        recipe=config.recipe.with_teacher() if teacher else config.recipe,
+        recipe=recipe,
         weights_sha256=base.sha256() if base else None,
         teacher_sha256=teacher.sha256() if teacher else None,
         backend=backend,
         precision=execution.precision,
         jit=execution.jit,
+        cores=usable_cores() if place.kind == "cpu" else None,
     )
-    run = _Run(config, directory, data, base, teacher, spec, normalization, started, report, data_report)
-    with run_lock(directory):
-        _refuse_if_used(directory)
-        remove_leftovers(directory)
-        runs.write_config(directory, config.to_dict())
-        return run.go(None, save_interval)
+    notes = ("images at full size throughout: the run is too short to begin with small ones",) if shortened else ()
+    directory = directory or make_default_directory(config, depth)
+    run = _Run(
+        config, directory, data, base, teacher, spec, normalization, started, data_seconds, report, data_report, notes
+    )
+    try:
+        with run_lock(directory):
+            _refuse_if_used(directory)
+            remove_leftovers(directory)
+            runs.write_config(directory, config.to_dict())
+            return run.go(None, save_interval)
+    except BudgetError:
+        _remove_untrained(directory)
+        raise
+
+
+def _remove_untrained(directory: Path) -> None:
+    """Remove a run without a trained step, so that its directory is free for the next try."""
+    with suppress(OSError):
+        for name in (runs.CHECKPOINT, runs.CONFIG, *LOCK_FILES):
+            (directory / name).unlink(missing_ok=True)
+        directory.rmdir()
+
+
+def _resolved_recipe(config: RunConfig, data: RunData, taught: bool) -> Recipe:
+    """Return the recipe with a teacher's fields filled in, and without small images where a fixed run is too short."""
+    recipe = config.recipe.with_teacher() if taught else config.recipe
+    if config.budget or not recipe.has_fast_sizes:
+        return recipe
+    images, size = len(data.train), data.train.images.shape[1]
+    steps = full_size_steps(recipe, size, recipe.total_steps(images))
+    return recipe if steps >= ENOUGH_FULL_SIZE_STEPS else recipe.with_changes(resolutions=())
 
 
 def _refuse_if_used(directory: Path) -> None:
@@ -172,7 +257,7 @@ def _refuse_if_used(directory: Path) -> None:
     ):
         going_on = ""
         if (directory / runs.CONFIG).exists():
-            finished = (directory / runs.METRICS).exists()
+            finished = runs.read_result(directory) is not None
             going_on = (
                 ": it has a finished run"
                 if finished
@@ -187,6 +272,10 @@ def resume(
     data: StrPath | None = None,
     teacher: StrPath | None = None,
     on_nan: str | None = None,
+    epochs: int | None = None,
+    steps: int | None = None,
+    budget: float | None = None,
+    pictures: bool = False,
     backend: str | None = None,
     mirrors: Sequence[str] = (),
     save_interval: float = SAVE_INTERVAL,
@@ -202,9 +291,16 @@ def resume(
     budget the clock has its say, and the time until ``started`` (see ``train``) does not count. ``backend``, where
     given, must be that of the run; ``start_backend`` is as for ``train``.
 
+    ``epochs`` or ``steps`` give the run a new length in all, also when it is finished, and the result is that of a run
+    that had this length from the beginning. Until that is written, the former result stays. A recipe whose course
+    depends on its length refuses a new one, and so does every run a ``budget``.
+
+    With ``pictures``, a finished run that lacks its plots or page is scored again for them, which writes nothing.
+
     Raises:
         InterruptedRunError: when a signal stopped it again, after its state was saved.
         DivergedError, StorageError: as ``train``.
+        InvalidValueError: when it can't have that length.
         RunError: when it is finished, is being trained in by another process, or images, first weights or teacher are
             not those that it began with.
         WeightsError: when all its checkpoints are damaged.
@@ -212,16 +308,20 @@ def resume(
     started = time.monotonic() if started is None else started
     directory = as_path(directory, "directory")
     recorded = RunConfig.read(directory)
-    # Kept, so that what the run tells of itself, and evaluate later, goes by them.
     config = replace(
-        recorded,
-        data=recorded.data if data is None else source_name(data),
-        teacher=recorded.teacher if teacher is None else str(as_path(teacher, "teacher")),
+        with_length(recorded, directory, {"epochs": epochs, "steps": steps, "budget": budget}),
         on_nan=recorded.on_nan if on_nan is None else on_nan,
     )
+    if data is not None:
+        name = source_name(data)
+        config = replace(config, data=name, data_path=places.of_data(name))
+    if teacher is not None:
+        name = str(as_path(teacher, "teacher"))
+        config = replace(config, teacher=name, teacher_path=places.of_weights(name))
     with run_lock(directory):
-        if (directory / runs.METRICS).exists():
-            raise RunError(f"The run in {directory} is finished. See what it reached: cifarnet evaluate {directory}")
+        done = config.recipe == recorded.recipe and _has_result(directory)
+        if done and not (pictures and runs.missing_pictures(directory)):
+            raise RunError(finished_message(recorded, directory))
         backend = choose_backend(backend or (None if "keras" in sys.modules else config.backend))
         if backend != config.backend:
             raise RunError(
@@ -229,25 +329,158 @@ def resume(
                 f" Resume it with: --backend {config.backend}"
             )
         remove_leftovers(directory)
+        config = found_again(config, directory)
+        if done:
+            start_backend(backend)
+            return _scored_again(config, recorded, directory, mirrors, report, data_report)
         checkpoint = latest_checkpoint(directory, report)
+        if checkpoint is None and config.recipe != recorded.recipe and _has_result(directory):
+            raise RunError(
+                f"The run in {directory} can't be made longer: its {runs.CHECKPOINT} is gone. Go on from its weights in"
+                f" a new run: cifarnet train --weights {directory}"
+            )
         # Without a checkpoint it was stopped before its first step: it begins as it began then.
         base = None if checkpoint else same_weights(config, directory)
         known_teacher = same_teacher(config, directory)
         known = checkpoint.weights if checkpoint else base
         image_size = known.spec.image_size if known else ModelSpec().image_size
-        loaded = RunData.load(config, image_size, mirrors, data_report)
-        if loaded.sha256 != config.data_sha256:
-            raise RunError(
-                f"{config.data} does not hold the images that the run in {directory} began with (their SHA-256"
-                " differs). Give the place of those with --data."
-            )
+        reading = time.monotonic()
+        loaded = _same_data(config, directory, image_size, mirrors, data_report)
+        data_seconds = time.monotonic() - reading
+        _tell_left_out(loaded, report)
+        if checkpoint:
+            at_length(checkpoint, config, len(loaded.train), directory)
         spec, normalization = _network(config, known, loaded)
         start_backend(backend)
-        if config != recorded:
-            now = {"data": config.data, "teacher": config.teacher, "on_nan": config.on_nan}
-            runs.write_config(directory, {**runs.read_config(directory), **now})
-        run = _Run(config, directory, loaded, base, known_teacher, spec, normalization, started, report, data_report)
+        _write_changes(config, recorded, directory)
+        _warn_of_other_cores(config, directory, report)
+        run = _Run(
+            config,
+            directory,
+            loaded,
+            base,
+            known_teacher,
+            spec,
+            normalization,
+            started,
+            data_seconds,
+            report,
+            data_report,
+        )
         return run.go(checkpoint, save_interval)
+
+
+def _warn_of_other_cores(config: RunConfig, directory: Path, report: Report) -> None:
+    cores = usable_cores()
+    if device().kind == "cpu" and config.cores not in (None, cores):
+        report(
+            Warned(
+                f"The run in {directory} began on {_cores(config.cores)} and goes on with {_cores(cores)}: sums are"
+                " rounded in another order, so its weights will differ from those of a run that was never stopped. For"
+                f" equal weights, resume it with {_cores(config.cores)}."
+            )
+        )
+
+
+def _cores(count: int | None) -> str:
+    return f"{count} core" if count == 1 else f"{count} cores"
+
+
+def _tell_left_out(data: RunData, report: Report) -> None:
+    for files in data.left_out:
+        report(Warned(files.line))
+
+
+def _same_data(
+    config: RunConfig, directory: Path, image_size: int, mirrors: Sequence[str], data_report: DataProgress
+) -> RunData:
+    """Return the images that the run in ``directory`` began with.
+
+    Raises:
+        RunError: when ``config`` names others.
+    """
+    loaded = RunData.load(config, image_size, mirrors, data_report)
+    if loaded.sha256 != config.data_sha256:
+        raise RunError(
+            f"{config.source} does not hold the images that the run in {directory} began with (their SHA-256"
+            " differs). Give the place of those with --data."
+        )
+    return loaded
+
+
+def finished_message(config: RunConfig, directory: Path) -> str:
+    """Return what to say of the finished run in ``directory``, with the next commands."""
+    return (
+        f"The run in {directory} is finished. Next:\n"
+        f"  cifarnet evaluate {directory}\n"
+        f"  cifarnet predict IMAGE --weights {directory}\n"
+        f"To train it for longer: {longer(config, directory)}"
+    )
+
+
+def _has_result(directory: Path) -> bool:
+    """Whether metrics.json is of the run's length, and weights.h5 holds the weights that it is about.
+
+    Raises:
+        RunError: when metrics.json can't be read.
+    """
+    metrics = runs.read_result(directory)
+    if metrics is None or not (directory / runs.WEIGHTS).is_file():
+        return False
+    return metrics.get("weights_sha256") == load_weights(directory / runs.WEIGHTS).sha256()
+
+
+def _scored_again(
+    config: RunConfig,
+    recorded: RunConfig,
+    directory: Path,
+    mirrors: Sequence[str],
+    report: Report,
+    data_report: DataProgress,
+) -> Result:
+    """Return the result of the finished run in ``directory``; its history is written again from the checkpoint."""
+    from cifarnet.evaluation.inference import Classifier
+
+    weights, kept = load_weights(directory / runs.WEIGHTS), runs.read_result(directory) or {}
+    data = _same_data(config, directory, weights.spec.image_size, mirrors, data_report)
+    _write_changes(config, recorded, directory)
+    with suppress(WeightsError):  # The result does not need the checkpoint.
+        if checkpoint := latest_checkpoint(directory, report):
+            Saver(directory, data.held_name, report).write_history(checkpoint.progress.history)
+    with stopping_with(_unwritten(directory)):
+        scored = Scored(data.test, weights.calibrated(Classifier(weights).logits(data.test.images)))
+    return Result(
+        directory,
+        measure(scored.logits, data.test.labels, data.test.class_names),
+        kept["epoch"],
+        kept["selected_by"],
+        kept["training_seconds"],
+        kept["weights_sha256"],
+        weights.spec.title,
+        scored,
+        runs.length(vars(config.recipe)),
+    )
+
+
+def _write_changes(config: RunConfig, recorded: RunConfig, directory: Path) -> None:
+    """Write the fields of ``config`` that a resumption may change into config.json, where they are not ``recorded``.
+
+    What the run tells of itself, and ``evaluate`` later, go by them.
+    """
+    if config == recorded:
+        return
+    result = runs.read_result(directory)
+    if config.recipe != recorded.recipe and result is not None and runs.LENGTH not in result:
+        # Written before 0.2: it has to say its length, by which it is known as the former result.
+        result = {runs.LENGTH: runs.length(vars(recorded.recipe)), **result}
+        write_text(directory / runs.METRICS, json.dumps(result, indent=2) + "\n")
+    names = [*PLACES, *(f"{place}_path" for place in PLACES), "on_nan"]
+    now = {name: getattr(config, name) for name in names}
+    runs.write_config(directory, {**runs.read_config(directory), **now, "recipe": config.recipe.to_dict()})
+
+
+def _unwritten(directory: Path) -> str:
+    return f"Stopped while the result was being written. Finish it with: cifarnet train --resume {directory}"
 
 
 def _network(config: RunConfig, known: Weights | None, data: RunData) -> tuple[ModelSpec, Normalization]:
@@ -262,7 +495,7 @@ def _network(config: RunConfig, known: Weights | None, data: RunData) -> tuple[M
     return spec, known.normalization if known else Normalization.of(data.train.images)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Run:
     config: RunConfig
     directory: Path
@@ -272,8 +505,10 @@ class _Run:
     spec: ModelSpec
     normalization: Normalization
     started: float
+    data_seconds: float
     report: Report
     data_report: DataProgress
+    notes: tuple[str, ...] = ()
 
     def _start_weights(self) -> dict[str, np.ndarray]:
         """Initial weights, with those of ``base`` where there are; a head for other classes begins anew."""
@@ -291,11 +526,11 @@ class _Run:
         """Train to the end, from ``checkpoint`` or from the beginning, and write the result."""
         from cifarnet.training.loop import Loop
 
-        trainee, tester = self._trainee(checkpoint.weights.tensors if checkpoint else self._start_weights())
+        trainee, tester, precise = self._trainee(checkpoint.weights.tensors if checkpoint else self._start_weights())
         network, recipe = trainee.network, self.config.recipe
         progress = checkpoint.progress if checkpoint else Progress(0, 0, 0, 0.0, [])
         if not progress.plan.steps:
-            progress.plan = Plan(recipe.steps or trainee.steps_per_epoch * (recipe.epochs or 0))
+            progress.plan = Plan(recipe.total_steps(len(self.data.train)))
         began = self.started - progress.seconds
         saver = Saver(self.directory, self.data.held_name, self.report)
 
@@ -316,6 +551,7 @@ class _Run:
                 tester,
                 self.config.seed,
                 progress,
+                precise=precise,
                 save=save,
                 stop_requested=lambda: bool(stop),
                 save_interval=save_interval,
@@ -328,7 +564,8 @@ class _Run:
             self.report(self._plan(network, loop))
             self._train(loop, saver, stop, used)
         try:
-            return self._finish(loop, saver, used)
+            with stopping_with(_unwritten(self.directory)):
+                return self._finish(loop, saver, used)
         except StorageError as error:
             raise error.with_advice(
                 f"The training is done, its result is not written. Make room, then finish it with: cifarnet train"
@@ -337,13 +574,13 @@ class _Run:
 
     def _train(self, loop: "Loop", saver: Saver, stop: StopRequest, used: Callable[[], float]) -> None:
         """Bring ``loop`` to its end, keeping each epoch; raise where it is stopped or its numbers go bad."""
-        from cifarnet.training.calibration import calibrate
         from cifarnet.training.loop import NumbersGoneBad, Stopped
 
         try:
             # Stopped after its last step, a run has nothing left to plan: its last epoch only has to be classified.
             if self.config.budget and loop.progress.step < loop.steps:
-                calibrate(loop, self.config.budget, used)
+                self._plan_budget(loop, self.config.budget, used)
+            self._warn_of_short_run(loop)
             while not loop.done:
                 try:
                     row = loop.run_epoch()
@@ -352,7 +589,7 @@ class _Run:
                     loop.save_now()
                 except NumbersGoneBad as bad:
                     self._go_back(loop, bad)
-                if stop and not loop.done:
+                if stop:
                     raise Stopped
         except Stopped:
             try:
@@ -361,9 +598,59 @@ class _Run:
                 raise self._diverged(loop, bad) from None
             raise self._interruption(loop, stop, saver) from None
 
+    def _plan_budget(self, loop: "Loop", budget: float, used: Callable[[], float]) -> None:
+        """Plan the run by timed steps, and keep the recipe as it was adapted to the budget."""
+        from cifarnet.training.timing import plan_by_timing
+
+        plan_by_timing(loop, budget, used, self.data_seconds)
+        if loop.recipe != self.config.recipe:
+            self.config = replace(self.config, recipe=loop.recipe)
+            runs.write_config(self.directory, self.config.to_dict())
+
+    def _warn_of_short_run(self, loop: "Loop") -> None:
+        """Warn of a run that is too short for its moving averages, or for the small images it begins with."""
+        recipe, size = self.config.recipe, self.spec.image_size
+        if not recipe.precise_batchnorm and loop.steps < recipe.settling_steps:
+            self.report(
+                Warned(
+                    f"This run has {loop.steps:,} steps. The moving averages of batch normalization need about"
+                    f" {recipe.settling_steps:,} to settle (momentum {recipe.batchnorm_momentum:g}), so its result may"
+                    " be far worse than the network. Train longer, or compute the moments from training images:"
+                    " --precise-batchnorm 1024."
+                )
+            )
+        at_full_size = full_size_steps(recipe, size, loop.steps)
+        if recipe.resolutions and at_full_size < FULL_SIZE_STEPS:
+            self.report(
+                Warned(
+                    f"This run trains {at_full_size:,} of its {loop.steps:,} steps on images of full size ({size}),"
+                    f" on which its result is scored. {FULL_SIZE_STEPS} or more are needed for a good result: train"
+                    " longer, or leave the small images out (--resolutions '')."
+                )
+            )
+
+    def _warn_of_better_check(self, loop: "Loop", accuracy: float) -> None:
+        """Warn when the result's ``accuracy`` on the held-out images is over a point below the run's best check."""
+        checked = [row for row in loop.progress.history if row.held_accuracy is not None]
+        best = max(checked, key=lambda row: row.held_accuracy or 0.0)
+        if (best.held_accuracy or 0.0) <= accuracy + 0.01:
+            return
+        remedy = "Train longer (--epochs) or at a lower --learning-rate"
+        if self.data.held_name == "test":
+            remedy += ", or keep the best epoch with --validation-split 0.1"
+        self.report(
+            Warned(
+                f"The result has an accuracy of {accuracy:.1%} on the {self.data.held_name} images. The check after"
+                f" epoch {best.epoch} had {best.held_accuracy:.1%}, at {best.image_size} pixels: training made it"
+                f" worse. {remedy}."
+            )
+        )
+
     def _go_back(self, loop: "Loop", bad: Exception) -> None:
         """Put ``loop`` back to the last good checkpoint, to go on at half the learning rate, or end the run."""
         checkpoint = latest_checkpoint(self.directory, self.report)
+        if checkpoint:
+            at_length(checkpoint, self.config, len(self.data.train), self.directory)
         if self.config.on_nan == "stop" or not checkpoint or loop.progress.restores >= RESTORES:
             raise self._diverged(loop, bad)
         checkpoint.progress.restores = loop.progress.restores + 1
@@ -386,8 +673,8 @@ class _Run:
             f"{bad}{tried}: the training has diverged.{saved} Train anew with a lower --learning-rate{going_on}"
         )
 
-    def _trainee(self, tensors: dict[str, np.ndarray]) -> "tuple[Trainee, Tester]":
-        """What ``fit`` trains, and what classifies the held-out images."""
+    def _trainee(self, tensors: dict[str, np.ndarray]) -> "tuple[Trainee, Tester, PreciseBatchnorm | None]":
+        """Build what ``fit`` trains, what classifies the held-out images, and what settles batch normalization."""
         from cifarnet.models.network import build_model
         from cifarnet.training.distillation import Student
         from cifarnet.training.fixed_base import (
@@ -397,6 +684,7 @@ class _Run:
             base_features,
         )
         from cifarnet.training.held_out import ImageTester
+        from cifarnet.training.precise_batchnorm import PreciseFeatures, PreciseImages
         from cifarnet.training.trainee import Trainee
 
         config, data = self.config, self.data
@@ -407,7 +695,10 @@ class _Run:
                 network.freeze_base()
             given = (data.train.images, self.normalization, config.recipe, execution)
             trainee = Student(network, self.teacher, *given) if self.teacher else Trainee(network, *given)
-            return trainee, ImageTester(self.spec, self.normalization, data.held_out.images)
+            precise = None
+            if count := config.recipe.precise_batchnorm:
+                precise = PreciseImages(self._twin(), data.train.images, self.normalization, count, config.seed)
+            return trainee, ImageTester(self.spec, self.normalization, data.held_out.images), precise
         network = build_model(self.spec, tensors)
         network.freeze_base()
 
@@ -416,8 +707,20 @@ class _Run:
             return base_features(network, dataset.images, self.normalization, self.data_report, activity)
 
         execution = replace(execution, steps_per_call=max(execution.steps_per_call, HEAD_STEPS))
-        trainee = HeadTrainee(network, features(data.train, "training"), self.normalization, config.recipe, execution)
-        return trainee, FeatureTester(network, features(data.held_out, data.held_name))
+        trained_on = features(data.train, "training")
+        trainee = HeadTrainee(network, trained_on, self.normalization, config.recipe, execution)
+        tester = FeatureTester(network, features(data.held_out, data.held_name))
+        count = config.recipe.precise_batchnorm
+        return trainee, tester, PreciseFeatures(self._twin(), trained_on, count, config.seed) if count else None
+
+    def _twin(self) -> "ResNet":
+        """Build a float32 network with the layers of the trained one, the same of them frozen."""
+        from cifarnet.models.network import build_model
+
+        network = build_model(self.spec)
+        if self.config.freeze_base:
+            network.freeze_base()
+        return network
 
     def weights(self, network: "ResNet") -> Weights:
         """The network's weights as they are now, with all that using them needs."""
@@ -427,6 +730,7 @@ class _Run:
             self.data.train.class_names,
             self.normalization,
             self.config.recipe.to_dict(),
+            trained_on=self.config.trained_on,
         )
 
     def _plan(self, network: "ResNet", loop: "Loop") -> Planned:
@@ -455,6 +759,7 @@ class _Run:
             grown_from=self.base.spec if self.base and self.base.spec.depth < self.spec.depth else None,
             history=tuple(loop.progress.history),
             best_epoch=loop.progress.best_epoch,
+            notes=self.notes,
         )
 
     def _interruption(self, loop: "Loop", stop: StopRequest, saver: Saver) -> CifarnetError:
@@ -478,12 +783,15 @@ class _Run:
             loop.save_now()
         if saver.failure:
             raise saver.failure
+        saver.write_history(loop.progress.history)
         from cifarnet.evaluation.calibration import with_calibration
         from cifarnet.evaluation.inference import Classifier
 
         test, held_out = self.data.test, self.data.held_out
-        if self.config.validation_split is not None:
-            weights = load_weights(self.directory / runs.BEST_WEIGHTS)
+        if self.data.has_validation:
+            # Written before the run was made longer, or its data were moved, they may say what was so then.
+            best = load_weights(self.directory / runs.BEST_WEIGHTS)
+            weights = replace(best, recipe=self.config.recipe.to_dict(), trained_on=self.config.trained_on)
             classifier = Classifier(weights)
             weights = with_calibration(weights, classifier.logits(held_out.images), held_out.labels)
             epoch, selected_by = loop.progress.best_epoch or 0, "best validation accuracy"
@@ -495,8 +803,20 @@ class _Run:
             logits = Classifier(weights).logits(test.images) if known is None else known
         scored = Scored(test, weights.calibrated(logits))
         metrics = measure(scored.logits, test.labels, test.class_names)
+        on_held_out = metrics.accuracy if self.data.held_name == "test" else loop.progress.best_accuracy
+        self._warn_of_better_check(loop, on_held_out or 0.0)
         save_weights(self.directory / runs.WEIGHTS, replace(weights, accuracy=metrics.accuracy))
-        result = Result(self.directory, metrics, epoch, selected_by, used(), weights.sha256(), self.spec.title, scored)
+        result = Result(
+            self.directory,
+            metrics,
+            epoch,
+            selected_by,
+            used(),
+            weights.sha256(),
+            self.spec.title,
+            scored,
+            runs.length(vars(self.config.recipe)),
+        )
         write_text(self.directory / runs.METRICS, json.dumps(result.to_dict(), indent=2) + "\n")
         with suppress(OSError):
             (self.directory / runs.PREVIOUS_CHECKPOINT).unlink(missing_ok=True)

@@ -4,34 +4,56 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from cifarnet.data.dataset import Dataset, hold_out
+from cifarnet.data.dataset import Dataset, LeftOut, hold_out
 from cifarnet.data.progress import Progress
 from cifarnet.data.sources import load_data
+from cifarnet.errors import InvalidValueError
 from cifarnet.training.config import RunConfig
 
 
 @dataclass(frozen=True)
 class RunData:
-    """A run's images; ``held_out`` is what every epoch ends with: the validation images if there are, or the test's."""
+    """A run's images, and the files of its source that are not read.
+
+    ``held_out`` are the images that every epoch ends with: the validation images if there are any, else the test
+    images; ``held_name`` is validation or test.
+    """
 
     train: Dataset
     held_out: Dataset
     held_name: str
     test: Dataset
     sha256: str
+    left_out: tuple[LeftOut, ...] = ()
 
     @classmethod
     def load(cls, config: RunConfig, image_size: int, mirrors: Sequence[str], report: Progress) -> Self:
-        """The images that ``config`` names, at ``image_size`` pixels.
+        """Read the images that ``config`` names, at ``image_size`` pixels.
 
         Raises:
             DataError: when they can't be read.
+            InvalidValueError: for a ``validation_split`` of data that have validation images.
         """
         splits = load_data(
-            config.data, test_split=config.test_split, mirrors=mirrors, image_size=image_size, report=report
+            config.source,
+            test_split=config.test_split,
+            mirrors=mirrors,
+            image_size=image_size,
+            skip_broken=config.skip_broken,
+            report=report,
         )
-        train, held_out, name = splits.train, splits.test, "test"
+        train, validation = splits.train, splits.validation
         if config.validation_split is not None:
-            train, held_out = hold_out(train, config.validation_split, config.seed)
-            name = "validation"
-        return cls(train, held_out, name, splits.test, splits.sha256())
+            if validation is not None:
+                raise InvalidValueError(
+                    f"{config.data} has {len(validation):,} validation images of its own: --validation-split is for a"
+                    f" source without. Received: {config.validation_split}"
+                )
+            train, validation = hold_out(train, config.validation_split, config.seed)
+        held_out, name = (splits.test, "test") if validation is None else (validation, "validation")
+        return cls(train, held_out, name, splits.test, splits.sha256(), splits.left_out)
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether the held-out images are validation images, which select the best epoch."""
+        return self.held_name == "validation"

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 from cifarnet import runs
@@ -9,7 +10,7 @@ from cifarnet.errors import StorageError, WeightsError
 from cifarnet.files import write_text
 from cifarnet.models.weights import Weights, save_weights
 from cifarnet.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from cifarnet.training.events import Report, Warned
+from cifarnet.training.events import HistoryRow, Report, Warned
 
 DAMAGED = "checkpoint.damaged.h5"
 
@@ -49,7 +50,16 @@ class Saver:
         save_checkpoint(
             self.directory / runs.CHECKPOINT, checkpoint, previous=self.directory / runs.PREVIOUS_CHECKPOINT
         )
-        history = checkpoint.progress.history
+        self.write_history(checkpoint.progress.history)
+
+    def write_history(self, history: Sequence[HistoryRow]) -> None:
+        """Write history.csv with the epochs of ``history``; nothing before the first one ends, or when it is written.
+
+        A run that was killed may have an epoch in its checkpoint that history.csv lacks.
+
+        Raises:
+            StorageError: when the system refuses.
+        """
         if history and self._epochs_written != len(history):
             rows = [row.columns(self.held_out) for row in history]
             text = io.StringIO()

@@ -8,6 +8,17 @@ import numpy as np
 
 from cifarnet.recipes import Recipe
 
+FULL_SIZE_STEPS = 20
+"""Steps at full size that must follow small images; fewer were not tried.
+
+For the same arithmetic, CIFAR-10 (JPEG-75) had 63 % after 210 steps, 21 of them at full size, and 52 % after 100 steps
+at full size throughout; 73 % after 420, and 63 % after 200."""
+
+ENOUGH_FULL_SIZE_STEPS = 100
+"""Steps at full size that must follow small images where these only save time, in a run of fixed length.
+
+On the synthetic set, 240 steps, 24 of them at full size, had 98.7 and 99.0 %, all at full size 99.3 %."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -71,6 +82,12 @@ def checks_due(checks: int, position: float) -> int:
     """How many of ``checks`` classifications of the held-out images, evenly spread, should be done by ``position``."""
     # Positions are sums of steps: the one that ends a fifth of a run may come out just below it.
     return int(position * checks + 1e-9)
+
+
+def full_size_steps(recipe: Recipe, full_size: int, steps: int) -> int:
+    """Return how many of a run's ``steps`` are trained on images of full size."""
+    shares = (end - begin for begin, end, size in spans(recipe, full_size) if size == full_size)
+    return round(steps * sum(shares))
 
 
 def size_at(recipe: Recipe, full_size: int, position: float) -> int:

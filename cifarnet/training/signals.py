@@ -1,9 +1,13 @@
-"""Ctrl-C and SIGTERM as a request to stop at the next safe place, instead of an exception anywhere."""
+"""Ctrl-C and SIGTERM as a request to stop at the next safe place, or as an error that says how to go on."""
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Self
+
+from cifarnet.errors import InterruptedRunError
 
 # A closed terminal (SIGHUP, absent on Windows) is as good a reason to save as Ctrl-C.
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -18,12 +22,7 @@ class StopRequest:
     signal_number: int | None = None
 
     def __enter__(self) -> Self:
-        self._previous: dict[int, Any] = {}
-        if threading.current_thread() is threading.main_thread():
-            for number in _SIGNALS:
-                # nohup ignores SIGHUP, a shell's background job SIGINT: what is ignored stays so.
-                if signal.getsignal(number) is not signal.SIG_IGN:
-                    self._previous[number] = signal.signal(number, self._handle)
+        self._previous = _install(self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -37,6 +36,38 @@ class StopRequest:
         self._restore()
 
     def _restore(self) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+        _restore(self._previous)
         self._previous = {}
+
+
+@contextmanager
+def stopping_with(advice: str) -> Iterator[None]:
+    """While entered, a signal raises an ``InterruptedRunError`` with ``advice`` at once, wherever the program stands.
+
+    For work that can be done again from what is on the disk. In another thread than the main one, nothing changes.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise InterruptedRunError(advice, number)
+
+    previous = _install(stop)
+    try:
+        yield
+    finally:
+        _restore(previous)
+
+
+def _install(handler: Any) -> dict[int, Any]:
+    """Have ``handler`` handle the signals, and return what did before, by signal."""
+    previous: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in _SIGNALS:
+            # nohup ignores SIGHUP, a shell's background job SIGINT: what is ignored stays so.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                previous[number] = signal.signal(number, handler)
+    return previous
+
+
+def _restore(previous: dict[int, Any]) -> None:
+    for number, handler in previous.items():
+        signal.signal(number, handler)

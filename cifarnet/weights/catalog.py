@@ -1,7 +1,8 @@
 """Finding weights by name, and keeping the user's own beside those that come with cifarnet.
 
 A folder of named weights holds their files and ``index.json``, which has an object for each name: ``file``, ``sha256``
-of that file, and ``test_set`` and ``test_images`` that its accuracy was measured on (null where unknown).
+of that file, ``test_set`` and ``test_images`` that its accuracy was measured on (null where unknown), and
+``trained_on``, the images that it was trained on (``cifarnet.provenance.TrainedOn``; absent where unknown).
 """
 
 import json
@@ -9,16 +10,26 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from cifarnet import runs
-from cifarnet.errors import InvalidValueError, StorageError, WeightsError
+from cifarnet.errors import (
+    InvalidValueError,
+    NoHomeError,
+    StorageError,
+    WeightsError,
+    did_you_mean,
+    did_you_mean_path,
+    wrong_content,
+)
 from cifarnet.files import StrPath, as_path, replacing, sha256_of, write_text
 from cifarnet.models.weights import Weights, load_header, load_weights
+from cifarnet.paths import weights_dir
+from cifarnet.provenance import TrainedOn
 
 INDEX = "index.json"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -34,6 +45,7 @@ class NamedWeights:
     test_set: str | None
     test_images: int | None
     shipped: bool
+    trained_on: TrainedOn | None = None
 
     def verify(self) -> Path:
         """The file's path, once its content has been found to be what the index says.
@@ -92,15 +104,6 @@ class NamedWeights:
         )
 
 
-def own_folder() -> Path:
-    """Where the user's own weights are kept: $CIFARNET_WEIGHTS, else in the platform's folder for user data."""
-    if chosen := os.environ.get("CIFARNET_WEIGHTS"):
-        return Path(chosen).expanduser().absolute()
-    from platformdirs import user_data_path
-
-    return user_data_path("cifarnet", appauthor=False) / "weights"
-
-
 def shipped() -> dict[str, NamedWeights]:
     """The weights that come with cifarnet, by name."""
     return read_index(Path(str(resources.files("cifarnet.weights"))), shipped=True)
@@ -114,7 +117,10 @@ def entries() -> dict[str, NamedWeights]:
     Raises:
         WeightsError: when an index can't be read.
     """
-    return {**shipped(), **read_index(own_folder(), shipped=False)}
+    own: dict[str, NamedWeights] = {}
+    with suppress(NoHomeError):
+        own = read_index(weights_dir(), shipped=False)
+    return {**shipped(), **own}
 
 
 def load(wanted: StrPath) -> Weights:
@@ -137,14 +143,43 @@ def find(wanted: StrPath) -> Path:
     wanted = as_path(wanted, "weights")
     if wanted.exists():
         return runs.find_weights(wanted)
+    return find_named(str(wanted))
+
+
+def find_named(name: str) -> Path:
+    """Return the file of the weights called ``name``, also where a file or folder of that name lies here.
+
+    Raises:
+        WeightsError: when there are none, or when their file is not what its index says.
+    """
     known = entries()
-    if entry := known.get(str(wanted)):
+    if entry := known.get(name):
         return entry.verify()
     names = ", ".join(known) or "none"
     raise WeightsError(
-        f"There is no run or weight file {wanted}, and no weights of that name (there are: {names}). Give a run"
-        " directory (runs/...), an .h5 file, or a name that `cifarnet weights` lists."
+        f"There is no run or weight file {name}, and no weights of that name (there are: {names})."
+        f"{did_you_mean_path(Path(name), known)} Give a run directory (runs/...), an .h5 file, or a name that"
+        f" `cifarnet weights` lists. Received: {name}"
     )
+
+
+def trained_on(wanted: Path) -> TrainedOn | None:
+    """Return which images the weights that ``wanted`` stands for (see ``find``) were trained on; None where unknown.
+
+    Raises:
+        WeightsError: when there are no such weights.
+        RunError: when the configuration of a run can't be read.
+    """
+    if not wanted.exists():
+        entry = entries().get(str(wanted))
+        if entry and entry.trained_on:
+            return entry.trained_on
+    elif wanted.is_dir() and (wanted / runs.CONFIG).exists():
+        return runs.trained_on(wanted)
+    file = find(wanted)
+    # Weight files of cifarnet 0.1 say nothing, but one that still lies in its run is known by that.
+    alone = file.name not in runs.WEIGHT_FILES or not (file.parent / runs.CONFIG).exists()
+    return load_header(file).trained_on or (None if alone else runs.trained_on(file.parent))
 
 
 def for_depth(depth: int) -> Path:
@@ -160,7 +195,7 @@ def for_depth(depth: int) -> Path:
         return entry.verify()
     raise WeightsError(
         f"No trained {spec.title} comes with cifarnet; there are: {', '.join(known) or 'none'}. Train one with"
-        f" `cifarnet train --depth {depth}`, then name its run with --weights."
+        f" `cifarnet train --depth {depth}`, then name its run with --weights. Received: {depth}"
     )
 
 
@@ -178,9 +213,10 @@ def add(source: Path, name: str, *, replace: bool = False) -> NamedWeights:
         )
     if name in shipped():
         raise InvalidValueError(f"Weights called {name} come with cifarnet. Choose another name.")
-    folder = own_folder()
+    folder = weights_dir()
     file = runs.find_weights(source)
     load_weights(file)  # Refused now rather than when they are used.
+    origin = trained_on(source)
     with _alone(folder):
         index = read_index(folder, shipped=False)
         if name in index and not replace:
@@ -188,7 +224,7 @@ def add(source: Path, name: str, *, replace: bool = False) -> NamedWeights:
         target = folder / f"{name}.h5"
         with replacing(target) as temporary:
             shutil.copyfile(file, temporary)
-        entry = describe(name, target, *_test_set(source), shipped=False)
+        entry = describe(name, target, *_test_set(source), shipped=False, trained_on=origin)
         write_index(folder, {**index, name: entry})
     return entry
 
@@ -199,12 +235,15 @@ def remove(name: str) -> None:
     Raises:
         InvalidValueError: when there are none, or they come with cifarnet.
     """
-    folder = own_folder()
+    folder = weights_dir()
     with _alone(folder):
         index = read_index(folder, shipped=False)
         if name not in index:
             own = ", ".join(index) or "none"
-            raise InvalidValueError(f"Your own weights are: {own}. Received: {name}")
+            raise InvalidValueError(
+                f"You have added no weights called {name}.{did_you_mean(name, index)} You have added: {own}."
+                f" Received: {name}"
+            )
         entry = index.pop(name)
         write_index(folder, index)
         entry.path.unlink(missing_ok=True)
@@ -239,15 +278,24 @@ def write_index(folder: Path, index: Mapping[str, NamedWeights]) -> None:
             "sha256": entry.sha256,
             "test_set": entry.test_set,
             "test_images": entry.test_images,
+            **({"trained_on": entry.trained_on.to_dict()} if entry.trained_on else {}),
         }
         for name, entry in sorted(index.items())
     }
     write_text(folder / INDEX, json.dumps(facts, indent=2) + "\n")
 
 
-def describe(name: str, path: Path, test_set: str | None, test_images: int | None, *, shipped: bool) -> NamedWeights:
+def describe(
+    name: str,
+    path: Path,
+    test_set: str | None,
+    test_images: int | None,
+    *,
+    shipped: bool,
+    trained_on: TrainedOn | None = None,
+) -> NamedWeights:
     """The entry of the file ``path`` as it is now."""
-    return NamedWeights(name, path, sha256_of(path), test_set, test_images, shipped)
+    return NamedWeights(name, path, sha256_of(path), test_set, test_images, shipped, trained_on)
 
 
 def read_index(folder: Path, *, shipped: bool) -> dict[str, NamedWeights]:
@@ -257,10 +305,11 @@ def read_index(folder: Path, *, shipped: bool) -> dict[str, NamedWeights]:
         WeightsError: when it can't be read.
     """
     path = folder / INDEX
+    # A folder that this account can't look into is none of its own: HOME may still name another account's.
+    if not os.path.exists(path):
+        return {}
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
     except (OSError, ValueError) as error:
         raise WeightsError(f"The index of weights {path} can't be read: {error}") from error
     try:
@@ -272,20 +321,17 @@ def read_index(folder: Path, *, shipped: bool) -> dict[str, NamedWeights]:
                 entry["test_set"],
                 entry["test_images"],
                 shipped,
+                TrainedOn.from_dict(entry["trained_on"]) if entry.get("trained_on") else None,
             )
             for name, entry in facts.items()
         }
-    except (AttributeError, KeyError, TypeError) as error:
-        raise WeightsError(f"The index of weights {path} is damaged: {error!r}.") from error
+    except (AttributeError, KeyError, TypeError, InvalidValueError) as error:
+        raise WeightsError(f"The index of weights {path} is damaged: {wrong_content(error)}.") from error
 
 
 def _test_set(source: Path) -> tuple[str | None, int | None]:
-    """What a finished run's accuracy was measured on: its data source and the number of test images."""
-    metrics = source / runs.METRICS
-    data = runs.find_data_source(source)
-    if data is None or not metrics.is_file():
+    """What a run's result was tested on: its data source and the number of test images; None where it has none."""
+    if not (source / runs.CONFIG).exists() or not (source / runs.METRICS).exists():
         return None, None
-    try:
-        return data, int(json.loads(metrics.read_text(encoding="utf-8"))["images"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"{metrics} can't be read: {error!r}") from error
+    origin, values = runs.trained_on(source), runs.result_values(source, "images")
+    return (origin.data, int(values[0])) if origin and values else (None, None)

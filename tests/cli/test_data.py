@@ -16,7 +16,7 @@ from cifarnet.data.sources import load_data
 from cifarnet.errors import DownloadError, InvalidValueError
 from cifarnet.recipes import RECIPES
 from cifarnet.reports.data import inventory_report
-from tests.data.making import image_folder
+from tests.data.making import fill, image_folder
 
 
 def data(*arguments):
@@ -172,3 +172,40 @@ def test_a_grid_that_can_not_be_meant_is_refused_before_the_source_is_read(argum
 def test_a_grid_in_the_place_of_a_folder_is_refused(pets, tmp_path):
     (tmp_path / "grid.png").mkdir()
     assert "which is a folder" in str(data(pets, "--grid", tmp_path / "grid.png").exception)
+
+
+def test_left_out_files_are_shown_and_in_the_json(pets):
+    (pets / "train/cat/0.HEIC").touch()
+    (pets / "train/cat/7.png").write_bytes(b"no picture")
+    lines = [
+        "Left out: 1 picture that can't be read (train/cat/7.png)",
+        "Left out: 1 .heic file (train/cat/0.HEIC): install cifarnet[heic] to read them",
+    ]
+    assert data(pets, "--skip-broken").stdout.splitlines()[-2:] == lines
+    assert json.loads(data(pets, "--skip-broken", "--json").stdout)["left_out"] == [
+        {"reason": "pictures that can't be read", "count": 1, "examples": ["train/cat/7.png"]},
+        {
+            "reason": ".heic files: install cifarnet[heic] to read them",
+            "count": 1,
+            "examples": ["train/cat/0.HEIC"],
+        },
+    ]
+    assert "1 of 24 pictures can't be read" in str(data(pets).exception)
+
+
+def test_validation_images_have_a_column_and_counts(pets):
+    fill(pets, "val/cat", "val/dog", count=3)
+    shown = data(pets).stdout
+    assert "Validation images" in shown
+    assert [line.split()[1:8:2] for line in shown.splitlines() if "cat" in line] == [["cat", "10", "2", "3"]]
+    summary = json.loads(data(pets, "--json").stdout)
+    assert (summary["validation_counts"], summary["validation_images"]) == ([3, 3], 6)
+
+
+def test_without_validation_images_there_is_no_column(pets):
+    assert "Validation" not in data(pets).stdout
+    assert json.loads(data(pets, "--json").stdout)["validation_counts"] is None
+
+
+def test_skipping_broken_pictures_needs_a_source():
+    assert "--skip-broken needs a SOURCE" in str(data("--skip-broken").exception)

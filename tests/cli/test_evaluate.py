@@ -51,6 +51,7 @@ def test_json_has_exactly_the_promised_keys_and_is_alone_on_stdout(weights, fold
         "network",
         "weights",
         "data",
+        "data_changed",
     }
     assert set(scores["per_class"][0]) == {"class", "precision", "recall", "f1", "support"}
     assert scores["confusion_matrix"] == [[0, 3, 0], [0, 1, 0], [0, 2, 0]]
@@ -119,13 +120,6 @@ def test_data_of_other_classes_are_refused_with_both_lists(folder, tmp_path):
     assert "ant, bee, cow\n" in str(result.exception)
 
 
-@pytest.mark.parametrize(("option", "value"), [("--tta", "rotate"), ("--batch-size", "0")])
-def test_an_option_that_can_not_be_meant_is_a_usage_error(weights, option, value):
-    result = evaluate(weights, option, value)
-    assert result.exit_code == 2
-    assert f"'{option}'" in result.stderr
-
-
 def test_a_wrong_path_is_refused(tmp_path):
     result = evaluate(str(tmp_path / "nothing.h5"))
     assert isinstance(result.exception, WeightsError)
@@ -141,3 +135,14 @@ def test_jax_gives_the_same_scores_without_tensorflow(folder, tmp_path):
     environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), environment.get("PYTHONPATH", "")])
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
     assert json.loads(done.stdout)["loss"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_left_out_files_are_told_on_stderr(weights, tmp_path):
+    folder = save_image_folder(tmp_path, {"ant": (2, 3), "bee": (2, 1), "cow": (2, 2)})
+    (folder / "test/ant/0.HEIC").touch()
+    (folder / "train/ant/broken.png").touch()
+    assert "1 of 13 pictures can't be read" in str(evaluate(weights, "--data", str(folder)).exception)
+    result = evaluate(weights, "--data", str(folder), "--skip-broken", "--json")
+    assert json.loads(result.stdout)["images"] == 6
+    assert "Left out: 1 picture that can't be read (train/ant/broken.png)" in result.stderr
+    assert "Left out: 1 .heic file (test/ant/0.HEIC): install cifarnet[heic] to read them" in result.stderr

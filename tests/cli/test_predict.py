@@ -16,9 +16,10 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
+from cifarnet.choices import CROPS
 from cifarnet.cli.main import app
 from cifarnet.cli.predict import predict as command
-from cifarnet.data.images import CROPS, read_image
+from cifarnet.data.images import read_image
 from cifarnet.errors import InvalidValueError
 from cifarnet.evaluation.inference import Classifier
 from cifarnet.evaluation.metrics import softmax
@@ -349,3 +350,15 @@ def test_explanations_that_can_not_be_written_are_told_without_a_traceback(weigh
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "--explain takes a folder. Received: c.png, which is a file\n"
+
+
+@pytest.mark.usefixtures("photos")
+def test_files_that_a_folder_leaves_out_are_told_on_stderr(tmp_path, weights):
+    save_picture(tmp_path / "folder/0.png", 0)
+    for name in ("._0.png", "1.HEIC", "2.HEIC"):
+        (tmp_path / "folder" / name).touch()
+    result = predict("folder", "--weights", weights, "--json")
+    assert result.exit_code == 0
+    assert [answer["image"] for answer in json.loads(result.stdout)] == ["folder/0.png"]
+    line = "Left out: 2 .heic files (folder/1.HEIC, folder/2.HEIC): install cifarnet[heic] to read them"
+    assert line in result.stderr.splitlines()

@@ -12,10 +12,11 @@ from typer.testing import CliRunner
 from cifarnet.cli import training_screen as screen
 from cifarnet.cli.main import app
 from cifarnet.cli.options import seconds
+from cifarnet.durations import duration, span
 from cifarnet.errors import CifarnetError, InvalidValueError, StorageError
 from cifarnet.models.spec import ModelSpec
 from cifarnet.recipes import RECIPES
-from cifarnet.reports.training import BUDGETS, duration, estimate_lines, guessed_seconds, plan_lines, span
+from cifarnet.reports.training import BUDGETS, estimate_lines, guessed_seconds, plan_lines
 from cifarnet.runtime import Device, GpuFacts, _advice
 from cifarnet.training.config import RunConfig
 from cifarnet.training.events import EpochDone, Estimated, HistoryRow, StepDone, Warned
@@ -342,13 +343,13 @@ def test_a_budget_is_told_as_it_is_given(wanted):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ("--budget 5m --epochs 3", "--epochs and --budget all give the length"),
+        ("--budget 5m --epochs 3", "--epochs and --budget give the length"),
         ("--budget 5m --recipe paper", "fast, or one with a cycle_peak"),
         ("--resolutions 20", "such as 20:0.4,24:0.3"),
         ("--resolutions 21:0.5", "a multiple of 4"),
         ("--recipe fast --lr-drop 3", "whole learning-rate schedule"),
         ("--recipe paper --no-flip --alternate-flips", "alternate_flips needs flip"),
-        ("--precision double", "float32, bfloat16, float16"),
+        ("--precision double", "float32, bfloat16 or float16"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(tmp_path, options, told):

@@ -22,7 +22,7 @@ def environment(monkeypatch):
 def shown(monkeypatch, **options):
     console = Console(highlight=False, **{"file": StringIO(), "width": 100, "height": 30, **options})
     monkeypatch.setattr(screen.console, "stderr", lambda: console)
-    with screen.training_screen(quiet=False) as report:
+    with screen.training_screen(quiet=False) as (report, _):
         yield console, report
 
 

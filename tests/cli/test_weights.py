@@ -1,14 +1,20 @@
+import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from cifarnet.cli.main import app
 from cifarnet.errors import InvalidValueError
-from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec
-from cifarnet.models.weights import load_weights
+from cifarnet.evaluation.metrics import wilson_interval
+from cifarnet.models.description import named_weights
+from cifarnet.models.resnet import describe
+from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization
+from cifarnet.models.weights import Weights, load_weights, save_weights
+from cifarnet.reports.weights import weights_report
 from cifarnet.weights import catalog
 from tests.evaluation.making import save_image_folder, save_picture, save_tiny_weights
 from tests.models.test_weights import save_original
@@ -28,7 +34,54 @@ def test_the_list_has_what_comes_with_cifarnet_and_what_the_user_added(tmp_path)
     shown = invoke("weights").stdout
     for entry in entries.values():
         assert entry["name"] in shown
-        assert entry["sha256"][:12] in shown
+
+
+def add_flowers(tmp_path):
+    """Add weights with a name, classes, a recipe and a test set as long as they can be."""
+    spec = ModelSpec(8, 120)
+    classes = tuple(f"flower number {number} of the garden" for number in range(120))
+    tensors = {name: np.zeros(weight.shape, np.float32) for name, weight in named_weights(describe(spec)).items()}
+    run = tmp_path / "run"
+    run.mkdir()
+    recipe = {"name": "a-recipe-with-a-long-name"}
+    save_weights(run / "weights.h5", Weights(spec, tensors, classes, Normalization(1.0, 2.0), recipe, 0.5))
+    (run / "config.json").write_text(json.dumps({"data": "/home/somebody/pictures/flowers-of-the-whole-garden"}))
+    (run / "metrics.json").write_text(json.dumps({"images": 123_456}))
+    catalog.add(run, "flowers-of-my-garden-with-a-long-name-in-2024-and-before")
+
+
+@pytest.mark.parametrize(
+    ("width", "shown", "left_out"),
+    [
+        (160, ["Network", "Classes", "Accuracy", "95 % interval", "Test images"], ["Size"]),
+        (100, ["Network", "Classes", "Accuracy", "95 % interval", "Test images"], ["Size"]),
+        (80, ["Network", "Classes", "Accuracy", "Test images"], ["95 % interval", "Size"]),
+        (60, ["Network", "Classes", "Accuracy"], ["Test images"]),
+        (40, ["Accuracy"], ["Network"]),
+    ],
+)
+def test_the_list_leaves_out_columns_that_do_not_fit(tmp_path, width, shown, left_out):
+    add_flowers(tmp_path)
+    facts = json.loads(invoke("weights", "--json").stdout)
+    console = Console(file=io.StringIO(), width=width)
+    console.print(weights_report(facts, width))
+    lines = console.file.getvalue().splitlines()
+    assert max(len(line.rstrip()) for line in lines) <= min(width, 100)
+    assert all(title in lines[1] for title in ["Name", *shown])
+    assert not any(title in lines[1] for title in left_out)
+    # A long name goes on in the next lines; nothing of it is cut off.
+    text = "".join(line[:25].strip() for line in lines)
+    assert all(fact["name"] in text for fact in facts)
+    assert "…" not in console.file.getvalue()
+
+
+def test_the_list_tells_how_good_shipped_weights_are():
+    lines = invoke("weights").stdout.splitlines()
+    assert max(len(line.rstrip()) for line in lines) <= 100
+    row = next(line for line in lines if "resnet20" in line)
+    low, high = wilson_interval(0.8997, 10_000)
+    for fact in ("ResNet-20", "10", "89.97 %", f"{100 * low:.2f} to {100 * high:.2f}", "10,000 of CIFAR-10"):
+        assert fact in row
 
 
 def test_a_name_is_taken_wherever_weights_are(tmp_path):

@@ -1,5 +1,6 @@
 """Small data sets in every layout, made by code."""
 
+import hashlib
 import pickle
 import tarfile
 import zipfile
@@ -16,7 +17,11 @@ BATCHES = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
 
 
 def assert_same(one: Splits, other: Splits) -> None:
-    for a, b in ((one.train, other.train), (one.test, other.test)):
+    assert (one.validation is None) == (other.validation is None)
+    pairs = [(one.train, other.train), (one.test, other.test)]
+    if one.validation is not None and other.validation is not None:
+        pairs.append((one.validation, other.validation))
+    for a, b in pairs:
         np.testing.assert_array_equal(a.images, b.images)
         np.testing.assert_array_equal(a.labels, b.labels)
         assert a.class_names == b.class_names
@@ -35,6 +40,22 @@ def image_folder(root: Path, *, train: int = 3, test: int = 2, classes: tuple[st
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(image).save(path)
     return root
+
+
+def fill(root: Path, *folders: str, count: int = 2, suffix: str = "png") -> Path:
+    """``count`` pictures in each of ``folders`` below ``root``, no two of them alike."""
+    for folder in folders:
+        place = root / folder
+        place.mkdir(parents=True, exist_ok=True)
+        for row in range(count):
+            colour = tuple(hashlib.sha256(f"{folder} {row}".encode()).digest()[:3])
+            Image.new("RGB", (32, 32), colour).save(place / f"{row}.{suffix}")
+    return root
+
+
+def left_out(splits: Splits) -> dict[str, int]:
+    """How many files were left out for each reason."""
+    return {files.reason: files.count for files in splits.left_out}
 
 
 def batches(per_batch: int = 4) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -5,7 +5,7 @@ import zipfile
 import pytest
 from PIL import Image
 
-from cifarnet.data import tree
+from cifarnet.data import archives
 from cifarnet.data.sources import load_data
 from cifarnet.errors import DataError
 from tests.data.making import (
@@ -63,7 +63,7 @@ def test_reading_an_archive_extracts_nothing_and_follows_no_link(tmp_path):
 @pytest.mark.parametrize("pack", [zip_of, tar_of])
 def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch, limit, pack):
     archive = pack(image_folder(tmp_path / "pets"), tmp_path / "pets.archive")
-    monkeypatch.setattr(tree, limit, 1000)
+    monkeypatch.setattr(archives, limit, 1000)
     with pytest.raises(DataError, match=r"too much to be read into memory.*Unpack it"):
         load_data(str(archive))
 
@@ -81,3 +81,50 @@ def test_a_bad_image_in_an_archive_is_named_with_the_archive(tmp_path):
     (root / "train" / "dog" / "1.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"train/dog/1\.png in .*pets\.zip is not"):
         load_data(str(zip_of(root, tmp_path / "pets.zip")))
+
+
+def zip_named(folder, archive, rename, flag=True):
+    """A zip of ``folder`` whose members have the names that ``rename`` gives, in UTF-8 with or without its flag."""
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                file.writestr(rename(path.relative_to(folder).as_posix()), path.read_bytes())
+    if not flag:
+        content = bytearray(archive.read_bytes())
+        for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+            start = content.find(signature)
+            while start >= 0:
+                content[start + offset + 1] &= ~0x08
+                start = content.find(signature, start + 4)
+        archive.write_bytes(content)
+    return archive
+
+
+def test_a_zip_with_backslashes_equals_the_folder_in_it(tmp_path):
+    root = image_folder(tmp_path / "pets")
+    archive = zip_named(root, tmp_path / "pets.zip", lambda name: f"pets\\{name}".replace("/", "\\"))
+    with zipfile.ZipFile(archive, "a") as file:
+        file.writestr("pets\\train\\", b"")
+    assert_same(load_data(str(archive)), load_data(str(root)))
+
+
+@pytest.mark.parametrize("flag", [True, False])
+def test_names_in_utf_8_are_read_with_and_without_their_flag(tmp_path, flag):
+    root = image_folder(tmp_path / "pets", classes=("Äpfel", "ねこ", "cafe\u0301"))
+    splits = load_data(str(zip_named(root, tmp_path / "pets.zip", str, flag)))
+    assert splits.train.class_names == ("caf\u00e9", "Äpfel", "ねこ")
+    assert_same(splits, load_data(str(root)))
+
+
+def test_names_in_another_encoding_are_read(tmp_path):
+    root = image_folder(tmp_path / "pets", classes=("xpfel", "cat"))
+    archive = zip_named(root, tmp_path / "pets.zip", str)
+    archive.write_bytes(archive.read_bytes().replace(b"/xpfel/", b"/\x8epfel/"))
+    assert load_data(str(archive)).train.class_names == ("cat", "Äpfel")
+
+
+def test_a_tar_with_names_in_no_unicode_names_the_class(tmp_path):
+    root = image_folder(tmp_path / "pets", classes=("cat", "dog"))
+    (root / "train/dog").rename(root / "train/\udcc4pfel")
+    with pytest.raises(DataError, match=r"not valid UTF-8.*b'\\xc4pfel'"):
+        load_data(str(tar_of(root, tmp_path / "pets.tar", "pets", "w")))

@@ -1,13 +1,18 @@
 import os
+import shutil
 
 import pytest
 from PIL import Image
 
 from cifarnet.data import cache
+from cifarnet.data.images import IMAGE_SUFFIXES
 from cifarnet.data.sources import load_data
+from cifarnet.errors import NoHomeError
 from tests.data.making import (
     assert_same,
+    fill,
     image_folder,
+    tar_of,
     zip_of,
 )
 
@@ -102,8 +107,149 @@ def test_a_cache_that_cannot_be_written_is_told_and_no_error(tmp_path, monkeypat
     assert "are not kept" in caplog.text
 
 
-def test_without_the_variable_the_cache_is_the_platforms(monkeypatch):
-    import platformdirs
+@pytest.fixture
+def no_home(monkeypatch):
+    """The environment of an account without a home folder, as that of ``docker run --user 12345``."""
+    import pwd
 
-    monkeypatch.delenv("CIFARNET_CACHE")
-    assert cache.cache_dir() == platformdirs.user_cache_path("cifarnet", appauthor=False)
+    def unknown(uid):
+        raise KeyError(uid)
+
+    for name in ("CIFARNET_CACHE", "CIFARNET_WEIGHTS", "KERAS_HOME", "HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+
+
+def test_without_a_home_folder_nothing_is_kept(tmp_path, monkeypatch, no_home, caplog):
+    source = str(image_folder(tmp_path / "pets"))
+    monkeypatch.chdir(tmp_path)
+    assert len(load_data(source).train) == 6
+    assert "are not kept" in caplog.text
+    assert "Set CIFARNET_CACHE" in caplog.text
+    assert [path.name for path in tmp_path.iterdir()] == ["pets"]
+
+
+def test_without_a_home_folder_a_download_names_the_variable(no_home):
+    with pytest.raises(NoHomeError, match="Set CIFARNET_CACHE"):
+        load_data("cifar10")
+
+
+def still(root, seconds=1_000_000_000):
+    """Give all files below ``root`` one modification time."""
+    for path in root.rglob("*"):
+        os.utime(path, (seconds, seconds))
+
+
+def red_and_green(root):
+    """Classes whose pictures have equal names, sizes and times."""
+    for split in ("train", "test"):
+        for name, colour in (("cat", (200, 40, 40)), ("dog", (40, 200, 40))):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for row in range(2):
+                Image.new("RGB", (32, 32), colour).save(folder / f"{row}.bmp")
+    still(root)
+    return root
+
+
+def swap(one, other, spare):
+    one.rename(spare)
+    other.rename(one)
+    spare.rename(other)
+
+
+def colours(source):
+    """The first pixel of each class's first training image."""
+    train = load_data(str(source)).train
+    return [train.images[train.labels == label][0, 0, 0].tolist() for label in (0, 1)]
+
+
+RED, GREEN = [200, 40, 40], [40, 200, 40]
+
+
+def test_renamed_class_folders_are_decoded_anew(tmp_path):
+    root = red_and_green(tmp_path / "pets")
+    assert colours(root) == [RED, GREEN]
+    swap(root / "train/cat", root / "train/dog", root / "spare")
+    still(root)
+    assert colours(root) == [GREEN, RED]
+
+
+def test_renamed_pictures_are_decoded_anew(tmp_path):
+    root = red_and_green(tmp_path / "pets")
+    assert colours(root) == [RED, GREEN]
+    for row in range(2):
+        swap(root / f"train/cat/{row}.bmp", root / f"train/dog/{row}.bmp", root / "train/cat/spare.bmp")
+    still(root)
+    assert colours(root) == [GREEN, RED]
+
+
+def test_a_picture_written_over_at_the_same_time_is_decoded_anew(tmp_path):
+    root = red_and_green(tmp_path / "pets")
+    assert colours(root) == [RED, GREEN]
+    for row in range(2):
+        Image.new("RGB", (32, 32), (1, 2, 3)).save(root / f"train/cat/{row}.bmp")
+    still(root)
+    assert colours(root) == [[1, 2, 3], GREEN]
+
+
+def test_a_folder_that_a_copy_replaced_is_decoded_anew(tmp_path):
+    root = red_and_green(tmp_path / "pets")
+    assert colours(root) == [RED, GREEN]
+    swap(root / "train/cat", root / "train/dog", root / "spare")
+    shutil.copytree(root, tmp_path / "copy", copy_function=shutil.copy2)
+    swap(root / "train/cat", root / "train/dog", root / "spare")
+    assert colours(root) == [RED, GREEN]
+    shutil.rmtree(root)
+    (tmp_path / "copy").rename(root)
+    assert colours(root) == [GREEN, RED]
+
+
+@pytest.mark.parametrize("linked", ["pets", "pets/train/cat", "pets/train/cat/0.bmp"])
+def test_a_link_that_leads_elsewhere_is_decoded_anew(tmp_path, linked):
+    root, other = red_and_green(tmp_path / "pets"), red_and_green(tmp_path / "other")
+    swap(other / "train/cat", other / "train/dog", other / "spare")
+    still(other)
+    place = tmp_path / linked
+    place.rename(tmp_path / "first")
+    place.symlink_to(tmp_path / "first")
+    assert colours(root)[0] == RED
+    place.unlink()
+    place.symlink_to(other / place.relative_to(root))
+    assert colours(root)[0] == GREEN
+
+
+@pytest.mark.parametrize("pack", [zip_of, tar_of])
+def test_an_archive_replaced_by_one_of_equal_size_and_time_is_read_anew(tmp_path, pack):
+    root = red_and_green(tmp_path / "pets")
+    options = {"mode": "w"} if pack is tar_of else {}
+    archive = pack(root, tmp_path / "pets.archive", **options)
+    still(tmp_path)
+    assert colours(archive) == [RED, GREEN]
+    size = archive.stat().st_size
+    swap(root / "train/cat", root / "train/dog", root / "spare")
+    pack(root, archive, **options)
+    still(tmp_path)
+    assert archive.stat().st_size == size
+    assert colours(archive) == [GREEN, RED]
+
+
+def test_an_entry_of_an_older_version_is_not_taken(tmp_path, monkeypatch):
+    source = str(image_folder(tmp_path / "pets"))
+    monkeypatch.setattr(cache, "_VERSION", 1)
+    load_data(source)
+    monkeypatch.undo()
+    monkeypatch.setenv("CIFARNET_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("cifarnet.data.folders.read_images", None)
+    with pytest.raises(TypeError):
+        load_data(source)
+
+
+def test_a_suffix_that_became_readable_is_decoded_anew(tmp_path, monkeypatch):
+    root = fill(tmp_path / "pets", "train/cat", "train/dog", "test/cat", "test/dog")
+    (root / "train/cat/1.png").rename(root / "train/cat/1.picture")
+    assert load_data(str(root)).train.counts().tolist() == [1, 2]
+    suffixes = IMAGE_SUFFIXES | {".picture"}
+    for module in ("walk", "cache"):
+        monkeypatch.setattr(f"cifarnet.data.{module}.image_suffixes", lambda: suffixes)
+    assert load_data(str(root)).train.counts().tolist() == [2, 2]

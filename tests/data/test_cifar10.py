@@ -1,12 +1,13 @@
 import hashlib
+import shutil
 
 import pytest
 
 from cifarnet.data import cifar10
 from cifarnet.data.download import RemoteFile
 from cifarnet.data.sources import load_data
-from cifarnet.errors import DownloadError
-from tests.data.making import binary_layout, python_layout, tar_of
+from cifarnet.errors import DataError, DownloadError
+from tests.data.making import assert_same, binary_layout, python_layout, tar_of
 
 KERAS_2 = "cifar-10-batches-py"
 KERAS_3 = "cifar-10-batches-py-target/cifar-10-batches-py"
@@ -71,3 +72,42 @@ def test_the_cached_archive_goes_before_the_copy_of_keras(tmp_path, cache):
     cache.mkdir()
     (cache / archive.name).write_bytes(b"intact")
     assert cifar10.find_or_fetch(archive=archive) == cache / archive.name
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize("folder", [KERAS_2, KERAS_3])
+@pytest.mark.parametrize("damage", [cut, lambda path: path.unlink(), lambda path: path.write_bytes(b"")])
+def test_a_copy_of_keras_that_was_unpacked_in_part_is_not_used(tmp_path, caplog, folder, damage):
+    made = python_layout(tmp_path / "keras" / "datasets" / folder)
+    damage(made / "test_batch")
+    with pytest.raises(DownloadError):
+        cifar10.find_or_fetch(archive=unreachable(b"archive"))
+    assert f"{made} is not used: test_batch is missing or cut off" in caplog.text
+
+
+def test_the_archive_stands_in_for_a_copy_of_keras_in_part(tmp_path, monkeypatch):
+    datasets = tmp_path / "keras" / "datasets"
+    archive = tar_of(python_layout(datasets / KERAS_2), datasets / "cifar-10-batches-py.tar.gz")
+    monkeypatch.setattr(cifar10, "PYTHON_ARCHIVE_SHA256", hashlib.sha256(archive.read_bytes()).hexdigest())
+    cut(datasets / KERAS_2 / "data_batch_3")
+    assert cifar10.keras_copy() == archive
+
+
+def test_the_folder_of_torchvision_is_a_source(tmp_path):
+    root = tmp_path / "data"
+    made = python_layout(root / "cifar-10-batches-py")
+    wanted = load_data(str(made))
+    (root / "MNIST").mkdir()
+    assert_same(load_data(str(root)), wanted)
+    archive = tar_of(made, root / "cifar-10-python.tar.gz", "cifar-10-batches-py")
+    assert_same(load_data(str(root)), wanted)
+    cut(made / "data_batch_5")
+    assert_same(load_data(str(root)), wanted)
+    shutil.rmtree(made)
+    assert_same(load_data(str(root)), wanted)
+    archive.unlink()
+    with pytest.raises(DataError, match="no known layout"):
+        load_data(str(root))

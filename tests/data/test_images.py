@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cifarnet.data.images import CROPS, PIXEL_LIMIT, read_image, read_images, resize_images
+from cifarnet.choices import CROPS
+from cifarnet.data.images import PIXEL_LIMIT, read_image, read_images, resize_images
 from cifarnet.errors import DataError
 from tests.data.making import random_images
 
@@ -159,8 +160,15 @@ def test_what_is_no_image_is_refused(content):
 @pytest.mark.parametrize("side", [12_000, 10_001, 30_000])
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(side):
     assert side * side > PIXEL_LIMIT
-    with pytest.raises(DataError, match=re.escape(f"more than {PIXEL_LIMIT:,}")):
+    with pytest.raises(DataError, match=re.escape(f"more than {PIXEL_LIMIT:,} are refused")):
         read_image(png_header(side, side))
+
+
+@pytest.mark.parametrize("limit", [None, 1000])
+def test_pillows_own_limit_of_pixels_is_not_in_the_way(monkeypatch, limit):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    assert read_image(encoded(Image.fromarray(smooth(200, 100)))).shape == (32, 32, 3)
+    assert limit == Image.MAX_IMAGE_PIXELS
 
 
 def test_millions_of_pixels_in_few_bytes_are_refused_and_in_many_are_read():
@@ -204,16 +212,31 @@ def test_many_images_are_read_in_parallel_in_their_order():
     images = random_images(1200)
     files = [(str(row), encoded(Image.fromarray(image))) for row, image in enumerate(images)]
     told = []
-    read = read_images(files, report=lambda *progress: told.append(progress))
+    read, broken = read_images(files, report=lambda *progress: told.append(progress))
     np.testing.assert_array_equal(read, images)
+    assert broken == []
     assert told[-1] == ("Decoding images", 1200, 1200)
 
 
-def test_a_bad_image_among_many_is_named():
-    files = [(str(row), encoded(Image.new("RGB", (32, 32)))) for row in range(1200)]
-    files[700] = ("the bad one", b"no image")
-    with pytest.raises(DataError, match="the bad one is not"):
-        read_images(files)
+@pytest.mark.parametrize("count", [10, 1200])
+def test_broken_images_are_listed_and_the_others_read(count):
+    images = random_images(count)
+    files = [(str(row), encoded(Image.fromarray(image))) for row, image in enumerate(images)]
+    places = [0, count // 2, count - 1]
+    for place in places:
+        files[place] = (f"picture {place}", b"no image")
+    told = []
+    read, broken = read_images(files, report=lambda *progress: told.append(progress))
+    np.testing.assert_array_equal(read, np.delete(images, places, axis=0))
+    assert [place for place, _ in broken] == places
+    assert all(message.startswith(f"picture {place} is not a PNG") for place, message in broken)
+    assert told[-1] == ("Decoding images", count, count)
+
+
+def test_no_images_are_read_from_broken_files_alone():
+    read, broken = read_images([("a", b""), ("b", b"x")], 16)
+    assert read.shape == (0, 16, 16, 3)
+    assert [message.split(" ")[0] for _, message in broken] == ["a", "b"]
 
 
 def test_resizing_gives_what_reading_a_file_gives():

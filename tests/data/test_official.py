@@ -60,7 +60,58 @@ def test_a_binary_batch_of_broken_records_is_refused(tmp_path, size):
 def test_a_label_out_of_range_is_refused(tmp_path):
     batch = binary_layout(tmp_path) / "data_batch_2.bin"
     batch.write_bytes(b"\x0a" + batch.read_bytes()[1:])
-    with pytest.raises(DataError, match="Labels must be 0 to 9"):
+    with pytest.raises(
+        DataError, match=r"data_batch_2\.bin is damaged.*Labels must be 0 to 9.*Received: 10 in record 0"
+    ):
+        load_data(str(tmp_path))
+
+
+def test_a_label_of_a_pickle_out_of_range_is_refused(tmp_path):
+    content = pickle.dumps({"data": np.zeros((2, 3072), np.uint8), "labels": [1, 10]}, 2)
+    (python_layout(tmp_path) / "test_batch").write_bytes(content)
+    with pytest.raises(DataError, match=r"test_batch is damaged.*Labels must be 0 to 9.*Received: 10 in record 1"):
+        load_data(str(tmp_path))
+
+
+@pytest.mark.parametrize(("make", "meta"), [(binary_layout, "batches.meta.txt"), (python_layout, "batches.meta")])
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["cat", "dog"] * 5, "must name every class once. Received twice: cat, dog"),
+        ([f"class{label}" for label in range(3)], "Labels must be 0 to 2"),
+    ],
+)
+def test_names_that_fit_no_labels_are_refused(tmp_path, make, meta, names, message):
+    content = "\n".join(names).encode() if make is binary_layout else pickle.dumps({"label_names": names}, 2)
+    (make(tmp_path) / meta).write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        load_data(str(tmp_path))
+
+
+def test_names_of_two_words_are_read(tmp_path):
+    names = [f"kind {label}" for label in range(10)]
+    (binary_layout(tmp_path) / "batches.meta.txt").write_text("\r\n".join([*names, "", ""]))
+    assert load_data(str(tmp_path)).train.class_names == tuple(names)
+
+
+def test_cifar100_is_named_in_either_layout(tmp_path):
+    records = np.zeros((4, 3074), np.uint8).tobytes()
+    binary, python = tmp_path / "cifar-100-binary", tmp_path / "cifar-100-python"
+    for folder, suffix in ((binary, ".bin"), (python, "")):
+        folder.mkdir()
+        content = {b"data": np.zeros((4, 3072), np.uint8), b"fine_labels": [0] * 4, b"coarse_labels": [0] * 4}
+        for split in ("train", "test"):
+            (folder / f"{split}{suffix}").write_bytes(records if suffix else pickle.dumps(content, 2))
+        sources = (folder, tar_of(folder, tmp_path / f"{folder.name}.tar.gz", folder.name))
+        for source in sources:
+            with pytest.raises(DataError, match="is CIFAR-100, which is not supported"):
+                load_data(str(source))
+
+
+def test_batches_of_cifar100_are_named(tmp_path):
+    content = pickle.dumps({"data": np.zeros((2, 3072), np.uint8), "fine_labels": [1, 2]}, 2)
+    (python_layout(tmp_path) / "data_batch_3").write_bytes(content)
+    with pytest.raises(DataError, match="data_batch_3 is CIFAR-100"):
         load_data(str(tmp_path))
 
 

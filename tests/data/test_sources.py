@@ -2,6 +2,7 @@ import pytest
 
 from cifarnet.data.sources import load_data
 from cifarnet.errors import DataError, InvalidValueError
+from tests.data.making import assert_same, binary_layout, python_layout
 
 
 def test_a_missing_path_names_what_a_source_can_be(tmp_path):
@@ -25,3 +26,18 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path, content):
 def test_an_empty_source_is_refused_rather_than_guessed(source):
     with pytest.raises(InvalidValueError, match="source is empty"):
         load_data(source)
+
+
+@pytest.mark.parametrize("name", ["pets.zip", "pets.tar.gz", "PETS.TGZ", "digits.npz"])
+def test_a_folder_that_holds_an_archive_names_it(tmp_path, name):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / name).write_bytes(b"archive")
+    with pytest.raises(DataError, match=rf"no known layout.*name that: {tmp_path}/data/{name}"):
+        load_data(str(tmp_path / "data"))
+
+
+@pytest.mark.parametrize("layout", [binary_layout, python_layout])
+def test_an_official_layout_is_found_below_outer_folders(tmp_path, layout):
+    made = layout(tmp_path / "inner" / "data" / "cifar")
+    (tmp_path / "inner" / "README").touch()
+    assert_same(load_data(str(tmp_path / "inner")), load_data(str(made)))

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cifarnet.data.images import CROPS, read_image
+from cifarnet.choices import CROPS
+from cifarnet.data.images import read_image
 from cifarnet.errors import DataError, InvalidValueError, StorageError
 from cifarnet.evaluation.explain import (
     LARGEST_SHOWN,

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cifarnet.data.images import CROPS, read_image
+from cifarnet.choices import CROPS
+from cifarnet.data.images import read_image
 from cifarnet.errors import DataError, InvalidValueError
 from cifarnet.evaluation.inference import Classifier
 from cifarnet.evaluation.metrics import softmax
@@ -175,7 +176,7 @@ def test_views_are_the_mean_of_all_crops_and_their_mirror_images(classifier, tmp
 
 @pytest.mark.parametrize("option", ["crop", "tta"])
 def test_an_unknown_way_to_look_is_refused_at_once(classifier, option):
-    with pytest.raises(InvalidValueError, match=rf"--{option} must be one of .* Received: sideways"):
+    with pytest.raises(InvalidValueError, match=rf"--{option} must be .* or .*Received: sideways"):
         predict([], classifier, **{option: "sideways"})
 
 
@@ -200,3 +201,59 @@ def test_probabilities_are_those_of_the_weights_temperature(classifier, sources)
     odds = np.array([share for _, share in before.predictions]) ** 2
     assert [name for name, _ in after.predictions] == [name for name, _ in before.predictions]
     assert [share for _, share in after.predictions] == pytest.approx(odds / odds.sum(), rel=1e-4)
+
+
+@pytest.fixture
+def mixed(tmp_path, monkeypatch):
+    """A folder with a picture of each kind that is read or left out."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a/1.png", "a/@eaDir/1.png/thumb.png", "#recycle/2.png", "a/.hidden.png", ".Trashes/3.png", "b/4.jpg"):
+        save_picture(tmp_path / "mixed" / name, 0)
+    for name in ("a/._1.png", "Thumbs.db", "a/notes.txt", "a/5.HEIC", "a/6.HEIC"):
+        (tmp_path / "mixed" / name).touch()
+    save_picture(tmp_path / "elsewhere/7.png", 0)
+    (tmp_path / "mixed/linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "mixed/b/up").symlink_to("..")
+    (tmp_path / "mixed/b/gone").symlink_to("nowhere")
+    (tmp_path / "mixed/b/gone.png").symlink_to("nowhere")
+
+
+MIXED = ["mixed/a/1.png", "mixed/b/4.jpg", "mixed/b/gone.png", "mixed/linked/7.png"]
+
+
+@pytest.mark.usefixtures("mixed")
+@pytest.mark.parametrize("argument", ["mixed", "mixed/", "./mixed"])
+def test_a_folder_follows_the_rules_of_data_sources(argument):
+    told = []
+    found = find_images([argument], no_stdin, told.extend)
+    assert [name.removeprefix("./") for name in names(found)] == MIXED
+    assert {files.reason: files.count for files in told} == {
+        "links to a parent folder": 1,
+        "broken links": 1,
+        ".heic files: install cifarnet[heic] to read them": 2,
+        ".txt files": 1,
+    }
+
+
+@pytest.mark.usefixtures("mixed")
+@pytest.mark.parametrize(
+    ("pattern", "matches"),
+    [
+        ("mixed/**", MIXED),
+        ("mixed/*", MIXED),
+        ("mixed/**/*.png", ["mixed/a/1.png", "mixed/b/gone.png", "mixed/linked/7.png"]),
+        ("*/*/[0-9].*g", ["mixed/a/1.png", "mixed/b/4.jpg", "mixed/linked/7.png"]),
+        ("mixed/b/up/*/*.jpg", ["mixed/b/up/b/4.jpg"]),
+        ("mixed/a/@eaDir/*/*.png", ["mixed/a/@eaDir/1.png/thumb.png"]),
+    ],
+)
+def test_patterns_follow_the_rules_of_data_sources(pattern, matches):
+    found = find_images([pattern], no_stdin)
+    assert [name for name, source in zip(names(found), found, strict=True) if source.name != pattern] == matches
+
+
+@pytest.mark.usefixtures("mixed")
+def test_a_file_that_is_named_is_tried_even_when_it_is_hidden():
+    arguments = ["mixed/a/._1.png", "mixed/a/5.HEIC", "mixed/a/@eaDir/1.png/thumb.png"]
+    assert names(find_images(arguments, no_stdin)) == arguments
+    assert names(find_images(["mixed/a/@eaDir"], no_stdin)) == ["mixed/a/@eaDir/1.png/thumb.png"]

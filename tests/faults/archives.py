@@ -65,6 +65,15 @@ def _device(kind: bytes) -> Callable[[tarfile.TarFile, Path], None]:
     return _member("train/cat/device.png", b"", type=kind, devmajor=1, devminor=5)
 
 
+def _doubling_links(archive: tarfile.TarFile, outside: Path) -> None:
+    """Two links in each of 40 folders to the next one: 2^40 folders below the first."""
+    for level in range(40):
+        for name in ("a", "b"):
+            _member(f".levels/{level}/{name}", b"", type=tarfile.SYMTYPE, linkname=f"../{level + 1}")(archive, outside)
+    _member(".levels/40/x.png")(archive, outside)
+    _link(tarfile.SYMTYPE, "../../.levels/0")(archive, outside)
+
+
 def _through_a_link(archive: tarfile.TarFile, outside: Path) -> None:
     _member("train/cat/door", b"", type=tarfile.SYMTYPE, linkname=str(outside))(archive, outside)
     _member("train/cat/door/written.png")(archive, outside)
@@ -135,6 +144,9 @@ CRAFTED: dict[str, tuple[Maker, str, str]] = {
     "tar: a hard link": (_tar(_link(tarfile.LNKTYPE, "{outside}/secret.png")), "tar.gz", INNOCENT),
     "tar: a symbolic link to itself": (_tar(_link(tarfile.SYMTYPE, "link.png")), "tar.gz", INNOCENT),
     "tar: a file behind a link to a folder": (_tar(_through_a_link), "tar.gz", ONE_MORE),
+    "tar: a symbolic link through a parent": (_tar(_link(tarfile.SYMTYPE, "../../../../x")), "tar.gz", INNOCENT),
+    "tar: a symbolic link to all": (_tar(_link(tarfile.SYMTYPE, "../..")), "tar.gz", INNOCENT),
+    "tar: links that double": (_tar(_doubling_links), "tar.gz", REFUSED),
     "tar: a character device": (_tar(_device(tarfile.CHRTYPE)), "tar.gz", INNOCENT),
     "tar: a block device": (_tar(_device(tarfile.BLKTYPE)), "tar.gz", INNOCENT),
     "tar: a named pipe": (_tar(_device(tarfile.FIFOTYPE)), "tar.gz", INNOCENT),
@@ -159,6 +171,7 @@ REFUSALS = {
     "tar: a name twice": "holds train/cat/0.png twice",
     "tar: 300 MiB of zeros, gzip": "at train/cat/bomb.png: it looks like a decompression bomb",
     "tar: 300 MiB of zeros, xz": "at train/cat/bomb.png: it looks like a decompression bomb",
+    "tar: links that double": "it looks like a decompression bomb",
     "tar: a sparse file of 1 TiB": "at train/cat/sparse.png: it looks like a decompression bomb",
     "zip: a name twice": "holds train/cat/0.png twice",
     "zip: 300 MiB of zeros": "at train/cat/b.png: it looks like a decompression bomb",

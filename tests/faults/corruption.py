@@ -11,13 +11,14 @@ import numpy as np
 
 from cifarnet import runs
 from cifarnet.data.cache import DecodedSet
+from cifarnet.data.dataset import Parts
 from cifarnet.data.sources import load_data
 from cifarnet.errors import CifarnetError
 from cifarnet.models.weights import load_weights, save_weights
 from cifarnet.recipes import RECIPES
 from cifarnet.training.checkpoint import load_checkpoint, save_checkpoint
 from cifarnet.training.config import RunConfig
-from tests.data.making import image_folder, tar_of, zip_of
+from tests.data.making import fill, image_folder, tar_of, zip_of
 from tests.faults.saves import checkpoint
 
 
@@ -71,8 +72,10 @@ def _entry(folder: Path) -> DecodedSet:
 
 
 def _make_decoded(folder: Path) -> Path:
-    splits = load_data(str(image_folder(folder / "images")))
-    _entry(folder).store("fingerprint", splits.train, splits.test)
+    root = fill(image_folder(folder / "images"), "val/cat", "val/dog", "train")
+    splits = load_data(str(root))
+    assert splits.left_out
+    _entry(folder).store("fingerprint", Parts(splits.train, splits.test, splits.validation, splits.left_out))
     return _entry(folder).path
 
 
@@ -82,9 +85,13 @@ def _read_decoded(folder: Path) -> Callable[[Path], bytes]:
             found = _entry(folder).load("fingerprint")
         if found is None:
             raise CifarnetError(" ".join(warnings.messages))
-        train, test = found
-        assert test
-        return str(train.class_names).encode() + _digest(train.images, train.labels, test.images, test.labels)
+        arrays = [
+            array
+            for dataset in (found.train, found.test, found.validation)
+            if dataset is not None
+            for array in (dataset.images, dataset.labels)
+        ]
+        return str((found.train.class_names, found.left_out)).encode() + _digest(*arrays)
 
     return read
 

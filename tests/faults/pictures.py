@@ -20,6 +20,7 @@ from PIL import Image
 
 from cifarnet.data.images import read_image
 from cifarnet.errors import DataError
+from tests.data import pngs, tiffs
 
 SLOWEST = 5.0
 """Seconds that one picture may take."""
@@ -54,7 +55,28 @@ def seeds() -> list[bytes]:
             buffer = io.BytesIO()
             modes[mode].save(buffer, suffix, **options)
             found.append(buffer.getvalue())
-    return found
+    return found + _rare_kinds(pixels.astype(int))
+
+
+def _rare_kinds(pixels: np.ndarray) -> list[bytes]:
+    """What Pillow can't write: kinds that are decoded in a way of their own."""
+    import pillow_heif
+
+    grey, alpha = pixels[..., :1], pixels[..., 1:2]
+    heic = io.BytesIO()
+    pillow_heif.from_pillow(Image.fromarray(pixels.astype(np.uint8))).save(heic)
+    return [
+        heic.getvalue(),
+        tiffs.tiff(grey * 16, 12, tiffs.BLACK_IS_ZERO),
+        tiffs.tiff(grey * 257, 16, tiffs.WHITE_IS_ZERO, order=">", compression=tiffs.DEFLATE, predictor=True),
+        tiffs.tiff(pixels * 257, 16, tiffs.RGB, planar=True),
+        tiffs.tiff(np.concatenate([pixels, alpha], -1), 8, tiffs.RGB, extra=(1,), tile=16),
+        tiffs.tiff(pixels, 8, tiffs.CIELAB),
+        tiffs.tiff(pixels, 8, tiffs.YCBCR, tags={530: (3, [1, 1])}),
+        tiffs.tiff(grey, 8, tiffs.PALETTE, tags={320: (3, list(range(256)) * 3)}),
+        pngs.png(pixels * 257, 16, pngs.RGB, chunks=[(b"tRNS", bytes(6))]),
+        pngs.png(grey // 64, 2, pngs.GREY, interlaced=True, chunks=[(b"tRNS", bytes(2))]),
+    ]
 
 
 def _orientation() -> bytes:

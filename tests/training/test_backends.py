@@ -27,7 +27,7 @@ from cifarnet.training.events import EpochDone, StepDone
 from cifarnet.training.config import RunConfig
 from cifarnet.training.run import resume, train
 
-recipe = RECIPES["documented"].with_changes(epochs=2, batch_size=32)
+recipe = RECIPES["documented"].with_changes(epochs=2, batch_size=32, precise_batchnorm=100, resolutions=((16, 0.3),))
 config = RunConfig(recipe, data="synthetic:200", depth=8, backend="jax")
 there = Path(sys.argv[1])
 train(config, there / "alone")
@@ -47,16 +47,28 @@ for name, kind, step in (("inside", StepDone, 10), ("between", EpochDone, 7)):
 train(replace(config, teacher=str(there / "alone")), there / "taught")
 """
 
-LOGITS = """
+LOGITS_AND_MOMENTS = """
 import sys
 import numpy as np
 from pathlib import Path
 from cifarnet.evaluation.inference import Classifier
 from cifarnet.models.weights import load_weights
+from tests.training.test_backends import moments
 
-images = np.load(sys.argv[2])
-np.save(sys.argv[3], Classifier(load_weights(Path(sys.argv[1]))).logits(images))
+weights, images = load_weights(Path(sys.argv[1])), np.load(sys.argv[2])
+np.save(sys.argv[3], Classifier(weights).logits(images))
+np.save(sys.argv[4], moments(weights, images))
 """
+
+
+def moments(weights, images):
+    """Return all moments that images of 20 pixels give the network: (2 * channels,)."""
+    from cifarnet.models.network import build_model
+    from cifarnet.training.precise_batchnorm import PreciseImages
+
+    network = build_model(weights.spec, weights.tensors)
+    PreciseImages(build_model(weights.spec), images, weights.normalization, 20, seed=0).update(network, 20)
+    return np.concatenate([tensor for name, tensor in network.get_tensors().items() if "/moving_" in name])
 
 
 def run(code: str, *arguments: object, **variables: str) -> None:
@@ -77,12 +89,14 @@ def test_with_jax_a_stopped_run_equals_one_left_alone(tmp_path):
     assert load_weights(taught / runs.WEIGHTS).sha256() != load_weights(alone / runs.WEIGHTS).sha256()
 
 
-def test_both_backends_give_the_same_logits(tmp_path):
+def test_both_backends_give_the_same_logits_and_moments(tmp_path):
     spec = ModelSpec(20)
     weights = Weights(spec, initial_weights(spec, 0), tuple("abcdefghij"), Normalization(120.0, 64.0))
     images = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), np.uint8)
     save_weights(tmp_path / "w.h5", weights)
     np.save(tmp_path / "images.npy", images)
-    run(LOGITS, *(tmp_path / name for name in ("w.h5", "images.npy", "logits.npy")), KERAS_BACKEND="jax")
+    files = (tmp_path / name for name in ("w.h5", "images.npy", "logits.npy", "moments.npy"))
+    run(LOGITS_AND_MOMENTS, *files, KERAS_BACKEND="jax", PYTHONPATH=os.pathsep.join(sys.path))
+    np.testing.assert_allclose(np.load(tmp_path / "moments.npy"), moments(weights, images), rtol=1e-3, atol=1e-4)
     here = Classifier(weights).logits(images)
     np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), here, atol=1e-4 * np.abs(here).max())

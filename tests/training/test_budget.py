@@ -3,6 +3,8 @@
 import os
 import signal
 from dataclasses import replace
+from time import sleep
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,12 +14,14 @@ from cifarnet.errors import InterruptedRunError, InvalidValueError
 from cifarnet.models.network import initial_weights
 from cifarnet.models.weights import load_weights
 from cifarnet.recipes import RECIPES
+from cifarnet.training import timing
 from cifarnet.training.budget import ENDING, Planner
 from cifarnet.training.checkpoint import load_checkpoint
 from cifarnet.training.config import RunConfig
-from cifarnet.training.events import BudgetPlanned, EpochDone, Measuring, StepDone
+from cifarnet.training.events import BudgetPlanned, EpochDone, Measuring, Planned, StepDone
 from cifarnet.training.run import resume, train
-from cifarnet.training.schedule import Plan, checks_due, learning_rate, size_at, spans
+from cifarnet.training.schedule import Plan, checks_due, full_size_steps, learning_rate, size_at, spans
+from cifarnet.training.timing import _require_time, adapted_recipe
 
 FAST = RECIPES["fast"]
 SECONDS = {16: 0.07, 20: 0.1, 24: 0.15, 28: 0.18, 32: 0.25}
@@ -156,29 +160,125 @@ def test_a_budget_that_is_already_over_still_ends_with_a_step():
     assert plan.at(plan.steps) == 1
 
 
-# 15 seconds were over after one step on a busy machine.
-BUDGET = RunConfig(FAST.with_changes(batch_size=32), data="synthetic:200", depth=8, budget=25.0)
+BUDGET = RunConfig(FAST.with_changes(batch_size=32), data="synthetic:200", depth=8, budget=50.0)
+LONG = replace(BUDGET, budget=600.0)
 
 
-def test_a_budget_is_timed_planned_told_and_spent(tmp_path):
-    events = []
-    result = train(BUDGET, tmp_path / "run", report=events.append)
-    sizes = [event.image_size for event in events if isinstance(event, Measuring)]
-    (planned,) = (event for event in events if isinstance(event, BudgetPlanned))
-    assert sizes == [16, 20, 24, 28, 32] == list(planned.epochs) == list(planned.images_per_second)
-    assert 0 < planned.seconds_left < 25
-    rows = [event.row for event in events if isinstance(event, EpochDone)]
-    assert rows[-1].learning_rate < 0.05 * FAST.learning_rate
+def test_budget_is_planned_and_spent_across_a_stop(tmp_path):
+    before, after = [], []
+
+    def stop(event):
+        before.append(event)
+        if isinstance(event, StepDone) and event.step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(InterruptedRunError):
+        train(BUDGET, tmp_path / "run", report=stop)
+    used = load_checkpoint(tmp_path / "run" / runs.CHECKPOINT).progress.seconds
+    result = resume(tmp_path / "run", report=after.append)
+    first, second = (next(event for event in events if isinstance(event, BudgetPlanned)) for events in (before, after))
+    sizes = [event.image_size for event in before if isinstance(event, Measuring)]
+    assert sizes[0] == 32
+    assert sorted(sizes) == list(first.epochs) == list(first.images_per_second)
+    assert 0 < first.seconds_left < 50
+    assert 0 < second.seconds_left < 50 - used
+    rows = [event.row for event in after if isinstance(event, EpochDone)]
     assert rows[-1].image_size == 32
+    # The last step is half a step from the end of the way down.
+    assert rows[-1].learning_rate <= FAST.learning_rate / 0.8 * 0.5 / (rows[-1].step - 3) * 1.01
     # Not a measurement (other tests may keep the machine busy): only that the time is used, and the end not forgotten.
-    assert 12 < result.seconds < 60
-    assert RunConfig.read(tmp_path / "run").budget == 25
+    assert 25 < result.seconds < 100
+    recorded = RunConfig.read(tmp_path / "run")
+    assert recorded.budget == 50
+    assert recorded.recipe == BUDGET.recipe.with_changes(
+        checks=second.checks, resolutions=recorded.recipe.resolutions if len(sizes) > 1 else ()
+    )
+    assert load_weights(tmp_path / "run" / runs.WEIGHTS).recipe == recorded.recipe.to_dict()
 
 
-def test_two_spans_of_one_image_size_are_told_as_their_sum(tmp_path):
+# (seconds left, first step, seconds a step, seconds a check) -> (small images kept, checks)
+@pytest.mark.parametrize(
+    ("seconds", "adapted"),
+    [
+        ((1180.0, 2.0, 0.6, 8.0), (True, 5)),
+        ((590.0, 2.0, 0.6, 8.0), (True, 5)),
+        ((590.0, 20.0, 0.6, 8.0), (False, 5)),  # Four more sizes to compile would take more than a tenth.
+        ((200.0, 2.0, 0.6, 8.0), (True, 2)),
+        ((100.0, 2.0, 0.6, 8.0), (True, 1)),  # A tenth is enough for one check; about 320 steps in all.
+        ((60.0, 1.0, 0.6, 8.0), (False, 1)),  # About 180 steps, 18 of them at full size.
+        ((70.0, 1.0, 0.6, 8.0), (True, 1)),  # About 220.
+        ((-5.0, 2.0, 0.6, 8.0), (False, 1)),
+    ],
+)
+def test_recipe_is_adapted_to_the_time_left(seconds, adapted):
+    recipe = adapted_recipe(FAST, 32, *seconds)
+    assert (recipe.resolutions == FAST.resolutions, recipe.checks) == adapted
+    assert recipe == FAST.with_changes(resolutions=recipe.resolutions, checks=recipe.checks)
+
+
+@pytest.mark.parametrize(("checks", "adapted"), [(0, 0), (1, 1), (9, 7)])
+def test_checks_never_become_more(checks, adapted):
+    assert adapted_recipe(FAST.with_changes(checks=checks), 32, 590.0, 2.0, 0.6, 8.0).checks == adapted
+
+
+def test_full_size_steps_are_the_share_without_small_images():
+    assert full_size_steps(FAST, 32, 420) == 42  # A tenth.
+    assert full_size_steps(FAST.with_changes(resolutions=()), 32, 50) == 50
+    assert full_size_steps(FAST.with_changes(resolutions=((32, 0.25), (16, 0.5))), 32, 100) == 50
+    assert full_size_steps(FAST.with_changes(resolutions=((16, 1.0),)), 32, 100) == 0
+
+
+def required(budget, used, data_seconds=0.0):
+    """What a new run is told of its ``budget`` when timing has ended at ``used`` seconds."""
+    events = []
+    planner = Planner(budget, lambda: used, spans(FAST.with_changes(resolutions=()), 32), {32: 0.5}, 8.0, 1, 196)
+    loop = SimpleNamespace(steps_per_epoch=196, report=events.append)
+    _require_time(loop, planner, budget, lambda: used, data_seconds)
+    return [event.message for event in events]
+
+
+def test_budget_for_an_epoch_is_taken_without_a_word():
+    assert required(20 + ENDING + 8 + 98.5, 20.0) == []
+
+
+def test_budget_below_an_epoch_is_warned_of():
+    (message,) = required(20 + ENDING + 8 + 49, 20.0)
+    assert "is enough for 50.0% of an epoch (98 of 196 steps)" in message
+    # 20 s, the ending, a check and 98 s: rounded up to half minutes.
+    assert "One epoch needs about --budget 2m30s." in message
+
+
+def test_budget_below_a_step_is_refused():
+    with pytest.raises(InvalidValueError, match=r"too small for a single training step.*Received: 30s") as error:
+        required(30.0, 21.0, data_seconds=12.0)
+    assert "Reading the images took 12 s; a second run finds them in the cache." in str(error.value)
+    assert error.value.exit_code == 2
+
+
+def test_refused_budget_leaves_the_directory_free(tmp_path):
+    with pytest.raises(InvalidValueError, match="too small for a single training step"):
+        train(replace(BUDGET, budget=0.001), tmp_path / "run")
+    assert not (tmp_path / "run" / runs.CONFIG).exists()
+    with pytest.raises(InvalidValueError, match="too small"):
+        train(
+            replace(BUDGET, budget=1.0), tmp_path / "run", report=lambda event: sleep(1.1 * isinstance(event, Planned))
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_spans_of_one_image_size_are_told_as_their_sum(tmp_path, monkeypatch):
+    monkeypatch.setattr(timing, "FULL_SIZE_STEPS", 0)
     events = []
     recipe = BUDGET.recipe.with_changes(resolutions=((32, 0.5), (20, 0.25)))
-    train(replace(BUDGET, recipe=recipe), tmp_path / "run", report=events.append)
+
+    def stop(event):
+        events.append(event)
+        if isinstance(event, BudgetPlanned):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(InterruptedRunError):
+        train(replace(BUDGET, recipe=recipe, budget=600.0), tmp_path / "run", report=stop)
+    assert [event.image_size for event in events if isinstance(event, Measuring)] == [32, 20]
     (planned,) = (event for event in events if isinstance(event, BudgetPlanned))
     assert planned.epochs[32] == pytest.approx(3 * planned.epochs[20])
 
@@ -193,7 +293,7 @@ def test_timing_steps_leaves_no_trace_in_the_network(tmp_path):
         calls.append(event)
 
     with pytest.raises(InterruptedRunError):
-        train(BUDGET, tmp_path / "run", report=stop)
+        train(LONG, tmp_path / "run", report=stop)
     checkpoint = load_checkpoint(tmp_path / "run" / runs.CHECKPOINT)
     # The stop is seen after the first step, whose learning rate is next to zero: only the batch moments have moved.
     assert checkpoint.progress.step == 1
@@ -213,7 +313,7 @@ def test_a_stop_while_steps_are_timed_ends_the_timing_and_leaves_the_network_as_
             os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(InterruptedRunError):
-        train(BUDGET, tmp_path / "run", report=stop)
+        train(LONG, tmp_path / "run", report=stop)
     assert [type(event) for event in events if isinstance(event, Measuring | BudgetPlanned)] == [Measuring]
     checkpoint = load_checkpoint(tmp_path / "run" / runs.CHECKPOINT)
     assert checkpoint.progress.step == 0
@@ -222,24 +322,6 @@ def test_a_stop_while_steps_are_timed_ends_the_timing_and_leaves_the_network_as_
         np.testing.assert_array_equal(tensor, fresh[name], err_msg=name)
     assert int(checkpoint.optimizer[0]) == 0
     assert not any(velocity.any() for velocity in checkpoint.optimizer if velocity.ndim > 1)
-
-
-def test_a_stopped_budget_goes_on_with_what_is_left(tmp_path):
-    def stop(event):
-        if isinstance(event, StepDone) and event.step == 3:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    # At one image size, because timing four of them twice leaves a busy machine no time to train.
-    config = replace(BUDGET, recipe=BUDGET.recipe.with_changes(resolutions=()))
-    with pytest.raises(InterruptedRunError):
-        train(config, tmp_path / "run", report=stop)
-    used = load_checkpoint(tmp_path / "run" / runs.CHECKPOINT).progress.seconds
-    events = []
-    result = resume(tmp_path / "run", report=events.append)
-    (planned,) = (event for event in events if isinstance(event, BudgetPlanned))
-    assert planned.seconds_left < 25 - used
-    assert result.seconds > used
-    assert [event.row.learning_rate for event in events if isinstance(event, EpochDone)][-1] < 0.05 * FAST.learning_rate
 
 
 def test_a_budget_needs_a_recipe_that_can_end_at_any_time():
@@ -252,10 +334,10 @@ def test_a_run_that_was_stopped_after_its_last_step_has_its_last_check_alone_to_
         if isinstance(event, StepDone):
             os.kill(os.getpid(), signal.SIGTERM)
 
-    # Too little time for more than one step, which is an epoch, at less than full size.
-    recipe = BUDGET.recipe.with_changes(batch_size=200, resolutions=((16, 0.9),))
+    # One step, which is an epoch, at less than full size.
+    recipe = BUDGET.recipe.with_changes(batch_size=200, steps=1, resolutions=((16, 0.9),), precise_batchnorm=0)
     with pytest.raises(InterruptedRunError):
-        train(replace(BUDGET, recipe=recipe, budget=1.0), tmp_path / "run", report=stop)
+        train(replace(BUDGET, recipe=recipe, budget=None), tmp_path / "run", report=stop)
     stopped = load_checkpoint(tmp_path / "run" / runs.CHECKPOINT)
     assert (stopped.progress.step, stopped.progress.plan.steps, stopped.progress.image_size) == (1, 1, 16)
     events = []

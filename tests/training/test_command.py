@@ -22,6 +22,7 @@ CONFIGS = {
         precision="bfloat16",
         jit=True,
         on_nan="restore",
+        skip_broken=True,
     ),
     "sizes": RunConfig(RECIPES["fast"].with_changes(resolutions=((16, 0.35), (28, 0.1))), depth=8, budget=5400.0),
     "long": RunConfig(RECIPES["fast"], depth=8, budget=1_000_000.5),

@@ -28,7 +28,7 @@ from cifarnet.training.events import Classifying, EpochDone, Estimated, Planned,
 from cifarnet.training.lock import LOCK
 from cifarnet.training.run import resume, train
 from cifarnet.training.saving import Saver
-from tests.data.making import image_folder
+from tests.data.making import fill, image_folder
 
 RECIPE = RECIPES["documented"].with_changes(epochs=3, batch_size=32)
 CONFIG = RunConfig(RECIPE, data="synthetic:200", depth=8, seed=5)  # 7 steps an epoch, the last of 8 images
@@ -386,3 +386,34 @@ def test_the_wrong_number_of_classes_is_refused(tmp_path):
     with pytest.raises(InvalidValueError, match="has 10 classes"):
         train(CONFIG, tmp_path / "run", classes=3)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_validation_folder_selects_the_epoch_and_left_out_files_are_told(tmp_path):
+    pets = fill(tmp_path / "pets", *(f"{split}/{name}" for split in ("train", "test", "val") for name in "ab"), count=8)
+    (pets / "train/a/0.HEIC").touch()
+    (pets / "train/b/1.png").write_bytes(b"no picture")
+    events = Recorder(lambda event: isinstance(event, EpochDone))
+    recipe = LEARNING.with_changes(epochs=2, batch_size=5)
+    config = RunConfig(recipe, data=str(pets), depth=8, skip_broken=True)
+    with pytest.raises(InterruptedRunError):
+        train(config, tmp_path / "run", report=events)
+    left_out = [
+        "Left out: 1 picture that can't be read (train/b/1.png)",
+        "Left out: 1 .heic file (train/a/0.HEIC): install cifarnet[heic] to read them",
+    ]
+    assert [warning.message for warning in events.of(Warned)] == left_out
+    again = Recorder()
+    result = resume(tmp_path / "run", report=again)
+    assert [warning.message for warning in again.of(Warned)] == left_out
+    assert result.selected_by == "best validation accuracy"
+    header = (tmp_path / "run" / runs.HISTORY).read_text().splitlines()[0]
+    assert header.endswith("validation_loss,validation_accuracy")
+    best = load_weights(tmp_path / "run" / runs.BEST_WEIGHTS)
+    validation = load_data(str(pets), skip_broken=True).validation
+    logits = Classifier(best).logits(validation.images)
+    final = load_weights(tmp_path / "run" / runs.WEIGHTS)
+    assert final.temperature == pytest.approx(fit_temperature(logits, validation.labels), rel=1e-5)
+    assert final.sha256() == best.sha256() == result.weights_sha256
+    evaluation = evaluate(tmp_path / "run")
+    assert evaluation.metrics.accuracy == result.metrics.accuracy
+    assert [files.line for files in evaluation.left_out] == left_out

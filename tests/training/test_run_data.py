@@ -5,13 +5,15 @@ import pytest
 
 from cifarnet.data.progress import silent
 from cifarnet.data.sources import load_data
+from cifarnet.errors import DataError, InvalidValueError
 from cifarnet.recipes import RECIPES
 from cifarnet.training.config import RunConfig
 from cifarnet.training.run_data import RunData
+from tests.data.making import fill
 
 
-def load(**options):
-    return RunData.load(RunConfig(RECIPES["fast"], data="synthetic:200", **options), 32, (), silent)
+def load(data="synthetic:200", **options):
+    return RunData.load(RunConfig(RECIPES["fast"], data=str(data), **options), 32, (), silent)
 
 
 def pairs(dataset):
@@ -50,3 +52,32 @@ def test_without_a_validation_split_all_training_images_are_trained_on_and_epoch
     assert data.held_name == "test"
     assert pairs(data.train) == pairs(source.train)
     assert pairs(data.held_out) == pairs(data.test) == pairs(source.test)
+
+
+@pytest.fixture
+def pets(tmp_path):
+    folders = [f"{split}/{name}" for split in ("train", "test", "val") for name in ("cat", "dog")]
+    return fill(tmp_path / "pets", *folders, count=4)
+
+
+def test_a_validation_folder_holds_the_validation_images(pets):
+    source, data = load_data(str(pets)), load(pets)
+    assert data.held_name == "validation"
+    assert pairs(data.held_out) == pairs(source.validation)
+    assert pairs(data.train) == pairs(source.train)
+    assert pairs(data.test) == pairs(source.test)
+    assert data.sha256 == source.sha256()
+
+
+def test_a_validation_split_beside_a_validation_folder_is_refused(pets):
+    with pytest.raises(InvalidValueError, match=r"8 validation images of its own: --validation-split .* Received: 0.2"):
+        load(pets, validation_split=0.2)
+
+
+def test_broken_pictures_are_skipped_where_the_run_says_so(pets):
+    (pets / "train/cat/0.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match="1 of 24 pictures can't be read"):
+        load(pets)
+    data = load(pets, skip_broken=True)
+    assert data.train.counts().tolist() == [3, 4]
+    assert [files.examples for files in data.left_out] == [("train/cat/0.png",)]

@@ -1,0 +1,83 @@
+"""The pages of ``--help``: options in panels with the common ones first, and examples at the end."""
+
+import os
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from cifarnet.errors import InvalidValueError, did_you_mean
+
+WIDTH = 100
+"""The widest page in columns; narrower terminals get narrower pages."""
+
+SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": WIDTH}
+
+_NAME_WIDTH = 28
+"""The widest name column; the texts of longer names begin on a line of their own."""
+
+
+def examples(*commands: tuple[str, str]) -> str:
+    """Return the end of a help page, which is Markdown as well: for each of ``commands`` its purpose and its words."""
+    lines = [line for command, purpose in commands for line in (f"    # {purpose}", f"    cifarnet {command}")]
+    return "\n".join(["Examples:", "", *lines])
+
+
+class _Panels:
+    """What the help pages of commands and of groups of commands have in common."""
+
+    def format_options(self: Any, ctx: Any, formatter: Any) -> None:
+        """Write the subcommands, if there are any, and a section for each panel of options."""
+        panels: dict[str, list[tuple[str, str]]] = {"Commands": [], "Arguments": [], "Options": []}
+        if isinstance(self, TyperGroup):
+            for name, command in self.commands.items():
+                panels["Commands"].append((name, command.get_short_help_str(WIDTH)))
+        for parameter in self.get_params(ctx):
+            panel = "Arguments" if parameter.param_type_name == "argument" else "Options"
+            if record := parameter.get_help_record(ctx):
+                # Without the types and ranges that Typer adds, since names and texts have them.
+                name = parameter.metavar if panel == "Arguments" else record[0]
+                panels.setdefault(parameter.rich_help_panel or panel, []).append((name, parameter.help))
+        for title, rows in panels.items():
+            if rows:
+                with formatter.section(_styled(title, bold=True)):
+                    formatter.write_dl([(_styled(name, fg="cyan"), text) for name, text in rows], col_max=_NAME_WIDTH)
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return the words of the usage line, with arguments as ``NAME`` and optional ones as ``[NAME]``."""
+        return [piece.translate({ord("{"): None, ord("}"): None}) for piece in super().collect_usage_pieces(ctx)]  # type: ignore[misc]
+
+    def format_epilog(self: Any, ctx: Any, formatter: Any) -> None:
+        """Write the examples without breaking their lines."""
+        if self.epilog:
+            title, _, *lines = self.epilog.splitlines()
+            with formatter.section(_styled(title.rstrip(":"), bold=True)):
+                for line in lines:
+                    formatter.write(f"  {line.strip()}\n")
+
+
+class PanelCommand(_Panels, TyperCommand):
+    """A command whose help page shows its options by panel."""
+
+
+class PanelGroup(_Panels, TyperGroup):
+    """A command with subcommands whose help page shows its options by panel."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """Return the subcommand that ``args`` begin with.
+
+        Raises:
+            InvalidValueError: when there is none of that name.
+        """
+        name, known = args[0], self.list_commands(ctx)
+        if name not in known and not name.startswith("-") and not ctx.resilient_parsing:
+            raise InvalidValueError(
+                f"{ctx.command_path} has no command {name}.{did_you_mean(name, known)} Commands are {', '.join(known)}."
+                f" See {ctx.command_path} --help. Received: {name}"
+            )
+        return super().resolve_command(ctx, args)
+
+
+def _styled(text: str, **style: Any) -> str:
+    """Return ``text`` in a style, which is removed where the page is not printed on a terminal."""
+    return text if os.environ.get("NO_COLOR") else typer.style(text, **style)

@@ -1,0 +1,199 @@
+"""The process around a command: its standard streams, and the signals that end it.
+
+Imports nothing heavy: ``cifarnet.__main__`` uses it before the command line's modules are imported.
+"""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+# A closed terminal sends SIGHUP, which Windows doesn't have.
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+_SHOW_CURSOR = b"\x1b[?25h"
+
+
+def open_missing_streams() -> None:
+    """Open the null device in the place of each standard stream that the process was started without (``2>&-``).
+
+    The next file that is opened would get its number otherwise, and whatever is written to the stream.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest number that is free: those below are open by now.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - as long as the process lives
+
+
+@contextmanager
+def guarded_stderr() -> Iterator[None]:
+    """Let what can't be printed on stderr go.
+
+    A full disk behind a log, or a log's reader that has ended (``2>&1 | head``), ends no training.
+    """
+    before = sys.stderr
+    sys.stderr = messages = _Messages(before)
+    try:
+        yield
+    finally:
+        sys.stderr = before
+        messages.close_down()
+
+
+@contextmanager
+def guarded_stdout() -> Iterator[None]:
+    """Raise an error for data that can't be printed on stdout, those included that are printed last.
+
+    Raises:
+        BrokenPipeError: when the reader of stdout has ended.
+        StorageError: when stdout can't be written to for another reason.
+    """
+    before = sys.stdout
+    sys.stdout = data = _Data(before)
+    try:
+        yield
+    finally:
+        sys.stdout = before
+        data.flush()
+
+
+class _Stream:
+    """A text stream that passes all on to ``stream``, except for the errors of writing."""
+
+    def __init__(self, stream: Any):
+        self._stream = stream
+        self._discarding = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        try:
+            if not self._discarding:
+                self._stream.write(text)
+        except OSError as error:
+            self._refused(error)
+        return len(text)
+
+    def flush(self) -> None:
+        try:
+            if not self._discarding:
+                self._stream.flush()
+        except OSError as error:
+            self._refused(error)
+
+    def close(self) -> None:
+        """Leave the stream open: TensorFlow's logging keeps it, and would close it at the exit."""
+
+    def _refused(self, error: OSError) -> None:
+        raise NotImplementedError
+
+    def _discard(self) -> None:
+        """Send what is still held, and all that comes, nowhere: Python would complain of it at its exit."""
+        self._discarding = True
+        with suppress(OSError, ValueError):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self._stream.fileno())
+            os.close(null)
+
+
+class _Messages(_Stream):
+    def _refused(self, error: OSError) -> None:
+        pass  # There is nobody to tell; a disk that is full now may have room for the next message.
+
+    def close_down(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError:
+            self._discard()
+
+
+class _Data(_Stream):
+    def _refused(self, error: OSError) -> None:
+        self._discard()
+        if isinstance(error, BrokenPipeError):
+            raise error
+        from cifarnet.errors import StorageError
+
+        raise StorageError(Path("Standard output"), error) from error
+
+
+class Stopped(SystemExit):
+    """A signal asks the process to end; its ``status`` is 128 and the signal's ``number``, as a shell has it."""
+
+    def __init__(self, number: int):
+        self.number, self.status = number, 128 + number
+        super().__init__(self.status)
+
+
+@contextmanager
+def stopping_by_signals() -> Iterator[None]:
+    """Raise ``Stopped`` in the main thread for the first of SIGINT, SIGTERM and SIGHUP; the second ends all at once.
+
+    Ignored signals stay ignored: nohup ignores SIGHUP, and a shell SIGINT for its background jobs. Whatever error a
+    library makes of ``Stopped``, ``Stopped`` is what leaves the block.
+    """
+    received: list[int] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if received:
+            end_at_once(number)
+        received.append(number)
+        raise Stopped(number)
+
+    def raise_again(ignored: Any) -> None:
+        # Raised within a destructor or a callback of the garbage collector, it would be printed and forgotten.
+        if not isinstance(ignored.exc_value, Stopped):
+            hook(ignored)
+            return
+        received.clear()
+        threading.Timer(0.01, os.kill, (os.getpid(), ignored.exc_value.number)).start()
+
+    hook, sys.unraisablehook = sys.unraisablehook, raise_again
+    before = _replace_handlers(handle)
+    try:
+        yield
+    except Exception as error:
+        if received:
+            raise Stopped(received[0]) from error
+        raise
+    finally:
+        sys.unraisablehook = hook
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def end_at_once_by_signals() -> None:
+    """End the process by the first signal, without a traceback: while there is nothing yet to be put in order."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        os.write(2, b"Stopped.\n")
+        end_at_once(number)
+
+    _replace_handlers(handle)
+
+
+def end_at_once(number: int) -> NoReturn:
+    """End the process without putting anything in order, with the status of the signal ``number``."""
+    with suppress(OSError):
+        if os.isatty(2):
+            os.write(2, _SHOW_CURSOR)
+    os._exit(128 + number)
+
+
+def _replace_handlers(handle: Any) -> dict[int, Any]:
+    """Have ``handle`` answer the signals that are not ignored; return the handlers that did so before."""
+    return {
+        number: signal.signal(number, handle)
+        for number in _SIGNALS
+        if signal.getsignal(number) not in (signal.SIG_IGN, None)
+    }

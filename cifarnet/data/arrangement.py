@@ -1,0 +1,314 @@
+"""Which pictures of an image folder belong to which split and class."""
+
+import os
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from cifarnet.data.leftovers import Leftovers, is_heic
+from cifarnet.data.tree import FileTree
+from cifarnet.data.walk import is_picture
+from cifarnet.errors import DataError
+
+ROLES = {
+    "train": "train",
+    "training": "train",
+    "test": "test",
+    "testing": "test",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "dev": "validation",
+}
+"""The names of split folders, in lower case, with the split that each holds."""
+
+Classes = dict[str, list[str]]
+"""The names of a split's pictures by class, both sorted."""
+
+_NOUNS = {"train": "training", "test": "test", "validation": "validation"}
+
+
+def role_of(folder: str) -> str | None:
+    """Return the split that a folder of this name usually holds, whatever its case: train, test or validation."""
+    return ROLES.get(folder.strip().casefold())
+
+
+def holds_images(tree: FileTree) -> bool:
+    """Whether ``tree`` has any picture, be it one that only an extra of cifarnet reads."""
+    return any(map(_is_image, tree.files))
+
+
+def without_outer_folders(tree: FileTree, left_out: Leftovers) -> FileTree:
+    """Return ``tree`` without folders that hold all pictures, such as ``images/``.
+
+    Files beside them are added to ``left_out``.
+    """
+    while len(tops := _tops(tree, "")) == 1 and not any(map(_is_image, tree.top_files())):
+        ((top, folder),) = tops.items()
+        if not folder.holds_classes or (folder.direct and len(folder.subfolders) < 2):
+            break
+        inner = tree.inside(top)
+        if role_of(top) and not _holds_splits(inner):
+            break
+        for name in tree.top_files():
+            left_out.add_kind(name)
+        tree = inner
+    return tree
+
+
+def arrange(tree: FileTree, left_out: Leftovers) -> dict[str, Classes]:
+    """Sort the pictures of ``tree`` by split (train, test, validation) and class; training images alone are one split.
+
+    Splits are the folders train/, test/ and val/ under any of their usual ``ROLES``, at the top or in every class
+    folder. Without them the folders at the top are classes. A folder that directly holds pictures beside other class
+    folders is a class, even when it is called train or test. Pictures count at any depth below their class folder.
+    Files that belong to no class are added to ``left_out``.
+
+    Raises:
+        DataError: when there is no training split, fewer than two classes, a class without pictures, two folders for
+            one split, or folders that can be taken for splits as well as for classes.
+    """
+    for name in tree.files:
+        if not is_picture(name):
+            left_out.add_kind(name)
+    tops = _tops(tree, "")
+    found = (
+        _splits_at_the_top(tree, tops, left_out)
+        or _splits_in_every_class(tree, tops, left_out)
+        or {"train": _classes(tree, "", left_out)}
+    )
+    if len(found["train"]) < 2:
+        raise DataError(
+            f"{tree.origin} has only one class: a network needs a folder of pictures for each of at least 2 classes."
+            f" Received: {', '.join(found['train'])}"
+        )
+    return found
+
+
+@dataclass
+class _Folder:
+    """A folder with its pictures: ``direct`` lie in it, ``nested`` below its ``subfolders``."""
+
+    direct: list[str] = field(default_factory=list)
+    nested: list[str] = field(default_factory=list)
+    subfolders: set[str] = field(default_factory=set)
+
+    @property
+    def pictures(self) -> list[str]:
+        return self.direct + self.nested
+
+    @property
+    def holds_classes(self) -> bool:
+        """Whether it holds class folders, as a split does."""
+        return bool(self.nested or (self.subfolders and not self.direct))
+
+
+def _is_image(name: str) -> bool:
+    return is_picture(name) or is_heic(name)
+
+
+def _tops(tree: FileTree, prefix: str) -> dict[str, _Folder]:
+    """The folders directly below ``prefix``, which is empty or ends with a slash, by name."""
+    found: dict[str, _Folder] = {}
+    for name in sorted(tree.folders):
+        if name.startswith(prefix):
+            top, _, below = name[len(prefix) :].partition("/")
+            folder = found.setdefault(top, _Folder())
+            if below:
+                folder.subfolders.add(below.split("/")[0])
+    for name in tree.files:
+        if name.startswith(prefix) and _is_image(name):
+            top, slash, below = name[len(prefix) :].partition("/")
+            if slash:
+                (found[top].nested if "/" in below else found[top].direct).append(name)
+    return found
+
+
+def _holds_splits(tree: FileTree) -> bool:
+    roles = {role_of(top) for top, folder in _tops(tree, "").items() if folder.holds_classes}
+    return {"train", "test"} <= roles or {"train", "validation"} <= roles
+
+
+def _splits_at_the_top(tree: FileTree, tops: Mapping[str, _Folder], left_out: Leftovers) -> dict[str, Classes] | None:
+    """The classes of each split folder at the top; None when there is none."""
+    splits = {top: role for top in tops if (role := role_of(top))} or _splits_by_part_of_name(tops)
+    others = [top for top in tops if top not in splits and tops[top].pictures]
+    if not splits:
+        return None
+    if not any(tops[top].holds_classes for top in splits):
+        if others and sum(bool(tops[top].pictures) for top in splits) == 1:
+            return None  # Classes called train or test.
+        raise DataError(
+            f"{tree.origin} has {_told_folders(splits)} without class folders in"
+            f" {'it' if len(splits) == 1 else 'them'}. A split needs a folder of pictures for each class:"
+            f" {next(iter(splits))}/cat/1.png. If these are classes, put all class folders into a folder train/."
+            f" Received: {_told_folders(tops)}"
+        )
+    _refuse_two_of_a_role(tree, splits)
+    if "train" not in splits.values():
+        raise DataError(
+            f"{tree.origin} has {_told_folders(splits)} but no train/ beside it. Put the class folders of the training"
+            f" images into train/. Received: {_told_folders(tops)}"
+        )
+    for top in splits:
+        if tops[top].direct and not tops[top].nested:
+            raise DataError(
+                f"{tree.told(top)} holds {len(tops[top].direct):,} pictures without class folders, so that their"
+                f" classes are unknown. Put them into class folders ({top}/cat/1.png), or move {top}/ elsewhere."
+                f" Received: {tops[top].direct[0]}"
+            )
+    if others and len(splits) == 1:
+        (top,) = splits
+        raise DataError(
+            f"{tree.origin} has a folder {top}/ with folders in it, and other folders of pictures beside it:"
+            f" {_told_folders(others)}. If {top}/ is the training split, name it as the source: {tree.told(top)}. If it"
+            f" is a class, put all class folders into a folder train/. Received: {_told_folders(tops)}"
+        )
+    beside = f"pictures beside {_told_folders(splits)}"
+    for name in _pictures(tree.top_files()):
+        left_out.add(beside, name)
+    for top in others:
+        for name in _pictures(tops[top].pictures):
+            left_out.add(f"pictures in folders beside {_told_folders(splits)}", name)
+    order = sorted(splits, key=lambda top: list(_NOUNS).index(splits[top]))
+    return {splits[top]: _classes(tree, f"{top}/", left_out) for top in order}
+
+
+def _splits_by_part_of_name(tops: Mapping[str, _Folder]) -> dict[str, str]:
+    """The split that each folder of class folders holds by a word of its name (``seg_train``, ``val2017``).
+
+    None unless there is a training split and another one, since classes have such names too (``train_station``).
+    """
+    found = {}
+    for top, folder in tops.items():
+        roles = {role for word in re.findall("[a-z]+", top.casefold()) if (role := role_of(word))}
+        if folder.holds_classes and len(roles) == 1:
+            (found[top],) = roles
+    return found if "train" in found.values() and len(set(found.values())) > 1 else {}
+
+
+def _refuse_two_of_a_role(tree: FileTree, splits: Mapping[str, str], prefix: str = "") -> None:
+    by_role: dict[str, str] = {}
+    for folder, role in splits.items():
+        if role in by_role:
+            raise DataError(
+                f"{tree.origin} has two folders for the {_NOUNS[role]} images. Keep one of them, or merge them."
+                f" Received: {prefix}{by_role[role]}/ and {prefix}{folder}/"
+            )
+        by_role[role] = folder
+
+
+def _splits_in_every_class(
+    tree: FileTree, tops: Mapping[str, _Folder], left_out: Leftovers
+) -> dict[str, Classes] | None:
+    """The classes of each split when the class folders hold the same split folders; None when they don't."""
+    inside = {
+        top: {sub: role for sub in sorted(folder.subfolders) if (role := role_of(sub))}
+        for top, folder in tops.items()
+        if folder.pictures
+    }
+    divided = [top for top, splits in inside.items() if len(set(splits.values())) > 1]
+    if not divided:
+        return None
+    if undivided := [top for top, splits in inside.items() if not splits]:
+        raise DataError(
+            f"{tree.origin} has class folders with the splits {_told_folders(inside[divided[0]])} in them"
+            f" ({_told_folders(divided)}) and class folders without ({_told_folders(undivided)}). Divide all class"
+            f" folders, or none. Received: {_told_folders(tops)}"
+        )
+    roles = [role for role in _NOUNS if any(role in splits.values() for splits in inside.values())]
+    if "train" not in roles:
+        raise DataError(
+            f"The class folders of {tree.origin} hold {_told_folders(inside[divided[0]])} but no train/. Put the"
+            f" training images of each class into CLASS/train. Received: {_told_folders(tops)}"
+        )
+    found: dict[str, Classes] = {role: {top: [] for top in tops} for role in roles}
+    for top, splits in inside.items():
+        _refuse_two_of_a_role(tree, splits, f"{top}/")
+        for name in _pictures(tops[top].pictures):
+            sub, slash, _ = name[len(top) + 1 :].partition("/")
+            if slash and sub in splits:
+                found[splits[sub]][top].append(name)
+            else:
+                left_out.add("pictures beside the splits of a class", name)
+    for name in _pictures(tree.top_files()):
+        left_out.add("pictures beside the class folders", name)
+    for role, classes in found.items():
+        for top, names in classes.items():
+            if not names:
+                raise DataError(
+                    f"{tree.told(top)} holds no {_NOUNS[role]} pictures, while other class folders do. Give every class"
+                    f" some. Received: {_told_folders(tops[top].subfolders) or 'an empty folder'}"
+                )
+        _require_names(tree.told(""), classes)
+    return found
+
+
+def _classes(tree: FileTree, prefix: str, left_out: Leftovers) -> Classes:
+    """The pictures of each folder directly below ``prefix``, which is empty or ends with a slash."""
+    depth = prefix.count("/")
+    loose = _pictures(name for name in tree.files if name.startswith(prefix) and name.count("/") == depth)
+    for name in loose:
+        left_out.add("pictures beside the class folders", name)
+    classes = {top: _pictures(folder.pictures) for top, folder in _tops(tree, prefix).items()}
+    told = tree.told(prefix.rstrip("/"))
+    if not classes:
+        raise DataError(
+            f"{told} has no class folders: put the pictures of each class into a folder of its name."
+            f" Received: {len(loose):,} pictures beside each other"
+        )
+    for name, pictures in classes.items():
+        if not pictures:
+            raise DataError(
+                f"The class folder {tree.told(prefix + name)} holds no pictures{_unread(tree, prefix + name)}"
+            )
+    _require_names(told, classes)
+    return classes
+
+
+def _unread(tree: FileTree, folder: str) -> str:
+    """What an error says of the files in a folder without pictures."""
+    files = Leftovers()
+    for name in tree.files:
+        if name.startswith(f"{folder}/"):
+            files.add_kind(name)
+    lines = [line.line.removeprefix("Left out: ") for line in files.summary()]
+    return f" that are read. Received: {'; '.join(lines)}" if lines else ". Remove it, or put some in."
+
+
+def _require_names(told: str, classes: Collection[str]) -> None:
+    """Refuse names of classes that can't be stored or told apart.
+
+    Raises:
+        DataError: naming the class.
+    """
+    by_text: dict[str, str] = {}
+    for name in classes:
+        if not _is_text(name):
+            raise DataError(
+                f"{told} has a class folder whose name is not valid UTF-8. Rename it. Received: {os.fsencode(name)!r}"
+            )
+        if (other := by_text.setdefault(name.strip(), name)) != name:
+            raise DataError(
+                f"{told} has two class folders whose names differ only in spaces at their ends. Merge or rename them."
+                f" Received: {other!r} and {name!r}"
+            )
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _pictures(names: Iterable[str]) -> list[str]:
+    return sorted(filter(is_picture, names))
+
+
+def _told_folders(names: Collection[str], most: int = 10) -> str:
+    folders = [f"{name}/" for name in sorted(names)[:most]]
+    if len(names) > most:
+        return f"{', '.join(folders)}, ... ({len(names)} folders)"
+    return " and ".join([*([", ".join(folders[:-1])] if folders[1:] else []), *folders[-1:]])

@@ -1,0 +1,303 @@
+"""The content of an image file in, an upright RGB picture out: formats, limits, bit depths and transparency."""
+
+import importlib.util
+import io
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cifarnet.data import tiff
+from cifarnet.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+"""The suffixes of the formats that are always read, in lower case."""
+HEIC_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
+"""The suffixes of HEIC pictures, which need pillow-heif, in lower case."""
+HEIC_REMEDY = "Install pillow-heif (pip install 'cifarnet[heic]'), or save the picture as JPEG or PNG."
+
+PIXEL_LIMIT = 100_000_000
+"""The most pixels that are decoded: 400 MB in Pillow. A decompression bomb has more."""
+JPEG_PIXEL_LIMIT = 250_000_000
+"""The most pixels of a JPEG, which is decoded at a fraction of its size when it has more than ``PIXEL_LIMIT``.
+
+Phone cameras have up to 200 million. A baseline JPEG of so many takes 0.7 s and 30 MB at an eighth of its size.
+"""
+# A progressive JPEG is held as coefficients of 2 bytes, whatever the fraction: at 200 million pixels 3.0 s and 600 MB
+# with halved colours (4:2:0), 5.6 s and 1.2 GB without. This is what PIXEL_LIMIT pixels take without.
+_COEFFICIENT_LIMIT = 6 * PIXEL_LIMIT
+BYTE_LIMIT = 256 << 20
+
+# A TIFF of one kilobyte that claimed 89 million pixels took 7 s to read; an empty page, scanned, has 300 a byte.
+PIXELS_A_BYTE = 2000
+MANY_PIXELS = 10_000_000
+# Only these decoders are tried, so that a file can't reach Pillow's rarer ones (EPS starts Ghostscript). JPEG's opens
+# MPO, files of several JPEGs, as well.
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+_NAMES = "PNG, JPEG, WebP, BMP, GIF or TIFF"
+
+_HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"})
+_AVIF_BRANDS = frozenset({b"avif", b"avis"})
+
+
+def has_heic() -> bool:
+    """Whether HEIC pictures can be read: pillow-heif is installed."""
+    return importlib.util.find_spec("pillow_heif") is not None
+
+
+def image_suffixes() -> frozenset[str]:
+    """Return the suffixes of the pictures that can be read here, in lower case: HEIC's only with pillow-heif."""
+    return IMAGE_SUFFIXES | HEIC_SUFFIXES if has_heic() else IMAGE_SUFFIXES
+
+
+def decode(content: bytes, told: str, shorter: int) -> "Image":
+    """Decode a picture to upright RGB, inside ``pillow``.
+
+    The first of several frames or pages is taken. The EXIF orientation is applied, and transparency put on white. A
+    JPEG of more than ``PIXEL_LIMIT`` pixels is decoded at a half, a quarter or an eighth of its size, the smallest that
+    keeps its shorter side at least ``shorter`` pixels long; any other picture at its full size.
+
+    Args:
+        content: the content of the file.
+        told: what error messages call the picture.
+        shorter: the pixels that the shorter side of a very large JPEG needs.
+
+    Raises:
+        DataError: when the picture is too large, or of an unknown format.
+        Exception: of nearly any kind when the picture is damaged; ``pillow`` makes it a DataError.
+    """
+    from PIL import ImageOps
+
+    with _opened(content, told) as image:
+        _shrink_on_load(image, shorter)
+        _check_pixels(image, content, told)
+        if image.format == "TIFF":
+            tiff.prepare(image, told)
+        image.load()
+        ImageOps.exif_transpose(image, in_place=True)
+        return _rgb(image, content, told)
+
+
+class _PillowSettings:
+    """Sets Pillow's globals while any thread is inside, and restores them after.
+
+    Pillow's warnings (odd metadata, large pictures) are dropped, its limit of pixels is replaced by those above, and
+    every TIFF is read by libtiff: Pillow's own reader mixes up the channels of 16-bit RGB in separate planes, and
+    reads no subsampled YCbCr.
+
+    These are globals: threads that overlap would restore each other's values. So the first one in sets them and the
+    last one out restores them.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._restoring = ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._set()
+            self._inside += 1
+
+    def __exit__(self, *exception: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._restoring.close()
+
+    def _set(self) -> None:
+        from PIL import Image, TiffImagePlugin
+
+        self._restoring.enter_context(warnings.catch_warnings())
+        warnings.filterwarnings("ignore", module=r"(PIL|pillow_heif)\.")
+        self._replace(Image, "MAX_IMAGE_PIXELS", None)
+        self._replace(TiffImagePlugin, "READ_LIBTIFF", True)
+        self._replace(TiffImagePlugin, "OPEN_INFO", tiff.kinds())
+
+    def _replace(self, module: Any, name: str, value: object) -> None:
+        self._restoring.callback(setattr, module, name, getattr(module, name))
+        setattr(module, name, value)
+
+
+_PILLOW_SETTINGS = _PillowSettings()
+
+
+@contextmanager
+def pillow(told: str) -> Iterator[None]:
+    """Set Pillow's globals for a picture that messages call ``told``, and turn whatever it raises into a DataError."""
+    try:
+        with _PILLOW_SETTINGS:
+            yield
+    except DataError:
+        raise
+    except Exception as error:
+        # Damaged files make decoders raise nearly anything: OSError, SyntaxError, struct.error, ValueError, ...
+        raise DataError(f"{told} is a damaged or truncated image: {error}") from error
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """Return Pillow's names of the formats that are read, and register HEIC's reader if it is installed."""
+    if not has_heic():
+        return _FORMATS
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    return (*_FORMATS, "HEIF")
+
+
+@contextmanager
+def _opened(content: bytes, told: str) -> Iterator[Any]:
+    """Open a picture, of which only the header has been read.
+
+    Raises:
+        DataError: when its format or kind is not supported.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        image = Image.open(io.BytesIO(content), formats=_formats())
+    except Exception as error:
+        # KeyError: a compression of TIFF that Pillow does not know.
+        if isinstance(error, UnidentifiedImageError | KeyError):
+            raise DataError(_why_not_opened(content, told)) from error
+        raise
+    with image:
+        yield image
+
+
+def _why_not_opened(content: bytes, told: str) -> str:
+    brand = content[8:12] if content[4:8] == b"ftyp" else b""
+    if brand in _HEIC_BRANDS:
+        return f"{told} is a damaged HEIC image." if has_heic() else f"{told} is a HEIC image. {HEIC_REMEDY}"
+    if brand in _AVIF_BRANDS:
+        return f"{told} is an AVIF image, which is not supported. Save it as PNG or JPEG."
+    if tiff.is_tiff(content) and (reason := tiff.refusal(content, told)):
+        return reason
+    return f"{told} is not a {_NAMES} image."
+
+
+def _shrink_on_load(image: Any, shorter: int) -> None:
+    """Have a JPEG of too many pixels decoded at a fraction of its size."""
+    if image.format not in ("JPEG", "MPO") or not PIXEL_LIMIT < image.width * image.height <= JPEG_PIXEL_LIMIT:
+        return
+    if image.info.get("progressive") and _coefficient_bytes(image) > _COEFFICIENT_LIMIT:
+        return
+    # Half of the size is always within the limit.
+    side = min(shorter, min(image.size) // 2)
+    image.draft(None, (side, side))
+
+
+def _coefficient_bytes(image: Any) -> float:
+    """Return the memory that libjpeg takes for all coefficients of a progressive JPEG."""
+    factors = [(across, down) for _, across, down, _ in image.layer]  # How often each channel is sampled.
+    samples = sum(across * down for across, down in factors)
+    unit = max(across for across, _ in factors) * max(down for _, down in factors)
+    return 2 * image.width * image.height * samples / unit
+
+
+def _check_pixels(image: Any, content: bytes, told: str) -> None:
+    """Refuse what would take too much memory or time.
+
+    Raises:
+        DataError: when the picture has too many pixels, or too many for the size of its file.
+    """
+    width, height = tiff.decoded_size(image) if image.format == "TIFF" else image.size
+    pixels = width * height
+    if pixels > PIXEL_LIMIT:
+        limit = f"{PIXEL_LIMIT:,}"
+        if image.format in ("JPEG", "MPO"):
+            limit += f" ({JPEG_PIXEL_LIMIT:,} in a baseline JPEG)"
+        raise DataError(
+            f"{told} has too many pixels: more than {limit} are refused. Save it at a smaller size."
+            f" Received: {width} x {height} pixels"
+        )
+    if pixels > max(MANY_PIXELS, PIXELS_A_BYTE * len(content)):
+        raise DataError(
+            f"{told} claims {width} x {height} pixels in {len(content):,} bytes: it is damaged, or a"
+            " decompression bomb."
+        )
+
+
+def _rgb(image: Any, content: bytes, told: str) -> "Image":
+    """Return the decoded ``image`` in 8-bit RGB, transparency put on white."""
+    if image.mode.startswith("I;16"):
+        return _from_deep_grey(image)
+    if image.mode in ("I", "F"):
+        raise DataError(f"{told} has 32 bits per channel, whose range is not defined. Save it with 8 or 16 bits.")
+    if image.mode == "LAB":
+        return _from_lab(image)
+    if image.format == "PNG" and image.mode in ("L", "RGB") and "transparency" in image.info:
+        return _from_keyed_png(image, content)
+    if not image.has_transparency_data:
+        return image if image.mode == "RGB" else image.convert("RGB")
+    rgba = image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA")
+    # 32-bit BMP files and TIFF files with an unnamed fourth sample often leave it empty.
+    doubtful = image.format == "BMP" or (image.format == "TIFF" and tiff.has_doubtful_alpha(image))
+    if doubtful and rgba.getextrema()[3] == (0, 0):
+        return rgba.convert("RGB")
+    return _on_white(rgba)
+
+
+def _from_deep_grey(image: Any) -> "Image":
+    """Return grey of 10 to 16 bits, scaled to 8; Pillow's own conversion clips at 255."""
+    from PIL import Image
+
+    if image.format == "TIFF":
+        levels, largest = tiff.grey_levels(image)
+    else:
+        levels, largest = np.asarray(image).astype(np.uint32), 65535
+    scaled = ((levels * 255 + largest // 2) // largest).astype(np.uint8)
+    key = image.info.get("transparency")
+    if key is not None:
+        scaled[levels == key] = 255
+    return Image.fromarray(scaled).convert("RGB")
+
+
+def _from_lab(image: Any) -> "Image":
+    from PIL import ImageCms
+
+    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
+    assert converted is not None  # It is None only where the picture is converted in place.
+    return converted
+
+
+def _from_keyed_png(image: Any, content: bytes) -> "Image":
+    """Return a PNG of which one level or colour is transparent, which the file gives at its own bit depth."""
+    depth, key = content[24], image.info["transparency"]
+    if depth == 16:
+        return _on_white(_keyed_16_bit_rgb(image, content, key))
+    image.info["transparency"] = key * 255 // ((1 << depth) - 1) if image.mode == "L" else key
+    return _on_white(image.convert("RGBA"))
+
+
+def _keyed_16_bit_rgb(image: Any, content: bytes, key: tuple[int, int, int]) -> "Image":
+    """Return 16-bit RGB of which the colour ``key`` is transparent as RGBA; ``image`` has the upper 8 bits."""
+    from PIL import Image, ImageOps
+
+    with Image.open(io.BytesIO(content), formats=("PNG",)) as lower:
+        # Read as little-endian, the lower 8 bits pass for the upper ones.
+        lower.tile = [tile._replace(args="RGB;16L") for tile in lower.tile]
+        lower.load()
+        ImageOps.exif_transpose(lower, in_place=True)
+        levels = np.asarray(image).astype(np.uint16) << 8 | np.asarray(lower)
+    opaque = (levels != np.array(key, np.uint16)).any(axis=-1)
+    rgba = image.convert("RGB")
+    rgba.info.pop("transparency", None)
+    rgba.putalpha(Image.fromarray(opaque.astype(np.uint8) * 255))
+    return rgba
+
+
+def _on_white(rgba: "Image") -> "Image":
+    from PIL import Image
+
+    return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")

@@ -1,0 +1,51 @@
+"""Count the files of a source or folder that are not read, by the reason why."""
+
+import os
+from collections import defaultdict
+
+from cifarnet.data.dataset import LeftOut
+from cifarnet.data.images import HEIC_SUFFIXES
+
+EXAMPLES = 3
+# More kinds of files than these are counted together.
+_KINDS = 6
+
+
+def is_heic(name: str) -> bool:
+    """Whether a file of this ``name`` is a HEIC picture, as phones write them."""
+    return os.path.splitext(name)[1].lower() in HEIC_SUFFIXES
+
+
+def kind_of(name: str) -> str:
+    """Return the reason why a file of this ``name`` is not read as a picture: its suffix, and what would help."""
+    suffix = os.path.splitext(name)[1].lower()
+    if is_heic(name):
+        return f"{suffix} files: install cifarnet[heic] to read them"
+    return f"{suffix} files" if suffix else "files without a suffix"
+
+
+class Leftovers:
+    """Files that are not read, collected by reason."""
+
+    def __init__(self) -> None:
+        self._reasons: dict[str, list[str]] = defaultdict(list)
+        self._kinds: dict[str, list[str]] = defaultdict(list)
+
+    def add(self, reason: str, name: str) -> None:
+        """Count the file ``name``, left out for ``reason``."""
+        self._reasons[reason].append(name)
+
+    def add_kind(self, name: str) -> None:
+        """Count the file ``name``, left out because it is no picture that is read."""
+        self._kinds[kind_of(name)].append(name)
+
+    def summary(self) -> tuple[LeftOut, ...]:
+        """Return the counts with the first names, the largest count of files of a kind first."""
+        kinds = sorted(self._kinds.items(), key=lambda item: (not is_heic(item[1][0]), -len(item[1]), item[0]))
+        if len(kinds) > _KINDS:
+            rest = [name for _, names in kinds[_KINDS - 1 :] for name in names]
+            kinds = [*kinds[: _KINDS - 1], ("files of other kinds", rest)]
+        return tuple(
+            LeftOut(reason, len(names), tuple(sorted(names)[:EXAMPLES]))
+            for reason, names in [*self._reasons.items(), *kinds]
+        )

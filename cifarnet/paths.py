@@ -1,0 +1,75 @@
+"""The folders that cifarnet keeps files in, and paths as users type them."""
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from cifarnet.errors import NoHomeError
+
+
+def cache_dir() -> Path:
+    """Return the folder of downloads and decoded sets: $CIFARNET_CACHE, else the platform's cache folder.
+
+    Raises:
+        NoHomeError: when the variable is not set and the account has no home folder.
+    """
+    if chosen := os.environ.get("CIFARNET_CACHE"):
+        return typed(Path(chosen))
+    from platformdirs import user_cache_path
+
+    return _platform_dir(user_cache_path, "cache", "CIFARNET_CACHE")
+
+
+def weights_dir() -> Path:
+    """Return the folder of the user's own weights: $CIFARNET_WEIGHTS, else one in the platform's folder for user data.
+
+    Raises:
+        NoHomeError: when the variable is not set and the account has no home folder.
+    """
+    if chosen := os.environ.get("CIFARNET_WEIGHTS"):
+        return typed(Path(chosen))
+    from platformdirs import user_data_path
+
+    return _platform_dir(user_data_path, "named weights", "CIFARNET_WEIGHTS") / "weights"
+
+
+def keras_dir() -> Path | None:
+    """Return Keras's folder, $KERAS_HOME or ~/.keras; None for an account without a home folder."""
+    if chosen := os.environ.get("KERAS_HOME"):
+        return typed(Path(chosen))
+    home = home_dir()
+    return None if home is None else home / ".keras"
+
+
+def home_dir() -> Path | None:
+    """Return the user's home folder; None for an account without one, as that of ``docker run --user 12345``."""
+    try:
+        return Path.home().absolute()
+    except RuntimeError:
+        return None
+
+
+def typed(path: Path) -> Path:
+    """Return the absolute form of a ``path`` that a user typed.
+
+    A leading ``~`` or ``~name`` stands for a home folder, unless a file or folder has that name or there is no such
+    home.
+    """
+    if not os.path.lexists(path):
+        with suppress(RuntimeError):
+            path = path.expanduser()
+    return path.absolute()
+
+
+def _platform_dir(find: Callable[..., Path], purpose: str, variable: str) -> Path:
+    folder = None
+    with suppress(RuntimeError):
+        folder = find("cifarnet", appauthor=False)
+    # Without a home, platformdirs 4.14 raises RuntimeError; earlier versions return a path that begins with a ~.
+    if folder is None or folder.parts[:1] == ("~",):
+        raise NoHomeError(
+            f"There is no folder for the {purpose}: this account has no home folder. Set {variable} to a folder that"
+            f" can be written to. Received: HOME={os.environ.get('HOME', '')}"
+        )
+    return folder.absolute()

@@ -1,0 +1,82 @@
+"""Which images weights were trained on: recorded in a run's config.json, in weight files and for named weights."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+from cifarnet import places
+from cifarnet.errors import InvalidValueError
+
+_TEXT_LIMIT = 4096
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """The images that weights were trained on.
+
+    Attributes:
+        data: the data source as it was given.
+        data_path: its absolute path; None for ``cifar10`` and ``synthetic``.
+        data_sha256: SHA-256 of all images and labels, split as for the training; None where it was not recorded.
+        test_split: the fraction that was held out of every class to test on; None where the source has test images.
+        validation_split: the fraction of the training images that was held out to select an epoch; None for none.
+        seed: what the validation images were drawn with.
+        skip_broken: whether pictures that can't be read were left out.
+
+    Raises:
+        InvalidValueError: when a field has another type or an impossible value. A weight file may come from a stranger.
+    """
+
+    data: str
+    data_path: str | None = None
+    data_sha256: str | None = None
+    test_split: float | None = None
+    validation_split: float | None = None
+    seed: int = 0
+    skip_broken: bool = False
+
+    def __post_init__(self) -> None:
+        for name, valid, holds in (
+            ("data", f"a text of 1 to {_TEXT_LIMIT:,} characters", _is_path(self.data)),
+            ("data_path", "a path, or null", self.data_path is None or _is_path(self.data_path)),
+            ("data_sha256", "64 hexadecimal digits, or null", self.data_sha256 is None or _is_sha256(self.data_sha256)),
+            ("test_split", "between 0 and 1, or null", _is_fraction(self.test_split)),
+            ("validation_split", "between 0 and 1, or null", _is_fraction(self.validation_split)),
+            ("skip_broken", "true or false", type(self.skip_broken) is bool),
+            ("seed", "a whole number from 0 to 2**63", type(self.seed) is int and 0 <= self.seed <= 2**63),
+        ):
+            if not holds:
+                raise InvalidValueError(f"{name} must be {valid}. Received: {getattr(self, name)!r:.60}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as JSON-ready data."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Self:
+        """Return the record in ``record``, which may have other fields too: a run's configuration, for example.
+
+        Raises:
+            InvalidValueError: as the class.
+            KeyError: when there is no ``data``.
+        """
+        known = {field.name: record[field.name] for field in fields(cls) if field.name in record}
+        return cls(**{**known, "data": record["data"]})
+
+    def is_at(self, source: str) -> bool:
+        """Return whether ``source`` names the same place."""
+        path = places.of_data(source)
+        return source == self.data if path is None else path == (self.data_path or places.of_data(self.data))
+
+
+def _is_path(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip()) and len(value) <= _TEXT_LIMIT and "\0" not in value
+
+
+def _is_sha256(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
+
+
+def _is_fraction(value: object) -> bool:
+    return value is None or (isinstance(value, float) and 0 < value < 1)

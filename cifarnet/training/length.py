@@ -1,0 +1,130 @@
+"""Making a run longer than it was planned, where that gives the result of a run that was planned so."""
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cifarnet import runs
+from cifarnet.errors import InvalidValueError
+from cifarnet.recipes import RECIPES, Recipe
+from cifarnet.training.checkpoint import Checkpoint, Progress
+from cifarnet.training.config import RunConfig
+from cifarnet.training.schedule import Plan
+
+
+def with_length(config: RunConfig, directory: Path, length: dict[str, Any]) -> RunConfig:
+    """Return ``config``, of the run in ``directory``, with a new total ``length``: ``epochs``, ``steps`` or ``budget``.
+
+    Raises:
+        InvalidValueError: when the run's course depends on its length; the message has the command that goes on from
+            its weights instead.
+    """
+    given = {name: value for name, value in length.items() if value is not None}
+    if not given:
+        return config
+    if len(given) > 1:
+        names = " and ".join(f"--{name}" for name in given)
+        raise InvalidValueError(f"{names} all give the length of the run: give one of them.")
+    if config.budget is None and "budget" not in given and not (reason := _course(config.recipe)):
+        return replace(config, recipe=config.recipe.with_changes(**given))
+    if config.budget is not None or "budget" in given:
+        reason = "a budget plans the whole run"
+    raise InvalidValueError(
+        f"The run in {directory} can't be made longer: {reason}, and at its end it has nothing left to do. Go on from"
+        f" its weights in a new run: {shlex.join(_going_on(config, directory, given))}\n"
+        f"Received: {' '.join(_words(given))}"
+    )
+
+
+def longer(config: RunConfig, directory: Path) -> str:
+    """Return the command that trains the finished run in ``directory`` for longer, with N for the number to choose."""
+    if config.budget is not None:
+        return f"cifarnet train --weights {directory} --budget TIME"
+    if _course(config.recipe):
+        return f"cifarnet train --weights {directory} --recipe {config.recipe.name} --epochs N"
+    unit = "steps" if config.recipe.steps else "epochs"
+    return f"cifarnet train --resume {directory} --{unit} N, with N {unit} in all"
+
+
+def at_length(checkpoint: Checkpoint, config: RunConfig, images: int, directory: Path) -> None:
+    """Set the plan of ``checkpoint``, of a run on so many training ``images``, to the length that ``config`` has.
+
+    An epoch that was cut short by the former end is taken up again in its middle.
+
+    Raises:
+        InvalidValueError: when more has been trained already, or the end of a cut epoch can't be undone.
+    """
+    progress, recipe = checkpoint.progress, config.recipe
+    if config.budget is not None:
+        return
+    per_epoch = -(-images // recipe.batch_size)
+    steps = recipe.steps or per_epoch * (recipe.epochs or 0)
+    if steps == progress.plan.steps:
+        return
+    if progress.plan.steps and steps <= progress.step:
+        done = f"{progress.step:,} steps" if recipe.steps else f"{progress.step / per_epoch:g} epochs"
+        raise InvalidValueError(
+            f"The run in {directory} has been trained for {done}: its new length must be greater. Received:"
+            f" {' '.join(_words(runs.length(vars(recipe))))}"
+        )
+    progress.plan = Plan(steps)
+    batch = progress.step % per_epoch
+    if progress.batch == 0 and batch and steps > progress.step:
+        _reopen(checkpoint, batch, config, directory)
+
+
+def _reopen(checkpoint: Checkpoint, batch: int, config: RunConfig, directory: Path) -> None:
+    """Take the last epoch's end back: it goes on after ``batch`` batches."""
+    progress = checkpoint.progress
+    if not checkpoint.metrics or progress.best_epoch == progress.epoch:
+        reason = (
+            "it is the best one, and the weights of the best one before it are gone"
+            if checkpoint.metrics
+            else "it was written by a version of cifarnet that kept no means of it"
+        )
+        raise InvalidValueError(
+            f"The last epoch of the run in {directory} was cut short after {batch} batches and can't be taken up again:"
+            f" {reason}. Go on from its weights in a new run:"
+            f" {shlex.join(_going_on(config, directory, runs.length(vars(config.recipe))))}"
+        )
+    progress.epoch, progress.batch = progress.epoch - 1, batch
+    del progress.history[-1]
+    _choose_best(progress)
+
+
+def _choose_best(progress: Progress) -> None:
+    """Put the best epoch of the history into ``progress``, where one is chosen."""
+    if progress.best_epoch is None:
+        return
+    checked = [row for row in progress.history if row.held_accuracy is not None]
+    best = max(checked, key=lambda row: row.held_accuracy or 0.0)  # The first of equal ones, as in training.
+    progress.best_epoch, progress.best_accuracy = best.epoch, best.held_accuracy
+
+
+def _course(recipe: Recipe) -> str | None:
+    """Return why the course of a run of ``recipe`` depends on its length; None when it does not."""
+    for name, what in (
+        ("cycle_peak", "its learning rate falls to zero at the end of the planned run (cycle_peak)"),
+        ("resolutions", "its image sizes are shares of the planned run (resolutions)"),
+        ("checks", "its checks are spread over the planned run (checks)"),
+    ):
+        if getattr(recipe, name):
+            return what
+    return None
+
+
+def _going_on(config: RunConfig, directory: Path, length: dict[str, Any]) -> list[str]:
+    """Return the command of a new run of ``length`` that begins with the weights of the run in ``directory``."""
+    run = str(directory.resolve())
+    config = replace(config, weights=run, weights_path=run)
+    if (budget := length.get("budget")) is not None:
+        recipe = config.recipe if config.recipe.cycle_peak else RECIPES["fast"]
+        config = replace(config, budget=budget, recipe=recipe)
+    else:
+        config = replace(config, budget=None, recipe=config.recipe.with_changes(**length))
+    return config.command(directory.resolve() / runs.CONFIG)
+
+
+def _words(length: dict[str, Any]) -> list[str]:
+    return [word for name, value in length.items() if value is not None for word in (f"--{name}", f"{value:g}")]

@@ -1,0 +1,124 @@
+"""Precise batch normalization: moments from training images, in place of moving averages.
+
+Source: Wu and Johnson 2021, "Rethinking 'Batch' in BatchNorm" (arXiv:2105.07576), section 3. Moving averages lag behind
+the weights: after a change of the image size, or in a short run, they hold moments of an earlier network, or zeros and
+ones of none. The weights may then be good and the scores chance.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from cifarnet.data.augmentation import normalize, shrink
+from cifarnet.models.network import ResNet
+from cifarnet.models.spec import Normalization
+
+BATCH_SIZE = 256
+"""Images per batch at most: the larger it is, the nearer its moments are to those that inference will use."""
+
+# Keeps the choice of images apart from the streams of epochs, flips and initial weights.
+_STREAM = 2**32 - 3
+
+
+class PreciseBatchnorm:
+    """Computes the moments of batch normalization from a fixed sample of a run's training inputs.
+
+    ``network`` is a float32 twin of the trained network, with the same layers frozen. ``inputs`` (n, ...) are what
+    ``forward`` takes: uint8 images or features. At most ``count`` of them are used, chosen by ``seed``; their
+    moments do not depend on the moving averages, so that a resumed run computes the same.
+    """
+
+    def __init__(self, network: ResNet, inputs: np.ndarray | keras.Variable, count: int, seed: int):
+        self.network = network
+        network.set_batchnorm_momentum(0.0)  # Each batch leaves its own moments in the moving ones.
+        total = int(inputs.shape[0])
+        count = min(count, total)
+        batches = -(-count // BATCH_SIZE)
+        size = count // batches
+        rows = np.random.default_rng([seed, _STREAM]).permutation(total)[: batches * size]
+        sample = inputs[np.sort(rows)] if isinstance(inputs, np.ndarray) else ops.take(inputs, np.sort(rows), axis=0)
+        self._batches = ops.convert_to_numpy(sample).reshape(batches, size, *inputs.shape[1:])
+        self._models: dict[int, Any] = {}
+
+    @property
+    def count(self) -> int:
+        """Number of training inputs in the sample."""
+        return int(np.prod(self._batches.shape[:2]))
+
+    def forward(self, inputs: Any, image_size: int) -> Any:
+        """Run the twin in training mode on ``inputs`` (batch, ...), shrunk to ``image_size`` pixels."""
+        raise NotImplementedError
+
+    def update(self, trained: ResNet, image_size: int, check: Callable[[], None] = lambda: None) -> None:
+        """Give ``trained`` the moments of its present weights, for images of ``image_size`` pixels.
+
+        ``check`` is called before every batch; what it raises leaves ``trained`` as it was.
+        """
+        layers = [layer for layer in trained.batch_norms if layer.trainable]
+        if not layers:
+            return
+        self.network.set_tensors(trained.get_tensors())
+        means, squares = [], []
+        for batch in self._batches:
+            check()
+            mean, variance = self._moments(batch, image_size)
+            means.append(mean)
+            squares.append(variance + mean**2)
+        mean = np.mean(means, axis=0)
+        variance = np.mean(squares, axis=0) - mean**2
+        start = 0
+        for layer in layers:
+            end = start + layer.moving_mean.shape[0]
+            layer.moving_mean.assign(mean[start:end].astype(np.float32))
+            layer.moving_variance.assign(variance[start:end].astype(np.float32))
+            start = end
+
+    def _moments(self, batch: np.ndarray, image_size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and variance of every trainable layer on one batch, float64 (channels of all layers,)."""
+        if image_size not in self._models:
+            self._models[image_size] = _Moments(self, image_size)
+        mean, variance = np.asarray(self._models[image_size].predict_on_batch(batch), np.float64)
+        return mean, variance
+
+
+class PreciseImages(PreciseBatchnorm):
+    """Takes moments from uint8 images (n, size, size, 3), without augmentation."""
+
+    def __init__(self, network: ResNet, images: np.ndarray, normalization: Normalization, count: int, seed: int):
+        super().__init__(network, images, count, seed)
+        self.normalization = normalization
+
+    def forward(self, inputs: Any, image_size: int) -> Any:
+        """Run the whole network on images."""
+        return self.network.logits(shrink(normalize(inputs, self.normalization), image_size), training=True)
+
+
+class PreciseFeatures(PreciseBatchnorm):
+    """Takes moments from the features (n, height, width, channels) of a fixed base."""
+
+    def forward(self, inputs: Any, image_size: int) -> Any:
+        """Run the head alone on features."""
+        return self.network.head_logits(ops.cast(inputs, "float32"), training=True)
+
+
+class _Moments(keras.Model):
+    """From a batch to the moments that it leaves: float32 (2, channels of all trainable layers)."""
+
+    def __init__(self, precise: PreciseBatchnorm, image_size: int):
+        super().__init__(name="moments", autocast=False)
+        self.network = precise.network
+        self._forward = precise.forward
+        self.image_size = image_size
+
+    def call(self, inputs: Any) -> Any:
+        self._forward(inputs, self.image_size)
+        layers = [layer for layer in self.network.batch_norms if layer.trainable]
+        return ops.stack(
+            [
+                ops.concatenate([ops.convert_to_tensor(layer.moving_mean) for layer in layers]),
+                ops.concatenate([ops.convert_to_tensor(layer.moving_variance) for layer in layers]),
+            ]
+        )

@@ -1,0 +1,213 @@
+"""Timing a run before it begins, so that it can be planned to end on time."""
+
+import math
+import time
+from collections.abc import Callable
+from itertools import pairwise
+
+import keras
+import numpy as np
+from keras import ops
+
+from cifarnet.durations import span
+from cifarnet.evaluation.inference import BATCH_SIZE
+from cifarnet.recipes import Recipe
+from cifarnet.training.budget import ENDING, Planner, too_little_time
+from cifarnet.training.events import BudgetPlanned, Measuring, Warned
+from cifarnet.training.loop import Loop, Stopped
+from cifarnet.training.schedule import FULL_SIZE_STEPS, Plan, ahead, full_size_steps, spans
+from cifarnet.training.trainee import epoch_order
+
+# The first of these compile.
+WARMUP_STEPS = 2
+TIMED_STEPS = 6
+
+TIMING_SHARE = 0.1
+"""The share of the budget that timing steps may take, beyond the first two steps at full size."""
+
+CHECK_SHARE = 0.1
+"""The share of the time left that checks before the last one may take."""
+
+
+def plan_by_timing(loop: Loop, budget: float, used: Callable[[], float], data_seconds: float) -> None:
+    """Time steps and a check, adapt a new run's recipe to its ``budget`` seconds, and plan the run.
+
+    A new run that is too short for them goes without small images, and with fewer checks: ``loop.recipe`` then has no
+    ``resolutions`` and fewer ``checks``. ``used`` gives the seconds since the start of the command, of which reading
+    the images took ``data_seconds``. The network's state is put back: the timed steps train nothing. Compilation is
+    not repeated later.
+
+    Raises:
+        Stopped: when a stop was requested meanwhile, with the state put back.
+        BudgetError: when a new run's budget is too small for one step.
+    """
+    began = used()
+    is_new = loop.progress.step == 0
+    state = [ops.convert_to_numpy(variable).copy() for variable in _state(loop)]
+    try:
+        seconds, check = _time(loop, is_new, budget, used, began)
+    finally:
+        for variable, value in zip(_state(loop), state, strict=True):
+            variable.assign(value)
+        loop.restore_metrics()
+    trainee, progress = loop.trainee, loop.progress
+    path = spans(loop.recipe, trainee.full_size)
+    planner = Planner(budget, used, path, seconds, check, loop.recipe.checks, loop.steps_per_epoch)
+    if is_new:
+        _require_time(loop, planner, budget, used, data_seconds)
+    progress.plan = planner.replan(progress.plan, progress.step)
+    loop.planner = planner
+    loop.pace.relative = {size: value / seconds[trainee.full_size] for size, value in seconds.items()}
+    _report_plan(loop, planner, used, data_seconds)
+
+
+def _time(
+    loop: Loop, is_new: bool, budget: float, used: Callable[[], float], began: float
+) -> tuple[dict[int, float], float]:
+    """Return seconds per step by image size and seconds per check; adapt the recipe of a new run on the way."""
+    full, progress = loop.trainee.full_size, loop.progress
+    ends = began + TIMING_SHARE * budget
+    first, per_step = _seconds_per_step(loop, full, ends - used())
+    seconds = {full: per_step}
+    check = _seconds_per_check(loop, per_step, used() < began + (ends - began) / 2)
+    if is_new:
+        loop.use_recipe(adapted_recipe(loop.recipe, full, budget - ENDING - used(), first, per_step, check))
+    position = progress.plan.at(progress.step)
+    sizes = [size for size, _ in ahead(spans(loop.recipe, full), position)]
+    present = [progress.image_size] if progress.batch else []
+    missing = [size for size in dict.fromkeys([*sizes, *present]) if size != full]
+    for index, size in enumerate(missing):
+        _, seconds[size] = _seconds_per_step(loop, size, (ends - used()) / (len(missing) - index))
+    _stop_if_requested(loop)
+    return seconds, check
+
+
+def _stop_if_requested(loop: Loop) -> None:
+    if loop.stop_requested():
+        raise Stopped
+
+
+def adapted_recipe(
+    recipe: Recipe,
+    full_size: int,
+    seconds_left: float,
+    first: float,
+    per_step: float,
+    check: float,
+) -> Recipe:
+    """Return ``recipe`` as ``seconds_left`` allow: without small images, or with fewer checks, where they are short.
+
+    The first step at full size took ``first`` seconds, with compilation, the others ``per_step``; a check takes
+    ``check`` seconds. Small images go when fewer than ``FULL_SIZE_STEPS`` steps at full size would follow them, or
+    when compiling for their sizes takes more than a tenth of the time.
+    """
+    if recipe.resolutions:
+        path = spans(recipe, full_size)
+        cost = sum((end - begin) * (size / full_size) ** 2 for begin, end, size in path)
+        steps = (seconds_left - check) / (per_step * cost)
+        compiling = (len({size for _, _, size in path}) - 1) * first
+        few = full_size_steps(recipe, full_size, round(steps)) < FULL_SIZE_STEPS
+        if few or compiling > TIMING_SHARE * seconds_left:
+            recipe = recipe.with_changes(resolutions=())
+    affordable = max(1, int(CHECK_SHARE * seconds_left / check))
+    # 0 stands for a check after every epoch, whose number is not known here.
+    if affordable < recipe.checks or (not recipe.checks and affordable == 1):
+        recipe = recipe.with_changes(checks=affordable)
+    return recipe
+
+
+def _require_time(loop: Loop, planner: Planner, budget: float, used: Callable[[], float], data_seconds: float) -> None:
+    """Refuse a new run that has no time for a step; warn of one that has none for an epoch."""
+    steps = planner.affordable_steps(0.0)
+    if steps >= loop.steps_per_epoch:
+        return
+    one_epoch = used() + ENDING + planner.seconds_per_check + loop.steps_per_epoch * planner.mean_seconds_per_step
+    needed = span(30 * math.ceil(one_epoch / 30))
+    if steps < 1:
+        raise too_little_time(budget, used(), data_seconds, needed)
+    loop.report(
+        Warned(
+            f"A budget of {span(budget)} is enough for {steps / loop.steps_per_epoch:.1%} of an epoch ({steps:,.0f} of"
+            f" {loop.steps_per_epoch:,} steps): most training images are never seen. One epoch needs about"
+            f" --budget {needed}."
+        )
+    )
+
+
+def _report_plan(loop: Loop, planner: Planner, used: Callable[[], float], data_seconds: float) -> None:
+    plan, position = loop.progress.plan, loop.progress.plan.at(loop.progress.step)
+    left = ahead(planner.spans, position)
+    steps = plan.steps - loop.progress.step
+    epochs = dict.fromkeys((size for size, _ in left), 0.0)
+    for size, share in left:
+        epochs[size] += steps * share / (1 - position) / loop.steps_per_epoch
+    rates = {size: loop.recipe.batch_size / planner.seconds_per_step[size] for size in epochs}
+    seconds = max(0.0, planner.budget - used())
+    loop.report(BudgetPlanned(seconds, steps, epochs, rates, loop.recipe.checks, data_seconds))
+
+
+def _state(loop: Loop) -> list[keras.Variable]:
+    """All that a training step changes."""
+    trainee = loop.trainee
+    return [*trainee.network.variables, *trainee.optimizer.variables]
+
+
+def _seconds_per_step(loop: Loop, size: int, limit: float) -> tuple[float, float]:
+    """Return seconds of the first step, with compilation, and of the others; stop early after ``limit`` seconds."""
+    _stop_if_requested(loop)
+    loop.report(Measuring(size))
+    trainee, batch_size = loop.trainee, loop.recipe.batch_size
+    trainee.use_size(size)
+    # The learning rate does not matter: the state is put back.
+    trainee.sgd.follow(Plan(1))
+    rows, draws = epoch_order(loop.recipe, loop.seed, loop.progress.epoch, len(loop.train))
+    clock = _Clock(limit)
+    # As often as it takes where the images fill fewer batches than that. With an epoch's rest, because JAX compiles a
+    # batch of another size anew.
+    needed = (WARMUP_STEPS + TIMED_STEPS) * trainee.steps_per_execution * batch_size + len(rows) % batch_size
+    chosen = np.resize(np.arange(len(rows)), needed)
+    loop.fit(rows[chosen], draws[chosen], [clock])
+    return clock.first, clock.seconds_per_step()
+
+
+def _seconds_per_check(loop: Loop, per_step: float, has_time: bool) -> float:
+    """Estimate the seconds of a check: moments of batch normalization, then the held-out images.
+
+    Where timing ``has_time``, a part of the images is classified; else a forward pass is taken for half a step. (It is
+    0.45 of one for ResNet-20 on a CPU.)
+    """
+    images = len(loop.held_out)
+    per_image = per_step / loop.recipe.batch_size / 2
+    seconds = images * per_image
+    if has_time:
+        loop.tester.time(min(images, BATCH_SIZE))
+        timed = min(images, 2 * BATCH_SIZE)
+        seconds = loop.tester.time(timed) * images / timed
+    return seconds + (loop.precise.count * per_image if loop.precise else 0)
+
+
+class _Clock(keras.callbacks.Callback):
+    """Times the calls of ``fit``; stops it after ``limit`` seconds, but not before the second call."""
+
+    def __init__(self, limit: float) -> None:
+        super().__init__()
+        self.limit = limit
+        self.began = time.monotonic()
+        self.calls: list[tuple[int, float]] = []
+
+    def on_train_batch_end(self, batch: int, logs: object = None) -> None:
+        now = time.monotonic()
+        self.calls.append((batch + 1, now))
+        if len(self.calls) > 1 and now - self.began >= self.limit:
+            self.model.stop_training = True
+
+    @property
+    def first(self) -> float:
+        """Seconds of the first call, with compilation."""
+        return self.calls[0][1] - self.began
+
+    def seconds_per_step(self) -> float:
+        """Return the median of the timed steps, which ignores a moment in which the machine did something else."""
+        warm = min(WARMUP_STEPS, len(self.calls) - 1)
+        pairs = pairwise(self.calls[warm - 1 : WARMUP_STEPS + TIMED_STEPS])
+        return float(np.median([(end - begin) / (done - before) for (before, begin), (done, end) in pairs]))

@@ -1,0 +1,49 @@
+"""A terminal for tests: a pseudo-terminal whose screen is kept by pyte."""
+
+import os
+import pty
+import select
+import termios
+import threading
+from typing import Self
+
+import pyte
+
+
+class Terminal:
+    """``stream`` is what a program prints to; ``lines`` is what a user sees, what was scrolled away included."""
+
+    def __init__(self, columns: int, rows: int = 30):
+        self.screen = pyte.HistoryScreen(columns, rows, history=1000)
+        self.control, self.slave = pty.openpty()
+        self.resize(columns, rows)
+        self._stream = pyte.ByteStream(self.screen)
+        self._reader = threading.Thread(target=self._read)
+        self._closing = threading.Event()
+
+    def __enter__(self) -> Self:
+        self.stream = open(self.slave, "w", encoding="utf-8", closefd=False)
+        self._reader.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stream.close()
+        self._closing.set()
+        self._reader.join()
+        os.close(self.slave)
+        os.close(self.control)
+
+    def resize(self, columns: int, rows: int) -> None:
+        self.screen.resize(rows, columns)
+        termios.tcsetwinsize(self.slave, (rows, columns))
+
+    def lines(self) -> list[str]:
+        """Read after the block: the lines without the blanks at their ends."""
+        above = ["".join(line[x].data for x in range(self.screen.columns)) for line in self.screen.history.top]
+        return [line.rstrip() for line in [*above, *self.screen.display]]
+
+    def _read(self) -> None:
+        # Until all is read that was printed before the end.
+        while select.select([self.control], [], [], 0.2)[0] or not self._closing.is_set():
+            if select.select([self.control], [], [], 0)[0]:
+                self._stream.feed(os.read(self.control, 1 << 16))

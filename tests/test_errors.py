@@ -1,0 +1,75 @@
+from pathlib import Path
+
+import pytest
+
+from cifarnet.choices import BACKENDS, ON_NAN, PRECISIONS
+from cifarnet.errors import did_you_mean, did_you_mean_path, nearest, unknown_value, wrong_content
+
+RECIPES = ("documented", "revised", "paper", "fast", "fine-tune")
+SHIPPED = ("resnet20", "resnet32", "resnet44")
+OPTIONS = ("--data", "--depth", "--epochs", "--resume", "--batch-size", "--learning-rate", "--label-smoothing", "--l2")
+
+
+@pytest.mark.parametrize(
+    ("received", "known", "meant"),
+    [
+        ("fsat", RECIPES, "fast"),
+        ("FAST", RECIPES, "fast"),
+        ("finetune", RECIPES, "fine-tune"),
+        ("fine_tune", RECIPES, "fine-tune"),
+        ("resnet02", SHIPPED, "resnet20"),
+        ("resnet2", SHIPPED, "resnet20"),
+        ("ResNet-44", SHIPPED, "resnet44"),
+        ("cifar-10", ("cifar10", "synthetic"), "cifar10"),
+        ("CIFAR10", ("cifar10", "synthetic"), "cifar10"),
+        ("synthtic", ("cifar10", "synthetic"), "synthetic"),
+        ("bf16", PRECISIONS, "bfloat16"),
+        ("tf", BACKENDS, "tensorflow"),
+        ("restart", ON_NAN, "restore"),
+        ("--epoch", OPTIONS, "--epochs"),
+        ("--learningrate", OPTIONS, "--learning-rate"),
+        ("--lr", OPTIONS, "--learning-rate"),
+        ("--bs", OPTIONS, "--batch-size"),
+        ("abacus", BACKENDS, None),
+        ("", RECIPES, None),
+        ("--", OPTIONS, None),
+        ("anything", (), None),
+    ],
+)
+def test_the_nearest_of_known_names_is_found(received, known, meant):
+    assert nearest(received, known) == meant
+    assert did_you_mean(received, known) == (f" Did you mean {meant}?" if meant else "")
+
+
+@pytest.mark.parametrize(
+    ("known", "advice", "message"),
+    [
+        (("a1", "b1"), "", "--x must be a1 or b1. Did you mean a1? Received: A1"),
+        (("a1", "b1", "c1"), "Do so.", "--x must be a1, b1 or c1. Did you mean a1? Do so. Received: A1"),
+        (("a1",), "", "--x must be a1. Did you mean a1? Received: A1"),
+    ],
+)
+def test_an_unknown_value_is_refused_with_the_known_ones(known, advice, message):
+    assert str(unknown_value("--x", "A1", known, advice)) == message
+
+
+def test_a_missing_path_suggests_one_that_lies_beside_it(tmp_path):
+    (tmp_path / "my-images").mkdir()
+    (tmp_path / ".my-imgaes").mkdir()
+    assert did_you_mean_path(tmp_path / "my-imgaes") == f" Did you mean {tmp_path / 'my-images'}?"
+    assert did_you_mean_path(tmp_path / "resnet02", SHIPPED) == " Did you mean resnet20?"
+    assert did_you_mean_path(tmp_path / "nothing") == ""
+    assert did_you_mean_path(Path("/nowhere/at/all")) == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (KeyError("accuracy"), "it has no accuracy"),
+        (TypeError("'<' not supported between instances of 'str' and 'int'"), "a value has the wrong type"),
+        (AttributeError("'int' object has no attribute 'items'"), "a value has the wrong type"),
+        (ValueError("names must be texts"), "names must be texts"),
+    ],
+)
+def test_pythons_own_messages_are_not_shown_to_users(error, message):
+    assert wrong_content(error) == message

@@ -1,0 +1,117 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from cifarnet import runs
+from cifarnet.comparison import compare
+from cifarnet.errors import InterruptedRunError, InvalidValueError, RunError
+from cifarnet.evaluation.evaluate import evaluate
+from cifarnet.models.weights import load_weights
+from cifarnet.recipes import RECIPES
+from cifarnet.training.config import RunConfig
+from cifarnet.training.events import StepDone
+from cifarnet.training.run import resume, train
+from tests.training.test_run import Recorder, assert_same_state
+
+# 4 steps an epoch; the learning rate is halved after every epoch, by steps.
+RECIPE = RECIPES["documented"].with_changes(epochs=2, batch_size=25, lr_drop=1, learning_rate=0.02)
+CONFIG = RunConfig(RECIPE, data="synthetic:100", depth=8, seed=5)
+
+
+def assert_same_run(one, other):
+    """All that the two runs leave is equal, but for the clock."""
+    assert_same_state(one, other)
+    assert (one / runs.HISTORY).read_text() == (other / runs.HISTORY).read_text()
+    found, wanted = (json.loads((run / runs.METRICS).read_text()) for run in (one, other))
+    assert {**found, "training_seconds": 0} == {**wanted, "training_seconds": 0}
+    assert load_weights(one / runs.WEIGHTS).header() == load_weights(other / runs.WEIGHTS).header()
+    assert runs.read_config(one) == runs.read_config(other)
+
+
+@pytest.mark.parametrize(
+    ("first", "longer", "validation_split"),
+    [
+        ({"epochs": 2}, {"epochs": 4}, None),
+        ({"epochs": 2}, {"epochs": 4}, 0.25),
+        ({"steps": 6}, {"steps": 11}, None),  # Both end within an epoch.
+        ({"steps": 6}, {"epochs": 3}, None),
+    ],
+)
+def test_a_longer_run_equals_one_planned_so(tmp_path, first, longer, validation_split):
+    config = replace(CONFIG, validation_split=validation_split)
+    train(replace(config, recipe=RECIPE.with_changes(**first)), tmp_path / "run")
+    resume(tmp_path / "run", **longer)
+    train(replace(config, recipe=RECIPE.with_changes(**longer)), tmp_path / "planned")
+    assert_same_run(tmp_path / "run", tmp_path / "planned")
+
+
+def test_an_unfinished_run_gets_another_length(tmp_path):
+    stop = Recorder(lambda event: isinstance(event, StepDone) and event.step == 5)
+    with pytest.raises(InterruptedRunError):
+        train(replace(CONFIG, recipe=RECIPE.with_changes(epochs=9)), tmp_path / "run", report=stop)
+    for too_short in ({"epochs": 1}, {"steps": 5}):
+        with pytest.raises(InvalidValueError, match="must be greater"):
+            resume(tmp_path / "run", **too_short)
+    resume(tmp_path / "run", epochs=2)
+    train(CONFIG, tmp_path / "planned")
+    assert_same_run(tmp_path / "run", tmp_path / "planned")
+
+
+def test_the_former_result_stays_until_the_longer_run_has_one(tmp_path):
+    run = tmp_path / "run"
+    former = train(CONFIG, run)
+    metrics = json.loads((run / runs.METRICS).read_text())
+    del metrics[runs.LENGTH]  # As cifarnet 0.1 wrote it.
+    (run / runs.METRICS).write_text(json.dumps(metrics))
+    stop = Recorder(lambda event: isinstance(event, StepDone) and event.step == 10)
+    with pytest.raises(InterruptedRunError, match="--resume"):
+        resume(run, epochs=4, report=stop)
+    assert evaluate(run).metrics.accuracy == former.metrics.accuracy
+    assert load_weights(run / runs.WEIGHTS).sha256() == former.weights_sha256
+    (record,) = compare([run]).groups[0].runs
+    assert (record.outcome, record.epochs, record.epoch) == (None, 4, 2)
+    resume(run)
+    train(replace(CONFIG, recipe=RECIPE.with_changes(epochs=4)), tmp_path / "planned")
+    assert_same_run(run, tmp_path / "planned")
+    with pytest.raises(InvalidValueError, match="trained for 4 epochs: its new length must be greater"):
+        resume(run, epochs=3)
+    with pytest.raises(RunError, match="finished"):
+        resume(run, epochs=4)
+
+
+def test_a_longer_run_needs_its_checkpoint(tmp_path):
+    train(CONFIG, tmp_path / "run")
+    (tmp_path / "run" / runs.CHECKPOINT).unlink()
+    with pytest.raises(RunError, match=r"checkpoint\.h5 is gone.*--weights"):
+        resume(tmp_path / "run", epochs=4)
+    assert RunConfig.read(tmp_path / "run").recipe.epochs == 2
+
+
+@pytest.mark.parametrize(
+    ("recipe", "budget", "length", "reason", "words"),
+    [
+        ("fast", None, {"epochs": 30}, "cycle_peak", "--recipe fast --weights {run} --data"),
+        ("fine-tune", None, {"steps": 30}, "cycle_peak", "--recipe fine-tune --weights {run} --data"),
+        ("fast", 60.0, {"budget": 90.0}, "a budget plans", "--recipe fast --weights {run} --data"),
+        ("fast", 60.0, {"epochs": 30}, "a budget plans", "--epochs 30"),
+        ("paper", None, {"budget": 90.0}, "a budget plans", "--budget 90s"),
+    ],
+)
+def test_a_course_of_fixed_length_is_refused_with_the_command(tmp_path, recipe, budget, length, reason, words):
+    config = RunConfig(RECIPES[recipe], data="synthetic:100", depth=8, budget=budget)
+    runs.write_config(tmp_path / "run", config.to_dict())
+    with pytest.raises(InvalidValueError, match=reason) as refused:
+        resume(tmp_path / "run", **length)
+    assert words.format(run=tmp_path / "run") in str(refused.value)
+    ((name, value),) = length.items()
+    assert f"--{name} {value:g}" in str(refused.value)
+    assert runs.read_config(tmp_path / "run") == config.to_dict()
+
+
+@pytest.mark.parametrize("changes", [{"checks": 2}, {"resolutions": ((16, 0.5),)}])
+def test_checks_and_image_sizes_are_planned_for_the_whole_run(tmp_path, changes):
+    config = replace(CONFIG, recipe=RECIPE.with_changes(**changes))
+    runs.write_config(tmp_path / "run", config.to_dict())
+    with pytest.raises(InvalidValueError, match=f"{next(iter(changes))}.*--weights"):
+        resume(tmp_path / "run", epochs=4)

@@ -1,0 +1,221 @@
+"""The result of a run that was stopped while it was being written, and where runs are written to."""
+
+import json
+import os
+import shutil
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cifarnet import runs
+from cifarnet.cli.main import app
+from cifarnet.errors import InterruptedRunError, RunError, StorageError
+from cifarnet.recipes import RECIPES
+from cifarnet.training import run as training
+from cifarnet.training.config import RunConfig
+from cifarnet.training.lock import LOCK
+from cifarnet.training.run import make_default_directory, resume, train
+
+OPTIONS = "--data synthetic:100 --depth 8 --recipe paper --epochs 2 --batch-size 25 -q"
+CONFIG = RunConfig(RECIPES["paper"].with_changes(epochs=2, batch_size=25), data="synthetic:100", depth=8)
+PICTURES = [*(f"plots/{name}{kind}" for name in runs.PLOT_NAMES for kind in (".png", ".svg")), runs.REPORT]
+
+
+def files(run: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(run)): path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+def resume_by_command(run: Path, *options: str):
+    return CliRunner().invoke(app, ["train", "--resume", str(run), "-q", *options])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A whole run, where it was trained: its page has its place."""
+    run = tmp_path_factory.mktemp("finished") / "run"
+    done = CliRunner().invoke(app, ["train", *OPTIONS.split(), "--output", str(run)])
+    assert done.exit_code == 0, done.output
+    return run, files(run)
+
+
+@pytest.fixture
+def whole(finished):
+    """The whole run, put back after the test, and its files."""
+    run, content = finished
+    yield run, content
+    shutil.rmtree(run)
+    for name, data in content.items():
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).write_bytes(data)
+
+
+def test_a_run_has_all_its_files(whole):
+    run, content = whole
+    assert content.keys() - {LOCK} == {
+        *PICTURES,
+        *(runs.CONFIG, runs.HISTORY, runs.CHECKPOINT, runs.WEIGHTS, runs.METRICS),
+    }
+    done = resume_by_command(run)
+    assert isinstance(done.exception, RunError)
+    assert f"is finished. Next:\n  cifarnet evaluate {run}" in str(done.exception)
+    assert f"cifarnet train --resume {run} --epochs N" in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        pytest.param([runs.REPORT], id="the page"),
+        pytest.param(PICTURES, id="all pictures"),
+        pytest.param(PICTURES[3:], id="the later plots"),
+        pytest.param(["plots/curves.svg"], id="one plot"),
+        pytest.param([runs.REPORT, runs.CHECKPOINT], id="the page and the checkpoint"),
+    ],
+)
+def test_missing_pictures_are_drawn_as_they_were(whole, monkeypatch, tmp_path, lost):
+    run, content = whole
+    for name in lost:
+        (run / name).unlink()
+    monkeypatch.chdir(run.parent)  # Paths in the page don't depend on where it is written.
+    done = resume_by_command(Path("run"))
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith("Test accuracy")
+    wanted = {name: data for name, data in content.items() if name != runs.CHECKPOINT or name not in lost}
+    assert files(run) == wanted
+
+
+@pytest.mark.parametrize(
+    "lost", [[runs.METRICS], [runs.METRICS, *PICTURES], [runs.WEIGHTS, runs.METRICS, *PICTURES], [runs.WEIGHTS]]
+)
+def test_a_missing_result_is_written_as_it_was(whole, lost):
+    run, content = whole
+    for name in lost:
+        (run / name).unlink()
+    done = resume_by_command(run)
+    assert done.exit_code == 0, done.output
+    found = files(run)
+    assert found.keys() == content.keys()
+    kept = found.keys() - {runs.METRICS, runs.REPORT}  # They have the seconds that were needed.
+    assert {name: found[name] for name in kept} == {name: content[name] for name in kept}
+    metrics = [json.loads(each[runs.METRICS]) for each in (found, content)]
+    assert {**metrics[0], "training_seconds": 0} == {**metrics[1], "training_seconds": 0}
+
+
+@pytest.mark.parametrize("lost", [[runs.METRICS], [runs.REPORT]])
+def test_the_last_epoch_is_put_into_a_history_that_lacks_it(whole, lost):
+    run, content = whole
+    for name in lost:
+        (run / name).unlink()
+    rows = content[runs.HISTORY].splitlines(keepends=True)
+    (run / runs.HISTORY).write_bytes(b"".join(rows[:-1]))
+    assert resume_by_command(run).exit_code == 0
+    assert (run / runs.HISTORY).read_bytes() == content[runs.HISTORY]
+
+
+def test_a_page_of_a_former_result_is_written_anew(whole):
+    run, content = whole
+    digits = json.loads(content[runs.METRICS])["weights_sha256"][: runs.SHOWN_DIGITS]
+    (run / runs.REPORT).write_bytes(content[runs.REPORT].replace(digits.encode(), b"0" * len(digits)))
+    assert resume_by_command(run).exit_code == 0
+    assert (run / runs.REPORT).read_bytes() == content[runs.REPORT]
+
+
+def test_damaged_metrics_are_named_with_the_remedy(whole):
+    run, _ = whole
+    (run / runs.METRICS).write_text("{")
+    assert "without metrics.json cifarnet train --resume" in str(resume_by_command(run).exception)
+    (run / runs.METRICS).unlink()
+    assert resume_by_command(run).exit_code == 0
+
+
+@pytest.fixture
+def interruptible():
+    """Ctrl-C's usual handler: a shell's background job, as tests may be, inherits an ignored one."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
+@pytest.mark.parametrize("place", ["measure", "save_weights", "write_text"])
+def test_ctrl_c_while_the_result_is_written_says_how_to_go_on(tmp_path, monkeypatch, place):
+    run = tmp_path / "run"
+
+    def stop(*arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        pytest.fail("nothing stopped it")
+
+    monkeypatch.setattr(training, place, stop)
+    with pytest.raises(InterruptedRunError, match=f"result was being written.*--resume {run}") as stopped:
+        train(CONFIG, run)
+    assert stopped.value.exit_code == 130
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    monkeypatch.undo()
+    monkeypatch.setenv("CIFARNET_CACHE", str(tmp_path / "cache"))
+    assert resume_by_command(run).exit_code == 0
+    assert not runs.missing_pictures(run)
+
+
+@pytest.mark.usefixtures("interruptible")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_pictures_are_drawn_says_how_to_go_on(whole, monkeypatch, number):
+    run, content = whole
+    (run / runs.REPORT).unlink()
+
+    def stop(*arguments):
+        os.kill(os.getpid(), number)
+        pytest.fail("nothing stopped it")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("cifarnet.reports.plots.save", stop)
+        stopped = resume_by_command(run).exception
+    assert isinstance(stopped, InterruptedRunError)
+    assert stopped.exit_code == 128 + number
+    assert f"The result is whole. Finish it with: cifarnet train --resume {run}" in str(stopped)
+    assert resume_by_command(run).exit_code == 0
+    assert files(run) == content
+
+
+def test_a_finished_run_without_pictures_is_finished_for_the_library(whole):
+    run, _ = whole
+    (run / runs.REPORT).unlink()
+    with pytest.raises(RunError, match="finished"):
+        resume(run)
+    assert resume(run, pictures=True).metrics.images == json.loads((run / runs.METRICS).read_text())["images"]
+
+
+class Noon(datetime):
+    """A clock that stands still."""
+
+    @classmethod
+    def now(cls, tz=None):
+        return cls(2024, 2, 29, 12)
+
+
+def test_runs_of_one_second_have_directories_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(training, "datetime", Noon)
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: make_default_directory(CONFIG, 8), range(24)))
+    name = "resnet8-paper-20240229-120000"
+    assert {path.name for path in made} == {name, *(f"{name}-{number}" for number in range(2, 25))}
+    assert all(path.is_dir() for path in made)
+
+
+def test_runs_that_can_not_be_made_are_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").write_text("")
+    with pytest.raises(StorageError, match="can't be written"):
+        make_default_directory(CONFIG, 8)
+
+
+def test_two_trainings_of_one_second_both_have_their_result(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(training, "datetime", Noon)
+    config = RunConfig(RECIPES["paper"].with_changes(steps=1, batch_size=25), data="synthetic:50", depth=8)
+    made = [train(config).directory for _ in range(2)]
+    assert [path.name for path in made] == ["resnet8-paper-20240229-120000", "resnet8-paper-20240229-120000-2"]
+    assert all((path / runs.METRICS).exists() for path in made)
