@@ -7,11 +7,12 @@ import pytest
 
 import cifarnet
 from cifarnet import runs
+from cifarnet.data.images import read_image
 from cifarnet.errors import InvalidValueError, RunError, WeightsError
 from cifarnet.recipes import RECIPES
 from cifarnet.weights import catalog
 from tests.data.making import assert_same, image_folder
-from tests.evaluation.making import SIZE, save_image_folder, save_tiny_weights
+from tests.evaluation.making import SIZE, save_image_folder, save_picture, save_tiny_weights
 
 CLASSES = ("ant", "bee")
 
@@ -120,3 +121,12 @@ def test_an_unknown_name_is_told_with_those_that_there_are():
     for function in (cifarnet.load_weights, cifarnet.evaluate, cifarnet.Classifier):
         with pytest.raises(WeightsError, match="resnet20, resnet32, resnet44"):
             function("resnet21")
+
+
+def test_a_picture_is_read_by_text_and_path(tmp_path):
+    path = save_picture(tmp_path / "a.png", 0)
+    wanted = read_image(path.read_bytes(), SIZE)
+    for source in (path, str(path)):
+        np.testing.assert_array_equal(read_image(source, SIZE), wanted)
+    with pytest.raises(InvalidValueError, match="read_image takes a path"):
+        read_image(3)

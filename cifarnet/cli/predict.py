@@ -116,13 +116,13 @@ def predict(
         from cifarnet.runtime import choose_backend
         from cifarnet.weights import catalog
 
-        choose_backend(backend)
-        file = catalog.find(weights) if weights else catalog.for_depth(20 if depth is None else depth)
-        loaded = load_weights(file)
-        top_k = service.resolve_top_k(top_k, loaded.spec.classes)
-        if reject:
-            service.required_threshold(loaded)
-        sources = service.find_images(images, _read_stdin, console.tell_left_out)
+    choose_backend(backend)
+    file = catalog.find(weights) if weights else catalog.for_depth(20 if depth is None else depth)
+    loaded = load_weights(file)
+    top_k = service.resolve_top_k(top_k, loaded.spec.classes)
+    if reject:
+        service.required_threshold(loaded)
+    sources = service.find_images(images, _read_stdin, console.tell_left_out)
     if explain:
         prepare_directory(explain)
     if report_file:

@@ -13,6 +13,7 @@ import numpy as np
 
 from cifarnet.data import tiff
 from cifarnet.errors import DataError
+from cifarnet.installation import install_command
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -21,7 +22,6 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".
 """The suffixes of the formats that are always read, in lower case."""
 HEIC_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
 """The suffixes of HEIC pictures, which need pillow-heif, in lower case."""
-HEIC_REMEDY = "Install pillow-heif (pip install 'cifarnet[heic]'), or save the picture as JPEG or PNG."
 
 PIXEL_LIMIT = 100_000_000
 """The most pixels that are decoded: 400 MB in Pillow. A decompression bomb has more."""
@@ -45,6 +45,11 @@ _NAMES = "PNG, JPEG, WebP, BMP, GIF or TIFF"
 
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"})
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
+
+
+def heic_remedy() -> str:
+    """Return what to do about a HEIC picture where pillow-heif is not installed."""
+    return f"Install pillow-heif with: {install_command('pillow-heif')}; or save the picture as JPEG or PNG."
 
 
 def has_heic() -> bool:
@@ -177,7 +182,7 @@ def _opened(content: bytes, told: str) -> Iterator[Any]:
 def _why_not_opened(content: bytes, told: str) -> str:
     brand = content[8:12] if content[4:8] == b"ftyp" else b""
     if brand in _HEIC_BRANDS:
-        return f"{told} is a damaged HEIC image." if has_heic() else f"{told} is a HEIC image. {HEIC_REMEDY}"
+        return f"{told} is a damaged HEIC image." if has_heic() else f"{told} is a HEIC image. {heic_remedy()}"
     if brand in _AVIF_BRANDS:
         return f"{told} is an AVIF image, which is not supported. Save it as PNG or JPEG."
     if tiff.is_tiff(content) and (reason := tiff.refusal(content, told)):

@@ -13,7 +13,6 @@ import numpy as np
 
 from cifarnet.data.decoding import (
     BYTE_LIMIT,
-    HEIC_REMEDY,
     HEIC_SUFFIXES,
     IMAGE_SUFFIXES,
     PIXEL_LIMIT,
@@ -23,6 +22,7 @@ from cifarnet.data.decoding import (
 )
 from cifarnet.data.progress import Progress, silent
 from cifarnet.errors import DataError
+from cifarnet.files import StrPath, as_path
 from cifarnet.runtime import usable_cores
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 __all__ = [
-    "HEIC_REMEDY",
     "HEIC_SUFFIXES",
     "IMAGE_SUFFIXES",
     "PIXEL_LIMIT",
@@ -65,7 +64,7 @@ Broken = tuple[int, str]
 """A picture that can't be read: its place among the files, and the error message."""
 
 
-def read_image(source: Path | bytes, size: int = 32, *, name: str | None = None, crop: str = "center") -> np.ndarray:
+def read_image(source: StrPath | bytes, size: int = 32, *, name: str | None = None, crop: str = "center") -> np.ndarray:
     """Read one picture as uint8 (size, size, 3) RGB.
 
     PNG, JPEG, WebP, BMP, GIF and TIFF are read, and HEIC where pillow-heif is installed; of several frames the first.
@@ -75,7 +74,7 @@ def read_image(source: Path | bytes, size: int = 32, *, name: str | None = None,
     ``PIXEL_LIMIT`` pixels is decoded at a fraction of its size.
 
     Args:
-        source: a file, or a file's content.
+        source: a file, as text or path, or a file's content.
         size: side of the result in pixels.
         name: what error messages call the picture; by default its path.
         crop: one of ``cifarnet.choices.CROPS``.
@@ -83,8 +82,12 @@ def read_image(source: Path | bytes, size: int = 32, *, name: str | None = None,
     Raises:
         DataError: when the file is missing, empty, truncated, no picture, or unreasonably large.
     """
-    told = name or (str(source) if isinstance(source, Path) else "The image")
-    content = source if isinstance(source, bytes) else read_file(source, told)
+    if isinstance(source, bytes):
+        told, content = name or "The image", source
+    else:
+        path = as_path(source, "read_image")
+        told = name or str(path)
+        content = read_file(path, told)
     if not content:
         raise DataError(f"{told} is empty.")
     with pillow(told):

@@ -292,9 +292,9 @@ class TestHeic:
                 read_image(content[:length], name="photo.heic")
 
     @pytest.mark.usefixtures("without_pillow_heif")
-    def test_without_pillow_heif_the_extra_is_named(self):
+    def test_without_pillow_heif_its_installation_is_named(self):
         content = b"\0\0\0\x18ftypheic" + bytes(64)
-        with pytest.raises(DataError, match=r"photo\.heic is a HEIC image.*pip install 'cifarnet\[heic\]'"):
+        with pytest.raises(DataError, match=r"photo\.heic is a HEIC image\. Install .* install pillow-heif; or"):
             read_image(content, name="photo.heic")
         assert image_suffixes() == IMAGE_SUFFIXES
 
