@@ -75,7 +75,7 @@ def test_one_transparent_colour_of_a_png_is_white(depth, key, beside, interlaced
     assert_levels(png(samples, depth, RGB, interlaced=interlaced, chunks=[trns]), expected)
 
 
-def test_a_transparent_16_bit_colour_follows_the_exif_orientation():
+def test_a_transparent_16_bit_colour_follows_the_orientation():
     exif = Image.Exif()
     exif[0x0112] = 6  # To be shown rotated by 90 degrees clockwise: what was left is at the top.
     samples = np.where(LEFT, (0x0A0A,) * 3, (0x0A0B,) * 3)
