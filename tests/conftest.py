@@ -11,3 +11,14 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.delenv("CIFARNET_MIRROR", raising=False)
     return tmp_path / "cache"
+
+
+@pytest.fixture
+def without_heic(monkeypatch):
+    """As where pillow-heif is not installed."""
+    from cifarnet.data import decoding
+
+    monkeypatch.setattr(decoding, "has_heic", lambda: False)
+    decoding._formats.cache_clear()
+    yield
+    decoding._formats.cache_clear()

@@ -353,6 +353,7 @@ def test_explanations_that_can_not_be_written_are_told_without_a_traceback(weigh
 
 
 @pytest.mark.usefixtures("photos")
+@pytest.mark.usefixtures("without_heic")
 def test_files_that_a_folder_leaves_out_are_told_on_stderr(tmp_path, weights):
     save_picture(tmp_path / "folder/0.png", 0)
     for name in ("._0.png", "1.HEIC", "2.HEIC"):

@@ -12,6 +12,7 @@ def pets(tmp_path):
     return fill(tmp_path / "pets", "train/cat", "train/dog", "test/cat", "test/dog")
 
 
+@pytest.mark.usefixtures("without_heic")
 def test_files_of_other_suffixes_are_counted_by_suffix(pets):
     for row in range(4):
         (pets / f"train/cat/IMG_{row}.HEIC").touch()
@@ -84,9 +85,20 @@ def test_the_cache_keeps_validation_images_and_counts(pets, monkeypatch):
     assert again.validation.counts().tolist() == [2, 2]
 
 
+@pytest.mark.usefixtures("without_heic")
 def test_an_archive_leaves_out_what_its_folder_does(tmp_path, pets):
     (pets / "train/cat/0.heic").touch()
     fill(pets, "extra", "train")
     archive = tar_of(pets, tmp_path / "pets.tar", "pets", "w")
     assert load_data(str(archive)).left_out == load_data(str(pets)).left_out != ()
     assert json.dumps(left_out(load_data(str(archive))))
+
+
+def test_heic_pictures_are_read_where_pillow_heif_is_installed(tmp_path, pets):
+    from PIL import Image
+    from pillow_heif import from_pillow
+
+    from_pillow(Image.new("RGB", (32, 32), "red")).save(pets / "train/cat/IMG_1.HEIC")
+    splits = load_data(str(pets))
+    assert splits.left_out == ()
+    assert splits.train.counts().tolist() == [splits.train.counts()[1] + 1, splits.train.counts()[1]]

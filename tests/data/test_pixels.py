@@ -2,7 +2,6 @@
 
 import io
 import struct
-import sys
 
 import numpy as np
 import pytest
@@ -239,18 +238,6 @@ def heic(image: Image.Image, **options: object) -> bytes:
     return encoded(image, "HEIF", quality=95, **options)
 
 
-@pytest.fixture
-def without_pillow_heif(monkeypatch):
-    """As where pillow-heif is not installed."""
-    from cifarnet.data import decoding
-
-    monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    monkeypatch.setattr(decoding, "has_heic", lambda: False)
-    decoding._formats.cache_clear()
-    yield
-    decoding._formats.cache_clear()
-
-
 class TestHeic:
     smooth = np.stack([np.add.outer(np.arange(64) * 2, np.arange(64)) + 20] * 3, -1).astype(np.uint8)
 
@@ -291,7 +278,7 @@ class TestHeic:
             with pytest.raises(DataError, match=r"photo\.heic is a damaged"):
                 read_image(content[:length], name="photo.heic")
 
-    @pytest.mark.usefixtures("without_pillow_heif")
+    @pytest.mark.usefixtures("without_heic")
     def test_without_pillow_heif_its_installation_is_named(self):
         content = b"\0\0\0\x18ftypheic" + bytes(64)
         with pytest.raises(DataError, match=r"photo\.heic is a HEIC image\. Install .* install pillow-heif; or"):
