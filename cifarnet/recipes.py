@@ -14,6 +14,10 @@ from cifarnet.errors import InvalidValueError, did_you_mean
 from cifarnet.fields import typed_fields
 from cifarnet.runs import CONFIG, verified_config
 
+# Of ``Recipe.for_images``.
+_SMALLEST_BATCH = 16
+_EPOCH_STEPS = 8
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -170,6 +174,23 @@ class Recipe:
     def steps_per_epoch(self, images: int) -> int:
         """Return the batches of an epoch of that many training images; the last may be smaller."""
         return -(-images // self.batch_size)
+
+    def for_images(self, images: int) -> Self:
+        """Return this recipe for a number of training images: ``fast`` with smaller batches for few.
+
+        An epoch then has 8 steps or more. The learning rate goes by the square root of the batch (Krizhevsky 2014,
+        arXiv:1404.5997, section 5). For 3 classes of 40 textures, batches of 120 learned all training images and
+        65 to 87 % of the others, whatever the time.
+        """
+        fast = RECIPES["fast"]
+        if (self.name, self.batch_size, self.learning_rate) != (fast.name, fast.batch_size, fast.learning_rate):
+            return self
+        batch = self.batch_size
+        while batch > _SMALLEST_BATCH and self.with_changes(batch_size=batch).steps_per_epoch(images) < _EPOCH_STEPS:
+            batch //= 2
+        if batch == self.batch_size:
+            return self
+        return replace(self, batch_size=batch, learning_rate=self.learning_rate * math.sqrt(batch / self.batch_size))
 
     @property
     def has_fast_sizes(self) -> bool:

@@ -138,3 +138,16 @@ def test_a_recipe_file_that_makes_no_sense_is_refused(tmp_path, text, told):
 def test_a_runs_configuration_is_a_recipe_file(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"recipe": RECIPES["revised"].to_dict(), "seed": 3}))
     assert read_recipe(tmp_path / "config.json") == RECIPES["revised"]
+
+
+@pytest.mark.parametrize(
+    ("images", "batch", "rate"),
+    [(50_000, 256, 0.4), (1_793, 256, 0.4), (1_792, 128, 0.2828), (120, 16, 0.1), (20, 16, 0.1)],
+)
+def test_few_images_get_small_batches_with_fast(images, batch, rate):
+    """Eight steps an epoch or more; the rate goes by the square root: 0.4 for 256, 0.1 for 16."""
+    recipe = RECIPES["fast"].for_images(images)
+    assert (recipe.batch_size, recipe.learning_rate) == (batch, pytest.approx(rate, rel=1e-3))
+    chosen = RECIPES["fast"].with_changes(batch_size=200)
+    assert chosen.for_images(images) == chosen
+    assert RECIPES["paper"].for_images(images) == RECIPES["paper"]

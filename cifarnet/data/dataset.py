@@ -73,7 +73,7 @@ class LeftOut:
         """The one line that a user reads: ``Left out: 9 .heic files (train/cat/0.HEIC, ...): install ...``."""
         files, colon, advice = self.reason.partition(": ")
         if self.count == 1:
-            files = re.sub(r"\b(file|picture|link)s\b", r"\1", files, count=1)
+            files = re.sub(r"\b(file|picture|link|array|folder)s\b", r"\1", files, count=1)
         more = ", ..." if self.count > len(self.examples) else ""
         return f"Left out: {self.count:,} {files} ({', '.join(self.examples)}{more}){colon}{advice}"
 

@@ -2,7 +2,6 @@
 
 import difflib
 import io
-import logging
 import tokenize
 
 import numpy as np
@@ -14,8 +13,6 @@ from cifarnet.data.progress import Progress
 from cifarnet.data.tree import FileTree
 from cifarnet.errors import DataError
 from cifarnet.models.spec import CIFAR10_CLASSES, Normalization
-
-_LOGGER = logging.getLogger(__name__)
 
 _NAMES = "class_names"
 _SPLITS = {"train": ("train",), "test": ("test",), "validation": ("val", "valid", "validation", "dev")}
@@ -66,7 +63,7 @@ def read_npz(tree: FileTree, image_size: int, report: Progress) -> Parts:
         split: Dataset(resize_images(part, image_size), of_split[split], class_names) for split, part in images.items()
     }
     unused = arrays.unused()
-    left_out = (LeftOut("arrays of other names", len(unused), unused[:3]),) if unused else ()
+    left_out = (LeftOut("arrays with other names", len(unused), unused[:3]),) if unused else ()
     return Parts(datasets["train"], datasets.get("test"), datasets.get("validation"), left_out)
 
 

@@ -202,8 +202,7 @@ def train(
     if suit_device:
         config = replace(config, recipe=config.recipe.on(place.kind))
     execution = config.execution(place)
-    recipe = _resolved_recipe(config, data, teacher is not None)
-    shortened = recipe.resolutions != config.recipe.resolutions
+    recipe, notes = _adapted_recipe(config, data, teacher is not None)
     config = replace(
         config,
         depth=depth,
@@ -216,7 +215,6 @@ def train(
         jit=execution.jit,
         cores=usable_cores() if place.kind == "cpu" else None,
     )
-    notes = ("images at full size throughout: the run is too short to begin with small ones",) if shortened else ()
     directory = directory or make_default_directory(config, depth)
     run = _Run(
         config, directory, data, base, teacher, spec, normalization, started, data_seconds, report, data_report, notes
@@ -240,14 +238,22 @@ def _remove_untrained(directory: Path) -> None:
         directory.rmdir()
 
 
-def _resolved_recipe(config: RunConfig, data: RunData, taught: bool) -> Recipe:
-    """Return the recipe with a teacher's fields filled in, and without small images where a fixed run is too short."""
-    recipe = config.recipe.with_teacher() if taught else config.recipe
-    if config.budget or not recipe.has_fast_sizes:
-        return recipe
+def _adapted_recipe(config: RunConfig, data: RunData, taught: bool) -> tuple[Recipe, tuple[str, ...]]:
+    """Return the recipe as it suits the data and the length of the run, and what was changed about it, for people.
+
+    ``taught`` fills in how a teacher is followed. A budget decides on small images later, by timed steps.
+    """
+    recipe, notes = config.recipe.with_teacher() if taught else config.recipe, []
     images, size = len(data.train), data.train.images.shape[1]
+    fitting = recipe.for_images(images)
+    if fitting != recipe:
+        notes.append(f"batches of {fitting.batch_size}: {images:,} training images make few batches of more")
+    recipe = fitting
     steps = full_size_steps(recipe, size, recipe.total_steps(images))
-    return recipe if steps >= ENOUGH_FULL_SIZE_STEPS else recipe.with_changes(resolutions=())
+    if recipe.has_fast_sizes and not config.budget and steps < ENOUGH_FULL_SIZE_STEPS:
+        notes.append("images at full size throughout: the run is too short to begin with small ones")
+        recipe = recipe.with_changes(resolutions=())
+    return recipe, tuple(notes)
 
 
 def _refuse_if_used(directory: Path) -> None:

@@ -22,9 +22,9 @@ OPTIONS = {
     "train": words(
         """
         --data --depth --recipe --epochs --budget --weights --output --resume --validation-split --seed
-        --test-split --classes --mirror
+        --test-split --skip-broken --classes --mirror
         --steps --batch-size --learning-rate --momentum --nesterov --no-nesterov --l2 --label-smoothing
-        --batchnorm-momentum
+        --batchnorm-momentum --precise-batchnorm
         --lr-decay --lr-drop --lr-boundaries --cycle-peak --warmup-steps --warmup-learning-rate
         --rotation --shift --crop-padding --flip --no-flip --alternate-flips --no-alternate-flips --cutout --resolutions
         --freeze-base --teacher --distillation --distillation-temperature
@@ -33,11 +33,11 @@ OPTIONS = {
         --precision --jit --no-jit --backend
         """
     ),
-    "evaluate": words("--data --tta --batch-size --test-split --mirror --report --json --backend"),
+    "evaluate": words("--data --tta --batch-size --test-split --skip-broken --mirror --report --json --backend"),
     "compare": words("--report --json"),
     "summary": words("--depth --weights --classes --units --plain --json"),
     "predict": words("--weights --depth --top-k --crop --tta --reject --explain --csv --json --report --backend"),
-    "data": words("--download --clear-cache --test-split --mirror --grid --recipe --json"),
+    "data": words("--download --clear-cache --test-split --skip-broken --mirror --grid --recipe --json"),
     "weights": words("--json"),
     "weights add": words("--replace"),
     "weights remove": words(""),

@@ -3,7 +3,7 @@ import os
 import numpy as np
 import pytest
 
-from cifarnet.data.npz import default_names, read_parts
+from cifarnet.data.npz import default_names, read_npz
 from cifarnet.data.progress import silent
 from cifarnet.data.sources import load_data
 from cifarnet.data.tree import read_tree
@@ -302,22 +302,16 @@ def test_arrays_of_other_names_are_refused_with_a_remedy(tmp_path, names):
 @pytest.mark.parametrize("end", ["val", "valid", "validation"])
 def test_validation_images_are_read(tmp_path, end):
     arrays = {f"x_{end}": random_images(6, seed=2), f"y_{end}": [2, 1, 0, 0, 0, 0], "ids": np.arange(20)}
-    parts = read_parts(read_tree(tmp_path.joinpath(npz(tmp_path / "data.npz", **arrays))), 32, silent)
+    parts = read_npz(read_tree(tmp_path.joinpath(npz(tmp_path / "data.npz", **arrays))), 32, silent)
     assert parts.validation is not None
     np.testing.assert_array_equal(parts.validation.images, random_images(6, seed=2))
     assert parts.validation.labels.tolist() == [2, 1, 0, 0, 0, 0]
-    assert parts.unused == ("ids",)
+    assert [left.line for left in parts.left_out] == ["Left out: 1 array with other names (ids)"]
 
 
 def test_a_class_of_validation_images_alone_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"y_val .* has the labels 3, which y_train lacks"):
         load(tmp_path, x_val=random_images(2), y_val=[0, 3])
-
-
-def test_arrays_that_are_not_used_are_told(tmp_path, caplog):
-    load(tmp_path, ids=np.arange(20), x_val=random_images(2), y_val=[0, 1])
-    assert [record.getMessage().split(":")[-1].strip() for record in caplog.records][-1] == "ids."
-    assert "validation images" in caplog.text
 
 
 def test_pickled_arrays_in_an_npz_file_are_not_loaded(tmp_path):
