@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 
 import cifarnet  # noqa: F401 - before a test module imports TensorFlow, which reads cifarnet's settings once
@@ -11,3 +13,15 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.delenv("CIFARNET_MIRROR", raising=False)
     return tmp_path / "cache"
+
+
+@pytest.fixture
+def without_pillow_heif(monkeypatch):
+    """As where pillow-heif is not installed."""
+    from cifarnet.data import decoding
+
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    monkeypatch.setattr(decoding, "has_heic", lambda: False)
+    decoding._formats.cache_clear()
+    yield
+    decoding._formats.cache_clear()

@@ -239,18 +239,6 @@ def heic(image: Image.Image, **options: object) -> bytes:
     return encoded(image, "HEIF", quality=95, **options)
 
 
-@pytest.fixture
-def without_pillow_heif(monkeypatch):
-    """As where pillow-heif is not installed."""
-    from cifarnet.data import decoding
-
-    monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    monkeypatch.setattr(decoding, "has_heic", lambda: False)
-    decoding._formats.cache_clear()
-    yield
-    decoding._formats.cache_clear()
-
-
 class TestHeic:
     smooth = np.stack([np.add.outer(np.arange(64) * 2, np.arange(64)) + 20] * 3, -1).astype(np.uint8)
 

@@ -221,7 +221,7 @@ def mixed(tmp_path, monkeypatch):
 MIXED = ["mixed/a/1.png", "mixed/b/4.jpg", "mixed/b/gone.png", "mixed/linked/7.png"]
 
 
-@pytest.mark.usefixtures("mixed")
+@pytest.mark.usefixtures("mixed", "without_pillow_heif")
 @pytest.mark.parametrize("argument", ["mixed", "mixed/", "./mixed"])
 def test_a_folder_follows_the_rules_of_data_sources(argument):
     told = []

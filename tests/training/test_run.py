@@ -388,6 +388,7 @@ def test_the_wrong_number_of_classes_is_refused(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.usefixtures("without_pillow_heif")
 def test_a_validation_folder_selects_the_epoch_and_left_out_files_are_told(tmp_path):
     pets = fill(tmp_path / "pets", *(f"{split}/{name}" for split in ("train", "test", "val") for name in "ab"), count=8)
     (pets / "train/a/0.HEIC").touch()
