@@ -405,7 +405,7 @@ def test_a_validation_folder_selects_the_epoch_and_left_out_files_are_told(tmp_p
     assert [each.message for each in events.of(Warned) if each.message.startswith("Left out")] == left_out
     again = Recorder()
     result = resume(tmp_path / "run", report=again)
-    assert [warning.message for warning in again.of(Warned)] == left_out
+    assert [each.message for each in again.of(Warned) if each.message.startswith("Left out")] == left_out
     assert result.selected_by == "best validation accuracy"
     header = (tmp_path / "run" / runs.HISTORY).read_text().splitlines()[0]
     assert header.endswith("validation_loss,validation_accuracy")
