@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 
 import cifarnet  # noqa: F401 - before a test module imports TensorFlow, which reads cifarnet's settings once
@@ -14,10 +16,11 @@ def cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def without_heic(monkeypatch):
+def without_pillow_heif(monkeypatch):
     """As where pillow-heif is not installed."""
     from cifarnet.data import decoding
 
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
     monkeypatch.setattr(decoding, "has_heic", lambda: False)
     decoding._formats.cache_clear()
     yield

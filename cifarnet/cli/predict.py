@@ -137,7 +137,8 @@ def predict(
         def start() -> None:
             # Here, where a first picture has been read: without one, no network answers.
             line = network_line(name, loaded.spec.title, loaded.class_names)
-            console.stderr().print(line, style="dim", markup=False, soft_wrap=True)
+            # A terminal breaks it between words; in a log it is one line.
+            console.stderr().print(line, style="dim", markup=False, soft_wrap=not sys.stderr.isatty())
             console.start_backend(backend, progress=report)
 
         classifier = Classifier(loaded, start)

@@ -68,8 +68,6 @@ def load_data(
         DownloadError: when CIFAR-10 is not on this machine and no address gives it.
     """
     source = source_name(source)
-    if not source.strip():
-        raise InvalidValueError("The data source is empty. Give cifar10, synthetic, synthetic:N or a path.")
     kind, _, argument = source.partition(":")
     if test_split is not None:
         require_fraction("--test-split", test_split)
@@ -97,9 +95,13 @@ def source_name(source: StrPath) -> str:
     """Return ``source`` as the text that stands for it: a name, or a path, which is never taken for a name.
 
     Raises:
-        InvalidValueError: when it is neither.
+        InvalidValueError: when it is neither, or empty.
     """
     if isinstance(source, str):
+        if not source.strip():
+            raise InvalidValueError(
+                "The data source is empty. Give cifar10, synthetic, synthetic:N or a path. Received: an empty text"
+            )
         return source
     path = str(as_path(source, "The data source"))
     is_name = path == "cifar10" or path.partition(":")[0] == "synthetic"

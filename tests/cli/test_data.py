@@ -174,7 +174,7 @@ def test_a_grid_in_the_place_of_a_folder_is_refused(pets, tmp_path):
     assert "which is a folder" in str(data(pets, "--grid", tmp_path / "grid.png").exception)
 
 
-@pytest.mark.usefixtures("without_heic")
+@pytest.mark.usefixtures("without_pillow_heif")
 def test_left_out_files_are_shown_and_in_the_json(pets):
     (pets / "train/cat/0.HEIC").touch()
     (pets / "train/cat/7.png").write_bytes(b"no picture")

@@ -137,7 +137,7 @@ def test_jax_gives_the_same_scores_without_tensorflow(folder, tmp_path):
     assert json.loads(done.stdout)["loss"] == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.usefixtures("without_heic")
+@pytest.mark.usefixtures("without_pillow_heif")
 def test_left_out_files_are_told_on_stderr(weights, tmp_path):
     folder = save_image_folder(tmp_path, {"ant": (2, 3), "bee": (2, 1), "cow": (2, 2)})
     (folder / "test/ant/0.HEIC").touch()

@@ -120,7 +120,7 @@ def test_the_version_names_the_backends():
         (["train", "--lr-boundaries", "soon"], 2, "--lr-boundaries takes steps"),
         (["train", "--backend", "abacus", "--data", "synthetic:20"], 2, "tensorflow or jax"),
         (["train", "--resume", "nowhere"], 1, "not a run directory"),
-        (["train", "--resume", "nowhere", "--epochs", "3"], 2, "can't be combined with --epochs"),
+        (["train", "--resume", "nowhere", "--seed", "3"], 2, "can't be combined with --seed"),
         (["train", "--data", "nowhere"], 1, "no file or folder"),
         (["train", "--data", ""], 2, "source is empty"),
         (["data", "synthetic:1000000000000"], 1, "The memory of this machine is not enough: Unable to allocate"),

@@ -349,11 +349,10 @@ def test_explanations_that_can_not_be_written_are_told_without_a_traceback(weigh
     command = [sys.executable, "-m", "cifarnet", "predict", "a[red].png", "--weights", weights, "--explain", "c.png"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "--explain takes a folder. Received: c.png, which is a file\n"
+    assert done.stderr == "Error: --explain takes a folder. Received: c.png, which is a file\n"
 
 
-@pytest.mark.usefixtures("photos")
-@pytest.mark.usefixtures("without_heic")
+@pytest.mark.usefixtures("photos", "without_pillow_heif")
 def test_files_that_a_folder_leaves_out_are_told_on_stderr(tmp_path, weights):
     save_picture(tmp_path / "folder/0.png", 0)
     for name in ("._0.png", "1.HEIC", "2.HEIC"):

@@ -54,7 +54,7 @@ def test_a_file_never_takes_the_place_of_a_closed_stream(tmp_path):
 def test_data_that_a_full_disk_refuses_are_an_error(command):
     told = shell(f"$CIFARNET {command} >/dev/full")
     assert told.returncode == 3
-    assert told.stderr == "Standard output can't be written: No space left on device.\n"
+    assert told.stderr == "Error: Standard output can't be written: No space left on device.\n"
 
 
 def test_messages_that_a_full_disk_refuses_are_no_error():

@@ -162,7 +162,7 @@ def test_an_empty_class_folder_beside_others_is_named(tmp_path):
         load(tmp_path)
 
 
-@pytest.mark.usefixtures("without_heic")
+@pytest.mark.usefixtures("without_pillow_heif")
 def test_a_class_of_unread_pictures_says_what_would_read_them(tmp_path):
     fill(tmp_path, "train/cat", "test/cat")
     for split in ("train", "test"):

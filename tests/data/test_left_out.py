@@ -12,7 +12,7 @@ def pets(tmp_path):
     return fill(tmp_path / "pets", "train/cat", "train/dog", "test/cat", "test/dog")
 
 
-@pytest.mark.usefixtures("without_heic")
+@pytest.mark.usefixtures("without_pillow_heif")
 def test_files_of_other_suffixes_are_counted_by_suffix(pets):
     for row in range(4):
         (pets / f"train/cat/IMG_{row}.HEIC").touch()
@@ -85,7 +85,7 @@ def test_the_cache_keeps_validation_images_and_counts(pets, monkeypatch):
     assert again.validation.counts().tolist() == [2, 2]
 
 
-@pytest.mark.usefixtures("without_heic")
+@pytest.mark.usefixtures("without_pillow_heif")
 def test_an_archive_leaves_out_what_its_folder_does(tmp_path, pets):
     (pets / "train/cat/0.heic").touch()
     fill(pets, "extra", "train")

@@ -278,7 +278,7 @@ class TestHeic:
             with pytest.raises(DataError, match=r"photo\.heic is a damaged"):
                 read_image(content[:length], name="photo.heic")
 
-    @pytest.mark.usefixtures("without_heic")
+    @pytest.mark.usefixtures("without_pillow_heif")
     def test_without_pillow_heif_its_installation_is_named(self):
         content = b"\0\0\0\x18ftypheic" + bytes(64)
         with pytest.raises(DataError, match=r"photo\.heic is a HEIC image\. Install .* install pillow-heif; or"):

@@ -221,7 +221,7 @@ def mixed(tmp_path, monkeypatch):
 MIXED = ["mixed/a/1.png", "mixed/b/4.jpg", "mixed/b/gone.png", "mixed/linked/7.png"]
 
 
-@pytest.mark.usefixtures("mixed", "without_heic")
+@pytest.mark.usefixtures("mixed", "without_pillow_heif")
 @pytest.mark.parametrize("argument", ["mixed", "mixed/", "./mixed"])
 def test_a_folder_follows_the_rules_of_data_sources(argument):
     told = []
@@ -235,7 +235,7 @@ def test_a_folder_follows_the_rules_of_data_sources(argument):
     }
 
 
-@pytest.mark.usefixtures("mixed", "without_heic")
+@pytest.mark.usefixtures("mixed", "without_pillow_heif")
 @pytest.mark.parametrize(
     ("pattern", "matches"),
     [
@@ -252,7 +252,7 @@ def test_patterns_follow_the_rules_of_data_sources(pattern, matches):
     assert [name for name, source in zip(names(found), found, strict=True) if source.name != pattern] == matches
 
 
-@pytest.mark.usefixtures("mixed", "without_heic")
+@pytest.mark.usefixtures("mixed", "without_pillow_heif")
 def test_a_file_that_is_named_is_tried_even_when_it_is_hidden():
     arguments = ["mixed/a/._1.png", "mixed/a/5.HEIC", "mixed/a/@eaDir/1.png/thumb.png"]
     assert names(find_images(arguments, no_stdin)) == arguments

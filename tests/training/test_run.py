@@ -388,6 +388,7 @@ def test_the_wrong_number_of_classes_is_refused(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.usefixtures("without_pillow_heif")
 def test_a_validation_folder_selects_the_epoch_and_left_out_files_are_told(tmp_path):
     pets = fill(tmp_path / "pets", *(f"{split}/{name}" for split in ("train", "test", "val") for name in "ab"), count=8)
     (pets / "train/a/0.HEIC").touch()
@@ -401,10 +402,10 @@ def test_a_validation_folder_selects_the_epoch_and_left_out_files_are_told(tmp_p
         "Left out: 1 picture that can't be read (train/b/1.png)",
         "Left out: 1 .heic file (train/a/0.HEIC): install cifarnet[heic] to read them",
     ]
-    assert [warning.message for warning in events.of(Warned)] == left_out
+    assert [each.message for each in events.of(Warned) if each.message.startswith("Left out")] == left_out
     again = Recorder()
     result = resume(tmp_path / "run", report=again)
-    assert [warning.message for warning in again.of(Warned)] == left_out
+    assert [each.message for each in again.of(Warned) if each.message.startswith("Left out")] == left_out
     assert result.selected_by == "best validation accuracy"
     header = (tmp_path / "run" / runs.HISTORY).read_text().splitlines()[0]
     assert header.endswith("validation_loss,validation_accuracy")
