@@ -202,7 +202,7 @@ def result_values(run: Path, *names: str) -> list[float] | None:
     try:
         values = [float(metrics[name]) for name in names]
     except (ValueError, TypeError, KeyError) as error:
-        raise _damaged_metrics(run, f"it has no {error}" if isinstance(error, KeyError) else str(error)) from error
+        raise _damaged_metrics(run, wrong_content(error)) from error
     if not all(map(math.isfinite, values)):
         raise _damaged_metrics(run, f"it should hold finite numbers. Received: {values}")
     return values

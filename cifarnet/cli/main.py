@@ -77,8 +77,7 @@ def main() -> None:
             if os.environ.get("CIFARNET_TRACEBACK"):
                 raise
             _fail(*explained(error, words))
-        if status:
-            sys.exit(status)
+        sys.exit(status or 0)
 
 
 def _prepare_libraries() -> None:

@@ -64,6 +64,7 @@ def guarded_stdout() -> Iterator[None]:
     finally:
         sys.stdout = before
         data.flush()
+    data.require_all_printed()
 
 
 class _Stream:
@@ -118,13 +119,23 @@ class _Messages(_Stream):
 
 
 class _Data(_Stream):
+    def __init__(self, stream: Any):
+        super().__init__(stream)
+        self._error: OSError | None = None
+
     def _refused(self, error: OSError) -> None:
         self._discard()
-        if isinstance(error, BrokenPipeError):
-            raise error
-        from cifarnet.errors import StorageError
+        self._error = error
+        self.require_all_printed()
 
-        raise StorageError(Path("Standard output"), error) from error
+    def require_all_printed(self) -> None:
+        """Raise the error of a write, again where a library has ignored it: Typer tries its streams out."""
+        if isinstance(self._error, BrokenPipeError):
+            raise self._error
+        if self._error:
+            from cifarnet.errors import StorageError
+
+            raise StorageError(Path("Standard output"), self._error) from self._error
 
 
 class Stopped(SystemExit):

@@ -163,4 +163,4 @@ def test_a_stopped_display_is_drawn_anew_below_the_shells_lines(monkeypatch):
     assert lines[place + 1] == "$ fg"
     assert lines[place + 2 :].count("") == len(lines) - place - 3
     assert next(line for line in lines[place + 2 :] if line).startswith("Epoch   1/250")
-    assert lines[place - 1].startswith("Run  ")
+    assert any(line.startswith("Run  ") for line in lines[:place])

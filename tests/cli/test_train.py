@@ -85,7 +85,7 @@ def test_pictures_that_can_not_be_made_do_not_cost_the_result(tmp_path, monkeypa
         raise RuntimeError("no font")
 
     monkeypatch.setattr("cifarnet.reports.plots.curves", fail)
-    options = f"--data synthetic:50 --depth 8 --steps 1 --batch-size 25 -q --output {tmp_path / 'run'}"
+    options = f"--data synthetic:50 --depth 8 --steps 1 --recipe fast -q --output {tmp_path / 'run'}"
     result = CliRunner().invoke(app, ["train", *options.split()])
     assert result.exit_code == 0, result.output
     assert "no font The result is whole" in result.stderr
@@ -117,7 +117,8 @@ def test_a_run_that_suits_a_gpu_has_no_small_images(monkeypatch, tmp_path, kind,
 
     monkeypatch.setattr("cifarnet.training.run._Run", note)
     monkeypatch.setattr("cifarnet.training.run.device", lambda: Device("tensorflow", kind, "a device"))
-    config = RunConfig(RECIPES["fast"], "synthetic:50")
+    # Long enough for small images where they pay.
+    config = RunConfig(RECIPES["fast"].with_changes(steps=2000), "synthetic:50")
     with pytest.raises(KeyboardInterrupt):
         train(config, tmp_path / "run", suit_device=True, start_backend=lambda name: "tensorflow")
     assert received == [resolutions]
@@ -152,7 +153,7 @@ def test_checkpoints_are_three_minutes_apart_unless_another_interval_is_given():
 
 
 def test_quiet_leaves_the_result_alone(tmp_path):
-    options = f"--data synthetic:50 --depth 8 --steps 1 --batch-size 25 -q --output {tmp_path / 'run'}"
+    options = f"--data synthetic:50 --depth 8 --steps 1 --recipe fast -q --output {tmp_path / 'run'}"
     result = CliRunner().invoke(app, ["train", *options.split()])
     assert result.exit_code == 0, result.output
     assert result.stderr == ""
@@ -277,7 +278,7 @@ def show(terminal: bool, monkeypatch, **environment: str) -> str:
     stream = StringIO()
     console = Console(file=stream, force_terminal=terminal, width=120, highlight=False)
     monkeypatch.setattr(screen.console, "stderr", lambda: console)
-    with screen.training_screen(quiet=False) as report:
+    with screen.training_screen(quiet=False) as (report, _):
         for event in (PLAN, STEP, Estimated(100.0, 60.0, 500.0), EPOCH):
             report(event)
     return stream.getvalue()
@@ -363,7 +364,7 @@ def test_options_that_contradict_each_other_are_refused(tmp_path, options, told)
 def test_quiet_keeps_warnings(monkeypatch):
     stream = StringIO()
     monkeypatch.setattr(screen.console, "stderr", lambda: Console(file=stream, width=120))
-    with screen.training_screen(quiet=True) as report:
+    with screen.training_screen(quiet=True) as (report, _):
         for event in (PLAN, STEP, Warned("No room for checkpoint.h5"), EPOCH):
             report(event)
     assert stream.getvalue() == "No room for checkpoint.h5\n"
@@ -374,7 +375,7 @@ def test_a_report_that_was_asked_for_and_can_not_be_written_is_exit_status_3(tmp
         raise StorageError(path, OSError(28, "No space left on device"))
 
     monkeypatch.setattr("cifarnet.cli.reporting.write_page", fail)
-    options = f"--data synthetic:50 --depth 8 --steps 1 --batch-size 25 -q --output {tmp_path / 'run'}"
+    options = f"--data synthetic:50 --depth 8 --steps 1 --recipe fast -q --output {tmp_path / 'run'}"
     result = CliRunner().invoke(app, ["train", *options.split(), "--report", str(tmp_path / "run.html")])
     assert isinstance(result.exception, StorageError)
     assert result.exception.exit_code == 3
