@@ -104,16 +104,40 @@ class Trainee(keras.Model):
         return self.get_metrics_result()
 
     def make_train_function(self, force: bool = False) -> None:
-        """Keras's, but on JAX the steps of one call are one scan on the device.
+        """Keras's, but on JAX each image size has a function of its own, and the steps of one call are one scan.
 
         Keras 3.15 starts them one by one from the host there, which has to hand over every weight and optimizer slot
         each time.
         """
         known = self.train_function is not None and not force
-        if known or keras.backend.backend() != "jax" or self.steps_per_execution == 1:
+        if known or keras.backend.backend() != "jax" or not self.jit_compile:
             super().make_train_function(force)
-            return
-        self.train_function = self._scanned(self.steps_per_execution)
+        elif self.steps_per_execution == 1:
+            self.train_function = self._one_by_one()
+        else:
+            self.train_function = self._scanned(self.steps_per_execution)
+
+    def _compiled_step(self) -> Callable[..., Any]:
+        """Return a step compiled for the present image size: (state, batch) to (logs, state).
+
+        JAX keeps what it compiled by the function. Bound methods of one object are equal, so that ``self.train_step``
+        would go on with the size that it was first compiled for.
+        """
+        import jax
+
+        def step(state: Any, batch: Any) -> Any:
+            return self.train_step(state, batch)
+
+        return jax.jit(step, donate_argnums=0)
+
+    def _one_by_one(self) -> Callable[..., Any]:
+        """Return a train function as Keras's JAX trainer calls it: (state, iterator of batches) to (logs, state)."""
+        step = self._compiled_step()
+
+        def train_function(state: Any, iterator: Iterator[Any]) -> Any:
+            return step(state, next(iterator))
+
+        return train_function
 
     def _scanned(self, steps: int) -> Callable[..., Any]:
         """A train function as Keras's JAX trainer calls it: (state, iterator of batches) to (logs, state).
@@ -131,7 +155,7 @@ class Trainee(keras.Model):
             state, logs = jax.lax.scan(one, state, batches)
             return jax.tree.map(lambda log: log[-1], logs), state
 
-        one_step = jax.jit(self.train_step, donate_argnums=0)
+        one_step = self._compiled_step()
         many_steps = jax.jit(many, donate_argnums=0)
 
         def train_function(state: Any, iterator: Iterator[Any]) -> Any:
