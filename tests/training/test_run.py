@@ -344,7 +344,9 @@ def test_images_that_were_moved_are_remembered_at_their_new_place(three_classes,
 
 
 def test_validation_images_that_the_weights_have_learned_are_told(reference, tmp_path):
-    config = replace(CONFIG, recipe=RECIPE.with_changes(steps=1), weights=str(reference[0].directory))
+    config = replace(
+        CONFIG, recipe=RECIPE.with_changes(steps=1, precise_batchnorm=50), weights=str(reference[0].directory)
+    )
     events = Recorder()
     train(replace(config, validation_split=0.2), tmp_path / "first", report=events)
     assert ["it held out none" in event.message for event in events.of(Warned)] == [True]
@@ -358,7 +360,7 @@ def test_validation_images_that_the_weights_have_learned_are_told(reference, tmp
 
 def test_a_test_set_that_the_weights_have_learned_is_refused_or_told(tmp_path):
     source = image_folder(tmp_path / "pets", train=10, test=0)
-    config = RunConfig(RECIPE.with_changes(steps=1), data=str(source), depth=8, test_split=0.2)
+    config = RunConfig(RECIPE.with_changes(steps=1, precise_batchnorm=50), data=str(source), depth=8, test_split=0.2)
     train(config, tmp_path / "base")
     config = replace(config, weights=str(tmp_path / "base"))
     with pytest.raises(InvalidValueError, match=r"held 0\.2 of its data out"):
