@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from cifarnet.data.dataset import Dataset, LeftOut, Parts
-from cifarnet.data.images import image_suffixes
+from cifarnet.data.decoding import image_suffixes
 from cifarnet.data.tree import read_tree
 from cifarnet.errors import DataError, NoHomeError, StorageError
 from cifarnet.files import replacing

@@ -9,7 +9,7 @@ from typing import Self
 
 import numpy as np
 
-from cifarnet.errors import DataError, InvalidValueError
+from cifarnet.errors import DataError, InvalidValueError, listed
 
 
 @dataclass(frozen=True)
@@ -148,16 +148,12 @@ def require_same_classes(train: Sequence[str], other: Sequence[str], name: str) 
     raise DataError(
         f"Training and {split} images must have the same classes"
         f"{': ' + '; '.join(problems + alike) if problems else ' in the same order'}."
-        f" Received: {_listed(train)} for training and {_listed(other)} for {split}"
+        f" Received: {listed(train, 20)} for training and {listed(other, 20)} for {split}"
     )
 
 
 def _spelling(class_name: str) -> str:
     return "".join(class_name.casefold().split())
-
-
-def _listed(names: Sequence[str], most: int = 20) -> str:
-    return ", ".join(names[:most]) + (f", ... ({len(names)} in all)" if len(names) > most else "")
 
 
 def _require_same_size(train: Dataset, other: Dataset, name: str) -> None:

@@ -4,7 +4,7 @@ import os
 from collections import defaultdict
 
 from cifarnet.data.dataset import LeftOut
-from cifarnet.data.images import HEIC_SUFFIXES
+from cifarnet.data.decoding import HEIC_SUFFIXES
 
 EXAMPLES = 3
 # More kinds of files than these are counted together.

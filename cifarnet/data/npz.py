@@ -1,6 +1,5 @@
 """An .npz file with x_train, y_train, x_test and y_test, as ``keras.datasets`` arranges them."""
 
-import difflib
 import io
 import tokenize
 
@@ -11,7 +10,7 @@ from cifarnet.data.images import resize_images
 from cifarnet.data.labels import as_class_names, numbered, stored_labels
 from cifarnet.data.progress import Progress
 from cifarnet.data.tree import FileTree
-from cifarnet.errors import DataError
+from cifarnet.errors import DataError, nearest
 from cifarnet.models.spec import CIFAR10_CLASSES, Normalization
 
 _NAMES = "class_names"
@@ -153,8 +152,8 @@ class _Arrays:
         if name in self._stored:
             return name
         held = [_stem(file) for file in self._stored.values()]
-        near = difflib.get_close_matches(name, [each for each in held if each.lower() not in _KNOWN], 1)
-        meant = f" Is {near[0]} meant?" if near else ""
+        near = nearest(name, [each for each in held if each.lower() not in _KNOWN])
+        meant = f" Is {near} meant?" if near else ""
         raise DataError(
             f"{self._tree.origin} lacks {name}; an .npz file holds x_train, y_train, x_test and y_test, not"
             f" {', '.join(held)}.{meant} {_RENAME}"

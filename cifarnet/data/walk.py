@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import PurePath
 
-from cifarnet.data.images import image_suffixes
+from cifarnet.data.decoding import image_suffixes
 
 # Names that systems and programs create beside pictures, in lower case. Several hold thumbnails of the pictures.
 _SYSTEM_NAMES = frozenset(

@@ -13,7 +13,8 @@ import numpy as np
 
 from cifarnet.choices import CROPS, VIEWS
 from cifarnet.data.dataset import LeftOut
-from cifarnet.data.images import image_suffixes, read_file, read_image
+from cifarnet.data.decoding import image_suffixes
+from cifarnet.data.images import read_file, read_image
 from cifarnet.data.leftovers import Leftovers
 from cifarnet.data.progress import Progress, silent
 from cifarnet.data.walk import is_picture, is_system_name, passes_through_loop, walk
