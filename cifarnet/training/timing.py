@@ -32,10 +32,9 @@ CHECK_SHARE = 0.1
 def plan_by_timing(loop: Loop, budget: float, used: Callable[[], float], data_seconds: float) -> None:
     """Time steps and a check, adapt a new run's recipe to its ``budget`` seconds, and plan the run.
 
-    A new run that is too short for them goes without small images, and with fewer checks: ``loop.recipe`` then has no
-    ``resolutions`` and fewer ``checks``. ``used`` gives the seconds since the start of the command, of which reading
-    the images took ``data_seconds``. The network's state is put back: the timed steps train nothing. Compilation is
-    not repeated later.
+    In a new run that is too short for them, ``loop.recipe`` loses its ``resolutions`` and has fewer ``checks``.
+    ``used`` returns the seconds since the start of the command; reading the images took ``data_seconds`` of them. The
+    network's state is put back: the timed steps train nothing. Compilation is not repeated later.
 
     Raises:
         Stopped: when a stop was requested meanwhile, with the state put back.
@@ -95,11 +94,11 @@ def adapted_recipe(
     per_step: float,
     check: float,
 ) -> Recipe:
-    """Return ``recipe`` as ``seconds_left`` allow: without small images, or with fewer checks, where they are short.
+    """Return ``recipe`` without small images, or with fewer checks, where ``seconds_left`` are too few for them.
 
     The first step at full size took ``first`` seconds, with compilation, the others ``per_step``; a check takes
-    ``check`` seconds. Small images go when fewer than ``FULL_SIZE_STEPS`` steps at full size would follow them, or
-    when compiling for their sizes takes more than a tenth of the time.
+    ``check`` seconds. Small images are left out when fewer than ``FULL_SIZE_STEPS`` steps at full size would follow
+    them, or when compiling for their sizes takes more than a tenth of the time.
     """
     if recipe.resolutions:
         path = spans(recipe, full_size)
@@ -117,7 +116,7 @@ def adapted_recipe(
 
 
 def _require_time(loop: Loop, planner: Planner, budget: float, used: Callable[[], float], data_seconds: float) -> None:
-    """Refuse a new run that has no time for a step; warn of one that has none for an epoch."""
+    """Refuse a new run without time for one step; warn of one without time for an epoch."""
     steps = planner.affordable_steps(0.0)
     if steps >= loop.steps_per_epoch:
         return
@@ -173,8 +172,8 @@ def _seconds_per_step(loop: Loop, size: int, limit: float) -> tuple[float, float
 def _seconds_per_check(loop: Loop, per_step: float, has_time: bool) -> float:
     """Estimate the seconds of a check: moments of batch normalization, then the held-out images.
 
-    Where timing ``has_time``, a part of the images is classified; else a forward pass is taken for half a step. (It is
-    0.45 of one for ResNet-20 on a CPU.)
+    With ``has_time``, some of the images are classified. Otherwise a forward pass counts as half a step. (It is 0.45 of
+    one for ResNet-20 on a CPU.)
     """
     images = len(loop.held_out)
     per_image = per_step / loop.recipe.batch_size / 2
@@ -187,7 +186,7 @@ def _seconds_per_check(loop: Loop, per_step: float, has_time: bool) -> float:
 
 
 class _Clock(keras.callbacks.Callback):
-    """Times the calls of ``fit``; stops it after ``limit`` seconds, but not before the second call."""
+    """Times the calls of a training step in ``fit``; stops ``fit`` after ``limit`` seconds and at least two calls."""
 
     def __init__(self, limit: float) -> None:
         super().__init__()
