@@ -155,8 +155,8 @@ def numbered(
         origin: the file, for error messages.
 
     Returns:
-        int32 labels (n,) by the array's name; and ``names``, or the sorted names of which labels consist, or None
-        where there are numbers only.
+        int32 labels (n,) by the array's name; and ``names``, or the sorted labels that are names, or None where there
+        are only numbers.
 
     Raises:
         DataError: when the splits store labels in different ways, a class has no name or no training image, or there
@@ -206,7 +206,7 @@ def _by_name(labels: np.ndarray, order: tuple[str, ...], told: str) -> np.ndarra
     unknown = [name for name in different.tolist() if name not in number]
     if unknown:
         raise DataError(
-            f"{told} has labels that are none of the classes with training images or, where the file has it, of"
+            f"{told} has labels that are not among the classes of the training images or, where the file has it, of"
             f" class_names: {listed(unknown)}. Received: the classes {listed(order)}"
         )
     return np.array([number[name] for name in different.tolist()], np.int32)[rows]

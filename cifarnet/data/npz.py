@@ -15,7 +15,7 @@ from cifarnet.models.spec import CIFAR10_CLASSES, Normalization
 
 _NAMES = "class_names"
 _SPLITS = {"train": ("train",), "test": ("test",), "validation": ("val", "valid", "validation", "dev")}
-"""The splits, and how the arrays of each are called after ``x_`` and ``y_``."""
+"""The splits, each with the names of its arrays after ``x_`` and ``y_``."""
 _IMAGES_AND_LABELS = frozenset(f"{kind}_{end}" for kind in "xy" for ends in _SPLITS.values() for end in ends)
 _KNOWN = _IMAGES_AND_LABELS | {_NAMES}
 
@@ -188,9 +188,9 @@ def _images(array: np.ndarray, told: str) -> np.ndarray:
 
 
 def _shape_advice(array: np.ndarray) -> str | None:
-    """Return what is wrong with the shape of images, and what to do; None where their channels are first or last."""
+    """Return why the shape of images is not accepted, and what to do; None where their channels are first or last."""
     if array.ndim == 2:
-        return "Rows of pixels don't tell height and width: reshape them."
+        return "The height and width of flat rows of pixels are unknown: reshape them."
     if array.ndim != 4:
         return "It must have 3 or 4 axes."
     first, last = (array.shape[axis] in (_GREY, _COLOUR) for axis in (1, 3))
