@@ -234,8 +234,10 @@ def train(
 def _remove_untrained(directory: Path) -> None:
     """Remove the run in ``directory``, which has no trained step and is locked, so that the next try can use its name.
 
-    A directory with anything else in it stays.
+    A run with weights of any kind stays, and so does a directory with other files.
     """
+    if any((directory / name).exists() for name in runs.WEIGHT_FILES):
+        return
     shutil.rmtree(directory / runs.TENSORBOARD, ignore_errors=True)
     with suppress(OSError):
         for name in (runs.CONFIG, *LOCK_FILES):
