@@ -234,13 +234,13 @@ def train(
 def _remove_untrained(directory: Path) -> None:
     """Remove the run in ``directory``, which has no trained step and is locked, so that the next try can use its name.
 
-    A run with weights of any kind stays, and so does a directory with other files.
+    Its only checkpoint is that of the initial weights. A run with more than that stays.
     """
-    if any((directory / name).exists() for name in runs.WEIGHT_FILES):
+    if any((directory / name).exists() for name in (runs.WEIGHTS, runs.BEST_WEIGHTS, runs.PREVIOUS_CHECKPOINT)):
         return
     shutil.rmtree(directory / runs.TENSORBOARD, ignore_errors=True)
     with suppress(OSError):
-        for name in (runs.CONFIG, *LOCK_FILES):
+        for name in (runs.CHECKPOINT, runs.CONFIG, *LOCK_FILES):
             (directory / name).unlink(missing_ok=True)
         directory.rmdir()
 
