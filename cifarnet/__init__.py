@@ -13,7 +13,7 @@ __version__ = "0.2.0.dev0"
 # reads the variable once, when it is imported; so it is set here, before any module of cifarnet can import it.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
-# By name, the module and what it is called there.
+# The module of each name, and its name there.
 _API = {
     "Classifier": ("cifarnet.evaluation.inference", "Classifier"),
     "ModelSpec": ("cifarnet.models.spec", "ModelSpec"),

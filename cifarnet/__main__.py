@@ -4,7 +4,7 @@ from cifarnet.cli import process
 
 
 def main() -> None:
-    """Run the command line; a signal ends it quietly from the first module on that it imports."""
+    """Run the command line. A signal ends it without a traceback, even during its imports."""
     process.open_missing_streams()
     process.end_at_once_by_signals()
     from cifarnet.cli.main import main as run

@@ -1,4 +1,4 @@
-"""The options that take one of a few names, in a module that costs the command line nothing to import."""
+"""The values of options that take one of a few names, in a module that is fast to import."""
 
 BACKENDS = ("tensorflow", "jax")
 """The Keras backends that cifarnet runs on."""
@@ -7,7 +7,7 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 """The number types of feature maps."""
 
 ON_NAN = ("stop", "restore")
-"""What a training does when its loss or a weight becomes NaN or infinite; the first is the default."""
+"""The reactions to a loss or weight that becomes NaN or infinite; the first is the default."""
 
 CROPS = ("center", "pad", "stretch")
 """How a picture becomes square: its centre is cut out, grey margins are added, or it is distorted."""

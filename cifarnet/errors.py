@@ -127,7 +127,7 @@ def did_you_mean(received: str, known: Iterable[str]) -> str:
 def did_you_mean_path(path: Path, names: Iterable[str] = ()) -> str:
     """Return the sentence `` Did you mean PATH?`` for a missing ``path``, or an empty text.
 
-    ``names`` can be given in the place of a path; the others are looked for in the folder where ``path`` would be.
+    Compared with ``path`` are the ``names`` that can be given instead of a path, and the files and folders beside it.
     """
     known = list(names)
     try:
@@ -138,19 +138,23 @@ def did_you_mean_path(path: Path, names: Iterable[str] = ()) -> str:
     return f" Did you mean {name if name in known else path.parent / name}?" if name else ""
 
 
-def unknown_value(what: str, received: str, known: Iterable[str], advice: str = "") -> InvalidValueError:
-    """Return the error for a value of ``what`` that is none of ``known``; ``advice`` says what else to do."""
+def listed(names: Iterable[object], most: int = 10) -> str:
+    """Return ``names`` with commas between them: the first ``most``, and the number of all where there are more."""
+    texts = [str(name) for name in names]
+    return ", ".join(texts[:most]) + (f", ... ({len(texts):,} in all)" if len(texts) > most else "")
+
+
+def unknown_value(what: str, received: str, known: Iterable[str]) -> InvalidValueError:
+    """Return the error for a value of ``what`` that is not one of ``known``."""
     names = list(known)
     valid = " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
-    return InvalidValueError(
-        f"{what} must be {valid}.{did_you_mean(received, names)}{advice and ' '}{advice} Received: {received}"
-    )
+    return InvalidValueError(f"{what} must be {valid}.{did_you_mean(received, names)} Received: {received}")
 
 
 def wrong_content(error: Exception) -> str:
-    """Return what ``error`` says about content that is not as a file of its kind has it: "it has no accuracy".
+    """Return what is wrong with a file's content by the ``error`` of reading it: "it has no accuracy".
 
-    Python's own messages about a missing key or an operation on another type mean nothing to a user.
+    Python's own messages about a missing key or a wrong type mean nothing to a user.
     """
     if isinstance(error, KeyError):
         return f"it has no {error.args[0]}"

@@ -60,7 +60,7 @@ def _required(field: "Field[Any]") -> bool:
 
 
 def _converted(value: Any, hint: Any) -> Any:
-    """Return ``value`` as the type ``hint``; a TypeError means that it is of another type."""
+    """Return ``value`` as the type ``hint``; raise a TypeError when it has another type."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is UnionType:
         for argument in arguments:
@@ -76,7 +76,7 @@ def _converted(value: Any, hint: Any) -> Any:
         return tuple(_converted(item, kind) for item, kind in zip(value, kinds, strict=True))
     if hint is float and type(value) is int:
         return float(value)
-    # In Python, but not here, true is a whole number.
+    # Not isinstance: for Python, true is an int.
     if type(value) is not (origin or hint):
         raise TypeError
     return value

@@ -11,7 +11,7 @@ from tempfile import TemporaryFile
 from cifarnet.errors import InvalidValueError, StorageError
 
 StrPath = str | os.PathLike[str]
-"""A path, or a name that stands where one may stand."""
+"""A path, or a name that is accepted in place of one."""
 
 
 def as_path(value: StrPath, what: str) -> Path:
@@ -26,7 +26,7 @@ def as_path(value: StrPath, what: str) -> Path:
 
 
 def require_writable(folder: Path) -> None:
-    """Check that files can be written into ``folder``, or that it can be made; nothing is left behind.
+    """Check that files can be written into ``folder``, or that it can be made, without leaving anything.
 
     Raises:
         StorageError: when the system refuses.

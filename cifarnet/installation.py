@@ -1,6 +1,6 @@
 """The command that adds packages to the environment that cifarnet runs in, for messages that advise to install some.
 
-Packages are named themselves rather than as extras of cifarnet: so the command is right whether cifarnet comes from an
+The command names the packages themselves, not extras of cifarnet. So it is right whether cifarnet was installed from an
 index, a folder, an archive or a repository.
 """
 
@@ -76,7 +76,7 @@ class Environment:
 
     @property
     def _pip(self) -> list[str]:
-        # In a shell that has not activated the environment, pip is that of another one.
+        # Where the shell has not activated the environment, its pip is that of another one.
         own = self.pip is not None and self.pip.parent == Path(self.python).parent
         return ["pip"] if own else [self.python, "-m", "pip"]
 
@@ -89,11 +89,11 @@ class Environment:
 
 
 def install_command(*packages: str, environment: Environment | None = None) -> str:
-    """Return the shell command that installs ``packages`` beside cifarnet, whichever tool installed cifarnet.
+    """Return the shell command that installs ``packages`` beside cifarnet, for the tool that installed cifarnet.
 
     Args:
         packages: requirements as pip takes them: ``"tensorflow[and-cuda]"``.
-        environment: where to; by default the environment of this process.
+        environment: the environment to install into; by default that of this process.
     """
     environment = environment or Environment.current()
     quoted = subprocess.list2cmdline if environment.windows else shlex.join
@@ -101,7 +101,7 @@ def install_command(*packages: str, environment: Environment | None = None) -> s
 
 
 def _uv_tool_words(receipt: Path, packages: Sequence[str]) -> list[str]:
-    """Return the ``uv tool install`` that repeats what ``receipt`` says was installed, with ``packages`` added."""
+    """Return the ``uv tool install`` that installs the tool of ``receipt`` again, with ``packages`` added."""
     try:
         tool: dict[str, Any] = tomllib.loads(receipt.read_text(encoding="utf-8"))["tool"]
         own, *others = tool["requirements"]

@@ -53,8 +53,8 @@ def home_dir() -> Path | None:
 def typed(path: Path) -> Path:
     """Return the absolute form of a ``path`` that a user typed.
 
-    A leading ``~`` or ``~name`` stands for a home folder, unless a file or folder has that name or there is no such
-    home.
+    A leading ``~`` or ``~name`` is replaced by the home folder, unless a file or folder has that name or there is no
+    such home.
     """
     if not os.path.lexists(path):
         with suppress(RuntimeError):

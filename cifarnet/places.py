@@ -1,19 +1,19 @@
-"""Paths that a run is given: recorded as absolute ones too, so that they mean the same from every directory."""
+"""The paths of a run's data and weights: recorded as absolute ones too, which are right from every directory."""
 
 import os
-from contextlib import suppress
 from pathlib import Path
+
+from cifarnet.paths import typed
+
+
+def is_name(source: str) -> bool:
+    """Return whether the data ``source`` is ``cifar10`` or ``synthetic``, not a path."""
+    return source == "cifar10" or source.partition(":")[0] == "synthetic"
 
 
 def of_data(source: str) -> str | None:
     """Return the absolute path of the data ``source``, links resolved; None for ``cifar10`` and ``synthetic``."""
-    if source == "cifar10" or source.partition(":")[0] == "synthetic":
-        return None
-    path = Path(source)
-    if source.startswith("~") and not path.exists():
-        with suppress(RuntimeError):  # There is no such user, or no home.
-            path = path.expanduser()
-    return os.path.realpath(path)
+    return None if is_name(source) else os.path.realpath(typed(Path(source)))
 
 
 def of_weights(text: str | None) -> str | None:
@@ -22,7 +22,7 @@ def of_weights(text: str | None) -> str | None:
 
 
 def keep_or_find(text: str, recorded: str | None, found: str | None) -> str | None:
-    """Return the ``recorded`` path of ``text`` while it belongs to it, and else the one ``found`` now.
+    """Return ``recorded`` if it is a path of ``text``, otherwise the path ``found`` now.
 
     A configuration that was read from a run may have been given another ``text`` since.
     """
@@ -32,11 +32,11 @@ def keep_or_find(text: str, recorded: str | None, found: str | None) -> str | No
 
 
 def find(text: str, recorded: str | None, run: Path | None = None) -> str | None:
-    """Return where the data, run or file that was called ``text`` and lay at ``recorded`` lies now; None for nowhere.
+    """Return the present place of the data, run or file ``text``, which was at ``recorded``; None when it is gone.
 
     A project may have been moved or copied as a whole. So where nothing is left at ``recorded``, a relative ``text`` is
-    looked for below the present directory, and below ``run`` and each folder above it. What is found there has to be
-    checked by its SHA-256. Without ``recorded`` the place is ``text``.
+    looked for below the current directory, and below ``run`` and each folder above it. The caller has to check by its
+    SHA-256 what is found there. Without ``recorded`` the place is ``text``.
     """
     if recorded is None:
         return text
@@ -49,5 +49,5 @@ def find(text: str, recorded: str | None, run: Path | None = None) -> str | None
 
 
 def _is_there(path: Path) -> bool:
-    # Nothing else: a path may come from a stranger's file, and reading a pipe or a device may wait forever.
+    # A path may come from a stranger's file, and reading a pipe or a device may wait forever.
     return path.is_dir() or path.is_file()

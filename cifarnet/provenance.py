@@ -13,7 +13,7 @@ _TEXT_LIMIT = 4096
 
 @dataclass(frozen=True)
 class TrainedOn:
-    """The images that weights were trained on.
+    """The images that weights were trained on, checked because a weight file may come from a stranger.
 
     Attributes:
         data: the data source as it was given.
@@ -21,11 +21,11 @@ class TrainedOn:
         data_sha256: SHA-256 of all images and labels, split as for the training; None where it was not recorded.
         test_split: the fraction that was held out of every class to test on; None where the source has test images.
         validation_split: the fraction of the training images that was held out to select an epoch; None for none.
-        seed: what the validation images were drawn with.
+        seed: the seed that the validation images were drawn with.
         skip_broken: whether pictures that can't be read were left out.
 
     Raises:
-        InvalidValueError: when a field has another type or an impossible value. A weight file may come from a stranger.
+        InvalidValueError: when a field has another type or an impossible value.
     """
 
     data: str
@@ -55,7 +55,7 @@ class TrainedOn:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:
-        """Return the record in ``record``, which may have other fields too: a run's configuration, for example.
+        """Return the record in ``record``, which may have other fields too, as a run's configuration has.
 
         Raises:
             InvalidValueError: as the class.

@@ -73,8 +73,8 @@ class Recipe:
     batchnorm_momentum: float = 0.99
     """What each step leaves of the moving mean and variance that batch normalization uses outside training."""
     precise_batchnorm: int = 0
-    """Take these moments anew from so many training images before the network is checked and at the end (Wu and Johnson
-    2021, arXiv:2105.07576); 0: keep the moving ones."""
+    """Compute these moments from this many training images before each check and at the end (Wu and Johnson 2021,
+    arXiv:2105.07576); 0: keep the moving averages."""
     resolutions: tuple[tuple[int, float], ...] = ()
     """Progressive resizing: pairs of a side in pixels and the share of the run that is trained on images shrunk to it,
     in order; what the shares leave is trained at full size."""
@@ -168,19 +168,19 @@ class Recipe:
         return math.ceil(math.log(0.05) / math.log(self.batchnorm_momentum)) if self.batchnorm_momentum else 1
 
     def total_steps(self, images: int) -> int:
-        """Return the length in steps on that many training images."""
+        """Return the length in steps on ``images`` training images."""
         return self.steps or self.steps_per_epoch(images) * (self.epochs or 0)
 
     def steps_per_epoch(self, images: int) -> int:
-        """Return the batches of an epoch of that many training images; the last may be smaller."""
+        """Return the number of batches in an epoch of ``images`` training images; the last may be smaller."""
         return -(-images // self.batch_size)
 
     def for_images(self, images: int) -> Self:
-        """Return this recipe for a number of training images: ``fast`` with smaller batches for few.
+        """Return this recipe adapted to the number of training images: ``fast`` has smaller batches for few images.
 
-        An epoch then has 8 steps or more. The learning rate goes by the square root of the batch (Krizhevsky 2014,
-        arXiv:1404.5997, section 5). For 3 classes of 40 textures, batches of 120 learned all training images and
-        65 to 87 % of the others, whatever the time.
+        An epoch then has 8 steps or more, if batches of 16 allow it. The learning rate is proportional to the square
+        root of the batch size (Krizhevsky 2014, arXiv:1404.5997, section 5). With 3 classes of 40 textures, batches of
+        120 reached 100 % on the training images but only 65 to 87 % on others, however long they trained.
         """
         fast = RECIPES["fast"]
         if (self.name, self.batch_size, self.learning_rate) != (fast.name, fast.batch_size, fast.learning_rate):
@@ -194,7 +194,7 @@ class Recipe:
 
     @property
     def has_fast_sizes(self) -> bool:
-        """Whether this is ``fast`` with its own small images, which are left out where they don't pay."""
+        """Whether this is ``fast`` with its own small images, which are left out where they save no time."""
         fast = RECIPES["fast"]
         return (self.name, self.resolutions) == (fast.name, fast.resolutions)
 

@@ -38,9 +38,9 @@ TENSORBOARD = "tensorboard"
 WEIGHT_FILES = (WEIGHTS, BEST_WEIGHTS, CHECKPOINT, PREVIOUS_CHECKPOINT)
 PLOT_NAMES = ("curves", "confusion", "reliability", "classes")
 LENGTH = "length"
-"""The key of metrics.json under which a result says of which length of the run it is."""
+"""The key of metrics.json for the length of the run that has the result."""
 SHOWN_DIGITS = 12
-"""How many digits of a SHA-256 are shown."""
+"""The number of digits of a SHA-256 that are shown."""
 
 
 def find_weights(path: Path) -> Path:
@@ -209,12 +209,12 @@ def result_values(run: Path, *names: str) -> list[float] | None:
 
 
 def length(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of ``recipe``, or of a configuration's, that says how long a run is."""
+    """Return the fields of ``recipe`` that give the length of a run."""
     return {name: recipe.get(name) for name in ("epochs", "steps")}
 
 
 def missing_pictures(run: Path) -> list[str]:
-    """Return the names of the plots and the page that ``run`` lacks, or has of an earlier result only.
+    """Return the names of the plots and the page that ``run`` lacks or that show an earlier result.
 
     Raises:
         RunError: when metrics.json can't be read.
@@ -224,10 +224,10 @@ def missing_pictures(run: Path) -> list[str]:
     missing = [name for name in missing if not (run / name).is_file()]
     try:
         # The page is written last, and names the weights that it is about.
-        told = str((metrics or {}).get("weights_sha256"))[:SHOWN_DIGITS] in report.read_text(encoding="utf-8")
+        is_current = str((metrics or {}).get("weights_sha256"))[:SHOWN_DIGITS] in report.read_text(encoding="utf-8")
     except (OSError, ValueError):
-        told = False
-    return missing if told else [*missing, REPORT]
+        is_current = False
+    return missing if is_current else [*missing, REPORT]
 
 
 def _damaged_metrics(run: Path, what: str) -> RunError:

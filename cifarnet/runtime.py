@@ -83,10 +83,10 @@ def _is_installed(module: str) -> bool:
 
 @contextmanager
 def _home_without_room() -> Iterator[None]:
-    """Give an account without a home folder one that can't hold files.
+    """Set HOME, for an account without a home folder, to a path that can't hold files.
 
-    Keras and TensorFlow would write their settings to a folder called ~ in the current one, or read another user's
-    from /tmp/.keras.
+    Otherwise Keras and TensorFlow write their settings to a folder called ~ in the current folder, or read another
+    user's settings from /tmp/.keras.
     """
     if home_dir() is not None:
         yield
@@ -120,7 +120,7 @@ def native_notices_held() -> Iterator[None]:
         os.dup2(held.fileno(), 2)
         try:
             yield
-        except Exception:  # Not KeyboardInterrupt: a user who stops the program has no use for them.
+        except Exception:  # Not KeyboardInterrupt: a user who stops the program does not need them.
             os.dup2(saved, 2)
             held.seek(0)
             os.write(2, held.read())

@@ -27,8 +27,8 @@ def stdout() -> "Console":
 def stderr() -> "Console":
     """Return the console for messages and progress.
 
-    It is one object as long as the stream is the same: Rich prints messages above the live display of the same
-    console, and into that of another.
+    It is one object as long as the stream is the same: Rich prints messages above a live display only when both use
+    the same console.
     """
     global _messages
     # While a display is live, Rich puts a proxy in the stream's place.
@@ -48,13 +48,13 @@ def _console(stream: Any) -> "Console":
 
 def print_json(data: Any) -> None:
     """Print ``data`` as JSON on stdout, plainly: it is for programs."""
-    # Elsewhere than in UTF, characters would become Python's escapes, most of which are none of JSON's.
+    # An encoding without a character would get Python's escape of it, which is not valid JSON.
     encoding = (sys.stdout.encoding or "").lower()
     print(json.dumps(data, indent=2, ensure_ascii=not encoding.startswith("utf")), file=sys.stdout)
 
 
 def print_result(result: "RenderableType") -> None:
-    """Print on stdout what was reached by work whose result is kept: that nobody reads it any more is no failure."""
+    """Print ``result`` on stdout, and ignore a reader that has ended: the result is stored elsewhere too."""
     with suppress(BrokenPipeError):
         stdout().print(result)
 
@@ -69,21 +69,26 @@ def can_be_redrawn(out: "Console") -> bool:
 
 
 class ProgressReporter:
-    """Called as ``reporter(activity, done, total)``, it shows the activity; ``end`` shows none."""
+    """Shows the progress of activities; this base class shows nothing."""
 
     def __call__(self, activity: str, done: int, total: int | None) -> None:
-        """Show that ``done`` of ``total`` (None where that is unknown) are done."""
+        """Show that ``done`` items of ``total`` (None where unknown) are finished."""
 
     def end(self) -> None:
         """Remove what is shown from the screen."""
 
 
-def tell_left_out(left_out: Iterable["LeftOut"]) -> None:
-    """Print one line on stderr for each kind of files of a source that are not read."""
+def warn(message: str, style: str = "yellow") -> None:
+    """Print ``message`` as one line on stderr. Control characters are escaped: it may quote a stranger's file."""
     from cifarnet.reports.text import printable
 
+    stderr().print(printable(message), style=style, markup=False, soft_wrap=True)
+
+
+def warn_of_left_out(left_out: Iterable["LeftOut"]) -> None:
+    """Print one line on stderr for each kind of files of a source that are not read."""
     for files in left_out:
-        stderr().print(printable(files.line), style="yellow", markup=False, soft_wrap=True)
+        warn(files.line)
 
 
 @contextmanager
@@ -103,13 +108,15 @@ class _Lines(ProgressReporter):
         self._announced: set[str] = set()
 
     def __call__(self, activity: str, done: int, total: int | None) -> None:
+        from cifarnet.reports.text import printable
+
         if activity not in self._announced:
             self._announced.add(activity)
-            self._out.print(f"{activity} ...", markup=False, soft_wrap=True)
+            self._out.print(f"{printable(activity)} ...", markup=False, soft_wrap=True)
 
 
 class _Bar(ProgressReporter):
-    """One bar for the present activity, which goes when that is done, when another begins and at the end."""
+    """Draws a bar for the current activity. It is removed when the activity ends or another begins."""
 
     def __init__(self, out: "Console"):
         self._out = out
@@ -155,8 +162,8 @@ class _Bar(ProgressReporter):
 class SuspendedDisplay:
     """Removes a live display of ``rows()`` rows from the terminal while the process is stopped (Ctrl-Z).
 
-    The shell gets a terminal with a cursor and without a half of a frame. When the process goes on, the display is
-    drawn below what the shell has printed.
+    The shell gets a terminal with a cursor and without the rest of a frame. When the process continues, the display is
+    drawn below the shell's output.
     """
 
     def __init__(self, out: "Console", rows: Callable[[], int]):
@@ -164,7 +171,7 @@ class SuspendedDisplay:
         self._active = False
 
     def start(self) -> None:
-        """Begin to answer the signal; it stays ignored where it is."""
+        """Handle the signal from now on, unless it is ignored."""
         if (
             hasattr(signal, "SIGTSTP")
             and threading.current_thread() is threading.main_thread()
@@ -180,12 +187,12 @@ class SuspendedDisplay:
             signal.signal(signal.SIGTSTP, signal.SIG_DFL)
 
     def _suspend(self, number: int, frame: FrameType | None) -> None:
-        # Written past Rich and Python's buffers, in whose middle the signal may have come.
+        # Written directly to the file: the signal may have interrupted Rich or Python in the middle of a write.
         rows = self._rows()
         self._write("\r\x1b[2K" + "\x1b[1A\x1b[2K" * (rows - 1) + "\x1b[?25h")
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
-        # From here on the process goes on. Rich erases the rows that it drew, upwards: let there be blank ones.
+        # The process has been continued. Rich erases upwards the rows that it drew, so blank ones are added here.
         signal.signal(number, self._suspend)
         self._write("\x1b[?25l\r" + "\n" * (rows - 1))
 
@@ -196,9 +203,9 @@ class SuspendedDisplay:
 
 @contextmanager
 def transient(line: str, shown: bool = True) -> Iterator[None]:
-    """Show ``line`` on the terminal of stderr while the block runs; it leaves no trace. Elsewhere nothing is shown.
+    """Show ``line`` on stderr while the block runs, and erase it afterwards; show nothing where stderr is no terminal.
 
-    It needs no import, so that a command can show something before it imports what takes time.
+    It needs no import, so that a command can show something before its slow imports.
     """
     stream = sys.stderr
     known = os.name == "nt" or os.environ.get("TERM", "dumb") != "dumb"
@@ -215,9 +222,9 @@ def transient(line: str, shown: bool = True) -> Iterator[None]:
 
 
 def start_backend(name: str | None = None, *, progress: Callable[[str, int, int | None], None] | None) -> str:
-    """Start the backend that ``use_backend(name)`` starts, which takes seconds, and return its name.
+    """Start the backend as ``use_backend(name)`` does, and return its name. This takes seconds.
 
-    A terminal shows a line meanwhile; elsewhere ``progress``, the present reporter, is told. None shows nothing.
+    A terminal shows a line meanwhile. Elsewhere the line goes to ``progress``, the active reporter; None shows nothing.
     """
     from cifarnet.runtime import choose_backend, use_backend
 
@@ -225,7 +232,7 @@ def start_backend(name: str | None = None, *, progress: Callable[[str, int, int 
     if progress is None or "keras" in sys.modules:
         return use_backend(chosen)
     activity = f"Starting {'JAX' if chosen == 'jax' else 'TensorFlow'}"
-    # As done, so that no bar is drawn: what is written to stderr during the import is held back.
+    # Reported as finished, so that no bar is drawn: output to stderr is held back during the import.
     progress(activity, 1, 1)
     with transient(f"{activity} ..."):
         return use_backend(chosen)

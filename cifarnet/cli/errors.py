@@ -1,4 +1,4 @@
-"""Errors of every origin as messages of one form: what is wrong, what is valid, what to do, what was received."""
+"""Messages for errors of every kind in one form: what is wrong, what is valid, what to do, what was received."""
 
 import os
 import re
@@ -34,7 +34,7 @@ def explained(error: Exception, words: Sequence[str]) -> tuple[str, int]:
     if isinstance(error, typer.Abort | EOFError):
         return "The command was stopped.", 1
     if isinstance(error, MemoryError):
-        return f"The memory of this machine is not enough: {str(error) or 'no more could be had'}", 1
+        return f"This machine has too little memory: {str(error) or 'no more was available'}", 1
     if isinstance(error, OSError):
         return _refusal(error), 1
     return (
@@ -54,7 +54,7 @@ def _refusal(error: OSError) -> str:
 def _usage_message(error: typer.TyperException, words: list[str]) -> str:
     """Return the message for a mistake on the command line, which Typer has found.
 
-    Typer does not export the classes of these errors; what they carry tells them apart.
+    Typer does not export the classes of these errors, so their attributes distinguish them.
     """
     context = getattr(error, "ctx", None)
     option: str | None = getattr(error, "option_name", None)
@@ -85,7 +85,7 @@ def _usage_message(error: typer.TyperException, words: list[str]) -> str:
 def _is_meant(word: str, option: str) -> bool:
     """Return whether ``word`` of the command line is where Typer found the unknown ``option``.
 
-    Typer takes ``-epochs`` for ``-e -p -o ...``, and misses an option ``-e``.
+    Typer reads ``-epochs`` as ``-e -p -o ...``, and reports that there is no option ``-e``.
     """
     return word.partition("=")[0] == option or (option[:2] != "--" and word.startswith(option))
 
@@ -100,7 +100,7 @@ def _pydantic_error(error: typer.TyperException) -> dict[str, Any]:
 def _wanted(error: typer.TyperException, parameter: Any) -> str:
     """Return what the value of ``parameter`` must be, as the end of a sentence."""
     kind = _KINDS.get(_pydantic_error(error).get("type", ""))
-    low, high = parameter.min, parameter.max
+    low, high = getattr(parameter, "min", None), getattr(parameter, "max", None)
     if kind is None and low is None and high is None:
         return f"another value: {error.message.rstrip('.')}"
     limits = " and ".join(

@@ -73,7 +73,7 @@ def evaluate(
         page_path(report_file)
         read_history(weights)
     if note := find_source(weights, data).note:
-        _tell(note)
+        console.warn(note)
 
     with console.progress_reporter() as report:
         evaluation = score(
@@ -87,10 +87,10 @@ def evaluate(
             report=report,
             start_backend=lambda: console.start_backend(backend, progress=report),
         )
-    console.tell_left_out(evaluation.left_out)
+    console.warn_of_left_out(evaluation.left_out)
     scores = evaluation.to_dict()
     if evaluation.data_changed:
-        _tell(
+        console.warn(
             f"The images in {evaluation.data} have changed since {weights} was trained with them (their SHA-256"
             " differs). If the images of the training are elsewhere now, give their place with --data."
         )
@@ -103,12 +103,6 @@ def evaluate(
         out.print(evaluation_report(scores, out.width))
     if report_file:
         _write_page(report_file, weights, scores, evaluation.scored, tta)
-
-
-def _tell(message: str) -> None:
-    from cifarnet.reports.text import printable
-
-    console.stderr().print(printable(message), style="yellow", markup=False, soft_wrap=True)
 
 
 def _write_page(path: Path, weights: Path, scores: dict[str, Any], scored: "Scored", tta: str) -> None:

@@ -18,13 +18,13 @@ _NAME_WIDTH = 28
 
 
 def examples(*commands: tuple[str, str]) -> str:
-    """Return the end of a help page, which is Markdown as well: for each of ``commands`` its purpose and its words."""
+    """Return the end of a help page, valid Markdown too, from pairs of a command and its purpose."""
     lines = [line for command, purpose in commands for line in (f"    # {purpose}", f"    cifarnet {command}")]
     return "\n".join(["Examples:", "", *lines])
 
 
 class _Panels:
-    """What the help pages of commands and of groups of commands have in common."""
+    """The common methods of the help pages of commands and groups of commands."""
 
     def format_options(self: Any, ctx: Any, formatter: Any) -> None:
         """Write the subcommands, if there are any, and a section for each panel of options."""
@@ -35,7 +35,7 @@ class _Panels:
         for parameter in self.get_params(ctx):
             panel = "Arguments" if parameter.param_type_name == "argument" else "Options"
             if record := parameter.get_help_record(ctx):
-                # Without the types and ranges that Typer adds, since names and texts have them.
+                # Typer's types and ranges are left out, because the names and texts give them.
                 name = parameter.metavar if panel == "Arguments" else record[0]
                 panels.setdefault(parameter.rich_help_panel or panel, []).append((name, parameter.help))
         for title, rows in panels.items():
@@ -67,7 +67,7 @@ class PanelGroup(_Panels, TyperGroup):
         """Return the subcommand that ``args`` begin with.
 
         Raises:
-            InvalidValueError: when there is none of that name.
+            InvalidValueError: when there is no subcommand of that name.
         """
         name, known = args[0], self.list_commands(ctx)
         if name not in known and not name.startswith("-") and not ctx.resilient_parsing:

@@ -70,7 +70,7 @@ def main() -> None:
         except process.Stopped as stopped:
             _fail("Stopped.", stopped.status)
         except BrokenPipeError:
-            sys.exit(1)  # The reader (head, say) has ended, which is no news to the user.
+            sys.exit(1)  # The reader, such as head, has ended, which the user knows.
         except Exception as error:
             from cifarnet.cli.errors import explained
 
@@ -81,19 +81,19 @@ def main() -> None:
 
 
 def _prepare_libraries() -> None:
-    """Have libraries take an empty HOME for none, and be silent about what users need not know."""
+    """Make libraries treat an empty HOME as none, and silence warnings that don't concern users."""
     import logging
 
     from cifarnet.paths import home_dir
 
     if not os.environ.get("HOME", "-"):
         del os.environ["HOME"]
-    # It takes a temporary folder then, and says so in three lines that don't matter to cifarnet's users.
+    # Without a home it uses a temporary folder, and warns of it in three lines.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     if home_dir() is None:
-        # matplotlib 3.10 fails where there is no home; it makes a temporary folder in the place of one that is none.
+        # matplotlib 3.10 fails where there is no home; it replaces a path that is no folder by a temporary folder.
         os.environ.setdefault("MPLCONFIGDIR", os.devnull)
-    # For the process that removes what a pool of processes leaves when a second Ctrl-C ends them all at once.
+    # For the process that cleans up when a second Ctrl-C ends a pool of processes at once.
     os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
 
 

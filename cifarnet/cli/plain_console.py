@@ -1,4 +1,4 @@
-"""A Rich console that prints in ASCII where the stream's encoding has nothing else."""
+"""A Rich console that prints in ASCII where the stream's encoding is not a form of Unicode."""
 
 from collections.abc import Iterable
 
@@ -12,7 +12,7 @@ _ASCII = str.maketrans(
 
 
 class PlainConsole(Console):
-    """Draws what cifarnet and Rich draw with other characters in ASCII, where the encoding is not a form of Unicode."""
+    """Replaces block characters by ASCII where the encoding of the stream is not a form of Unicode."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Render an object, as ``Console.render`` does."""
@@ -22,5 +22,5 @@ class PlainConsole(Console):
         return (Segment(text.translate(_ASCII), style, control) for text, style, control in segments)
 
     def on_broken_pipe(self) -> None:
-        """Leave the error to the caller: Rich would end the process, after a training, say, that is to be kept."""
+        """Raise the error: Rich would end the process, although a finished training still has to write its page."""
         raise

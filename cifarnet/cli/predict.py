@@ -122,7 +122,7 @@ def predict(
     top_k = service.resolve_top_k(top_k, loaded.spec.classes)
     if reject:
         service.required_threshold(loaded)
-    sources = service.find_images(images, _read_stdin, console.tell_left_out)
+    sources = service.find_images(images, _read_stdin, console.warn_of_left_out)
     if explain:
         prepare_directory(explain)
     if report_file:
@@ -189,7 +189,7 @@ def _pictured(
     explained: _Explained | None,
     cards: list["Card"] | None,
 ) -> Iterator["Prediction"]:
-    """Yield the ``answers`` for ``sources``, each once it was explained and became one of the ``cards``, if wanted."""
+    """Yield the ``answers`` for ``sources``, explained where ``explained`` is given and added to ``cards`` if given."""
     from cifarnet.reports.prediction_page import SHOWN
 
     for number, (source, answer) in enumerate(zip(sources, answers, strict=True)):
@@ -232,23 +232,17 @@ def _write_page(path: Path, cards: Sequence["Card"], images: int, weights: "Weig
 
 
 def _errors_told(answers: Iterable["Prediction"], failed: list[str]) -> Iterator["Prediction"]:
-    """The ``answers``; errors among them are told on stderr, and the names of their pictures added to ``failed``."""
+    """Yield the ``answers``; print their errors on stderr and add the names of their pictures to ``failed``."""
     for answer in answers:
         if answer.error is not None:
             failed.append(answer.image)
-            _tell(answer.error)
+            console.warn(answer.error, style="red")
         yield answer
 
 
 def _read_stdin() -> bytes:
     # There is no sys.stdin in a process that was started with it closed.
     return sys.stdin.buffer.read() if sys.stdin else b""
-
-
-def _tell(error: str) -> None:
-    from cifarnet.reports.text import printable
-
-    console.stderr().print(printable(error), style="red", markup=False, soft_wrap=True)
 
 
 def _print_json(answers: Iterable["Prediction"]) -> None:

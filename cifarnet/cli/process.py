@@ -21,13 +21,13 @@ _SHOW_CURSOR = b"\x1b[?25h"
 def open_missing_streams() -> None:
     """Open the null device in the place of each standard stream that the process was started without (``2>&-``).
 
-    The next file that is opened would get its number otherwise, and whatever is written to the stream.
+    Otherwise the next file that is opened gets the stream's number, and receives its output.
     """
     for number in (0, 1, 2):
         try:
             os.fstat(number)
         except OSError:
-            # The lowest number that is free: those below are open by now.
+            # This gets the lowest free number, which is this one: those below are open by now.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
@@ -36,9 +36,9 @@ def open_missing_streams() -> None:
 
 @contextmanager
 def guarded_stderr() -> Iterator[None]:
-    """Let what can't be printed on stderr go.
+    """Drop messages that can't be printed on stderr.
 
-    A full disk behind a log, or a log's reader that has ended (``2>&1 | head``), ends no training.
+    A full disk, or a reader that has ended (``2>&1 | head``), must not end a training.
     """
     before = sys.stderr
     sys.stderr = messages = _Messages(before)
@@ -51,7 +51,7 @@ def guarded_stderr() -> Iterator[None]:
 
 @contextmanager
 def guarded_stdout() -> Iterator[None]:
-    """Raise an error for data that can't be printed on stdout, those included that are printed last.
+    """Raise an error when data can't be printed on stdout, including those that are flushed last.
 
     Raises:
         BrokenPipeError: when the reader of stdout has ended.
@@ -68,7 +68,7 @@ def guarded_stdout() -> Iterator[None]:
 
 
 class _Stream:
-    """A text stream that passes all on to ``stream``, except for the errors of writing."""
+    """A text stream that forwards everything to ``stream`` and handles the errors of writing."""
 
     def __init__(self, stream: Any):
         self._stream = stream
@@ -99,7 +99,7 @@ class _Stream:
         raise NotImplementedError
 
     def _discard(self) -> None:
-        """Send what is still held, and all that comes, nowhere: Python would complain of it at its exit."""
+        """Discard buffered and later output, which Python would otherwise report as an error at its exit."""
         self._discarding = True
         with suppress(OSError, ValueError):
             null = os.open(os.devnull, os.O_WRONLY)
@@ -109,7 +109,7 @@ class _Stream:
 
 class _Messages(_Stream):
     def _refused(self, error: OSError) -> None:
-        pass  # There is nobody to tell; a disk that is full now may have room for the next message.
+        pass  # A disk that is full now may have room for the next message.
 
     def close_down(self) -> None:
         try:
@@ -139,7 +139,7 @@ class _Data(_Stream):
 
 
 class Stopped(SystemExit):
-    """A signal asks the process to end; its ``status`` is 128 and the signal's ``number``, as a shell has it."""
+    """A signal asks the process to end; its ``status`` is 128 plus the signal's ``number``, as in a shell."""
 
     def __init__(self, number: int):
         self.number, self.status = number, 128 + number
@@ -150,8 +150,8 @@ class Stopped(SystemExit):
 def stopping_by_signals() -> Iterator[None]:
     """Raise ``Stopped`` in the main thread for the first of SIGINT, SIGTERM and SIGHUP; the second ends all at once.
 
-    Ignored signals stay ignored: nohup ignores SIGHUP, and a shell SIGINT for its background jobs. Whatever error a
-    library makes of ``Stopped``, ``Stopped`` is what leaves the block.
+    Ignored signals stay ignored: nohup ignores SIGHUP, and a shell SIGINT for its background jobs. When a library turns
+    ``Stopped`` into another error, ``Stopped`` is raised again at the end of the block.
     """
     received: list[int] = []
 
@@ -162,7 +162,7 @@ def stopping_by_signals() -> Iterator[None]:
         raise Stopped(number)
 
     def raise_again(ignored: Any) -> None:
-        # Raised within a destructor or a callback of the garbage collector, it would be printed and forgotten.
+        # An exception in a destructor or a callback of the garbage collector is only printed.
         if not isinstance(ignored.exc_value, Stopped):
             hook(ignored)
             return
@@ -184,7 +184,7 @@ def stopping_by_signals() -> Iterator[None]:
 
 
 def end_at_once_by_signals() -> None:
-    """End the process by the first signal, without a traceback: while there is nothing yet to be put in order."""
+    """End the process at the first signal, without a traceback: there is nothing yet to clean up."""
 
     def handle(number: int, frame: FrameType | None) -> None:
         os.write(2, b"Stopped.\n")
@@ -194,7 +194,7 @@ def end_at_once_by_signals() -> None:
 
 
 def end_at_once(number: int) -> NoReturn:
-    """End the process without putting anything in order, with the status of the signal ``number``."""
+    """End the process without any cleanup, with the status of the signal ``number``."""
     with suppress(OSError):
         if os.isatty(2):
             os.write(2, _SHOW_CURSOR)
@@ -202,7 +202,7 @@ def end_at_once(number: int) -> NoReturn:
 
 
 def _replace_handlers(handle: Any) -> dict[int, Any]:
-    """Have ``handle`` answer the signals that are not ignored; return the handlers that did so before."""
+    """Install ``handle`` for the signals that are not ignored; return the previous handlers."""
     return {
         number: signal.signal(number, handle)
         for number in _SIGNALS

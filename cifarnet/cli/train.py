@@ -393,8 +393,7 @@ def _write_pictures(result: Any) -> str | None:
     except InterruptedRunError:
         raise
     except Exception as error:  # Hours of training end with what they reached, not with a traceback.
-        advice = f"Plots or report could not be made: {error} The result is whole. When that is mended: {advice}"
-        console.stderr().print(advice, style="yellow", markup=False, soft_wrap=True)
+        console.warn(f"Plots or report could not be made: {error} The result is whole. When that is mended: {advice}")
         return None
 
 

@@ -49,8 +49,7 @@ def weights(context: typer.Context, as_json: Json = False) -> None:
     out.print(weights_report(facts, out.width))
     for fact in facts:
         if fact["problem"]:
-            message = f"{fact['name']}: {fact['problem']}"
-            console.stderr().print(message, style="yellow", markup=False, soft_wrap=True)
+            console.warn(f"{fact['name']}: {fact['problem']}")
 
 
 @app.command(cls=PanelCommand)

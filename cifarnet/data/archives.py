@@ -1,4 +1,4 @@
-"""Tar and zip archives, read into memory and never extracted. Links are followed within the archive only."""
+"""Tar and zip archives, read into memory and never extracted. Links are followed only within the archive."""
 
 import stat
 import tarfile
@@ -21,8 +21,11 @@ RATIO_FROM = 64 << 20
 
 # Linux follows as many links for one path.
 _HOPS = 40
-# What a name below a link counts beside its content, in bytes: links to folders of links double with every level.
+# Bytes that a name counts beside its content: a header that compresses to nothing takes more in memory, and links to
+# folders of links double with every level.
 _NAME_COST = 1024
+# Linux follows no longer paths.
+_TARGET_LIMIT = 4096
 
 OUTSIDE = "names or links out of the archive"
 # Bit 11 of a zip member's flags: its name is in UTF-8.
@@ -89,10 +92,10 @@ def _read_zip(path: Path) -> "_Archive":
 
 
 def _zip_name(member: zipfile.ZipInfo) -> str:
-    """The member's name with slashes, though programs of Windows write backslashes, in the encoding that it is in."""
+    """Return the member's name in the encoding that it was written in, with slashes for Windows' backslashes."""
     name = member.filename
     if not member.flag_bits & _UTF8:
-        # macOS and others write UTF-8 without the flag that says so. Text in code page 437 is hardly ever valid UTF-8.
+        # macOS and others write UTF-8 without its flag. Text in code page 437 is hardly ever valid UTF-8.
         try:
             name = name.encode("cp437").decode()
         except UnicodeError:
@@ -107,18 +110,21 @@ class _Archive:
         self.path = path
         self._packed = path.stat().st_size
         self._total = 0
+        self._names = 0
         self._contents: dict[str, bytes] = {}
         self._links: dict[str, tuple[str, bool]] = {}
         self._children: dict[str, set[str]] = defaultdict(set)
         self._left_out: list[Member] = []
 
     def count(self, name: str, size: int) -> None:
-        """Add ``size`` bytes of the member ``name`` to the total.
+        """Add ``size`` bytes of the member ``name``, and what its name takes, to the totals.
 
         Raises:
             DataError: when that is more than may be read into memory.
         """
-        if self._total + size > max(RATIO_FROM, RATIO_LIMIT * self._packed):
+        # The name of every folder that it is in is kept as well.
+        self._names += _NAME_COST + len(name) * name.count("/")
+        if max(self._names, self._total + size) > max(RATIO_FROM, RATIO_LIMIT * self._packed):
             raise DataError(
                 f"{self.path} unpacks to more than {RATIO_LIMIT} times its size ({self._packed:,} bytes), at {name}: it"
                 " looks like a decompression bomb. If it is none, unpack it and name the folder."
@@ -161,9 +167,9 @@ class _Archive:
             self._left_out.append(Member(name, left_out=reason))
 
     def members(self) -> Iterator[Member]:
-        """Yield all files and folders that are not ignored, with those that links lead to, and what is left out."""
+        """Yield the files and folders that are not ignored, those that links lead to, and the members left out."""
         yield from self._left_out
-        # A folder's name, its place once links are followed, and the places of all folders that hold either.
+        # A folder's name, its place after links are followed, and the places of all folders that hold either.
         pending: list[tuple[str, str, frozenset[str]]] = [("", "", frozenset({""}))]
         while pending:
             folder, place, around = pending.pop()
@@ -189,7 +195,7 @@ class _Archive:
                         pending.append((name, target, around | _with_parents(target)))
 
     def _new(self, name: str, known: Collection[str]) -> str:
-        """The name of a new file or link in normal form; empty when it leads out of the archive."""
+        """Return the name of a new file or link in normal form; empty when it leads out of the archive."""
         parts = self._parts(name)
         if not parts:
             return ""
@@ -211,7 +217,7 @@ class _Archive:
             self._children["/".join(parts[:end])].add(part)
 
     def _follow(self, link: str) -> tuple[str, str]:
-        """The file or folder that ``link`` leads to, as a name in the archive; or else the reason why there is none."""
+        """Return the name in the archive that ``link`` leads to, and an empty text; or an empty name and the reason."""
         place: list[str] = []
         pending = _split(link)[::-1]
         hops = 0
@@ -229,7 +235,7 @@ class _Archive:
             if target.startswith("/") and not is_hard:
                 return "", OUTSIDE
             hops += 1
-            if hops > _HOPS:
+            if hops > _HOPS or len(target) > _TARGET_LIMIT:
                 return "", BROKEN_LINK
             # A hard link names its target from the archive's root, a symbolic one from its own folder.
             place = [] if is_hard else place[:-1]

@@ -34,7 +34,7 @@ def role_of(folder: str) -> str | None:
 
 
 def holds_images(tree: FileTree) -> bool:
-    """Whether ``tree`` has any picture, be it one that only an extra of cifarnet reads."""
+    """Whether ``tree`` has any picture, including HEIC pictures where they can't be read."""
     return any(map(_is_image, tree.files))
 
 
@@ -108,7 +108,7 @@ def _is_image(name: str) -> bool:
 
 
 def _tops(tree: FileTree, prefix: str) -> dict[str, _Folder]:
-    """The folders directly below ``prefix``, which is empty or ends with a slash, by name."""
+    """Return the folders directly below ``prefix``, which is empty or ends with a slash, by name."""
     found: dict[str, _Folder] = {}
     for name in sorted(tree.folders):
         if name.startswith(prefix):
@@ -130,7 +130,7 @@ def _holds_splits(tree: FileTree) -> bool:
 
 
 def _splits_at_the_top(tree: FileTree, tops: Mapping[str, _Folder], left_out: Leftovers) -> dict[str, Classes] | None:
-    """The classes of each split folder at the top; None when there is none."""
+    """Return the classes of each split folder at the top; None without such folders."""
     splits = {top: role for top in tops if (role := role_of(top))} or _splits_by_part_of_name(tops)
     others = [top for top in tops if top not in splits and tops[top].pictures]
     if not splits:
@@ -175,9 +175,9 @@ def _splits_at_the_top(tree: FileTree, tops: Mapping[str, _Folder], left_out: Le
 
 
 def _splits_by_part_of_name(tops: Mapping[str, _Folder]) -> dict[str, str]:
-    """The split that each folder of class folders holds by a word of its name (``seg_train``, ``val2017``).
+    """Return the split of each folder of class folders by a word of its name (``seg_train``, ``val2017``).
 
-    None unless there is a training split and another one, since classes have such names too (``train_station``).
+    Empty unless there is a training split and another one, since classes have such names too (``train_station``).
     """
     found = {}
     for top, folder in tops.items():
@@ -201,7 +201,7 @@ def _refuse_two_of_a_role(tree: FileTree, splits: Mapping[str, str], prefix: str
 def _splits_in_every_class(
     tree: FileTree, tops: Mapping[str, _Folder], left_out: Leftovers
 ) -> dict[str, Classes] | None:
-    """The classes of each split when the class folders hold the same split folders; None when they don't."""
+    """Return the classes of each split when the class folders hold split folders; None when they don't."""
     inside = {
         top: {sub: role for sub in sorted(folder.subfolders) if (role := role_of(sub))}
         for top, folder in tops.items()
@@ -245,7 +245,7 @@ def _splits_in_every_class(
 
 
 def _classes(tree: FileTree, prefix: str, left_out: Leftovers) -> Classes:
-    """The pictures of each folder directly below ``prefix``, which is empty or ends with a slash."""
+    """Return the pictures of each folder directly below ``prefix``, which is empty or ends with a slash."""
     depth = prefix.count("/")
     loose = _pictures(name for name in tree.files if name.startswith(prefix) and name.count("/") == depth)
     for name in loose:
@@ -267,7 +267,7 @@ def _classes(tree: FileTree, prefix: str, left_out: Leftovers) -> Classes:
 
 
 def _unread(tree: FileTree, folder: str) -> str:
-    """What an error says of the files in a folder without pictures."""
+    """Return the end of the error for a folder without pictures: the files that it has instead."""
     files = Leftovers()
     for name in tree.files:
         if name.startswith(f"{folder}/"):
@@ -277,7 +277,7 @@ def _unread(tree: FileTree, folder: str) -> str:
 
 
 def _require_names(told: str, classes: Collection[str]) -> None:
-    """Refuse names of classes that can't be stored or told apart.
+    """Refuse class names that can't be stored or distinguished.
 
     Raises:
         DataError: naming the class.

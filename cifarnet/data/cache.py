@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from cifarnet.data.dataset import Dataset, LeftOut, Parts
-from cifarnet.data.images import image_suffixes
+from cifarnet.data.decoding import image_suffixes
 from cifarnet.data.tree import read_tree
 from cifarnet.errors import DataError, NoHomeError, StorageError
 from cifarnet.files import replacing
@@ -54,11 +54,10 @@ class DecodedSet:
         return decoded_dir() / f"{key}.npz"
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 of all that tells that the source has changed, or that it would be read differently.
+        """Return a SHA-256 that differs when the source has changed, or when it would be read differently.
 
-        That is, for each file, its name, size, inode and times: a file that was renamed or replaced, be it by one of
-        equal size and modification time, has another inode or time of change. Links count as the files that they
-        lead to.
+        It covers the name, size, inode and times of each file. A file that was replaced, even by one of equal size and
+        modification time, has another inode or time of change. Links count as the files that they lead to.
 
         Raises:
             DataError: when the source can't be listed.
@@ -119,7 +118,7 @@ class DecodedSet:
 
 
 def _state(file: Path) -> str:
-    """What changes with the content of ``file``, or of the file that it links to."""
+    """Return a text that changes with the content of ``file``, or of the file that it links to."""
     try:
         state = file.stat()
     except OSError as error:

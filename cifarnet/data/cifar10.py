@@ -81,9 +81,9 @@ def torchvision_copy(root: Path) -> Path | None:
 
 
 def _whole_folder(folders: Iterable[Path]) -> Path | None:
-    """The first of ``folders`` that has all batches; those that were unpacked in part are logged."""
+    """Return the first of ``folders`` that has all batches; log those that were unpacked in part."""
     for folder in folders:
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             continue
         if not (incomplete := incomplete_batches(folder)):
             return folder

@@ -9,7 +9,7 @@ from typing import Self
 
 import numpy as np
 
-from cifarnet.errors import DataError, InvalidValueError
+from cifarnet.errors import DataError, InvalidValueError, listed
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Dataset:
 class LeftOut:
     """Files of a source that are not read: how many, the names of the first, and why.
 
-    ``reason`` is a noun for the files; after a colon it may say what to do about them.
+    ``reason`` is a noun for the files; advice may follow after a colon.
     ``examples`` are POSIX names relative to the source.
     """
 
@@ -70,7 +70,7 @@ class LeftOut:
 
     @property
     def line(self) -> str:
-        """The one line that a user reads: ``Left out: 9 .heic files (train/cat/0.HEIC, ...): install ...``."""
+        """The message for users: ``Left out: 9 .heic files (train/cat/0.HEIC, ...): install ...``."""
         files, colon, advice = self.reason.partition(": ")
         if self.count == 1:
             files = re.sub(r"\b(file|picture|link|array|folder)s\b", r"\1", files, count=1)
@@ -80,7 +80,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Parts:
-    """The images that a source holds, and what it leaves out; ``test`` and ``validation`` are None where it has none.
+    """The images of a source, and the files left out; ``test`` and ``validation`` are None where it has none.
 
     Raises:
         DataError: when the parts differ in classes or image size.
@@ -125,10 +125,10 @@ class Splits:
 
 
 def require_same_classes(train: Sequence[str], other: Sequence[str], name: str) -> None:
-    """Refuse classes of a split ``name`` (Test or Validation) that are not those of the training images, in order.
+    """Refuse classes of the split ``name`` (Test or Validation) that differ from those of the training images.
 
     Raises:
-        DataError: when they differ; the message names the classes that one of the two lacks.
+        DataError: when they differ or are in another order; the message names the classes that one of the two lacks.
     """
     if tuple(train) == tuple(other):
         return
@@ -148,16 +148,12 @@ def require_same_classes(train: Sequence[str], other: Sequence[str], name: str) 
     raise DataError(
         f"Training and {split} images must have the same classes"
         f"{': ' + '; '.join(problems + alike) if problems else ' in the same order'}."
-        f" Received: {_listed(train)} for training and {_listed(other)} for {split}"
+        f" Received: {listed(train, 20)} for training and {listed(other, 20)} for {split}"
     )
 
 
 def _spelling(class_name: str) -> str:
     return "".join(class_name.casefold().split())
-
-
-def _listed(names: Sequence[str], most: int = 20) -> str:
-    return ", ".join(names[:most]) + (f", ... ({len(names)} in all)" if len(names) > most else "")
 
 
 def _require_same_size(train: Dataset, other: Dataset, name: str) -> None:

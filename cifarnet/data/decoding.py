@@ -1,4 +1,4 @@
-"""The content of an image file in, an upright RGB picture out: formats, limits, bit depths and transparency."""
+"""Decode the content of an image file to an upright RGB picture: formats, limits, bit depths and transparency."""
 
 import importlib.util
 import io
@@ -48,7 +48,7 @@ _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 
 
 def heic_remedy() -> str:
-    """Return what to do about a HEIC picture where pillow-heif is not installed."""
+    """Return the advice for a HEIC picture where pillow-heif is not installed."""
     return f"Install pillow-heif with: {install_command('pillow-heif')}; or save the picture as JPEG or PNG."
 
 
@@ -161,7 +161,7 @@ def _formats() -> tuple[str, ...]:
 
 @contextmanager
 def _opened(content: bytes, told: str) -> Iterator[Any]:
-    """Open a picture, of which only the header has been read.
+    """Open a picture and read its header, not yet its pixels.
 
     Raises:
         DataError: when its format or kind is not supported.
@@ -277,7 +277,7 @@ def _from_lab(image: Any) -> "Image":
 
 
 def _from_keyed_png(image: Any, content: bytes) -> "Image":
-    """Return a PNG of which one level or colour is transparent, which the file gives at its own bit depth."""
+    """Return a PNG with one transparent level or colour, which the file gives at its own bit depth."""
     depth, key = content[24], image.info["transparency"]
     if depth == 16:
         return _on_white(_keyed_16_bit_rgb(image, content, key))
@@ -286,7 +286,7 @@ def _from_keyed_png(image: Any, content: bytes) -> "Image":
 
 
 def _keyed_16_bit_rgb(image: Any, content: bytes, key: tuple[int, int, int]) -> "Image":
-    """Return 16-bit RGB of which the colour ``key`` is transparent as RGBA; ``image`` has the upper 8 bits."""
+    """Return 16-bit RGB with the transparent colour ``key`` as RGBA; ``image`` has the upper 8 bits."""
     from PIL import Image, ImageOps
 
     with Image.open(io.BytesIO(content), formats=("PNG",)) as lower:

@@ -13,9 +13,9 @@ from cifarnet.data.tree import FileTree
 from cifarnet.errors import DataError
 
 UNREADABLE = "pictures that can't be read"
-"""The reason for which ``skip_broken`` leaves pictures out."""
+"""The ``LeftOut.reason`` of pictures that ``skip_broken`` leaves out."""
 
-# As many broken pictures are named.
+# The most broken pictures that a message names.
 _NAMED = 10
 
 _ACTIVITIES = {
@@ -64,7 +64,7 @@ def skips_pictures(parts: Parts) -> bool:
 def _decoded(
     tree: FileTree, classes: Classes, image_size: int, report: Progress, activity: str
 ) -> tuple[Dataset, dict[str, str]]:
-    """The pictures of ``classes`` that can be read, and by the name of each other one, why it can't."""
+    """Return the pictures of ``classes`` that can be read, and the error messages of the others by name."""
     names = [name for pictures in classes.values() for name in pictures]
     labels = np.repeat(np.arange(len(classes), dtype=np.int32), [len(pictures) for pictures in classes.values()])
     files = [(tree.told(name), tree.files[name]) for name in names]

@@ -11,15 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from cifarnet.data.decoding import (
-    BYTE_LIMIT,
-    HEIC_SUFFIXES,
-    IMAGE_SUFFIXES,
-    PIXEL_LIMIT,
-    decode,
-    image_suffixes,
-    pillow,
-)
+from cifarnet.data.decoding import BYTE_LIMIT, decode, pillow
 from cifarnet.data.progress import Progress, silent
 from cifarnet.errors import DataError
 from cifarnet.files import StrPath, as_path
@@ -29,19 +21,6 @@ if TYPE_CHECKING:
     from multiprocessing.synchronize import Event
 
     from PIL.Image import Image
-
-__all__ = [
-    "HEIC_SUFFIXES",
-    "IMAGE_SUFFIXES",
-    "PIXEL_LIMIT",
-    "NamedFile",
-    "image_suffixes",
-    "open_picture",
-    "read_file",
-    "read_image",
-    "read_images",
-    "resize_images",
-]
 
 # What pads: the mean level of CIFAR-10's training images, which normalization makes zero, as random crops have it in
 # training.
@@ -71,7 +50,7 @@ def read_image(source: StrPath | bytes, size: int = 32, *, name: str | None = No
     The EXIF orientation is applied. More than 8 bits per channel are scaled to 8. Transparency is put on white, for
     which most cut-out pictures are made. A picture that is not square becomes so by ``crop``. One whose side is not
     ``size`` is then resampled; one of (size, size) is returned as decoded, pixel for pixel. A JPEG of more than
-    ``PIXEL_LIMIT`` pixels is decoded at a fraction of its size.
+    ``decoding.PIXEL_LIMIT`` pixels is decoded at a fraction of its size.
 
     Args:
         source: a file, as text or path, or a file's content.
@@ -165,8 +144,8 @@ def read_file(path: Path, told: str) -> bytes:
 def open_picture(content: bytes, told: str) -> "Image":
     """Return a picture as ``read_image`` decodes it, upright and in RGB, but neither cut nor resampled.
 
-    A JPEG of more than ``PIXEL_LIMIT`` pixels comes at a fraction of its size, its shorter side 1,200 pixels long or
-    more where it was.
+    A JPEG of more than ``decoding.PIXEL_LIMIT`` pixels is decoded at a fraction of its size, with a shorter side of at
+    least 1,200 pixels.
 
     Args:
         content: the content of the file.
@@ -196,7 +175,7 @@ def _fitted(image: "Image", size: int, crop: str) -> np.ndarray:
     return np.array(image)
 
 
-# In a worker process, whether nobody waits for its pictures any more.
+# In a worker process, set when its pictures are no longer needed.
 _stop: "Event | None" = None
 
 
@@ -251,9 +230,9 @@ def _in_parallel(chunks: Sequence[Sequence[NamedFile]], size: int) -> Iterator[_
 
 @contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    """Start processes that never get SIGINT: Ctrl-C reaches the whole process group; the parent alone answers it.
+    """Block SIGINT, so that processes that are started inherit this: Ctrl-C reaches the whole process group.
 
-    A process inherits which signals are blocked. The parent gets an interrupt when the block ends.
+    The parent handles an interrupt when the block ends.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cifarnet.errors import DataError
+from cifarnet.errors import DataError, listed
 
 # Every class needs a name, so that a damaged label must not ask for billions of them. ImageNet-21k has 21,841.
 _LABEL_LIMIT = 100_000
@@ -59,7 +59,7 @@ def as_class_names(values: Iterable[Any], told: str) -> tuple[str, ...]:
     names = tuple(class_name(value, f"Every name in {told}") for value in values)
     twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
-        raise DataError(f"{told} must name every class once. Received twice: {_listed(twice)}")
+        raise DataError(f"{told} must name every class once. Received twice: {listed(twice)}")
     return names
 
 
@@ -144,12 +144,6 @@ def _from_one_hot(labels: np.ndarray, told: str, received: str) -> np.ndarray:
     raise DataError(f"{message} {received}")
 
 
-def _listed(names: Iterable[Any], most: int = 10) -> str:
-    listed = [str(name) for name in names]
-    more = f", ... ({len(listed):,} in all)" if len(listed) > most else ""
-    return ", ".join(listed[:most]) + more
-
-
 def numbered(
     labels: dict[str, StoredLabels], names: tuple[str, ...] | None, origin: str
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...] | None]:
@@ -161,8 +155,8 @@ def numbered(
         origin: the file, for error messages.
 
     Returns:
-        int32 labels (n,) by the array's name; and ``names``, or the sorted names of which labels consist, or None
-        where there are numbers only.
+        int32 labels (n,) by the array's name; and ``names``, or the sorted labels that are names, or None where there
+        are only numbers.
 
     Raises:
         DataError: when the splits store labels in different ways, a class has no name or no training image, or there
@@ -193,8 +187,8 @@ def numbered(
     for other in others:
         if len(unknown := np.setdiff1d(numbers[other], present)):
             raise DataError(
-                f"Every class needs a training image: {other} in {origin} has the labels {_listed(unknown)}, which"
-                f" {train} lacks. Received: labels {_listed(present)} in {train}"
+                f"Every class needs a training image: {other} in {origin} has the labels {listed(unknown)}, which"
+                f" {train} lacks. Received: labels {listed(present)} in {train}"
             )
     return numbers, order
 
@@ -212,8 +206,8 @@ def _by_name(labels: np.ndarray, order: tuple[str, ...], told: str) -> np.ndarra
     unknown = [name for name in different.tolist() if name not in number]
     if unknown:
         raise DataError(
-            f"{told} has labels that are none of the classes with training images or, where the file has it, of"
-            f" class_names: {_listed(unknown)}. Received: the classes {_listed(order)}"
+            f"{told} has labels that are not among the classes of the training images or, where the file has it, of"
+            f" class_names: {listed(unknown)}. Received: the classes {listed(order)}"
         )
     return np.array([number[name] for name in different.tolist()], np.int32)[rows]
 
@@ -241,14 +235,14 @@ def _require_images_and_names(
     Raises:
         DataError: when there is such a class.
     """
-    received = f"Received: labels {_listed(present)}"
+    received = f"Received: labels {listed(present)}"
     if names and len(names) < classes:
         raise DataError(
             f"class_names must name every class. {told} has labels up to {classes - 1}, and there are {len(names)}"
-            f" names.{advice if present[0] else ''} {received}; names {_listed(names)}"
+            f" names.{advice if present[0] else ''} {received}; names {listed(names)}"
         )
     if empty := sorted(set(range(len(names or range(classes)))) - set(present.tolist())):
         lacking = [names[label] for label in empty] if names else empty
         raise DataError(
-            f"Every class needs a training image. {told} has none of class {_listed(lacking)}.{advice} {received}"
+            f"Every class needs a training image. {told} has none of class {listed(lacking)}.{advice} {received}"
         )

@@ -4,7 +4,7 @@ import os
 from collections import defaultdict
 
 from cifarnet.data.dataset import LeftOut
-from cifarnet.data.images import HEIC_SUFFIXES
+from cifarnet.data.decoding import HEIC_SUFFIXES
 
 EXAMPLES = 3
 # More kinds of files than these are counted together.
@@ -17,7 +17,7 @@ def is_heic(name: str) -> bool:
 
 
 def kind_of(name: str) -> str:
-    """Return the reason why a file of this ``name`` is not read as a picture: its suffix, and what would help."""
+    """Return the reason why a file of this ``name`` is not read as a picture: its suffix, and advice if any."""
     suffix = os.path.splitext(name)[1].lower()
     if is_heic(name):
         return f"{suffix} files: install cifarnet[heic] to read them"
@@ -36,11 +36,11 @@ class Leftovers:
         self._reasons[reason].append(name)
 
     def add_kind(self, name: str) -> None:
-        """Count the file ``name``, left out because it is no picture that is read."""
+        """Count the file ``name``, left out because it is not a picture in a supported format."""
         self._kinds[kind_of(name)].append(name)
 
     def summary(self) -> tuple[LeftOut, ...]:
-        """Return the counts with the first names, the largest count of files of a kind first."""
+        """Return the counts with the first names. Kinds of files come last: HEIC, then those with the most files."""
         kinds = sorted(self._kinds.items(), key=lambda item: (not is_heic(item[1][0]), -len(item[1]), item[0]))
         if len(kinds) > _KINDS:
             rest = [name for _, names in kinds[_KINDS - 1 :] for name in names]

@@ -1,6 +1,5 @@
 """An .npz file with x_train, y_train, x_test and y_test, as ``keras.datasets`` arranges them."""
 
-import difflib
 import io
 import tokenize
 
@@ -11,12 +10,12 @@ from cifarnet.data.images import resize_images
 from cifarnet.data.labels import as_class_names, numbered, stored_labels
 from cifarnet.data.progress import Progress
 from cifarnet.data.tree import FileTree
-from cifarnet.errors import DataError
+from cifarnet.errors import DataError, nearest
 from cifarnet.models.spec import CIFAR10_CLASSES, Normalization
 
 _NAMES = "class_names"
 _SPLITS = {"train": ("train",), "test": ("test",), "validation": ("val", "valid", "validation", "dev")}
-"""The splits, and how the arrays of each are called after ``x_`` and ``y_``."""
+"""The splits, each with the names of its arrays after ``x_`` and ``y_``."""
 _IMAGES_AND_LABELS = frozenset(f"{kind}_{end}" for kind in "xy" for ends in _SPLITS.values() for end in ends)
 _KNOWN = _IMAGES_AND_LABELS | {_NAMES}
 
@@ -153,8 +152,8 @@ class _Arrays:
         if name in self._stored:
             return name
         held = [_stem(file) for file in self._stored.values()]
-        near = difflib.get_close_matches(name, [each for each in held if each.lower() not in _KNOWN], 1)
-        meant = f" Is {near[0]} meant?" if near else ""
+        near = nearest(name, [each for each in held if each.lower() not in _KNOWN])
+        meant = f" Is {near} meant?" if near else ""
         raise DataError(
             f"{self._tree.origin} lacks {name}; an .npz file holds x_train, y_train, x_test and y_test, not"
             f" {', '.join(held)}.{meant} {_RENAME}"
@@ -189,9 +188,9 @@ def _images(array: np.ndarray, told: str) -> np.ndarray:
 
 
 def _shape_advice(array: np.ndarray) -> str | None:
-    """Return what is wrong with the shape of images, and what to do; None where their channels are first or last."""
+    """Return why the shape of images is not accepted, and what to do; None where their channels are first or last."""
     if array.ndim == 2:
-        return "Rows of pixels don't tell height and width: reshape them."
+        return "The height and width of flat rows of pixels are unknown: reshape them."
     if array.ndim != 4:
         return "It must have 3 or 4 axes."
     first, last = (array.shape[axis] in (_GREY, _COLOUR) for axis in (1, 3))

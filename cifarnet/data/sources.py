@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cifarnet import places
 from cifarnet.data import cifar10, folders, npz, official
 from cifarnet.data.arrangement import holds_images
 from cifarnet.data.cache import DecodedSet
@@ -60,7 +61,7 @@ def load_data(
         image_size: side of the images in pixels; others are cropped to a square and resized.
         seed: what ``synthetic`` and ``test_split`` draw from.
         skip_broken: leave pictures of an image folder out that can't be read, instead of raising a DataError.
-        report: told about the progress.
+        report: receives the progress.
 
     Raises:
         InvalidValueError: when ``source`` or ``test_split`` can't be meant.
@@ -71,7 +72,7 @@ def load_data(
     kind, _, argument = source.partition(":")
     if test_split is not None:
         require_fraction("--test-split", test_split)
-        if source == "cifar10" or kind == "synthetic":  # Known before anything is downloaded or read.
+        if places.is_name(source):  # Known before anything is downloaded or read.
             raise _split_of_split_data(source, test_split)
     if kind == "synthetic":
         parts = _synthetic(source, argument, image_size, seed)
@@ -92,7 +93,7 @@ def load_data(
 
 
 def source_name(source: StrPath) -> str:
-    """Return ``source`` as the text that stands for it: a name, or a path, which is never taken for a name.
+    """Return ``source`` as text: a name, or a path, with ``./`` before a path that would be taken for a name.
 
     Raises:
         InvalidValueError: when it is neither, or empty.
@@ -104,8 +105,7 @@ def source_name(source: StrPath) -> str:
             )
         return source
     path = str(as_path(source, "The data source"))
-    is_name = path == "cifar10" or path.partition(":")[0] == "synthetic"
-    return os.path.join(os.curdir, path) if is_name else path
+    return os.path.join(os.curdir, path) if places.is_name(path) else path
 
 
 def _split_of_split_data(source: str, test_split: float) -> InvalidValueError:
@@ -126,6 +126,8 @@ def read_path(path: Path, image_size: int, report: Progress, skip_broken: bool =
             " is cifar10, synthetic, synthetic:N (N training images) or the path of an image folder, an archive or an"
             f" .npz file. Received: {path}"
         )
+    if not (path.is_dir() or path.is_file()):
+        raise DataError(f"{path} is neither a file nor a folder, but a device, pipe or socket. Received: {path}")
     if path.is_dir():
         path = cifar10.torchvision_copy(path) or path
     stored = DecodedSet(path, image_size)
@@ -147,7 +149,7 @@ def read_path(path: Path, image_size: int, report: Progress, skip_broken: bool =
 
 
 def _levels(tree: FileTree) -> Iterator[FileTree]:
-    """``tree``, and what is in the folders that hold everything else (``cifar-10-batches-bin/``)."""
+    """Yield ``tree``, then the trees inside folders that hold everything else (``cifar-10-batches-bin/``)."""
     yield tree
     while len(tops := tree.top_folders()) == 1:
         tree = tree.inside(tops[0])

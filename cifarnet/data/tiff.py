@@ -1,4 +1,4 @@
-"""What Pillow gets wrong about TIFF images, or refuses without a cause (TIFF revision 6.0)."""
+"""Corrections of Pillow's reading of TIFF images, and reasons for refusals (TIFF revision 6.0)."""
 
 import io
 from functools import cache

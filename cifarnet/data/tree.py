@@ -46,7 +46,7 @@ class FileTree:
             raise DataError(f"{self.told(name)} can't be read: {error.strerror}.") from error
 
     def told(self, name: str) -> str:
-        """Return what error messages call the file or folder ``name``; the empty name is the source itself."""
+        """Return the name of the file or folder ``name`` for error messages; the empty name is the source itself."""
         if not name:
             return str(self.origin)
         file = self.files.get(name)
@@ -75,7 +75,7 @@ class FileTree:
 
 @dataclass(frozen=True)
 class _Found:
-    """A name in a source with its file; None for a folder, and for what is left out, with the reason."""
+    """A name in a source with its file: None for a folder, or for something left out for the reason ``left_out``."""
 
     name: str
     file: File | None = None

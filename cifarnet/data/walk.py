@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import PurePath
 
-from cifarnet.data.images import image_suffixes
+from cifarnet.data.decoding import image_suffixes
 
 # Names that systems and programs create beside pictures, in lower case. Several hold thumbnails of the pictures.
 _SYSTEM_NAMES = frozenset(
@@ -69,8 +69,8 @@ def walk(root: str, on_error: Callable[[OSError], None]) -> Iterator[Entry]:
     """Yield the files and folders below the folder ``root``, in no particular order.
 
     Hidden and system names are skipped. Links are followed, except those to a folder that holds the link: its other
-    pictures don't belong below the link. A broken link with a picture's name is yielded as a file, because a picture
-    is missing there. ``on_error`` is called for each folder that can't be listed.
+    pictures don't belong below the link. A broken link with a picture's name is yielded as a file, so that it is
+    reported as unreadable. ``on_error`` is called for each folder that can't be listed.
     """
     pending = [(root, _folders_around(os.path.realpath(root)))]
     while pending:
@@ -124,7 +124,7 @@ def _entry(entry: "os.DirEntry[str]", around: frozenset[tuple[int, int]]) -> Ent
 
 @lru_cache(maxsize=4096)
 def _folders_around(path: str) -> frozenset[tuple[int, int]]:
-    """The identities of all folders that hold ``path``, a path without links."""
+    """Return the identities of all folders that hold ``path``, a path without links."""
     parents = PurePath(path).parents
     found = set()
     for parent in parents:

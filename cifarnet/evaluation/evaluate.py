@@ -26,8 +26,8 @@ class Evaluation:
     """What ``weights`` score on the test images of ``data``, and how fast (compilation excluded).
 
     ``scored`` has the images themselves, with their logits; ``left_out`` counts the files that are not read.
-    ``data_changed`` says whether the data that the weights record have changed since the training; None where that is
-    unknown, or other data were asked for.
+    ``data_changed`` is whether the data that the weights record have changed since the training; None where that is
+    unknown, or other data were given.
     """
 
     metrics: Metrics
@@ -71,7 +71,7 @@ def evaluate(
 
     Without ``data`` the source is the one that the weights record, or else CIFAR-10. The images that the weights were
     trained on are split as for the training: with another ``test_split`` most test images would be ones that they have
-    learned. Pictures that the training left out of them are left out again, as ``skip_broken`` does with any source.
+    learned. Broken pictures that the training left out are left out again, as with ``skip_broken``.
     ``test_split`` and ``mirrors`` are those of ``load_data``, ``tta`` and ``batch_size`` of ``Classifier.logits``.
 
     Raises:

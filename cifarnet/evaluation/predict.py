@@ -13,7 +13,8 @@ import numpy as np
 
 from cifarnet.choices import CROPS, VIEWS
 from cifarnet.data.dataset import LeftOut
-from cifarnet.data.images import image_suffixes, read_file, read_image
+from cifarnet.data.decoding import image_suffixes
+from cifarnet.data.images import read_file, read_image
 from cifarnet.data.leftovers import Leftovers
 from cifarnet.data.progress import Progress, silent
 from cifarnet.data.walk import is_picture, is_system_name, passes_through_loop, walk
@@ -78,15 +79,15 @@ class Prediction:
 def find_images(
     arguments: Iterable[str],
     read_stdin: Callable[[], bytes],
-    tell_left_out: Callable[[Sequence[LeftOut]], None] = lambda left_out: None,
+    report_left_out: Callable[[Sequence[LeftOut]], None] = lambda left_out: None,
 ) -> list[ImageSource]:
     """Find the pictures that the ``arguments`` of ``cifarnet predict`` stand for, in their order.
 
     An argument is a file, a folder (all images in and below it, sorted), a glob pattern (``**`` crosses folders), or
     ``-``: the picture that ``read_stdin`` gives, which is called at most once. One that stands for nothing becomes a
     source whose content is a DataError. Folders and patterns follow the rules of data sources (``walk``): hidden and
-    system files are skipped, links are followed without loops. A file that is named is always tried.
-    ``tell_left_out`` is called with the counts of the other files in the folders.
+    system files are skipped, links are followed without loops. A file given by its name is always tried.
+    ``report_left_out`` is called with the counts of the other files in the folders.
     """
     found: list[ImageSource] = []
     left_out = Leftovers()
@@ -103,12 +104,12 @@ def find_images(
         else:
             error = DataError(f"{argument} is no file or folder, and as a pattern it matches none.")
             found.append(ImageSource(argument, error))
-    tell_left_out(left_out.summary())
+    report_left_out(left_out.summary())
     return found
 
 
 def _matches(pattern: str) -> list[str]:
-    """The sorted paths that ``pattern`` matches, without those below a folder that it matches too."""
+    """Return the sorted paths that ``pattern`` matches, without those below a folder that it matches too."""
     fixed = list(takewhile(lambda part: not set("*?[") & set(part), Path(pattern).parts))
     root = os.path.join(*fixed) if fixed else os.curdir
     folders: set[Path] = set()
@@ -224,7 +225,7 @@ def _predictions(
         for row, content in enumerate(contents):
             images[row] = 0 if isinstance(content, DataError) else content
         logits = np.zeros((len(batch), classifier.weights.spec.classes), np.float32)
-        # Without a picture that can be read there is nothing that the backend has to be imported for.
+        # Without a readable picture the backend is not needed.
         if not all(isinstance(content, DataError) for content in contents):
             views = images.reshape(-1, size, size, 3)
             answers = classifier.logits(views, tta=mirror, batch_size=len(views), compiled=len(sources) > len(images))

@@ -1,4 +1,4 @@
-"""The images that weights are scored on: those asked for, or those that were recorded when the weights were trained.
+"""The images that weights are scored on: those of ``--data``, or those that the weights record.
 
 Nothing here needs a backend, so that a missing or wrong data source is refused before one is imported.
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cifarnet import places
 from cifarnet.data.dataset import Splits
-from cifarnet.errors import DataError, InvalidValueError
+from cifarnet.errors import DataError, InvalidValueError, listed
 from cifarnet.models.spec import CIFAR10_CLASSES
 from cifarnet.models.weights import load_header
 from cifarnet.provenance import TrainedOn
@@ -24,7 +24,7 @@ class Source:
     """The data source ``name`` to score the weights at ``weights`` on.
 
     Attributes:
-        weights: what was asked for: a run directory, a weight file or a name.
+        weights: the run directory, weight file or name that was given.
         name: the source as ``load_data`` takes it.
         trained_on: the images that the weights were trained on; None where unknown.
         chosen: whether the caller chose the source; otherwise it is the recorded one, or CIFAR-10.
@@ -39,7 +39,7 @@ class Source:
 
     @property
     def note(self) -> str | None:
-        """What a user who gave no source should know about this one; None for the recorded source of a run."""
+        """The note on this source for a user who gave none; None for the recorded source of a run."""
         if self.chosen or self.trained_on is None:
             return None
         if self.moved:
@@ -49,15 +49,15 @@ class Source:
         return f"Scoring on {self.name}, the data that {self.weights} records. Choose others with --data."
 
     def load(self, test_split: float | None, load: Load) -> tuple[Splits, bool | None]:
-        """Return the images, and whether they are others than those that the weights were trained on.
+        """Return the images, and whether they differ from those that the weights were trained on.
 
         The second is None where that is unknown, or where the caller chose the source. The images that the weights were
         trained on are split as for their training: otherwise most test images would be ones that they have learned.
 
         Raises:
-            InvalidValueError: when ``test_split`` is another than theirs.
-            DataError: when the recorded images have changed and the test images were held out of them, or when others
-                lie where the recorded ones were looked for.
+            InvalidValueError: when ``test_split`` differs from that of the training.
+            DataError: when the recorded images have changed and the test images were held out of them, or when a moved
+                source holds other images.
         """
         origin = self.trained_on
         if origin is None or not (self._is_recorded or learned(origin, self.name, load)):
@@ -74,16 +74,16 @@ class Source:
             raise self._elsewhere(origin, "Their SHA-256 differs.")
         if changed and origin.test_split is not None:
             raise DataError(
-                f"{self.name} does not hold the images any more that {self.weights} was trained on, so those that it"
-                " held out to test on can't be told from those that it has learned. Put it back as it was, or give"
-                " other images with --data."
+                f"{self.name} does not hold the images any more that {self.weights} was trained on, so the images that"
+                " it held out to test on can't be told from those that it has learned. Restore the images, or give"
+                " others with --data."
             )
         return splits, None if self.chosen else changed
 
     def _elsewhere(self, origin: TrainedOn, reason: str) -> DataError:
         return DataError(
             f"There is nothing at {origin.data_path} any more, where the images of {self.weights} were, and {self.name}"
-            f" does not hold the same. {reason} Say with --data where the images are."
+            f" does not hold the same. {reason} Give their place with --data."
         )
 
     @property
@@ -115,7 +115,7 @@ def find_source(weights: Path, data: str | None) -> Source:
     else:
         raise InvalidValueError(
             f"{weights} does not record which images it was trained on, and it has other classes than CIFAR-10."
-            f" Give images of its classes ({_listed(names)}) with --data. Received: no --data"
+            f" Give images of its classes ({listed(names)}) with --data. Received: no --data"
         )
     if source.name == "cifar10":
         refuse_other_classes(source.name, CIFAR10_CLASSES, file, names)
@@ -128,16 +128,16 @@ def _recorded(weights: Path, origin: TrainedOn) -> Source:
     # Without a checksum nothing shows that what is found elsewhere holds the same images.
     if place is None or (moved and origin.data_sha256 is None):
         raise DataError(
-            f"There is nothing at {origin.data_path} any more, where the images of {weights} were. Say with --data"
-            " where they are."
+            f"There is nothing at {origin.data_path} any more, where the images of {weights} were. Give their place"
+            " with --data."
         )
     return Source(weights, place, origin, moved=moved)
 
 
 def learned(origin: TrainedOn, source: str, load: Load) -> bool:
-    """Return whether ``source`` holds the images of ``origin``, out of which test images were held, at another place.
+    """Return whether ``source`` holds the images of ``origin`` at another place, with test images held out of them.
 
-    False where none were held out: such a source has test images of its own.
+    Return False where none were held out: such a source has test images of its own.
     """
     if origin.test_split is None or origin.data_sha256 is None:
         return False
@@ -148,22 +148,22 @@ def learned(origin: TrainedOn, source: str, load: Load) -> bool:
 
 
 def required_split(origin: TrainedOn, weights: str, test_split: float | None) -> float | None:
-    """Return the fraction to hold out of the images that ``weights`` were trained on: what was held out then.
+    """Return the fraction to hold out of the images that ``weights`` were trained on: that of the training.
 
     Raises:
-        InvalidValueError: when ``test_split`` is another.
+        InvalidValueError: when ``test_split`` differs from it.
     """
     held_out = origin.test_split
     if held_out is not None and test_split not in (None, held_out):
         raise InvalidValueError(
-            f"{weights} held {held_out:g} of its data out to test on and was trained on the rest, of which another"
-            f" fraction would be made. Leave --test-split out. Received: {test_split:g}"
+            f"{weights} held {held_out:g} of its data out to test on, and was trained on the rest. Another fraction"
+            f" would test on images that it has learned. Leave --test-split out. Received: {test_split:g}"
         )
     return test_split if held_out is None else held_out
 
 
 def refuse_other_classes(source: str, found: Sequence[str], weights: Path, known: Sequence[str]) -> None:
-    """Refuse a ``source`` whose classes are not those that ``weights`` tell apart, in their order.
+    """Refuse a ``source`` whose classes, in their order, are not those of ``weights``.
 
     Raises:
         DataError: naming both.
@@ -175,7 +175,3 @@ def refuse_other_classes(source: str, found: Sequence[str], weights: Path, known
             "Give the data that the weights were trained for with --data, or train them on this data with"
             " cifarnet train --freeze-base --weights."
         )
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")

@@ -59,7 +59,7 @@ class LiveRun:
             self.epochs, self.activity = [*kept, event], ""
 
     def note_progress(self, activity: str, done: int, total: int | None) -> None:
-        """Take in that ``done`` of ``total`` (None where that is unknown) of an ``activity`` are done."""
+        """Show that ``done`` items of ``total`` (None where unknown) of an ``activity`` are finished."""
         self.activity = printable(activity) + (f": {done:,} of {total:,}" if total else "")
 
     def frame(self, screen: Screen) -> list[Text]:

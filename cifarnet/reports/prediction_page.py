@@ -16,7 +16,7 @@ SHOWN = 1000
 class Card:
     """One picture: its name, a small JPEG of it, and the answer (or why there is none).
 
-    ``explanation`` is a JPEG of the picture under the map of where its likeliest class was seen.
+    ``explanation`` is a JPEG of the picture with the Grad-CAM map of its likeliest class over it.
     """
 
     image: str

@@ -45,9 +45,9 @@ _NAMED_CLASSES = 10
 
 
 def network_line(name: str, title: str, class_names: Sequence[str]) -> str:
-    """Return what answers, in a line: ``resnet20 (ResNet-20), 10 classes: airplane, ...``.
+    """Return the line on the network that answers: ``resnet20 (ResNet-20), 10 classes: airplane, ...``.
 
-    ``name`` is what the user calls the weights and ``title`` the network's name. Ten classes are named at most.
+    ``name`` is the user's name of the weights and ``title`` the network's name. At most ten classes are named.
     """
     named = ", ".join(class_names[:_NAMED_CLASSES]) + (", ..." if len(class_names) > _NAMED_CLASSES else "")
     return printable(f"{name} ({title}), {len(class_names)} classes: {named}")

@@ -16,7 +16,7 @@ from cifarnet.runtime import gpu_packages
 from cifarnet.training.events import BudgetPlanned, EpochDone, Estimated, Planned
 
 LONG_RUN = 3 * 3600.0
-"""Seconds from which on a run is told with what would be sooner."""
+"""Runs that take at least this many seconds are shown with faster alternatives."""
 
 # Training a ResNet-20 on images of full size, by one core of a CPU: 400 images/s on two AVX2 cores, 223 on two Zen 1
 # cores, 750 on one with AMX (benchmarks/README.md).
@@ -64,9 +64,9 @@ def plan_lines(plan: Planned) -> list[str]:
 
 
 def guessed_seconds(plan: Planned) -> float | None:
-    """Return roughly how long a run takes on a CPU, to within a factor of about three; None where nothing is known.
+    """Return roughly how many seconds a run takes on a CPU, to within a factor of about three; None where unknown.
 
-    It is told before any step was timed: the first steps of a large network take minutes.
+    The guess is shown before any step was timed: the first steps of a large network take minutes.
     """
     head_alone = plan.frozen_base and not plan.recipe.varies_images
     if plan.device.kind != "cpu" or plan.budget or head_alone:
@@ -93,7 +93,7 @@ def _added(plan: Planned) -> str:
 
 
 def budget_lines(planned: BudgetPlanned) -> list[str]:
-    """Return what a run with a time budget will do, once a few steps have been timed."""
+    """Return the lines on the plan of a run with a time budget."""
     sizes = ", ".join(
         f"{epochs:.1f} at {size}x{size} ({planned.images_per_second[size]:,.0f} images/s)"
         for size, epochs in planned.epochs.items()
@@ -114,14 +114,14 @@ def estimate_lines(estimate: Estimated, plan: Planned) -> list[str]:
         f"Time      about {duration(estimate.seconds_left)} to go"
         f" ({duration(estimate.seconds_per_epoch)} an epoch, {estimate.images_per_second:,.0f} images/s)"
     ]
-    # The plan of a run that is long by its network has told already what would be sooner.
+    # For a long run the plan has shown the alternatives already.
     if estimate.seconds_left < LONG_RUN or _is_long(plan):
         return lines
     return lines + _sooner(plan, estimate.seconds_left)
 
 
 def _sooner(plan: Planned, seconds_left: float) -> list[str]:
-    """Return what would be sooner than a run of ``seconds_left``, a way a line."""
+    """Return faster alternatives to a run of ``seconds_left``, one a line."""
     resumed = plan.start_epoch or plan.start_batch
     lines = [f"          Ctrl-C stops and saves. What would be sooner{', as a new run' if resumed else ''}:"]
     budget, *more = BUDGETS
@@ -145,7 +145,7 @@ def _sooner(plan: Planned, seconds_left: float) -> list[str]:
 
 
 def _in_place_of(plan: Planned) -> str:
-    """Return which of the run's options a budget does not go with."""
+    """Return the run's options that a budget replaces, as the middle of a sentence."""
     default = "fine-tune" if plan.weights else "documented"
     named = ["--recipe"] if plan.recipe.name not in (default, "fast") else []
     changed = plan.recipe.differences(plan.spec.depth)

@@ -13,12 +13,12 @@ from rich.text import Text
 from cifarnet.reports.text import percent, printable
 
 WIDEST = 100
-"""The most columns of text that the table takes up, also where its output has more."""
+"""The most characters in a row of the table, even where the terminal is wider."""
 
 
 @dataclass(frozen=True)
 class _Column:
-    """A column of the table; of those that don't fit, the ones with the highest ``rank`` are left out."""
+    """A column of the table. Where not all fit, those with the highest ``rank`` are left out first."""
 
     title: str
     rank: int

@@ -14,8 +14,8 @@ REPLAN = 1 / 40
 # How long a measurement is remembered, as a fraction of the budget: the last tenth tells how fast the machine is now.
 MEMORY = 1 / 10
 
-# Seconds for what follows the last check: writing the result, its plots and its page, and the end of the process. It
-# takes 5 s on one slow core (2.5 GHz, without other work).
+# Seconds for what follows the last check: writing the result, its plots and its page, and the end of the process.
+# Measured: 5 s on one slow core (2.5 GHz, without other work).
 ENDING = 5.0
 
 
@@ -108,6 +108,6 @@ def too_little_time(budget: float, used: float, data_seconds: float, needed: str
         reading = f" Reading the images took {data_seconds:.0f} s; a second run finds them in the cache."
     remedy = f" One epoch needs about --budget {needed}." if needed else " Give a larger --budget."
     return BudgetError(
-        f"The budget is too small for a single training step: {used:.0f} s were used before it, and checking and"
-        f" writing the result take time too.{reading}{remedy} Received: {span(budget)}"
+        f"The budget is too small for a single training step: {used:.0f} s passed before it, and checking and writing"
+        f" the result take time too.{reading}{remedy} Received: {span(budget)}"
     )

@@ -33,8 +33,8 @@ class RunConfig:
     device (``cifarnet.runtime.Execution``).
     ``on_nan`` says what happens when the loss or a weight becomes NaN or infinite: ``stop``, or ``restore`` the last
     good checkpoint and go on at half the learning rate.
-    ``data``, ``weights`` and ``teacher`` are as they were given; ``data_path``, ``weights_path`` and ``teacher_path``
-    are the absolute paths that they stood for when the run started, and None for names.
+    ``data``, ``weights`` and ``teacher`` are kept as given; ``data_path``, ``weights_path`` and ``teacher_path`` are
+    their absolute paths when the run started, and None for names.
     ``data_sha256``, ``weights_sha256`` and ``teacher_sha256`` are filled in when the run starts, so that it can only be
     resumed on the same images, with the same teacher, and from the same weights where it has to begin anew. So is
     ``cores``, the processor cores of a run on a CPU: another number gives other weights.
@@ -114,7 +114,7 @@ class RunConfig:
             raise InvalidValueError(f"The seed must be 0 or more. Received: {self.seed}")
 
     def located(self) -> Self:
-        """Return this configuration with the absolute paths that its data, weights and teacher have from here."""
+        """Return this configuration with the absolute paths of its data, weights and teacher."""
         return replace(
             self,
             data_path=places.keep_or_find(self.data, self.data_path, places.of_data(self.data)),
@@ -127,7 +127,7 @@ class RunConfig:
         return text and places.keep_or_find(text, recorded, places.of_weights(text))
 
     def place(self, name: str) -> str | None:
-        """Return the absolute path of ``name`` (``data``, ``weights`` or ``teacher``), or the name that it has."""
+        """Return the absolute path of the field ``name`` (``data``, ``weights`` or ``teacher``), or its value."""
         found: str | None = getattr(self, f"{name}_path") or getattr(self, name)
         return found
 
@@ -138,7 +138,7 @@ class RunConfig:
 
     @property
     def trained_on(self) -> TrainedOn:
-        """What is recorded beside the weights about the images that they were trained on."""
+        """The record of the training images that weight files of this run carry."""
         return TrainedOn.from_dict(vars(self))
 
     @property

@@ -65,8 +65,8 @@ class Measuring:
 class BudgetPlanned:
     """What the seconds left are enough for, by the steps that were timed; reported before the first step.
 
-    ``epochs`` and ``images_per_second`` are by image size, in the order of training. ``checks`` is the recipe's.
-    Reading the images took ``data_seconds`` of the budget.
+    ``epochs`` and ``images_per_second`` are by image size, in the order of training. ``checks`` is that of the recipe.
+    ``data_seconds`` of the budget were spent on reading the images.
     """
 
     seconds_left: float

@@ -1,4 +1,4 @@
-"""Making a run longer than it was planned, where that gives the result of a run that was planned so."""
+"""Making a run longer than planned, where the result is that of a run that was planned with this length."""
 
 import shlex
 from dataclasses import replace
@@ -25,7 +25,9 @@ def with_length(config: RunConfig, directory: Path, length: dict[str, Any]) -> R
         return config
     if len(given) > 1:
         names = " and ".join(f"--{name}" for name in given)
-        raise InvalidValueError(f"{names} all give the length of the run: give one of them.")
+        raise InvalidValueError(
+            f"{names} give the length of the run: give one of them. Received: {' '.join(_words(given))}"
+        )
     if config.budget is None and "budget" not in given and not (reason := _course(config.recipe)):
         return replace(config, recipe=config.recipe.with_changes(**given))
     if config.budget is not None or "budget" in given:
@@ -48,9 +50,9 @@ def longer(config: RunConfig, directory: Path) -> str:
 
 
 def at_length(checkpoint: Checkpoint, config: RunConfig, images: int, directory: Path) -> None:
-    """Set the plan of ``checkpoint``, of a run on so many training ``images``, to the length that ``config`` has.
+    """Set the plan of ``checkpoint``, of a run on ``images`` training images, to the length that ``config`` has.
 
-    An epoch that was cut short by the former end is taken up again in its middle.
+    An epoch that the former end cut short is continued.
 
     Raises:
         InvalidValueError: when more has been trained already, or the end of a cut epoch can't be undone.
@@ -58,8 +60,7 @@ def at_length(checkpoint: Checkpoint, config: RunConfig, images: int, directory:
     progress, recipe = checkpoint.progress, config.recipe
     if config.budget is not None:
         return
-    per_epoch = -(-images // recipe.batch_size)
-    steps = recipe.steps or per_epoch * (recipe.epochs or 0)
+    per_epoch, steps = recipe.steps_per_epoch(images), recipe.total_steps(images)
     if steps == progress.plan.steps:
         return
     if progress.plan.steps and steps <= progress.step:
@@ -75,18 +76,19 @@ def at_length(checkpoint: Checkpoint, config: RunConfig, images: int, directory:
 
 
 def _reopen(checkpoint: Checkpoint, batch: int, config: RunConfig, directory: Path) -> None:
-    """Take the last epoch's end back: it goes on after ``batch`` batches."""
+    """Undo the end of the last epoch, so that it continues after ``batch`` batches."""
     progress = checkpoint.progress
     if not checkpoint.metrics or progress.best_epoch == progress.epoch:
         reason = (
             "it is the best one, and the weights of the best one before it are gone"
             if checkpoint.metrics
-            else "it was written by a version of cifarnet that kept no means of it"
+            else "the version of cifarnet that wrote it did not keep its running means"
         )
+        length = runs.length(vars(config.recipe))
         raise InvalidValueError(
-            f"The last epoch of the run in {directory} was cut short after {batch} batches and can't be taken up again:"
+            f"The last epoch of the run in {directory} was cut short after {batch} batches and can't be continued:"
             f" {reason}. Go on from its weights in a new run:"
-            f" {shlex.join(_going_on(config, directory, runs.length(vars(config.recipe))))}"
+            f" {shlex.join(_going_on(config, directory, length))}\nReceived: {' '.join(_words(length))}"
         )
     progress.epoch, progress.batch = progress.epoch - 1, batch
     del progress.history[-1]

@@ -45,7 +45,7 @@ class Loop:
     """A trainee on its way through the epochs; ``progress`` says where, ``save`` is called to keep it.
 
     ``tester`` classifies the ``held_out`` images at the end of the epochs that check; ``held_name`` is what they are.
-    ``precise``, where the recipe asks for it, gives the network its moments of batch normalization before that.
+    ``precise``, if given, computes the network's moments of batch normalization before that.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Loop:
         self._saved_at = time.monotonic()
 
     def use_recipe(self, recipe: Recipe) -> None:
-        """Take ``recipe``, which differs in ``resolutions`` and ``checks`` alone, before the first step."""
+        """Use ``recipe``, which differs only in ``resolutions`` and ``checks``, from the first step on."""
         self.recipe = self.trainee.recipe = recipe
 
     @property
@@ -195,7 +195,7 @@ class Loop:
         rows, draws = epoch_order(self.recipe, self.seed, progress.epoch, len(self.train))
         if not progress.batch:
             self._replan()
-        else:  # A run that was stopped after its last batch checks at the size of that.
+        else:  # A run that was stopped after the last batch of an epoch checks at that batch's size.
             self.trainee.use_size(progress.image_size)
         while progress.batch < (batches := self._batches()):
             end = progress.batch + self._use_size_of_next_steps(batches - progress.batch)
@@ -214,7 +214,7 @@ class Loop:
         self._check_weights()
 
     def _use_size_of_next_steps(self, most: int) -> int:
-        """Train on images of the next step's size from now on; return how many steps have it, ``most`` at most."""
+        """Set the image size of the next step, and return how many of the next ``most`` steps have it."""
         progress, full = self.progress, self.trainee.full_size
         sizes = (size_at(self.recipe, full, progress.plan.at(progress.step + k + 0.5)) for k in range(most))
         progress.image_size = next(sizes)

@@ -96,7 +96,7 @@ def common_test_split(config: RunConfig, origins: Collection[Path], load: Load) 
 
 
 def warn_of_learned_images(origin: Path, config: RunConfig, sha256: str, report: Report) -> None:
-    """Tell where the weights ``origin``, which give weights or teach, have learned images that are held out now."""
+    """Warn when the initial or the teacher's weights ``origin`` were trained on images that are held out now."""
     known = catalog.trained_on(origin)
     if known is None:
         return
@@ -123,9 +123,9 @@ def warn_of_learned_images(origin: Path, config: RunConfig, sha256: str, report:
 
 
 def found_again(config: RunConfig, directory: Path) -> RunConfig:
-    """Return ``config`` of the run in ``directory`` with the places where its data, weights and teacher lie now.
+    """Return ``config`` of the run in ``directory`` with the present places of its data, weights and teacher.
 
-    Weights and a teacher that are gone keep their places: not every resumption needs them.
+    Weights and a teacher that are gone keep their recorded places: not every resumption needs them.
 
     Raises:
         RunError: when nothing is left where the images were.
@@ -137,8 +137,8 @@ def found_again(config: RunConfig, directory: Path) -> RunConfig:
             found[f"{use}_path"] = places.find(text, path, directory) or path
             if use == "data" and not Path(found["data_path"]).exists():
                 raise RunError(
-                    f"There is nothing at {path} any more, where the images of the run in {directory} were. Say with"
-                    " --data where they are."
+                    f"There is nothing at {path} any more, where the images of the run in {directory} were. Give their"
+                    " place with --data."
                 )
     return replace(config, **found)
 

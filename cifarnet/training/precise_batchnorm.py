@@ -1,8 +1,8 @@
 """Precise batch normalization: moments from training images, in place of moving averages.
 
 Source: Wu and Johnson 2021, "Rethinking 'Batch' in BatchNorm" (arXiv:2105.07576), section 3. Moving averages lag behind
-the weights: after a change of the image size, or in a short run, they hold moments of an earlier network, or zeros and
-ones of none. The weights may then be good and the scores chance.
+the weights: after a change of the image size, or in a short run, they hold moments of an earlier network, or their
+initial zeros and ones. Good weights may then score no better than chance.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from cifarnet.models.network import ResNet
 from cifarnet.models.spec import Normalization
 
 BATCH_SIZE = 256
-"""Images per batch at most: the larger it is, the nearer its moments are to those that inference will use."""
+"""The most images per batch: moments of larger batches are nearer to those of all images."""
 
 # Keeps the choice of images apart from the streams of epochs, flips and initial weights.
 _STREAM = 2**32 - 3
@@ -33,7 +33,7 @@ class PreciseBatchnorm:
 
     def __init__(self, network: ResNet, inputs: np.ndarray | keras.Variable, count: int, seed: int):
         self.network = network
-        network.set_batchnorm_momentum(0.0)  # Each batch leaves its own moments in the moving ones.
+        network.set_batchnorm_momentum(0.0)  # The moving moments then are those of the last batch.
         total = int(inputs.shape[0])
         count = min(count, total)
         batches = -(-count // BATCH_SIZE)

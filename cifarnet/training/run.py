@@ -1,6 +1,7 @@
 """A training run from its configuration to its result, with everything it leaves in the run directory."""
 
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -92,7 +93,7 @@ class Result:
     network: str
     scored: Scored
     length: dict[str, int | None]
-    """The recipe's ``epochs`` and ``steps``, of which one is None."""
+    """The recipe's ``epochs`` and ``steps``; one is None."""
 
     def to_dict(self) -> dict[str, Any]:
         """What metrics.json holds."""
@@ -107,7 +108,7 @@ class Result:
 
 
 def make_default_directory(config: RunConfig, depth: int) -> Path:
-    """Make and return runs/<network>-<recipe>-<time>, with -2, -3 ... where others have begun in the same second.
+    """Make and return runs/<network>-<recipe>-<time>, with -2, -3 ... for runs that begin in the same second.
 
     Raises:
         StorageError: when the system refuses.
@@ -116,7 +117,7 @@ def make_default_directory(config: RunConfig, depth: int) -> Path:
     directory, number = FOLDER / name, 1
     while True:
         try:
-            # Of several processes that try it, the system lets one succeed.
+            # Only one of several processes can make it.
             directory.mkdir(parents=True)
         except FileExistsError:
             number += 1
@@ -143,9 +144,9 @@ def train(
     """Start the run that ``config`` describes in ``directory``, new or empty, and train it to its end.
 
     The data decide the number of classes; ``classes``, where given, is what they must have. ``started``, by
-    ``time.monotonic()``, is what a budget counts from; by default this call. With ``suit_device`` the recipe is taken
-    as it is best on the device (``Recipe.on``). Data and arguments are read and checked before ``start_backend``, given
-    the backend's name, imports it, which takes seconds.
+    ``time.monotonic()``, is what a budget counts from; by default this call. ``suit_device`` adapts the recipe to the
+    device (``Recipe.on``). Data and arguments are read and checked before ``start_backend`` is called with the
+    backend's name and imports it, which takes seconds.
 
     Raises:
         InterruptedRunError: when a signal stopped it, after its state was saved.
@@ -186,7 +187,7 @@ def train(
     data_seconds = time.monotonic() - reading
     if config.budget and time.monotonic() - started > config.budget:
         raise too_little_time(config.budget, time.monotonic() - started, data_seconds)
-    _tell_left_out(data, report)
+    _warn_of_left_out(data, report)
     if teacher:
         refuse_other_task(config, teacher, data)
     for origin in origins(config):
@@ -219,19 +220,25 @@ def train(
     run = _Run(
         config, directory, data, base, teacher, spec, normalization, started, data_seconds, report, data_report, notes
     )
-    try:
-        with run_lock(directory):
-            _refuse_if_used(directory)
-            remove_leftovers(directory)
-            runs.write_config(directory, config.to_dict())
+    with run_lock(directory):
+        _refuse_if_used(directory)
+        remove_leftovers(directory)
+        runs.write_config(directory, config.to_dict())
+        try:
             return run.go(None, save_interval)
-    except BudgetError:
-        _remove_untrained(directory)
-        raise
+        except BudgetError:
+            _remove_untrained(directory)
+            raise
 
 
 def _remove_untrained(directory: Path) -> None:
-    """Remove a run without a trained step, so that its directory is free for the next try."""
+    """Remove the run in ``directory``, which has no trained step and is locked, so that the next try can use its name.
+
+    Its only checkpoint is that of the initial weights. A run with more than that stays.
+    """
+    if any((directory / name).exists() for name in (runs.WEIGHTS, runs.BEST_WEIGHTS, runs.PREVIOUS_CHECKPOINT)):
+        return
+    shutil.rmtree(directory / runs.TENSORBOARD, ignore_errors=True)
     with suppress(OSError):
         for name in (runs.CHECKPOINT, runs.CONFIG, *LOCK_FILES):
             (directory / name).unlink(missing_ok=True)
@@ -239,9 +246,9 @@ def _remove_untrained(directory: Path) -> None:
 
 
 def _adapted_recipe(config: RunConfig, data: RunData, taught: bool) -> tuple[Recipe, tuple[str, ...]]:
-    """Return the recipe as it suits the data and the length of the run, and what was changed about it, for people.
+    """Return the recipe adapted to the data and the length of the run, and notes on the changes.
 
-    ``taught`` fills in how a teacher is followed. A budget decides on small images later, by timed steps.
+    ``taught`` fills in the fields of distillation. A budget decides on small images later, by timed steps.
     """
     recipe, notes = config.recipe.with_teacher() if taught else config.recipe, []
     images, size = len(data.train), data.train.images.shape[1]
@@ -297,11 +304,11 @@ def resume(
     budget the clock has its say, and the time until ``started`` (see ``train``) does not count. ``backend``, where
     given, must be that of the run; ``start_backend`` is as for ``train``.
 
-    ``epochs`` or ``steps`` give the run a new length in all, also when it is finished, and the result is that of a run
-    that had this length from the beginning. Until that is written, the former result stays. A recipe whose course
-    depends on its length refuses a new one, and so does every run a ``budget``.
+    ``epochs`` or ``steps`` give the run, even a finished one, a new length in all. The result is that of a run that had
+    this length from the beginning; until it is written, the former result stays. A recipe whose course depends on its
+    length refuses a new one, and every run refuses a ``budget``.
 
-    With ``pictures``, a finished run that lacks its plots or page is scored again for them, which writes nothing.
+    With ``pictures``, a finished run that lacks its plots or page is scored again for them.
 
     Raises:
         InterruptedRunError: when a signal stopped it again, after its state was saved.
@@ -353,7 +360,7 @@ def resume(
         reading = time.monotonic()
         loaded = _same_data(config, directory, image_size, mirrors, data_report)
         data_seconds = time.monotonic() - reading
-        _tell_left_out(loaded, report)
+        _warn_of_left_out(loaded, report)
         if checkpoint:
             at_length(checkpoint, config, len(loaded.train), directory)
         spec, normalization = _network(config, known, loaded)
@@ -381,9 +388,9 @@ def _warn_of_other_cores(config: RunConfig, directory: Path, report: Report) -> 
     if device().kind == "cpu" and config.cores not in (None, cores):
         report(
             Warned(
-                f"The run in {directory} began on {_cores(config.cores)} and goes on with {_cores(cores)}: sums are"
+                f"The run in {directory} began on {_cores(config.cores)} and continues on {_cores(cores)}: sums are"
                 " rounded in another order, so its weights will differ from those of a run that was never stopped. For"
-                f" equal weights, resume it with {_cores(config.cores)}."
+                f" equal weights, resume it on {_cores(config.cores)}."
             )
         )
 
@@ -392,7 +399,7 @@ def _cores(count: int | None) -> str:
     return f"{count} core" if count == 1 else f"{count} cores"
 
 
-def _tell_left_out(data: RunData, report: Report) -> None:
+def _warn_of_left_out(data: RunData, report: Report) -> None:
     for files in data.left_out:
         report(Warned(files.line))
 
@@ -415,7 +422,7 @@ def _same_data(
 
 
 def finished_message(config: RunConfig, directory: Path) -> str:
-    """Return what to say of the finished run in ``directory``, with the next commands."""
+    """Return the message for the finished run in ``directory``, with the next commands."""
     return (
         f"The run in {directory} is finished. Next:\n"
         f"  cifarnet evaluate {directory}\n"
@@ -425,7 +432,7 @@ def finished_message(config: RunConfig, directory: Path) -> str:
 
 
 def _has_result(directory: Path) -> bool:
-    """Whether metrics.json is of the run's length, and weights.h5 holds the weights that it is about.
+    """Whether the run has a result of its length: a metrics.json, and the weights.h5 that it describes.
 
     Raises:
         RunError: when metrics.json can't be read.
@@ -448,6 +455,7 @@ def _scored_again(
     from cifarnet.evaluation.inference import Classifier
 
     weights, kept = load_weights(directory / runs.WEIGHTS), runs.read_result(directory) or {}
+    epoch, seconds = runs.result_values(directory, "epoch", "training_seconds") or (0.0, 0.0)
     data = _same_data(config, directory, weights.spec.image_size, mirrors, data_report)
     _write_changes(config, recorded, directory)
     with suppress(WeightsError):  # The result does not need the checkpoint.
@@ -458,10 +466,10 @@ def _scored_again(
     return Result(
         directory,
         measure(scored.logits, data.test.labels, data.test.class_names),
-        kept["epoch"],
-        kept["selected_by"],
-        kept["training_seconds"],
-        kept["weights_sha256"],
+        int(epoch),
+        str(kept.get("selected_by")),
+        seconds,
+        weights.sha256(),
         weights.spec.title,
         scored,
         runs.length(vars(config.recipe)),
@@ -469,15 +477,15 @@ def _scored_again(
 
 
 def _write_changes(config: RunConfig, recorded: RunConfig, directory: Path) -> None:
-    """Write the fields of ``config`` that a resumption may change into config.json, where they are not ``recorded``.
+    """Write the fields of ``config`` that a resumption may change into config.json, if they are not ``recorded``.
 
-    What the run tells of itself, and ``evaluate`` later, go by them.
+    The run's reports and ``evaluate`` use them.
     """
     if config == recorded:
         return
     result = runs.read_result(directory)
     if config.recipe != recorded.recipe and result is not None and runs.LENGTH not in result:
-        # Written before 0.2: it has to say its length, by which it is known as the former result.
+        # Written before 0.2: without its length it would pass for the result of the new one.
         result = {runs.LENGTH: runs.length(vars(recorded.recipe)), **result}
         write_text(directory / runs.METRICS, json.dumps(result, indent=2) + "\n")
     names = [*PLACES, *(f"{place}_path" for place in PLACES), "on_nan"]
@@ -795,7 +803,7 @@ class _Run:
 
         test, held_out = self.data.test, self.data.held_out
         if self.data.has_validation:
-            # Written before the run was made longer, or its data were moved, they may say what was so then.
+            # They may have been written before the run was made longer, or its data were moved.
             best = load_weights(self.directory / runs.BEST_WEIGHTS)
             weights = replace(best, recipe=self.config.recipe.to_dict(), trained_on=self.config.trained_on)
             classifier = Classifier(weights)

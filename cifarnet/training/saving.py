@@ -53,7 +53,7 @@ class Saver:
         self.write_history(checkpoint.progress.history)
 
     def write_history(self, history: Sequence[HistoryRow]) -> None:
-        """Write history.csv with the epochs of ``history``; nothing before the first one ends, or when it is written.
+        """Write history.csv with the epochs of ``history``, unless there are none or they are written already.
 
         A run that was killed may have an epoch in its checkpoint that history.csv lacks.
 

@@ -11,13 +11,13 @@ from cifarnet.recipes import Recipe
 FULL_SIZE_STEPS = 20
 """Steps at full size that must follow small images; fewer were not tried.
 
-For the same arithmetic, CIFAR-10 (JPEG-75) had 63 % after 210 steps, 21 of them at full size, and 52 % after 100 steps
-at full size throughout; 73 % after 420, and 63 % after 200."""
+For the same cost, CIFAR-10 (JPEG-75) had 63 % after 210 steps, the last 21 at full size, and 52 % after 100 steps, all
+at full size; 73 % after 420 steps, and 63 % after 200."""
 
 ENOUGH_FULL_SIZE_STEPS = 100
-"""Steps at full size that must follow small images where these only save time, in a run of fixed length.
+"""Steps at full size that must follow small images in a run of fixed length, where small images only save time.
 
-On the synthetic set, 240 steps, 24 of them at full size, had 98.7 and 99.0 %, all at full size 99.3 %."""
+On the synthetic set, 240 steps had 98.7 and 99.0 % with the last 24 at full size, and 99.3 % with all."""
 
 
 @dataclass(frozen=True)

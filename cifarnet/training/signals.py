@@ -42,9 +42,9 @@ class StopRequest:
 
 @contextmanager
 def stopping_with(advice: str) -> Iterator[None]:
-    """While entered, a signal raises an ``InterruptedRunError`` with ``advice`` at once, wherever the program stands.
+    """Raise an ``InterruptedRunError`` with ``advice`` at once when a signal arrives in the block.
 
-    For work that can be done again from what is on the disk. In another thread than the main one, nothing changes.
+    This is for work that can be repeated from files. Outside of the main thread it has no effect.
     """
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -58,7 +58,7 @@ def stopping_with(advice: str) -> Iterator[None]:
 
 
 def _install(handler: Any) -> dict[int, Any]:
-    """Have ``handler`` handle the signals, and return what did before, by signal."""
+    """Install ``handler`` for the signals, and return the previous handlers by signal."""
     previous: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
         for number in _SIGNALS:

@@ -36,10 +36,9 @@ CHECK_SHARE = 0.1
 def plan_by_timing(loop: Loop, budget: float, used: Callable[[], float], data_seconds: float) -> None:
     """Time steps and a check, adapt a new run's recipe to its ``budget`` seconds, and plan the run.
 
-    A new run that is too short for them goes without small images, and with fewer checks: ``loop.recipe`` then has no
-    ``resolutions`` and fewer ``checks``. ``used`` gives the seconds since the start of the command, of which reading
-    the images took ``data_seconds``. The network's state is put back: the timed steps train nothing. Compilation is
-    not repeated later.
+    In a new run that is too short for them, ``loop.recipe`` loses its ``resolutions`` and has fewer ``checks``.
+    ``used`` returns the seconds since the start of the command; reading the images took ``data_seconds`` of them. The
+    network's state is put back: the timed steps train nothing. Compilation is not repeated later.
 
     Raises:
         Stopped: when a stop was requested meanwhile, with the state put back.
@@ -99,13 +98,13 @@ def adapted_recipe(
     per_step: float,
     check: float,
 ) -> Recipe:
-    """Return ``recipe`` as ``seconds_left`` allow: without small images, or with fewer checks, where they are short.
+    """Return ``recipe`` without the small images of ``fast``, or with fewer checks, where ``seconds_left`` are too few.
 
     The first step at full size took ``first`` seconds, with compilation, the others ``per_step``; a check takes
-    ``check`` seconds. Small images go when fewer than ``FULL_SIZE_STEPS`` steps at full size would follow them, or
-    when compiling for their sizes takes more than a tenth of the time.
+    ``check`` seconds. Small images are left out when fewer than ``FULL_SIZE_STEPS`` steps at full size would follow
+    them, or when compiling for their sizes takes more than a tenth of the time.
     """
-    if recipe.resolutions:
+    if recipe.has_fast_sizes:
         path = spans(recipe, full_size)
         cost = sum((end - begin) * (size / full_size) ** 2 for begin, end, size in path)
         steps = (seconds_left - check) / (per_step * cost)
@@ -121,7 +120,7 @@ def adapted_recipe(
 
 
 def _require_time(loop: Loop, planner: Planner, budget: float, used: Callable[[], float], data_seconds: float) -> None:
-    """Refuse a new run that has no time for a step; warn of one that has none for an epoch."""
+    """Refuse a new run without time for one step; warn of one without time for an epoch."""
     steps = planner.affordable_steps(0.0)
     if steps >= loop.steps_per_epoch:
         return
@@ -191,7 +190,7 @@ def _seconds_per_check(loop: Loop) -> float:
 
 
 class _Clock(keras.callbacks.Callback):
-    """Times the calls of ``fit``; stops it after ``limit`` seconds, but not before the second call."""
+    """Times the calls of a training step in ``fit``; stops ``fit`` after ``limit`` seconds and at least two calls."""
 
     def __init__(self, limit: float) -> None:
         super().__init__()

@@ -43,7 +43,7 @@ class Trainee(keras.Model):
         self.images = images
         self.normalization = normalization
         self.recipe = recipe
-        self.steps_per_epoch = -(-images.shape[0] // recipe.batch_size)
+        self.steps_per_epoch = recipe.steps_per_epoch(images.shape[0])
         self.full_size = network.spec.image_size
         self.image_size = self.full_size
         self.cross_entropy = keras.metrics.Mean(name="cross_entropy")

@@ -147,7 +147,7 @@ def find(wanted: StrPath) -> Path:
 
 
 def find_named(name: str) -> Path:
-    """Return the file of the weights called ``name``, also where a file or folder of that name lies here.
+    """Return the file of the weights called ``name``, even if a file or folder has that name too.
 
     Raises:
         WeightsError: when there are none, or when their file is not what its index says.
@@ -164,7 +164,7 @@ def find_named(name: str) -> Path:
 
 
 def trained_on(wanted: Path) -> TrainedOn | None:
-    """Return which images the weights that ``wanted`` stands for (see ``find``) were trained on; None where unknown.
+    """Return the images that the weights ``wanted`` (see ``find``) were trained on; None where unknown.
 
     Raises:
         WeightsError: when there are no such weights.
@@ -177,7 +177,7 @@ def trained_on(wanted: Path) -> TrainedOn | None:
     elif wanted.is_dir() and (wanted / runs.CONFIG).exists():
         return runs.trained_on(wanted)
     file = find(wanted)
-    # Weight files of cifarnet 0.1 say nothing, but one that still lies in its run is known by that.
+    # Weight files of cifarnet 0.1 have no such record, but one that is still in its run has the run's.
     alone = file.name not in runs.WEIGHT_FILES or not (file.parent / runs.CONFIG).exists()
     return load_header(file).trained_on or (None if alone else runs.trained_on(file.parent))
 
@@ -305,7 +305,7 @@ def read_index(folder: Path, *, shipped: bool) -> dict[str, NamedWeights]:
         WeightsError: when it can't be read.
     """
     path = folder / INDEX
-    # A folder that this account can't look into is none of its own: HOME may still name another account's.
+    # A folder that this account can't read is not its own: HOME may still be that of another account.
     if not os.path.exists(path):
         return {}
     try:
@@ -330,7 +330,7 @@ def read_index(folder: Path, *, shipped: bool) -> dict[str, NamedWeights]:
 
 
 def _test_set(source: Path) -> tuple[str | None, int | None]:
-    """What a run's result was tested on: its data source and the number of test images; None where it has none."""
+    """Return the data source and the number of test images of a run's result; None where it has none."""
     if not (source / runs.CONFIG).exists() or not (source / runs.METRICS).exists():
         return None, None
     origin, values = runs.trained_on(source), runs.result_values(source, "images")

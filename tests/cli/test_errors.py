@@ -196,7 +196,7 @@ def test_the_status_of_an_exit_is_that_of_the_process(status, command, monkeypat
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (MemoryError(), "The memory of this machine is not enough: no more could be had"),
+        (MemoryError(), "This machine has too little memory: no more was available"),
         (OSError("no luck"), "The system refused: no luck"),
         (KeyError("x"), "This is a fault of cifarnet: KeyError: 'x'. Set CIFARNET_TRACEBACK=1 *"),
     ],

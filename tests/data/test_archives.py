@@ -128,3 +128,23 @@ def test_a_tar_with_names_in_no_unicode_names_the_class(tmp_path):
     (root / "train/dog").rename(root / "train/\udcc4pfel")
     with pytest.raises(DataError, match=r"not valid UTF-8.*b'\\xc4pfel'"):
         load_data(str(tar_of(root, tmp_path / "pets.tar", "pets", "w")))
+
+
+def test_a_name_in_thousands_of_folders_is_refused(tmp_path):
+    archive = tmp_path / "pets.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.writestr("a/" * 20_000 + "0.png", b"")
+    with pytest.raises(DataError, match="it looks like a decompression bomb"):
+        load_data(str(archive))
+
+
+def test_members_without_content_count_towards_the_limit(tmp_path, monkeypatch):
+    archive = tmp_path / "pets.tar.gz"
+    with tarfile.open(archive, "w:gz") as packed:
+        for _ in range(5_000):
+            folder = tarfile.TarInfo("train")
+            folder.type = tarfile.DIRTYPE
+            packed.addfile(folder)
+    monkeypatch.setattr(archives, "RATIO_FROM", 1 << 20)
+    with pytest.raises(DataError, match="it looks like a decompression bomb"):
+        load_data(str(archive))

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from cifarnet.data import cache
-from cifarnet.data.images import IMAGE_SUFFIXES
+from cifarnet.data.decoding import IMAGE_SUFFIXES
 from cifarnet.data.sources import load_data
 from cifarnet.errors import NoHomeError
 from tests.data.making import (

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from cifarnet.choices import CROPS
-from cifarnet.data.images import PIXEL_LIMIT, read_image, read_images, resize_images
+from cifarnet.data.decoding import PIXEL_LIMIT
+from cifarnet.data.images import read_image, read_images, resize_images
 from cifarnet.errors import DataError
 from tests.data.making import random_images
 

@@ -254,7 +254,7 @@ def test_grey_npz_images_of_another_size_become_32_pixel_colour(tmp_path, shape)
         (np.zeros((20, 3, 3, 3), np.uint8), "first or its last axis"),
         (np.zeros((20, 3, 32, 3), np.uint8), "first or its last axis"),
         (np.zeros((32, 32, 3, 20), np.uint8), r"x\.transpose\(3, 0, 1, 2\)"),
-        (np.zeros((20, 3072), np.uint8), "Rows of pixels"),
+        (np.zeros((20, 3072), np.uint8), "height and width of flat rows of pixels"),
         (np.zeros((20, 1, 32, 32, 3), np.uint8), "3 or 4 axes"),
         (np.zeros((0, 32, 32, 3), np.uint8), "no images"),
     ],

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from cifarnet.data.sources import load_data
@@ -41,3 +43,10 @@ def test_an_official_layout_is_found_below_outer_folders(tmp_path, layout):
     made = layout(tmp_path / "inner" / "data" / "cifar")
     (tmp_path / "inner" / "README").touch()
     assert_same(load_data(str(tmp_path / "inner")), load_data(str(made)))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="neither a file nor a folder"):
+        load_data(tmp_path / "pipe")

@@ -14,7 +14,6 @@ from cifarnet.errors import InterruptedRunError, InvalidValueError
 from cifarnet.models.network import initial_weights
 from cifarnet.models.weights import load_weights
 from cifarnet.recipes import RECIPES
-from cifarnet.training import timing
 from cifarnet.training.budget import ENDING, Planner
 from cifarnet.training.checkpoint import load_checkpoint
 from cifarnet.training.config import RunConfig
@@ -184,8 +183,8 @@ def test_budget_is_planned_and_spent_across_a_stop(tmp_path):
     assert 0 < second.seconds_left < 50 - used
     rows = [event.row for event in after if isinstance(event, EpochDone)]
     assert rows[-1].image_size == 32
-    # The last step is half a step from the end of the way down.
-    assert rows[-1].learning_rate <= FAST.learning_rate / 0.8 * 0.5 / (rows[-1].step - 3) * 1.01
+    # Near the end of the way down: a busy machine may end a few steps early.
+    assert rows[-1].learning_rate < 0.1 * FAST.learning_rate
     # Not a measurement (other tests may keep the machine busy): only that the time is used, and the end not forgotten.
     assert 25 < result.seconds < 100
     recorded = RunConfig.read(tmp_path / "run")
@@ -214,6 +213,11 @@ def test_recipe_is_adapted_to_the_time_left(seconds, adapted):
     recipe = adapted_recipe(FAST, 32, *seconds)
     assert (recipe.resolutions == FAST.resolutions, recipe.checks) == adapted
     assert recipe == FAST.with_changes(resolutions=recipe.resolutions, checks=recipe.checks)
+
+
+def test_sizes_of_the_user_s_own_are_kept():
+    recipe = FAST.with_changes(resolutions=((16, 0.9),))
+    assert adapted_recipe(recipe, 32, 20.0, 2.0, 0.6, 8.0) == recipe.with_changes(checks=1)
 
 
 @pytest.mark.parametrize(("checks", "adapted"), [(0, 0), (1, 1), (9, 7)])
@@ -266,8 +270,7 @@ def test_refused_budget_leaves_the_directory_free(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_two_spans_of_one_image_size_are_told_as_their_sum(tmp_path, monkeypatch):
-    monkeypatch.setattr(timing, "FULL_SIZE_STEPS", 0)
+def test_two_spans_of_one_image_size_are_told_as_their_sum(tmp_path):
     events = []
     recipe = BUDGET.recipe.with_changes(resolutions=((32, 0.5), (20, 0.25)))
 
