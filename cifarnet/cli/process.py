@@ -64,7 +64,7 @@ def guarded_stdout() -> Iterator[None]:
     finally:
         sys.stdout = before
         data.flush()
-    data.require_all_printed()
+    data.require_space()
 
 
 class _Stream:
@@ -125,13 +125,17 @@ class _Data(_Stream):
 
     def _refused(self, error: OSError) -> None:
         self._discard()
+        if isinstance(error, BrokenPipeError):
+            raise error
         self._error = error
-        self.require_all_printed()
+        self.require_space()
 
-    def require_all_printed(self) -> None:
-        """Raise the error of a write, again where a library has ignored it: Typer tries its streams out."""
-        if isinstance(self._error, BrokenPipeError):
-            raise self._error
+    def require_space(self) -> None:
+        """Raise the error of a write, again where a library has ignored it: Typer tries its streams out.
+
+        Raises:
+            StorageError: when stdout could not be written to.
+        """
         if self._error:
             from cifarnet.errors import StorageError
 
