@@ -25,6 +25,11 @@ ROLES = {
 Classes = dict[str, list[str]]
 """The names of a split's pictures by class, both sorted."""
 
+# A word of a folder's name, which capitals may begin (TestImages).
+_WORD = re.compile("[A-Z]?[a-z]+|[A-Z]+")
+# What follows a split's name without a gap (trainset).
+_ENDINGS = ("set", "sets", "data", "images", "imgs")
+
 _NOUNS = {"train": "training", "test": "test", "validation": "validation"}
 
 
@@ -131,7 +136,9 @@ def _holds_splits(tree: FileTree) -> bool:
 
 def _splits_at_the_top(tree: FileTree, tops: Mapping[str, _Folder], left_out: Leftovers) -> dict[str, Classes] | None:
     """The classes of each split folder at the top; None when there is none."""
-    splits = {top: role for top in tops if (role := role_of(top))} or _splits_by_part_of_name(tops)
+    splits = {top: role for top in tops if (role := role_of(top))}
+    if len(set(splits.values())) < 2:
+        splits = _splits_by_part_of_name(tops) or splits
     others = [top for top in tops if top not in splits and tops[top].pictures]
     if not splits:
         return None
@@ -175,16 +182,23 @@ def _splits_at_the_top(tree: FileTree, tops: Mapping[str, _Folder], left_out: Le
 
 
 def _splits_by_part_of_name(tops: Mapping[str, _Folder]) -> dict[str, str]:
-    """The split that each folder of class folders holds by a word of its name (``seg_train``, ``val2017``).
+    """The split that each folder of class folders holds by a word of its name (``seg_train``, ``val2017``, ``testset``).
 
     None unless there is a training split and another one, since classes have such names too (``train_station``).
     """
     found = {}
     for top, folder in tops.items():
-        roles = {role for word in re.findall("[a-z]+", top.casefold()) if (role := role_of(word))}
+        roles = {role for word in _WORD.findall(top) if (role := _role_of_word(word.casefold()))}
         if folder.holds_classes and len(roles) == 1:
             (found[top],) = roles
     return found if "train" in found.values() and len(set(found.values())) > 1 else {}
+
+
+def _role_of_word(word: str) -> str | None:
+    """The split of a ``word`` in lower case that may end in one of ``_ENDINGS``."""
+    return role_of(word) or next(
+        (role for end in _ENDINGS if word.endswith(end) and (role := role_of(word.removesuffix(end)))), None
+    )
 
 
 def _refuse_two_of_a_role(tree: FileTree, splits: Mapping[str, str], prefix: str = "") -> None:

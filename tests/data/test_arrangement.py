@@ -19,7 +19,18 @@ def counts(splits):
 
 @pytest.mark.parametrize(
     ("train", "test"),
-    [("Train", "Test"), ("TRAIN", "TEST"), ("training", "testing"), ("Training", "test"), ("seg_train", "seg_test")],
+    [
+        ("Train", "Test"),
+        ("TRAIN", "TEST"),
+        ("training", "testing"),
+        ("Training", "test"),
+        ("seg_train", "seg_test"),
+        ("train", "Test Images"),
+        ("trainset", "testset"),
+        ("TrainingData", "TestData"),
+        ("trainImages1", "testImages1"),
+        ("TRAIN_SET", "TEST_SET"),
+    ],
 )
 @pytest.mark.parametrize("outer", ["", "images/", "a/Data/"])
 def test_split_folders_are_known_by_their_usual_names(tmp_path, train, test, outer):
