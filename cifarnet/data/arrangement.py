@@ -77,11 +77,10 @@ def arrange(tree: FileTree, left_out: Leftovers) -> dict[str, Classes]:
         if not is_picture(name):
             left_out.add_kind(name)
     tops = _tops(tree, "")
-    found = (
-        _splits_at_the_top(tree, tops, left_out)
-        or _splits_in_every_class(tree, tops, left_out)
-        or {"train": _classes(tree, "", left_out)}
-    )
+    found = _splits_at_the_top(tree, tops, left_out) or _splits_in_every_class(tree, tops, left_out)
+    if not found:
+        _refuse_equal_folders(tree, tops)
+        found = {"train": _classes(tree, "", left_out)}
     if len(found["train"]) < 2:
         raise DataError(
             f"{tree.origin} has only one class: a network needs a folder of pictures for each of at least 2 classes."
@@ -182,7 +181,7 @@ def _splits_at_the_top(tree: FileTree, tops: Mapping[str, _Folder], left_out: Le
 
 
 def _splits_by_part_of_name(tops: Mapping[str, _Folder]) -> dict[str, str]:
-    """The split that each folder of class folders holds by a word of its name (``seg_train``, ``val2017``, ``testset``).
+    """The split that each folder of class folders holds by a word of its name (``seg_train``, ``TestSet``).
 
     None unless there is a training split and another one, since classes have such names too (``train_station``).
     """
@@ -256,6 +255,24 @@ def _splits_in_every_class(
                 )
         _require_names(tree.told(""), classes)
     return found
+
+
+def _refuse_equal_folders(tree: FileTree, tops: Mapping[str, _Folder]) -> None:
+    """Refuse folders that all hold the same folders: they may be splits of unusual names instead of classes.
+
+    Raises:
+        DataError: when there are several of either, and no picture directly in one of the outer folders.
+    """
+    inner = {frozenset(folder.subfolders) for folder in tops.values()}
+    if len(tops) < 2 or len(inner) > 1 or any(folder.direct for folder in tops.values()):
+        return
+    (subfolders,) = inner
+    if len(subfolders) > 1:
+        raise DataError(
+            f"All folders in {tree.origin} hold the same folders, {_told_folders(subfolders)}: which of them are the"
+            " classes can't be known. Name splits train/, test/ and val/. If the outer folders are the classes, put"
+            f" all of them into a folder train/. Received: {_told_folders(tops)}"
+        )
 
 
 def _classes(tree: FileTree, prefix: str, left_out: Leftovers) -> Classes:
