@@ -128,3 +128,10 @@ def test_a_tar_with_names_in_no_unicode_names_the_class(tmp_path):
     (root / "train/dog").rename(root / "train/\udcc4pfel")
     with pytest.raises(DataError, match=r"not valid UTF-8.*b'\\xc4pfel'"):
         load_data(str(tar_of(root, tmp_path / "pets.tar", "pets", "w")))
+
+
+def test_an_archive_of_outside_names_alone_says_so(tmp_path):
+    with zipfile.ZipFile(tmp_path / "up.zip", "w") as archive:
+        archive.writestr("../train/cat/0.png", b"")
+    with pytest.raises(DataError, match=r"0 files in no known.*0\.png \(names or links out of the archive\), one of 1"):
+        load_data(str(tmp_path / "up.zip"))
