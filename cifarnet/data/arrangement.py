@@ -25,6 +25,11 @@ ROLES = {
 Classes = dict[str, list[str]]
 """The names of a split's pictures by class, both sorted."""
 
+# A word of a folder's name, which capitals may begin (TestImages).
+_WORD = re.compile("[A-Z]?[a-z]+|[A-Z]+")
+# What follows a split's name without a gap (trainset).
+_ENDINGS = ("set", "sets", "data", "images", "imgs")
+
 _NOUNS = {"train": "training", "test": "test", "validation": "validation"}
 
 
@@ -72,11 +77,10 @@ def arrange(tree: FileTree, left_out: Leftovers) -> dict[str, Classes]:
         if not is_picture(name):
             left_out.add_kind(name)
     tops = _tops(tree, "")
-    found = (
-        _splits_at_the_top(tree, tops, left_out)
-        or _splits_in_every_class(tree, tops, left_out)
-        or {"train": _classes(tree, "", left_out)}
-    )
+    found = _splits_at_the_top(tree, tops, left_out) or _splits_in_every_class(tree, tops, left_out)
+    if not found:
+        _refuse_equal_folders(tree, tops)
+        found = {"train": _classes(tree, "", left_out)}
     if len(found["train"]) < 2:
         raise DataError(
             f"{tree.origin} has only one class: a network needs a folder of pictures for each of at least 2 classes."
@@ -131,7 +135,9 @@ def _holds_splits(tree: FileTree) -> bool:
 
 def _splits_at_the_top(tree: FileTree, tops: Mapping[str, _Folder], left_out: Leftovers) -> dict[str, Classes] | None:
     """Return the classes of each split folder at the top; None without such folders."""
-    splits = {top: role for top in tops if (role := role_of(top))} or _splits_by_part_of_name(tops)
+    splits = {top: role for top in tops if (role := role_of(top))}
+    if len(set(splits.values())) < 2:
+        splits = _splits_by_part_of_name(tops) or splits
     others = [top for top in tops if top not in splits and tops[top].pictures]
     if not splits:
         return None
@@ -175,16 +181,23 @@ def _splits_at_the_top(tree: FileTree, tops: Mapping[str, _Folder], left_out: Le
 
 
 def _splits_by_part_of_name(tops: Mapping[str, _Folder]) -> dict[str, str]:
-    """Return the split of each folder of class folders by a word of its name (``seg_train``, ``val2017``).
+    """Return the split of each folder of class folders by a word of its name (``seg_train``, ``TestSet``).
 
     Empty unless there is a training split and another one, since classes have such names too (``train_station``).
     """
     found = {}
     for top, folder in tops.items():
-        roles = {role for word in re.findall("[a-z]+", top.casefold()) if (role := role_of(word))}
+        roles = {role for word in _WORD.findall(top) if (role := _role_of_word(word.casefold()))}
         if folder.holds_classes and len(roles) == 1:
             (found[top],) = roles
     return found if "train" in found.values() and len(set(found.values())) > 1 else {}
+
+
+def _role_of_word(word: str) -> str | None:
+    """The split of a ``word`` in lower case that may end in one of ``_ENDINGS``."""
+    return role_of(word) or next(
+        (role for end in _ENDINGS if word.endswith(end) and (role := role_of(word.removesuffix(end)))), None
+    )
 
 
 def _refuse_two_of_a_role(tree: FileTree, splits: Mapping[str, str], prefix: str = "") -> None:
@@ -242,6 +255,24 @@ def _splits_in_every_class(
                 )
         _require_names(tree.told(""), classes)
     return found
+
+
+def _refuse_equal_folders(tree: FileTree, tops: Mapping[str, _Folder]) -> None:
+    """Refuse folders that all hold the same folders: they may be splits of unusual names instead of classes.
+
+    Raises:
+        DataError: when there are several of either, and no picture directly in one of the outer folders.
+    """
+    inner = {frozenset(folder.subfolders) for folder in tops.values()}
+    if len(tops) < 2 or len(inner) > 1 or any(folder.direct for folder in tops.values()):
+        return
+    (subfolders,) = inner
+    if len(subfolders) > 1:
+        raise DataError(
+            f"All folders in {tree.origin} hold the same folders, {_told_folders(subfolders)}: which of them are the"
+            " classes can't be known. Name splits train/, test/ and val/. If the outer folders are the classes, put"
+            f" all of them into a folder train/. Received: {_told_folders(tops)}"
+        )
 
 
 def _classes(tree: FileTree, prefix: str, left_out: Leftovers) -> Classes:

@@ -208,7 +208,8 @@ def _shape_advice(array: np.ndarray) -> str | None:
 def _levels_advice(array: np.ndarray) -> str | None:
     """Return why the numbers of ``array`` can't be taken for levels of 0 to 255, and what to do; None if they can."""
     if array.dtype == np.uint8:
-        return None
+        # An image of the level 0 alone may be meant so.
+        return "Black and white must be 0 and 255: x * 255." if array.max() == 1 else None
     if array.dtype.kind == "b":
         return "Black and white must be 0 and 255: x.astype('uint8') * 255."
     if array.dtype.kind not in "iuf":

@@ -84,12 +84,16 @@ def load_data(
         raise _split_of_split_data(source, test_split)
     if test is None:
         if test_split is None:
+            remedy = "Add x_test and y_test" if _is_npz_file(source) else "Put a folder test/ beside train/"
             raise DataError(
-                f"{source} has no test images. Put a folder test/ beside train/, or hold some of every class out with"
-                " --test-split 0.2"
+                f"{source} has no test images. {remedy}, or hold some of every class out with --test-split 0.2"
             )
         train, test = hold_out(train, test_split, seed)
     return Splits(train, test, parts.validation, parts.left_out)
+
+
+def _is_npz_file(source: str) -> bool:
+    return source.lower().endswith(".npz") and typed(Path(source)).is_file()
 
 
 def source_name(source: StrPath) -> str:
@@ -160,6 +164,9 @@ def _told_unknown(tree: FileTree) -> str:
     known = "; ".join([*(layout.name for layout in LAYOUTS), _IMAGE_FOLDER])
     archives = [name for name in tree.files if name.lower().endswith(_ARCHIVE_SUFFIXES)]
     hint = f" To read an archive in it, name that: {tree.told(archives[0])}" if archives else ""
+    if tree.left_out:
+        reason, name = tree.left_out[0]
+        hint += f" Left out: {name} ({reason}), one of {len(tree.left_out):,}."
     return f"{tree.origin} holds {len(tree.files):,} files in no known layout. Known are: {known}.{hint}"
 
 

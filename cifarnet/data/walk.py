@@ -11,7 +11,7 @@ from cifarnet.data.decoding import image_suffixes
 # Names that systems and programs create beside pictures, in lower case. Several hold thumbnails of the pictures.
 _SYSTEM_NAMES = frozenset(
     {
-        # Synology, QNAP
+        # Synology, QNAP, NetApp
         "@eadir",
         "@tmp",
         "#recycle",
@@ -19,6 +19,8 @@ _SYSTEM_NAMES = frozenset(
         "@recycle",
         "@recently-snapshot",
         "@__thumb",
+        "@sharebin",
+        "~snapshot",
         # Windows
         "$recycle.bin",
         "system volume information",

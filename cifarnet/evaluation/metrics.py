@@ -56,7 +56,9 @@ def wilson_interval(share: float, n: int) -> tuple[float, float]:
     scale = 1 + _Z**2 / n
     centre = (share + _Z**2 / (2 * n)) / scale
     half = _Z / scale * np.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2))
-    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
+    # At shares of 0 and 1 an end is the share itself; rounding would leave it 1e-16 inside.
+    low, high = float(centre - half) if share > 0 else 0.0, float(centre + half) if share < 1 else 1.0
+    return max(0.0, low), min(1.0, high)
 
 
 def reliability_bins(logits: np.ndarray, labels: np.ndarray, bins: int = 15) -> list[dict[str, float]]:

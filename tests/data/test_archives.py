@@ -148,3 +148,10 @@ def test_members_without_content_count_towards_the_limit(tmp_path, monkeypatch):
     monkeypatch.setattr(archives, "RATIO_FROM", 1 << 20)
     with pytest.raises(DataError, match="it looks like a decompression bomb"):
         load_data(str(archive))
+
+
+def test_an_archive_of_outside_names_alone_says_so(tmp_path):
+    with zipfile.ZipFile(tmp_path / "up.zip", "w") as archive:
+        archive.writestr("../train/cat/0.png", b"")
+    with pytest.raises(DataError, match=r"0 files in no known.*0\.png \(names or links out of the archive\), one of 1"):
+        load_data(str(tmp_path / "up.zip"))

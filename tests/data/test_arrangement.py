@@ -19,7 +19,18 @@ def counts(splits):
 
 @pytest.mark.parametrize(
     ("train", "test"),
-    [("Train", "Test"), ("TRAIN", "TEST"), ("training", "testing"), ("Training", "test"), ("seg_train", "seg_test")],
+    [
+        ("Train", "Test"),
+        ("TRAIN", "TEST"),
+        ("training", "testing"),
+        ("Training", "test"),
+        ("seg_train", "seg_test"),
+        ("train", "Test Images"),
+        ("trainset", "testset"),
+        ("TrainingData", "TestData"),
+        ("trainImages1", "testImages1"),
+        ("TRAIN_SET", "TEST_SET"),
+    ],
 )
 @pytest.mark.parametrize("outer", ["", "images/", "a/Data/"])
 def test_split_folders_are_known_by_their_usual_names(tmp_path, train, test, outer):
@@ -91,6 +102,16 @@ def test_a_training_folder_makes_any_names_classes(tmp_path, names):
     assert counts(load(tmp_path)) == (tuple(sorted(names)), [2] * len(names), [2] * len(names), None)
 
 
+def test_a_training_folder_makes_the_outer_folders_classes(tmp_path):
+    fill(tmp_path, "train/cat/in", "train/cat/out", "train/dog/in", "train/dog/out", count=2)
+    assert counts(load(tmp_path, test_split=0.25))[:3] == (("cat", "dog"), [3, 3], [1, 1])
+
+
+def test_unlike_folders_in_class_folders_belong_to_the_class(tmp_path):
+    fill(tmp_path, "cat/persian", "cat/siamese", "dog/pug", "dog/lab")
+    assert counts(load(tmp_path, test_split=0.25))[:3] == (("cat", "dog"), [3, 3], [1, 1])
+
+
 def test_splits_in_a_folder_called_train_are_splits(tmp_path):
     fill(tmp_path, "train/Train/cat", "train/Train/dog", "train/Test/cat", "train/Test/dog")
     assert counts(load(tmp_path)) == (("cat", "dog"), [2, 2], [2, 2], None)
@@ -117,6 +138,11 @@ def test_splits_in_a_folder_called_train_are_splits(tmp_path):
         (["train/a", "train/b", "val/a", "val/b", "valid/a"], "for the validation images.*val/ and valid/"),
         (["train/a", "train/b", "test/a", "test/b", "Testing/a"], "for the test images.*Testing/ and test/"),
         (["cat/train", "cat/test", "cat/Test", "dog/train", "dog/test"], "test images.*cat/Test/ and cat/test/"),
+        (
+            ["lernen/cat", "lernen/dog", "prüfen/cat", "prüfen/dog"],
+            "same folders, cat/ and dog/.*train/, test/ and val/",
+        ),
+        (["cat/0", "cat/1", "dog/0", "dog/1"], "same folders, 0/ and 1/.*If the outer folders are the classes"),
         (["train/cat", "test/cat"], "only one class.*Received: cat"),
         (["cat"], "only one class.*Received: cat"),
         (["pets/cat"], "only one class.*Received: cat"),

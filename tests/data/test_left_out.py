@@ -67,6 +67,7 @@ def test_hidden_and_system_files_are_not_counted(pets):
         pets,
         *("train/cat/@eaDir/0.png", "train/cat/@__thumb", "#recycle/cat", ".Trashes/cat", "$RECYCLE.BIN/cat"),
         *("lost+found", "System Volume Information", "__MACOSX/train/cat", "train/dog/.thumbnails", ".AppleDouble"),
+        *("~snapshot/train/cat", "@sharebin/cat"),
     )
     for name in ("Thumbs.db", "desktop.ini", "Desktop.ini", "._0.png", ".DS_Store", "Icon\r"):
         (pets / "train/cat" / name).touch()

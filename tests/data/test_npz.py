@@ -246,6 +246,7 @@ def test_grey_npz_images_of_another_size_become_32_pixel_colour(tmp_path, shape)
         ((COLOUR > 99).astype(np.float32), "Levels of 0 to 1"),
         ((COLOUR > 99).astype(int), "Levels of 0 to 1"),
         (COLOUR > 99, r"Black and white must be 0 and 255: x\.astype\('uint8'\) \* 255"),
+        ((COLOUR > 99).astype(np.uint8), r"Black and white must be 0 and 255: x \* 255.*levels 0 to 1"),
         (COLOUR.astype(np.uint16) * 257, r"16 bits must become 8: \(x // 257\)"),
         (COLOUR.astype("S3"), "must hold numbers"),
         (np.zeros((20, 32, 32, 4), np.uint8), r"Four channels.*Received: uint8 \(20, 32, 32, 4\)"),
@@ -267,6 +268,11 @@ def test_images_that_could_be_misread_are_refused(tmp_path, images, message):
 def test_an_npz_file_without_test_images_is_split(tmp_path):
     source = npz(tmp_path / "data.npz", x_test=None, y_test=None)
     assert len(load_data(source, test_split=0.5).test) == 4 + 4 + 3  # Of 7, 7 and 6 images.
+
+
+def test_an_npz_file_without_test_images_asks_for_arrays(tmp_path):
+    with pytest.raises(DataError, match=r"no test images\. Add x_test and y_test, or .*--test-split 0\.2"):
+        load(tmp_path, x_test=None, y_test=None)
 
 
 def test_capitals_in_the_names_of_arrays_do_not_matter(tmp_path):
