@@ -637,9 +637,9 @@ class _Run:
         if recipe.resolutions and at_full_size < FULL_SIZE_STEPS:
             self.report(
                 Warned(
-                    f"This run trains {at_full_size:,} of its {loop.steps:,} steps on images of full size ({size}),"
-                    f" on which its result is scored. {FULL_SIZE_STEPS} or more are needed for a good result: train"
-                    " longer, or leave the small images out (--resolutions '')."
+                    f"This run trains {at_full_size:,} of its {loop.steps:,} steps on images of full size ({size}"
+                    f" pixels). Its result is scored on these, and {FULL_SIZE_STEPS} or more are needed for a good one:"
+                    " train longer, or leave the small images out (--resolutions '')."
                 )
             )
 

@@ -82,7 +82,7 @@ def test_on_nan_restore_goes_back_and_on_at_half_the_learning_rate(tmp_path, poi
         tmp_path / "run",
         report=events.append,
     )
-    warned = [event.message for event in events if isinstance(event, Warned)]
+    warned = [event.message for event in events if isinstance(event, Warned) and "made it worse" not in event.message]
     assert [f"after step {BAD_STEP}" in message for message in warned] == [True, True]
     assert "0.25 times the learning rate" in warned[1]
     rates = [event.row.learning_rate for event in events if isinstance(event, EpochDone)]
@@ -144,7 +144,7 @@ def test_a_weight_that_overflows_in_the_last_step_of_an_epoch_is_not_saved(tmp_p
 
 
 def test_on_nan_is_one_of_two(tmp_path):
-    with pytest.raises(InvalidValueError, match=r"stop, restore.*Received: hope"):
+    with pytest.raises(InvalidValueError, match=r"stop or restore.*Received: hope"):
         RunConfig(RECIPE, on_nan="hope")
 
 
