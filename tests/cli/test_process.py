@@ -179,16 +179,28 @@ def test_the_second_signal_acts_at_once():
     assert (told.returncode, told.stdout, told.stderr) == (130, "cleaning\n", "")
 
 
+def in_session_of_its_own(command):
+    """Start a process that Ctrl-C can be sent to, and that answers it: a background job's children ignore it."""
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
 @pytest.mark.parametrize("moment", [0.1, 0.2, 0.3])
 def test_ctrl_c_while_the_command_begins_is_one_line(moment):
     """While the command line's modules are imported, and later."""
     begun = "from cifarnet import __main__ as entry\nprint('begun', flush=True)\nentry.main()"
     command = [sys.executable, "-c", begun, "data", "synthetic:400000"]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    child = in_session_of_its_own(command)
     assert child.stdout.readline() == "begun\n"
     time.sleep(moment)
     os.killpg(child.pid, signal.SIGINT)
-    _, told = child.communicate()
+    _, told = child.communicate(timeout=60)
     assert child.returncode == 130
     assert told == "Stopped.\n"
 
@@ -285,11 +297,11 @@ def test_ctrl_c_while_pictures_are_decoded_is_one_line(tmp_path):
     (tmp_path / "images" / "dog").mkdir()
     os.link(made, tmp_path / "images" / "dog" / "0.png")
     command = [sys.executable, "-m", "cifarnet", "data", str(tmp_path / "images"), "--test-split", "0.2"]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    child = in_session_of_its_own(command)
     assert child.stderr.readline().startswith("Reading")
     assert child.stderr.readline().startswith("Decoding")
     os.killpg(child.pid, signal.SIGINT)
-    printed, told = child.communicate()
+    printed, told = child.communicate(timeout=60)
     assert (child.returncode, printed) == (130, "")
     # Between the line that was read and the signal, the next split may begin.
     assert told.removeprefix("Decoding training images ...\n") == "Stopped.\n"
