@@ -1,3 +1,4 @@
+import signal
 import sys
 
 import pytest
@@ -13,6 +14,14 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.delenv("CIFARNET_MIRROR", raising=False)
     return tmp_path / "cache"
+
+
+@pytest.fixture
+def interruptible():
+    """Ctrl-C's usual handler: a shell's background job, as tests may be, inherits an ignored one."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

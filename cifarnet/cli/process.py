@@ -4,7 +4,6 @@ Imports nothing heavy: ``cifarnet.__main__`` uses it before the command line's m
 """
 
 import os
-import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -13,8 +12,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-# A closed terminal sends SIGHUP, which Windows doesn't have.
-_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+from cifarnet import signals
+
 _SHOW_CURSOR = b"\x1b[?25h"
 
 
@@ -174,7 +173,7 @@ def stopping_by_signals() -> Iterator[None]:
         threading.Timer(0.01, os.kill, (os.getpid(), ignored.exc_value.number)).start()
 
     hook, sys.unraisablehook = sys.unraisablehook, raise_again
-    before = _replace_handlers(handle)
+    before = signals.install(handle)
     try:
         yield
     except Exception as error:
@@ -183,8 +182,7 @@ def stopping_by_signals() -> Iterator[None]:
         raise
     finally:
         sys.unraisablehook = hook
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signals.restore(before)
 
 
 def end_at_once_by_signals() -> None:
@@ -194,7 +192,7 @@ def end_at_once_by_signals() -> None:
         os.write(2, b"Stopped.\n")
         end_at_once(number)
 
-    _replace_handlers(handle)
+    signals.install(handle)
 
 
 def end_at_once(number: int) -> NoReturn:
@@ -203,12 +201,3 @@ def end_at_once(number: int) -> NoReturn:
         if os.isatty(2):
             os.write(2, _SHOW_CURSOR)
     os._exit(128 + number)
-
-
-def _replace_handlers(handle: Any) -> dict[int, Any]:
-    """Install ``handle`` for the signals that are not ignored; return the previous handlers."""
-    return {
-        number: signal.signal(number, handle)
-        for number in _SIGNALS
-        if signal.getsignal(number) not in (signal.SIG_IGN, None)
-    }

@@ -1,16 +1,12 @@
 """Ctrl-C and SIGTERM as a request to stop at the next safe place, or as an error that says how to go on."""
 
-import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, Self
+from typing import Self
 
+from cifarnet import signals
 from cifarnet.errors import InterruptedRunError
-
-# A closed terminal (SIGHUP, absent on Windows) is as good a reason to save as Ctrl-C.
-_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class StopRequest:
@@ -22,7 +18,7 @@ class StopRequest:
     signal_number: int | None = None
 
     def __enter__(self) -> Self:
-        self._previous = _install(self._handle)
+        self._previous = signals.install(self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -36,7 +32,7 @@ class StopRequest:
         self._restore()
 
     def _restore(self) -> None:
-        _restore(self._previous)
+        signals.restore(self._previous)
         self._previous = {}
 
 
@@ -50,24 +46,8 @@ def stopping_with(advice: str) -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         raise InterruptedRunError(advice, number)
 
-    previous = _install(stop)
+    previous = signals.install(stop)
     try:
         yield
     finally:
-        _restore(previous)
-
-
-def _install(handler: Any) -> dict[int, Any]:
-    """Install ``handler`` for the signals, and return the previous handlers by signal."""
-    previous: dict[int, Any] = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in _SIGNALS:
-            # nohup ignores SIGHUP, a shell's background job SIGINT: what is ignored stays so.
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                previous[number] = signal.signal(number, handler)
-    return previous
-
-
-def _restore(previous: dict[int, Any]) -> None:
-    for number, handler in previous.items():
-        signal.signal(number, handler)
+        signals.restore(previous)

@@ -131,14 +131,6 @@ def test_damaged_metrics_are_named_with_the_remedy(whole):
     assert resume_by_command(run).exit_code == 0
 
 
-@pytest.fixture
-def interruptible():
-    """Ctrl-C's usual handler: a shell's background job, as tests may be, inherits an ignored one."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("place", ["measure", "save_weights", "write_text"])
 def test_ctrl_c_while_the_result_is_written_says_how_to_go_on(tmp_path, monkeypatch, place):

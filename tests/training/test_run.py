@@ -140,14 +140,6 @@ def test_a_run_stopped_by_a_signal_and_resumed_equals_one_left_alone(reference, 
     assert_same_result(tmp_path / "run", reference)
 
 
-@pytest.fixture
-def interruptible():
-    """Ctrl-C's usual handler: a shell's background job, as tests may be, inherits an ignored one."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_exits_with_130(tmp_path):
     stop = Recorder(lambda event: isinstance(event, StepDone), signal.SIGINT)
