@@ -6,6 +6,7 @@ Imports nothing heavy: ``cifarnet.__main__`` uses it before the command line's m
 import os
 import sys
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -154,33 +155,49 @@ def stopping_by_signals() -> Iterator[None]:
     """Raise ``Stopped`` in the main thread for the first of SIGINT, SIGTERM and SIGHUP; the second ends all at once.
 
     Ignored signals stay ignored: nohup ignores SIGHUP, and a shell SIGINT for its background jobs. When a library turns
-    ``Stopped`` into another error, ``Stopped`` is raised again at the end of the block.
+    ``Stopped`` into another error, ``Stopped`` is raised again at the end of the block. When a library drops it, as
+    C code and destructors do, the signal is sent again.
     """
     received: list[int] = []
+    raised: list[weakref.ref[Stopped]] = []
+    timers: list[threading.Timer] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if received:
+        if raised:
             end_at_once(number)
         received.append(number)
-        raise Stopped(number)
+        stopped = Stopped(number)
+        raised.append(weakref.ref(stopped, send_again))
+        try:
+            raise stopped
+        finally:
+            # Otherwise this frame, which the traceback refers to, keeps the exception after a library has dropped it.
+            del stopped
 
-    def raise_again(ignored: Any) -> None:
-        # An exception in a destructor or a callback of the garbage collector is only printed.
+    def send_again(dropped: "weakref.ref[Stopped]") -> None:
+        if dropped not in raised:
+            return
+        raised.clear()
+        # Later, as exceptions are still dropped where this runs.
+        timers.append(threading.Timer(0.01, os.kill, (os.getpid(), received[-1])))
+        timers[-1].start()
+
+    def report(ignored: Any) -> None:
         if not isinstance(ignored.exc_value, Stopped):
             hook(ignored)
-            return
-        received.clear()
-        threading.Timer(0.01, os.kill, (os.getpid(), ignored.exc_value.number)).start()
 
-    hook, sys.unraisablehook = sys.unraisablehook, raise_again
+    hook, sys.unraisablehook = sys.unraisablehook, report
     before = signals.install(handle)
     try:
         yield
     except Exception as error:
         if received:
-            raise Stopped(received[0]) from error
+            raise Stopped(received[-1]) from error
         raise
     finally:
+        raised.clear()
+        for timer in timers:
+            timer.cancel()
         sys.unraisablehook = hook
         signals.restore(before)
 

@@ -1,5 +1,6 @@
 """The standard streams and signals of the process, with commands that import no backend."""
 
+import contextlib
 import errno
 import os
 import signal
@@ -157,6 +158,29 @@ def test_a_signal_within_a_destructor_is_not_forgotten(capsys):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.usefixtures("default_handlers")
+def test_a_signal_that_a_library_drops_is_not_forgotten():
+    def work(number):
+        with contextlib.suppress(BaseException):
+            signal.raise_signal(number)
+        time.sleep(5)
+
+    began = time.monotonic()
+    assert stopped_with(signal.SIGINT, work).status == 130
+    assert time.monotonic() - began < 4
+
+
+@pytest.mark.usefixtures("default_handlers")
+def test_a_signal_that_a_library_replaces_by_an_error_is_none():
+    def work(number):
+        with contextlib.suppress(BaseException):
+            signal.raise_signal(number)
+        raise ImportError("initialization failed")
+
+    assert stopped_with(signal.SIGTERM, work).status == 143
+    time.sleep(0.05)  # Nothing is sent after the block, where SIGTERM would end the tests.
+
+
 def test_an_ignored_signal_stays_ignored(monkeypatch):
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
@@ -179,28 +203,33 @@ def test_the_second_signal_acts_at_once():
     assert (told.returncode, told.stdout, told.stderr) == (130, "cleaning\n", "")
 
 
+@contextlib.contextmanager
 def in_session_of_its_own(command):
     """Start a process that Ctrl-C can be sent to, and that answers it: a background job's children ignore it."""
-    return subprocess.Popen(
+    with subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    ) as child:
+        try:
+            yield child
+        finally:
+            child.kill()
 
 
 @pytest.mark.parametrize("moment", [0.1, 0.2, 0.3])
 def test_ctrl_c_while_the_command_begins_is_one_line(moment):
     """While the command line's modules are imported, and later."""
     begun = "from cifarnet import __main__ as entry\nprint('begun', flush=True)\nentry.main()"
-    command = [sys.executable, "-c", begun, "data", "synthetic:400000"]
-    child = in_session_of_its_own(command)
-    assert child.stdout.readline() == "begun\n"
-    time.sleep(moment)
-    os.killpg(child.pid, signal.SIGINT)
-    _, told = child.communicate(timeout=60)
+    command = [sys.executable, "-c", begun, "data", "synthetic:100000"]
+    with in_session_of_its_own(command) as child:
+        assert child.stdout.readline() == "begun\n"
+        time.sleep(moment)
+        os.killpg(child.pid, signal.SIGINT)
+        _, told = child.communicate(timeout=60)
     assert child.returncode == 130
     assert told == "Stopped.\n"
 
@@ -297,11 +326,11 @@ def test_ctrl_c_while_pictures_are_decoded_is_one_line(tmp_path):
     (tmp_path / "images" / "dog").mkdir()
     os.link(made, tmp_path / "images" / "dog" / "0.png")
     command = [sys.executable, "-m", "cifarnet", "data", str(tmp_path / "images"), "--test-split", "0.2"]
-    child = in_session_of_its_own(command)
-    assert child.stderr.readline().startswith("Reading")
-    assert child.stderr.readline().startswith("Decoding")
-    os.killpg(child.pid, signal.SIGINT)
-    printed, told = child.communicate(timeout=60)
+    with in_session_of_its_own(command) as child:
+        assert child.stderr.readline().startswith("Reading")
+        assert child.stderr.readline().startswith("Decoding")
+        os.killpg(child.pid, signal.SIGINT)
+        printed, told = child.communicate(timeout=60)
     assert (child.returncode, printed) == (130, "")
     # Between the line that was read and the signal, the next split may begin.
     assert told.removeprefix("Decoding training images ...\n") == "Stopped.\n"
