@@ -79,6 +79,7 @@ def test_a_run_may_be_described_by_paths(tmp_path):
     assert config.to_dict() == texts.to_dict()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [str, Path])
 def test_runs_are_started_and_resumed_by_text_and_path(tmp_path, kind):
     config = cifarnet.RunConfig(RECIPES["fast"].with_changes(steps=1, resolutions=(), batch_size=25), "synthetic:50", 8)

@@ -5,6 +5,7 @@ import sys
 import pytest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("chosen", "enabled"), [(None, "True"), ("0", "False")])
 def test_tensorflow_runs_with_onednn_however_it_is_reached_unless_the_user_says_no(chosen, enabled):
     code = (

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from cifarnet.data.dataset import LeftOut
 
+# Rich assumes 80 columns where it can't ask a terminal. A table in a file or a pipe needs no such limit.
+_WIDTH = 160
+
 _messages: "Console | None" = None
 
 
@@ -41,8 +44,7 @@ def stderr() -> "Console":
 def _console(stream: Any) -> "Console":
     from cifarnet.cli.plain_console import PlainConsole
 
-    # Rich assumes 80 columns where it can't ask a terminal; a table in a file or a pipe needs no such limit.
-    width = None if stream.isatty() else 160
+    width = None if stream.isatty() else _WIDTH
     return PlainConsole(file=stream, width=width, highlight=False, emoji=False, soft_wrap=False)
 
 

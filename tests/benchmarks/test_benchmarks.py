@@ -50,6 +50,7 @@ def no_tensorflow(tmp_path):
     return str(tmp_path)
 
 
+@pytest.mark.slow
 def test_training_and_inference_are_compared_with_the_peer(peer):
     rows = run("step.py", "--depths", 8, "--precisions", "float32", "--rounds", 1, "--torch-python", peer, *FEW)
     assert [row[:3] for row in rows] == [["ResNet-8", "training", "float32"], ["ResNet-8", "inference", "float32"]]
@@ -58,6 +59,7 @@ def test_training_and_inference_are_compared_with_the_peer(peer):
         assert ratio == pytest.approx(own / theirs, abs=1)
 
 
+@pytest.mark.slow
 def test_a_step_is_split_into_its_operations_also_with_keras_own_batch_normalization():
     operations = {row[0] for row in run("profile_step.py", "--depth", 8, "--rows", 100, "--keras-batchnorm", *FEW)}
     assert {"all operations", "the step, by the clock"} <= operations
@@ -65,12 +67,14 @@ def test_a_step_is_split_into_its_operations_also_with_keras_own_batch_normaliza
     assert not any("FusedBatchNorm" in name for name in operations)
 
 
+@pytest.mark.slow
 def test_growth_has_a_row_for_each_depth():
     (row,) = run("growth.py", "--depths", 8, "--batches", "--steps", 2, "--images", 100, "--size", 64)
     assert row[:2] == ["ResNet-8", "128"]
     assert float(row[3].replace(",", "")) > 0
 
 
+@pytest.mark.slow
 def test_memory_has_a_row_for_each_epoch():
     # Epochs of a second or so, for the script to see each of them end.
     rows = run("memory.py", "--data", "synthetic:1000", "--depth", 8, "--epochs", 3)
@@ -79,6 +83,7 @@ def test_memory_has_a_row_for_each_epoch():
     assert float(rows[-1][2].replace(",", "")) > 100
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("jax") is None, reason="needs jax")
 def test_the_gpu_benchmark_runs_all_its_parts_without_tensorflow(tmp_path, no_tensorflow):
     options = ["--device", "cpu", "--data", "synthetic:100", "--depths", 8, "--steps", 3, "--batch", 8, "--timed", 1]
@@ -111,6 +116,7 @@ def small_weights(tmp_path):
     return tmp_path / "small.h5"
 
 
+@pytest.mark.slow
 def test_pictures_of_no_class_are_counted_and_photos_named(tmp_path, small_weights):
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -141,6 +147,7 @@ def test_textures_are_cut_from_apart_and_are_nowhere_empty(tmp_path):
     assert all(110 < mean < 145 for mean in means[40:])
 
 
+@pytest.mark.slow
 def test_fine_tuning_is_compared_with_training_from_nothing(tmp_path, small_weights):
     shared = ["--data", "synthetic:100", "--classes", "circle", "square"]
     run("fine_tuning.py", *shared, "--save-others", tmp_path / "others.npz")
@@ -153,6 +160,7 @@ def test_fine_tuning_is_compared_with_training_from_nothing(tmp_path, small_weig
     assert all(0 <= float(row[2]) <= 100 for row in rows)
 
 
+@pytest.mark.slow
 def test_faults_are_counted():
     rows = {row[0]: row[1:] for row in run("faults.py", "--parts", "damage", "archives", "--scale", 0.001)}
     assert rows["a crafted archive"][0] == "24"

@@ -2,6 +2,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.evaluation.making import save_tiny_weights
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "predict.py"
@@ -11,6 +13,7 @@ def run(*arguments):
     return subprocess.run([sys.executable, SCRIPT, *map(str, arguments)], capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_the_script_measures_the_folder_the_cold_start_and_the_help(tmp_path):
     weights = save_tiny_weights(tmp_path / "w.h5", ("ant", "bee"))
     done = run("--weights", weights, "--count", 20, "--pairs", 1, "--rounds", 1)

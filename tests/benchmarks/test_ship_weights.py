@@ -63,6 +63,7 @@ def assert_in_order(text, *parts):
     assert places == sorted(places)
 
 
+@pytest.mark.slow
 def test_a_card_tells_the_whole_training_from_the_first_weights_on(trained, checkout):
     root, ship = checkout
     ship(trained / "first", "--device", "an abacus")
@@ -89,6 +90,7 @@ def test_a_card_tells_the_whole_training_from_the_first_weights_on(trained, chec
     assert_in_order(card, "on a quill.", "`resnet8-second`", *told)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("run", "keep", "told"),
     [

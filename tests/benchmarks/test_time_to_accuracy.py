@@ -3,6 +3,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -20,6 +22,7 @@ def benchmark(*options):
     return subprocess.run(command, env=environment, text=True, capture_output=True, check=False)
 
 
+@pytest.mark.slow
 def test_budgets_and_the_papers_recipe_are_compared_and_not_run_twice(tmp_path):
     options = ["--budgets", "30s", "--seeds", "1", "--paper-epochs", "1", "--output", str(tmp_path / "runs")]
     first = benchmark(*options)

@@ -2,12 +2,14 @@
 
 import os
 import pty
-import select
 import termios
 import threading
 from typing import Self
 
 import pyte
+
+# The last byte that is written: a program prints none, and the reader has read all before it.
+_END = b"\0"
 
 
 class Terminal:
@@ -19,7 +21,6 @@ class Terminal:
         self.resize(columns, rows)
         self._stream = pyte.ByteStream(self.screen)
         self._reader = threading.Thread(target=self._read)
-        self._closing = threading.Event()
 
     def __enter__(self) -> Self:
         self.stream = open(self.slave, "w", encoding="utf-8", closefd=False)
@@ -28,7 +29,7 @@ class Terminal:
 
     def __exit__(self, *_: object) -> None:
         self.stream.close()
-        self._closing.set()
+        os.write(self.slave, _END)
         self._reader.join()
         os.close(self.slave)
         os.close(self.control)
@@ -43,7 +44,7 @@ class Terminal:
         return [line.rstrip() for line in [*above, *self.screen.display]]
 
     def _read(self) -> None:
-        # Until all is read that was printed before the end.
-        while select.select([self.control], [], [], 0.2)[0] or not self._closing.is_set():
-            if select.select([self.control], [], [], 0)[0]:
-                self._stream.feed(os.read(self.control, 1 << 16))
+        read = b""
+        while not read.endswith(_END):
+            read = os.read(self.control, 1 << 16)
+            self._stream.feed(read.removesuffix(_END))

@@ -125,6 +125,7 @@ def test_a_wrong_path_is_refused(tmp_path):
     assert isinstance(result.exception, WeightsError)
 
 
+@pytest.mark.slow
 def test_jax_gives_the_same_scores_without_tensorflow(folder, tmp_path):
     pytest.importorskip("jax")
     weights = str(save_tiny_weights(tmp_path / "seeing.h5", CLASSES))

@@ -90,6 +90,7 @@ def test_the_readme_names_all_of_the_api():
     assert readme_api() == sorted(cifarnet._API)
 
 
+@pytest.mark.slow
 def test_importing_the_package_imports_no_backend_and_the_api_is_there():
     code = (
         f"import sys, cifarnet\nprint([name for name in {HEAVY!r} if name in sys.modules])\n"

@@ -51,6 +51,7 @@ def test_a_file_never_takes_the_place_of_a_closed_stream(tmp_path):
     assert (tmp_path / "file").read_text() == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["summary", "summary --json", "summary --depth 20 --plain", "--help", "weights"])
 def test_data_that_a_full_disk_refuses_are_an_error(command):
     told = shell(f"$CIFARNET {command} >/dev/full")
@@ -301,6 +302,7 @@ def test_only_the_main_thread_is_needed_for_streams():
     assert errors == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [errno.EPIPE, errno.ENOSPC])
 def test_a_training_goes_on_without_its_log(monkeypatch, tmp_path, number):
     """``cifarnet train 2>&1 | head -3``; with a full disk, the result that can't be printed is an error of its own."""
@@ -317,6 +319,7 @@ def test_a_training_goes_on_without_its_log(monkeypatch, tmp_path, number):
     assert (tmp_path / "run" / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_pictures_are_decoded_is_one_line(tmp_path):
     made = tmp_path / "images" / "cat" / "0.png"
     made.parent.mkdir(parents=True)

@@ -67,11 +67,15 @@ def body(lines: list[str]) -> list[str]:
     return lines[used[0] : used[-1] + 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("source", "columns"), [("folder", 100), ("archive", 60)])
 def test_a_first_training_leaves_its_lines_and_no_bars(request, monkeypatch, tmp_path, source, columns):
     path = request.getfixturevalue(source)
-    options = f"--depth 8 --recipe paper --epochs 2 --batch-size 500 --output {tmp_path / 'run'}".split()
-    lines = body(run_on(monkeypatch, columns, "train", "--data", str(path), *options))
+    monkeypatch.chdir(tmp_path)
+    # A short path, whatever the temporary folder: pyte leaves a blank line after a line as wide as the terminal.
+    Path(path.name).symlink_to(path)
+    options = ["--depth", "8", "--recipe", "paper", "--epochs", "2", "--batch-size", "500", "--output", "run"]
+    lines = body(run_on(monkeypatch, columns, "train", "--data", path.name, *options))
     assert [word for line in lines if (word := line[:10].strip()) in PLAN_WORDS] == PLAN_WORDS
     assert "" not in lines  # An erased line would be one.
     text = " ".join(" ".join(lines).split())

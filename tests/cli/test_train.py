@@ -28,6 +28,7 @@ STEP = StepDone(1, 5, 391, 5, 2.0, 0.25, 0.1, 500.0, 100.0)
 EPOCH = EpochDone(HistoryRow(1, 391, 32, 0.1, 1.5, 0.5, 1.25, 0.625), 250, "test", 60.0, 500.0, True)
 
 
+@pytest.mark.slow
 def test_train_evaluate_and_predict_work_one_after_the_other(tmp_path):
     runner = CliRunner()
     options = "--data synthetic:100 --depth 8 --recipe paper --epochs 2 --batch-size 25 --learning-rate 0.05 --no-flip"
@@ -80,6 +81,7 @@ def test_a_plan_tells_the_teacher():
     assert not [line for line in plan_lines(PLAN) if line.startswith("Teacher")]
 
 
+@pytest.mark.slow
 def test_pictures_that_can_not_be_made_do_not_cost_the_result(tmp_path, monkeypatch):
     def fail(*arguments):
         raise RuntimeError("no font")
@@ -152,6 +154,7 @@ def test_checkpoints_are_three_minutes_apart_unless_another_interval_is_given():
     assert options["save_interval"].default == SAVE_INTERVAL == 180
 
 
+@pytest.mark.slow
 def test_quiet_leaves_the_result_alone(tmp_path):
     options = f"--data synthetic:50 --depth 8 --steps 1 --recipe fast -q --output {tmp_path / 'run'}"
     result = CliRunner().invoke(app, ["train", *options.split()])
@@ -370,6 +373,7 @@ def test_quiet_keeps_warnings(monkeypatch):
     assert stream.getvalue() == "No room for checkpoint.h5\n"
 
 
+@pytest.mark.slow
 def test_a_report_that_was_asked_for_and_can_not_be_written_is_exit_status_3(tmp_path, monkeypatch):
     def fail(path, html):
         raise StorageError(path, OSError(28, "No space left on device"))

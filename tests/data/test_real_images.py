@@ -11,6 +11,7 @@ from cifarnet.models.spec import CIFAR10_CLASSES, Normalization
 ARCHIVE = Path(os.environ.get("CIFARNET_TEST_DATA", "")) / "cifar10-jpeg75.tar.xz"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("CIFARNET_TEST_DATA" not in os.environ, reason="needs CIFARNET_TEST_DATA")
 def test_the_jpeg_archive_gives_cifar10s_images_and_statistics():
     splits = load_data(str(ARCHIVE))

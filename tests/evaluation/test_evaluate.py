@@ -114,6 +114,7 @@ needs_real_images = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 @needs_real_images
 @pytest.mark.parametrize("name", catalog.shipped())
 def test_shipped_weights_score_what_they_say_on_the_jpeg_images(name):
@@ -123,6 +124,7 @@ def test_shipped_weights_score_what_they_say_on_the_jpeg_images(name):
     assert scores["accuracy"] == pytest.approx(load_header(catalog.find(Path(name))).accuracy, abs=2e-4)
 
 
+@pytest.mark.slow
 @needs_real_images
 def test_the_original_weights_score_79_47_percent_on_the_jpeg_images():
     data = Path(os.environ["CIFARNET_TEST_DATA"])

@@ -89,6 +89,7 @@ print("same")
 """
 
 
+@pytest.mark.slow
 def test_the_map_is_that_of_jaxs_gradients():
     pytest.importorskip("jax")
     done = subprocess.run(

@@ -3,6 +3,7 @@ import pytest
 from tests.faults.archives import CRAFTED, try_crafted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CRAFTED)
 def test_a_crafted_archive_writes_nothing_and_reads_nothing_outside(name, tmp_path):
     assert try_crafted(name, tmp_path) < 16 << 20

@@ -3,6 +3,7 @@ import pytest
 from tests.faults.corruption import damage, kinds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

@@ -22,6 +22,7 @@ def good(tmp_path_factory):
     return path.read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CRAFTED)
 def test_a_crafted_weight_file_is_refused_soon_in_little_memory(name, good, tmp_path):
     path, outside = tmp_path / "crafted.h5", tmp_path / "outside"

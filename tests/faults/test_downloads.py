@@ -25,6 +25,7 @@ def assert_nothing_unverified(folder):
     assert not (folder / NAME).exists() or (folder / NAME).read_bytes() == CONTENT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_leaves_no_unverified_file_and_the_next_run_works(server, tmp_path, fault):
     refused = None

@@ -1,3 +1,5 @@
+import pytest
+
 from cifarnet.data.images import read_image
 from tests.faults.pictures import fuzz, seeds
 
@@ -8,6 +10,7 @@ def test_the_pictures_that_are_mutated_are_good():
         assert read_image(content).shape == (32, 32, 3)
 
 
+@pytest.mark.slow
 def test_ten_thousand_mutated_pictures_are_read_or_refused():
     counts = fuzz(10_000)
     assert counts["read"] + counts["refused"] == 10_000

@@ -45,6 +45,7 @@ def assert_whole(directory, steps):
     return step
 
 
+@pytest.mark.slow
 @needs_strace
 def test_a_save_killed_at_any_system_call_leaves_the_old_state_or_the_new(before, tmp_path):
     directory, calls = before
@@ -58,6 +59,7 @@ def test_a_save_killed_at_any_system_call_leaves_the_old_state_or_the_new(before
         assert_whole(copy, (2, 3))
 
 
+@pytest.mark.slow
 @needs_strace
 @pytest.mark.parametrize("error", ERRORS)
 def test_a_save_whose_system_calls_fail_keeps_the_old_state_and_says_so(before, tmp_path, error):

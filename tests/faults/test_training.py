@@ -68,6 +68,7 @@ def assert_it_can_be_finished(directory, wanted):
 SAMPLE = 8
 
 
+@pytest.mark.slow
 def test_a_run_survives_each_refused_operation_on_its_files(reference, tmp_path):
     wanted, operations = reference
     assert operations > 30
@@ -78,6 +79,7 @@ def test_a_run_survives_each_refused_operation_on_its_files(reference, tmp_path)
         assert_it_can_be_finished(directory, wanted)
 
 
+@pytest.mark.slow
 def test_a_run_on_a_disk_that_stays_full_says_so_and_is_finished_later(reference, tmp_path):
     wanted, operations = reference
     for refused in (6, operations // 2, operations - 3):
@@ -110,6 +112,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", folder], check=True)
 
 
+@pytest.mark.slow
 def test_a_real_disk_that_is_full_ends_with_a_message_and_an_exit_status_of_its_own(reference, small_disk):
     directory = small_disk / "run"
     recipe = small_disk / "recipe.json"
@@ -127,6 +130,7 @@ def test_a_real_disk_that_is_full_ends_with_a_message_and_an_exit_status_of_its_
     assert result(directory) == reference[0]
 
 
+@pytest.mark.slow
 def test_killed_trainings_go_on_to_the_result_of_one_that_was_left_alone(tmp_path):
     command = [sys.executable, "-m", "tests.faults.kills", tmp_path / "kills", "4", "114"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -63,6 +63,7 @@ def test_a_map_without_heat_is_told_in_place_of_the_scale():
     assert [(image[..., 0] - image[..., 2] > 100).any() for image in beside] == [True, False]
 
 
+@pytest.mark.slow
 def test_long_names_odd_names_and_many_classes_fit():
     predictions = [(f"class {k} " * 20, 0.01) for k in range(1000)]
     image = drawn(grey(300, 200), np.zeros((200, 300)), predictions=predictions, name="\n\x1b\udcff猫" * 200)

@@ -76,6 +76,7 @@ def run(code: str, *arguments: object, **variables: str) -> None:
     subprocess.run([sys.executable, "-c", code, *map(str, arguments)], check=True, env=environment)
 
 
+@pytest.mark.slow
 def test_with_jax_a_stopped_run_equals_one_left_alone(tmp_path):
     run(STOP_AND_RESUME, tmp_path)  # Its configuration names the backend.
     alone = tmp_path / "alone"
@@ -89,6 +90,7 @@ def test_with_jax_a_stopped_run_equals_one_left_alone(tmp_path):
     assert load_weights(taught / runs.WEIGHTS).sha256() != load_weights(alone / runs.WEIGHTS).sha256()
 
 
+@pytest.mark.slow
 def test_both_backends_give_the_same_logits_and_moments(tmp_path):
     spec = ModelSpec(20)
     weights = Weights(spec, initial_weights(spec, 0), tuple("abcdefghij"), Normalization(120.0, 64.0))

@@ -163,6 +163,7 @@ BUDGET = RunConfig(FAST.with_changes(batch_size=32), data="synthetic:200", depth
 LONG = replace(BUDGET, budget=600.0)
 
 
+@pytest.mark.slow
 def test_budget_is_planned_and_spent_across_a_stop(tmp_path):
     before, after = [], []
 
@@ -259,6 +260,7 @@ def test_budget_below_a_step_is_refused():
     assert error.value.exit_code == 2
 
 
+@pytest.mark.slow
 def test_refused_budget_leaves_the_directory_free(tmp_path):
     with pytest.raises(InvalidValueError, match="too small for a single training step"):
         train(replace(BUDGET, budget=0.001), tmp_path / "run")
@@ -270,6 +272,7 @@ def test_refused_budget_leaves_the_directory_free(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_two_spans_of_one_image_size_are_told_as_their_sum(tmp_path):
     events = []
     recipe = BUDGET.recipe.with_changes(resolutions=((32, 0.5), (20, 0.25)))
@@ -286,6 +289,7 @@ def test_two_spans_of_one_image_size_are_told_as_their_sum(tmp_path):
     assert planned.epochs[32] == pytest.approx(3 * planned.epochs[20])
 
 
+@pytest.mark.slow
 def test_timing_steps_leaves_no_trace_in_the_network(tmp_path):
     """What the network holds when the first real step begins is what it was made with."""
     calls = []
@@ -307,6 +311,7 @@ def test_timing_steps_leaves_no_trace_in_the_network(tmp_path):
     assert int(checkpoint.optimizer[0]) == 1
 
 
+@pytest.mark.slow
 def test_a_stop_while_steps_are_timed_ends_the_timing_and_leaves_the_network_as_it_was_made(tmp_path):
     events = []
 
@@ -332,6 +337,7 @@ def test_a_budget_needs_a_recipe_that_can_end_at_any_time():
         RunConfig(RECIPES["paper"], budget=60.0)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_after_its_last_step_has_its_last_check_alone_to_do(tmp_path):
     def stop(event):
         if isinstance(event, StepDone):

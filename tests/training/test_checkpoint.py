@@ -18,6 +18,7 @@ def row(epoch: int) -> HistoryRow:
     return HistoryRow(epoch, 3 * epoch, 32, 0.1 / epoch, 1 / 7, 0.5, checked, checked)
 
 
+@pytest.mark.slow
 def test_sixty_four_thousand_epochs_are_read_back_to_the_last_bit(tmp_path):
     """As many as the recipe ``paper`` has on images that fill one batch."""
     history = [row(epoch) for epoch in range(1, 64_001)]

@@ -92,6 +92,7 @@ def test_the_teacher_sees_the_students_images_in_its_own_normalization_and_at_fu
     np.testing.assert_allclose(answers[:, 1], np.asarray(alone), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_step_changes_the_student_and_leaves_the_teacher_as_it_is():
     made = student()
     made.sgd.follow(Plan(10))
@@ -103,6 +104,7 @@ def test_a_step_changes_the_student_and_leaves_the_teacher_as_it_is():
         np.testing.assert_array_equal(teacher[name], array, err_msg=name)
 
 
+@pytest.mark.slow
 def test_a_student_of_the_answers_alone_comes_to_answer_as_the_teacher_does():
     recipe = replace(RECIPE, distillation=1.0, crop_padding=0, flip=False, cutout=0, l2=0.0, learning_rate=0.05)
     made = student(recipe)
@@ -132,6 +134,7 @@ def taught(tmp_path_factory):
     return train(config, there / "run", report=events), teacher, events
 
 
+@pytest.mark.slow
 def test_a_run_with_a_teacher_names_it_and_comes_to_another_result_than_without(taught, tmp_path):
     result, teacher, events = taught
     config = RunConfig.read(result.directory)
@@ -143,6 +146,7 @@ def test_a_run_with_a_teacher_names_it_and_comes_to_another_result_than_without(
     assert train(SYNTHETIC, tmp_path / "alone").weights_sha256 != result.weights_sha256
 
 
+@pytest.mark.slow
 def test_a_stopped_run_with_a_teacher_equals_one_left_alone(taught, tmp_path):
     result = taught[0]
     events = Recorder(when=lambda event: isinstance(event, StepDone) and event.step == 4)
@@ -152,6 +156,7 @@ def test_a_stopped_run_with_a_teacher_equals_one_left_alone(taught, tmp_path):
     assert_same_result(tmp_path / "run", taught)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_its_own_teacher_or_not_at_all(taught, tmp_path):
     teacher = load_weights(taught[1] / runs.WEIGHTS)
     save_weights(tmp_path / "teacher.h5", teacher)
@@ -171,6 +176,7 @@ def test_a_run_goes_on_with_its_own_teacher_or_not_at_all(taught, tmp_path):
     assert RunConfig.read(tmp_path / "run").teacher == moved
 
 
+@pytest.mark.slow
 def test_a_run_without_a_teacher_gets_none_later(taught, tmp_path):
     events = Recorder(when=lambda event: isinstance(event, StepDone) and event.step == 4)
     with pytest.raises(InterruptedRunError):
@@ -179,6 +185,7 @@ def test_a_run_without_a_teacher_gets_none_later(taught, tmp_path):
         resume(tmp_path / "run", teacher=str(taught[1]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
@@ -195,6 +202,7 @@ def test_a_teacher_of_something_else_is_refused(taught, tmp_path, changes, told)
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_teacher_that_has_learned_the_validation_images_is_told(taught, tmp_path):
     events = Recorder()
     train(replace(SYNTHETIC, teacher=str(taught[1]), validation_split=0.2), tmp_path / "run", report=events)
@@ -231,6 +239,7 @@ def test_the_teacher_costs_the_same_at_any_size():
     assert 0.3 < share < 0.5  # a ResNet-14's forward pass beside three of a ResNet-8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("precision", "jit"), [("bfloat16", False), ("float16", False), ("float32", True)])
 def test_students_learn_in_every_precision_and_compiled(taught, tmp_path, precision, jit):
     config = replace(SYNTHETIC, teacher=str(taught[1]), precision=precision, jit=jit)
@@ -240,6 +249,7 @@ def test_students_learn_in_every_precision_and_compiled(taught, tmp_path, precis
     assert losses[-1] == pytest.approx([event.loss for event in taught[2].of(StepDone)][-1], rel=0.1)
 
 
+@pytest.mark.slow
 def test_a_budget_counts_the_teacher_in(taught, tmp_path):
     recipe = RECIPES["fast"].with_changes(batch_size=32, resolutions=((16, 0.5),))
     config = replace(SYNTHETIC, recipe=recipe, teacher=str(taught[1]), budget=20.0)

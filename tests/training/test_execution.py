@@ -45,6 +45,7 @@ def reference(tmp_path_factory):
     return trained(tmp_path_factory.mktemp("reference") / "run", precision="float32", jit=False)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_half_precision_trains_nearly_as_float32_does(tmp_path, reference, precision):
     tensors, config = trained(tmp_path / "run", precision=precision)
@@ -53,6 +54,7 @@ def test_half_precision_trains_nearly_as_float32_does(tmp_path, reference, preci
     assert 1e-4 < difference(tensors, reference) < 0.2
 
 
+@pytest.mark.slow
 def test_a_compiled_step_trains_as_one_that_is_not(tmp_path, reference):
     tensors, config = trained(tmp_path / "run", precision="float32", jit=True)
     assert config["jit"] is True
@@ -67,6 +69,7 @@ def test_weights_head_and_logits_are_float32_in_every_precision(precision):
     assert network.stem.compute_dtype == precision
 
 
+@pytest.mark.slow
 def test_what_a_run_resolved_is_in_its_configuration(tmp_path):
     _, config = trained(tmp_path / "run")
     assert config["precision"] in PRECISIONS
@@ -103,6 +106,7 @@ print(jax.config.jax_compilation_cache_dir)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chosen", [True, False])
 def test_what_jax_compiles_for_a_gpu_is_kept_where_the_user_says_or_in_the_cache(tmp_path, chosen):
     pytest.importorskip("jax")
@@ -130,6 +134,7 @@ for steps in (1, 4):
 """
 
 
+@pytest.mark.slow
 def test_on_jax_many_steps_in_one_call_train_as_one_by_one(tmp_path):
     pytest.importorskip("jax")
     environment = {**os.environ, "KERAS_BACKEND": "jax"}

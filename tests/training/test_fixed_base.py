@@ -49,6 +49,7 @@ def test_features_are_computed_once_unless_something_changes_the_images(change, 
     assert config.head_alone is once
 
 
+@pytest.mark.slow
 def test_the_heads_logits_of_the_features_are_those_of_the_network(base):
     weights = load_weights(base)
     images = load_data("synthetic:50").test.images
@@ -59,6 +60,7 @@ def test_the_heads_logits_of_the_features_are_those_of_the_network(base):
     np.testing.assert_allclose(found, wanted, atol=0.01 * np.abs(wanted).max())  # bfloat16: three digits
 
 
+@pytest.mark.slow
 def test_training_on_features_is_training_with_a_fixed_base(base, tmp_path, monkeypatch):
     config = RunConfig(STILL, data="synthetic:200", weights=str(base), freeze_base=True, precision="float32")
     train(config, tmp_path / "once")
@@ -69,6 +71,7 @@ def test_training_on_features_is_training_with_a_fixed_base(base, tmp_path, monk
         np.testing.assert_allclose(once[name], tensor, atol=0.02 * max(1e-3, np.abs(tensor).max()), err_msg=name)
 
 
+@pytest.mark.slow
 def test_every_epoch_is_told_though_several_steps_run_in_one_call(base, tmp_path):
     events = []
     config = RunConfig(STILL, data="synthetic:200", weights=str(base), freeze_base=True)
@@ -84,6 +87,7 @@ def test_a_base_that_diverged_is_refused(base, tmp_path):
         base_features(network, load_data("synthetic:50").test.images, NORMALIZATION, silent, "")
 
 
+@pytest.mark.slow
 def test_the_result_is_what_evaluate_says_though_training_rounds_the_features(base, tmp_path):
     result = train(RunConfig(STILL, data="synthetic:200", weights=str(base), freeze_base=True), tmp_path / "run")
     test = load_data("synthetic:200").test

@@ -32,6 +32,7 @@ def test_weights_of_a_release_give_the_same_logits(release):
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("release", RELEASES, ids=lambda release: release.name)
 def test_a_run_of_a_release_is_gone_on_with(release, tmp_path):
     shutil.copytree(release / "run", tmp_path / "run")

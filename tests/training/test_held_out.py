@@ -55,6 +55,7 @@ def rows(directory, recipe, **options):
     return [event.row for event in events if isinstance(event, EpochDone)], result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("checks", "checked"), [(0, [1, 2, 3, 4, 5, 6]), (1, [6]), (2, [3, 6]), (4, [2, 3, 5, 6]), (9, [1, 2, 3, 4, 5, 6])]
 )
@@ -66,6 +67,7 @@ def test_the_checks_are_spread_over_the_run_and_the_last_epoch_is_among_them(tmp
     assert [line.endswith(",,") for line in lines] == [epoch not in checked for epoch in range(1, 7)]
 
 
+@pytest.mark.slow
 def test_the_best_epoch_is_one_that_was_checked_at_full_size(tmp_path, monkeypatch):
     _, held_out = hold_out(load_data("synthetic:50").train, 0.2, seed=0)
     original = ImageTester.logits

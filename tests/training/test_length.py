@@ -29,6 +29,7 @@ def assert_same_run(one, other):
     assert runs.read_config(one) == runs.read_config(other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "longer", "validation_split"),
     [
@@ -46,6 +47,7 @@ def test_a_longer_run_equals_one_planned_so(tmp_path, first, longer, validation_
     assert_same_run(tmp_path / "run", tmp_path / "planned")
 
 
+@pytest.mark.slow
 def test_an_unfinished_run_gets_another_length(tmp_path):
     stop = Recorder(lambda event: isinstance(event, StepDone) and event.step == 5)
     with pytest.raises(InterruptedRunError):
@@ -58,6 +60,7 @@ def test_an_unfinished_run_gets_another_length(tmp_path):
     assert_same_run(tmp_path / "run", tmp_path / "planned")
 
 
+@pytest.mark.slow
 def test_the_former_result_stays_until_the_longer_run_has_one(tmp_path):
     run = tmp_path / "run"
     former = train(CONFIG, run)
@@ -80,6 +83,7 @@ def test_the_former_result_stays_until_the_longer_run_has_one(tmp_path):
         resume(run, epochs=4)
 
 
+@pytest.mark.slow
 def test_a_longer_run_needs_its_checkpoint(tmp_path):
     train(CONFIG, tmp_path / "run")
     (tmp_path / "run" / runs.CHECKPOINT).unlink()

@@ -52,6 +52,7 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path):
     assert not (tmp_path / OWNER).exists()
 
 
+@pytest.mark.slow
 def test_the_same_process_can_not_train_twice_in_it_either(tmp_path):
     told = []
 
@@ -65,6 +66,7 @@ def test_the_same_process_can_not_train_twice_in_it_either(tmp_path):
     assert told
 
 
+@pytest.mark.slow
 def test_a_directory_that_an_early_kill_left_is_taken_for_empty(tmp_path):
     directory = tmp_path / "run"
     process = locked_elsewhere(directory)

@@ -43,6 +43,7 @@ def poison(monkeypatch):
     return left
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_ends_the_run_with_the_step_named_and_a_good_checkpoint(tmp_path, poison):
     poison["times"] = 1
     with pytest.raises(DivergedError, match=rf"loss became nan after step {BAD_STEP}\b.* of step 7, is kept") as failed:
@@ -56,12 +57,14 @@ def test_a_loss_that_is_no_number_ends_the_run_with_the_step_named_and_a_good_ch
     assert (tmp_path / "run" / runs.METRICS).exists()
 
 
+@pytest.mark.slow
 def test_a_weight_that_is_no_number_is_noticed_though_the_loss_is_one(tmp_path, poison):
     poison.update(times=1, kernel=0)
     with pytest.raises(DivergedError, match=r"conv2d/kernel .* NaN or infinite after step \d+: .* of step 7, is kept"):
         train(CONFIG, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_after_its_weights_went_bad_says_so(tmp_path, poison):
     poison.update(times=1, kernel=0)
 
@@ -73,6 +76,7 @@ def test_a_run_that_is_stopped_after_its_weights_went_bad_says_so(tmp_path, pois
         train(CONFIG, tmp_path / "run", report=stop)
 
 
+@pytest.mark.slow
 def test_on_nan_restore_goes_back_and_on_at_half_the_learning_rate(tmp_path, poison):
     poison["times"] = 2
     events = []
@@ -91,6 +95,7 @@ def test_on_nan_restore_goes_back_and_on_at_half_the_learning_rate(tmp_path, poi
     assert load_checkpoint(tmp_path / "run" / runs.CHECKPOINT).progress.restores == 2
 
 
+@pytest.mark.slow
 def test_the_command_that_a_diverged_run_advises_goes_on_at_half_the_learning_rate(tmp_path, poison):
     poison["times"] = 2
     with pytest.raises(DivergedError) as failed:
@@ -104,6 +109,7 @@ def test_the_command_that_a_diverged_run_advises_goes_on_at_half_the_learning_ra
     assert load_checkpoint(tmp_path / "run" / runs.CHECKPOINT).progress.restores == 1
 
 
+@pytest.mark.slow
 def test_a_run_that_went_back_is_resumed_at_its_lower_learning_rate(tmp_path, poison):
     poison["times"] = 1
     config = RunConfig(RECIPE, data="synthetic:200", depth=8, seed=5, on_nan="restore")
@@ -127,6 +133,7 @@ class Stop:
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_a_run_does_not_go_back_for_ever(tmp_path, poison):
     poison["times"] = 100
     config = RunConfig(RECIPE, data="synthetic:200", depth=8, seed=5, on_nan="restore")
@@ -136,6 +143,7 @@ def test_a_run_does_not_go_back_for_ever(tmp_path, poison):
     assert poison["times"] == 100 - 6
 
 
+@pytest.mark.slow
 def test_a_weight_that_overflows_in_the_last_step_of_an_epoch_is_not_saved(tmp_path):
     recipe = RECIPES["paper"].with_changes(steps=1, learning_rate=3e38, batch_size=32)
     with pytest.raises(DivergedError, match="NaN or infinite after step 1"):

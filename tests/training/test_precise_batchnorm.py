@@ -57,6 +57,7 @@ def test_moments_of_several_batches_are_the_population_s():
     np.testing.assert_allclose(np.asarray(first.moving_variance), seen.var(axis=(0, 1, 2)), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_earlier_moments_and_kernels_do_not_matter():
     one, other = build_model(SPEC, seed=1), build_model(SPEC, seed=1)
     for layer in other.batch_norms:
@@ -96,6 +97,7 @@ def alone(tmp_path_factory):
     return train(CONFIG, tmp_path_factory.mktemp("alone") / "run")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [Classifying, EpochDone])
 def test_resumed_run_has_the_same_moments(at, alone, tmp_path):
     def stop(event):
@@ -109,6 +111,7 @@ def test_resumed_run_has_the_same_moments(at, alone, tmp_path):
     assert (tmp_path / "run" / runs.HISTORY).read_bytes() == (alone.directory / runs.HISTORY).read_bytes()
 
 
+@pytest.mark.slow
 def test_checkpoint_result_and_best_weights_have_them(alone, tmp_path):
     """What is scored is what is saved."""
     network = build_model(SPEC, load_weights(alone.directory / runs.WEIGHTS).tensors)
@@ -127,6 +130,7 @@ def test_checkpoint_result_and_best_weights_have_them(alone, tmp_path):
     assert best.sha256() == load_weights(tmp_path / "run" / runs.WEIGHTS).sha256()
 
 
+@pytest.mark.slow
 def test_fixed_base_takes_the_head_s_moments_from_features(alone, tmp_path):
     recipe = FAST.with_changes(epochs=1, flip=False, alternate_flips=False, crop_padding=0)
     config = replace(CONFIG, recipe=recipe, weights=str(alone.directory), freeze_base=True)
@@ -139,6 +143,7 @@ def test_fixed_base_takes_the_head_s_moments_from_features(alone, tmp_path):
         np.testing.assert_allclose(after[name], before[name], rtol=0.02, atol=0.002)
 
 
+@pytest.mark.slow
 def test_result_of_a_short_run_is_as_good_as_the_network(tmp_path):
     """Moving averages of a dozen steps score at chance what training mode has learned."""
     recipe = FAST.with_changes(epochs=12, batch_size=50, checks=1, learning_rate=0.1, batchnorm_momentum=0.99)
@@ -158,6 +163,7 @@ def warnings(events):
     return [event.message for event in events if isinstance(event, Warned)]
 
 
+@pytest.mark.slow
 def test_paper_s_recipe_warns_of_unsettled_moments(tmp_path):
     recipe = RECIPES["paper"].with_changes(epochs=2, batch_size=25)
     (warning,) = warnings(events_of(recipe, tmp_path / "run"))
@@ -166,6 +172,7 @@ def test_paper_s_recipe_warns_of_unsettled_moments(tmp_path):
     assert "--precise-batchnorm 1024" in warning
 
 
+@pytest.mark.slow
 def test_small_images_are_left_out_of_a_short_run(tmp_path):
     events = events_of(RECIPES["fast"].with_changes(epochs=2, batch_size=25), tmp_path / "run")
     assert not warnings(events)
@@ -175,6 +182,7 @@ def test_small_images_are_left_out_of_a_short_run(tmp_path):
     assert json.loads((tmp_path / "run" / runs.CONFIG).read_text())["recipe"]["resolutions"] == []
 
 
+@pytest.mark.slow
 def test_small_images_that_were_asked_for_are_kept_with_a_warning(tmp_path):
     recipe = RECIPES["fast"].with_changes(epochs=2, batch_size=25, resolutions=((16, 0.5),))
     events = events_of(recipe, tmp_path / "run")

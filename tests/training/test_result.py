@@ -53,6 +53,7 @@ def whole(finished):
         (run / name).write_bytes(data)
 
 
+@pytest.mark.slow
 def test_a_run_has_all_its_files(whole):
     run, content = whole
     assert content.keys() - {LOCK} == {
@@ -65,6 +66,7 @@ def test_a_run_has_all_its_files(whole):
     assert f"cifarnet train --resume {run} --epochs N" in str(done.exception)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "lost",
     [
@@ -87,6 +89,7 @@ def test_missing_pictures_are_drawn_as_they_were(whole, monkeypatch, tmp_path, l
     assert files(run) == wanted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "lost", [[runs.METRICS], [runs.METRICS, *PICTURES], [runs.WEIGHTS, runs.METRICS, *PICTURES], [runs.WEIGHTS]]
 )
@@ -104,6 +107,7 @@ def test_a_missing_result_is_written_as_it_was(whole, lost):
     assert {**metrics[0], "training_seconds": 0} == {**metrics[1], "training_seconds": 0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", [[runs.METRICS], [runs.REPORT]])
 def test_the_last_epoch_is_put_into_a_history_that_lacks_it(whole, lost):
     run, content = whole
@@ -115,6 +119,7 @@ def test_the_last_epoch_is_put_into_a_history_that_lacks_it(whole, lost):
     assert (run / runs.HISTORY).read_bytes() == content[runs.HISTORY]
 
 
+@pytest.mark.slow
 def test_a_page_of_a_former_result_is_written_anew(whole):
     run, content = whole
     digits = json.loads(content[runs.METRICS])["weights_sha256"][: runs.SHOWN_DIGITS]
@@ -123,6 +128,7 @@ def test_a_page_of_a_former_result_is_written_anew(whole):
     assert (run / runs.REPORT).read_bytes() == content[runs.REPORT]
 
 
+@pytest.mark.slow
 def test_damaged_metrics_are_named_with_the_remedy(whole):
     run, _ = whole
     (run / runs.METRICS).write_text("{")
@@ -131,6 +137,7 @@ def test_damaged_metrics_are_named_with_the_remedy(whole):
     assert resume_by_command(run).exit_code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("place", ["measure", "save_weights", "write_text"])
 def test_ctrl_c_while_the_result_is_written_says_how_to_go_on(tmp_path, monkeypatch, place):
@@ -151,6 +158,7 @@ def test_ctrl_c_while_the_result_is_written_says_how_to_go_on(tmp_path, monkeypa
     assert not runs.missing_pictures(run)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_while_pictures_are_drawn_says_how_to_go_on(whole, monkeypatch, number):
@@ -171,6 +179,7 @@ def test_a_signal_while_pictures_are_drawn_says_how_to_go_on(whole, monkeypatch,
     assert files(run) == content
 
 
+@pytest.mark.slow
 def test_a_finished_run_without_pictures_is_finished_for_the_library(whole):
     run, _ = whole
     (run / runs.REPORT).unlink()
@@ -204,6 +213,7 @@ def test_runs_that_can_not_be_made_are_told(tmp_path, monkeypatch):
         make_default_directory(CONFIG, 8)
 
 
+@pytest.mark.slow
 def test_two_trainings_of_one_second_both_have_their_result(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(training, "datetime", Noon)

@@ -83,6 +83,7 @@ def assert_same_state(one: Path, other: Path) -> None:
             np.testing.assert_array_equal(array, wanted)
 
 
+@pytest.mark.slow
 def test_a_run_tells_its_plan_then_its_pace_then_its_epochs(reference):
     _, events = reference
     kinds = [type(event) for event in events]
@@ -95,6 +96,7 @@ def test_a_run_tells_its_plan_then_its_pace_then_its_epochs(reference):
     assert [event.step for event in events.of(StepDone)] == list(range(1, 22))
 
 
+@pytest.mark.slow
 def test_the_run_directory_says_everything_about_the_run(reference):
     result, events = reference
     files = {path.name for path in result.directory.iterdir()} - {LOCK}
@@ -108,6 +110,7 @@ def test_the_run_directory_says_everything_about_the_run(reference):
     assert result.selected_by == "last epoch"
 
 
+@pytest.mark.slow
 def test_the_network_learns_its_images_by_heart(tmp_path):
     recipe = LEARNING.with_changes(epochs=12, batch_size=10, learning_rate=0.02)
     train(RunConfig(recipe, data="synthetic:50", depth=8, seed=5), tmp_path / "run")
@@ -117,11 +120,13 @@ def test_the_network_learns_its_images_by_heart(tmp_path):
     assert (answers == images.labels).mean() > 0.6
 
 
+@pytest.mark.slow
 def test_two_runs_with_one_seed_are_identical(reference, tmp_path):
     train(CONFIG, tmp_path / "again")
     assert_same_result(tmp_path / "again", reference)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "when",
     [
@@ -140,6 +145,7 @@ def test_a_run_stopped_by_a_signal_and_resumed_equals_one_left_alone(reference, 
     assert_same_result(tmp_path / "run", reference)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_exits_with_130(tmp_path):
     stop = Recorder(lambda event: isinstance(event, StepDone), signal.SIGINT)
@@ -149,6 +155,7 @@ def test_ctrl_c_exits_with_130(tmp_path):
     assert load_checkpoint(tmp_path / "run" / runs.CHECKPOINT).progress.step == 1
 
 
+@pytest.mark.slow
 def test_checkpoints_inside_an_epoch_change_nothing(reference, tmp_path, monkeypatch):
     original, batches = Saver.save, []
 
@@ -162,6 +169,7 @@ def test_checkpoints_inside_an_epoch_change_nothing(reference, tmp_path, monkeyp
     assert_same_result(tmp_path / "run", reference)
 
 
+@pytest.mark.slow
 def test_a_run_killed_without_warning_and_resumed_equals_one_left_alone(reference, tmp_path):
     directory = tmp_path / "run"
     recipe = tmp_path / "recipe.json"
@@ -180,6 +188,7 @@ def test_a_run_killed_without_warning_and_resumed_equals_one_left_alone(referenc
     assert_same_result(directory, reference)
 
 
+@pytest.mark.slow
 def test_with_a_validation_split_the_best_epoch_is_kept_and_the_test_set_used_once(tmp_path):
     events = Recorder()
     # With RECIPE the network answers by chance, for which the highest temperature is the best on any images.
@@ -222,6 +231,7 @@ def three_classes(tmp_path):
     return str(tmp_path / "three.npz")
 
 
+@pytest.mark.slow
 def test_with_a_frozen_base_only_the_head_changes_also_for_other_classes(reference, tmp_path, three_classes):
     base = load_weights(reference[0].directory / runs.WEIGHTS)
     config = RunConfig(RECIPE, data=three_classes, weights=str(reference[0].directory), freeze_base=True)
@@ -236,6 +246,7 @@ def test_with_a_frozen_base_only_the_head_changes_also_for_other_classes(referen
     assert changed == {name for name in base.tensors if name.startswith(("batch_normalization/", "conv2d_1/"))}
 
 
+@pytest.mark.slow
 def test_without_freezing_all_weights_are_tuned(reference, tmp_path):
     base = load_weights(reference[0].directory / runs.WEIGHTS)
     config = RunConfig(RECIPE.with_changes(steps=1), data="synthetic:200", weights=str(reference[0].directory))
@@ -244,6 +255,7 @@ def test_without_freezing_all_weights_are_tuned(reference, tmp_path):
     assert not [name for name in base.tensors if np.array_equal(base.tensors[name], tuned.tensors[name])]
 
 
+@pytest.mark.slow
 def test_a_deeper_network_begins_as_the_one_it_grows_from_and_trains_all_its_units(reference, tmp_path):
     base = load_weights(reference[0].directory / runs.WEIGHTS)
     spec = replace(base.spec, depth=20)
@@ -273,6 +285,7 @@ def test_weights_of_another_depth_that_can_not_be_taken_over_are_refused(tmp_pat
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_has_to_begin_anew_begins_with_the_same_weights_or_not_at_all(reference, tmp_path):
     base = load_weights(reference[0].directory / runs.WEIGHTS)
     save_weights(tmp_path / "base.h5", base)
@@ -316,6 +329,7 @@ def test_a_folder_that_is_not_empty_is_left_alone_with_the_remedy_that_fits_it(t
     assert [path.name for path in (tmp_path / "photos").iterdir()] == [name]
 
 
+@pytest.mark.slow
 def test_a_run_is_not_resumed_on_other_images(tmp_path):
     with pytest.raises(InterruptedRunError):
         train(CONFIG, tmp_path / "run", report=Recorder(lambda event: isinstance(event, StepDone)))
@@ -323,6 +337,7 @@ def test_a_run_is_not_resumed_on_other_images(tmp_path):
         resume(tmp_path / "run", data="synthetic:210")
 
 
+@pytest.mark.slow
 def test_images_that_were_moved_are_remembered_at_their_new_place(three_classes, tmp_path):
     moved = tmp_path / "moved.npz"
     config = replace(CONFIG, data=three_classes, recipe=RECIPE.with_changes(steps=4))
@@ -335,6 +350,7 @@ def test_images_that_were_moved_are_remembered_at_their_new_place(three_classes,
     assert (kept.data, kept.on_nan) == (str(moved), "restore")
 
 
+@pytest.mark.slow
 def test_validation_images_that_the_weights_have_learned_are_told(reference, tmp_path):
     config = replace(
         CONFIG, recipe=RECIPE.with_changes(steps=1, precise_batchnorm=50), weights=str(reference[0].directory)
@@ -350,6 +366,7 @@ def test_validation_images_that_the_weights_have_learned_are_told(reference, tmp
         assert [told in event.message for event in events.of(Warned)] == warned
 
 
+@pytest.mark.slow
 def test_a_test_set_that_the_weights_have_learned_is_refused_or_told(tmp_path):
     source = image_folder(tmp_path / "pets", train=10, test=0)
     config = RunConfig(RECIPE.with_changes(steps=1, precise_batchnorm=50), data=str(source), depth=8, test_split=0.2)
@@ -364,6 +381,7 @@ def test_a_test_set_that_the_weights_have_learned_is_refused_or_told(tmp_path):
     assert RunConfig.read(tmp_path / "run").test_split == 0.2
 
 
+@pytest.mark.slow
 def test_the_last_epoch_is_cut_short_where_steps_do_not_fill_it(tmp_path):
     events = Recorder()
     train(RunConfig(RECIPE.with_changes(steps=9), data="synthetic:200", depth=8), tmp_path / "run", report=events)
@@ -382,6 +400,7 @@ def test_the_wrong_number_of_classes_is_refused(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_pillow_heif")
 def test_a_validation_folder_selects_the_epoch_and_left_out_files_are_told(tmp_path):
     pets = fill(tmp_path / "pets", *(f"{split}/{name}" for split in ("train", "test", "val") for name in "ab"), count=8)

@@ -72,11 +72,13 @@ def logged(tmp_path_factory):
     return result
 
 
+@pytest.mark.slow
 def test_the_scalars_are_those_of_the_history_and_the_pace(logged):
     assert_scalars_are_the_history(logged.directory)
     assert all(event.value > 0 for event in read(logged.directory).Scalars("speed/images_per_second"))
 
 
+@pytest.mark.slow
 def test_the_surest_mistakes_are_shown_with_both_classes(logged):
     found, scored = read(logged.directory), logged.scored
     tags = found.Tags()["images"]
@@ -97,11 +99,13 @@ def test_the_graph_leads_from_the_images_to_the_logits(logged):
     assert sum(node.op == "Conv2D" for node in nodes.values()) == 8
 
 
+@pytest.mark.slow
 def test_the_log_leaves_the_result_as_it_is(logged, tmp_path):
     plain = train(CONFIG, tmp_path / "run")
     assert plain.weights_sha256 == logged.weights_sha256 == load_weights(logged.directory / runs.WEIGHTS).sha256()
 
 
+@pytest.mark.slow
 def test_a_resumed_run_goes_on_without_doubling_steps(tmp_path):
     run = tmp_path / "run"
     with pytest.raises(InterruptedRunError):
@@ -112,6 +116,7 @@ def test_a_resumed_run_goes_on_without_doubling_steps(tmp_path):
     assert_scalars_are_the_history(run)
 
 
+@pytest.mark.slow
 def test_epochs_that_come_again_after_a_crash_are_withdrawn(tmp_path):
     run = tmp_path / "run"
     with pytest.raises(InterruptedRunError):
@@ -128,6 +133,7 @@ def test_epochs_that_come_again_after_a_crash_are_withdrawn(tmp_path):
     assert_scalars_are_the_history(run)
 
 
+@pytest.mark.slow
 def test_epochs_that_are_trained_again_within_a_run_are_withdrawn(logged, tmp_path):
     events = []
     train(CONFIG, tmp_path / "run", report=events.append)
@@ -143,6 +149,7 @@ def test_epochs_that_are_trained_again_within_a_run_are_withdrawn(logged, tmp_pa
     assert_scalars_are_the_history(run)
 
 
+@pytest.mark.slow
 def test_a_run_that_began_without_a_log_has_its_first_epochs_from_the_history(tmp_path):
     run = tmp_path / "run"
     with pytest.raises(InterruptedRunError):
@@ -152,6 +159,7 @@ def test_a_run_that_began_without_a_log_has_its_first_epochs_from_the_history(tm
     assert_scalars_are_the_history(run)
 
 
+@pytest.mark.slow
 def test_a_log_that_can_not_be_written_is_told_and_the_training_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "TENSORBOARD", runs.CONFIG)  # A file stands where the folder should.
     events = []
@@ -172,6 +180,7 @@ def test_without_tensorflow_it_is_refused_before_anything_is_trained(tmp_path, m
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_under_jax_it_writes_the_same_but_for_the_graph(tmp_path):
     pytest.importorskip("jax")
     options = "--data synthetic:200 --depth 8 --epochs 3 --batch-size 50 --backend jax --tensorboard"

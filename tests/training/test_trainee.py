@@ -96,6 +96,7 @@ def test_the_network_is_fed_the_images_of_a_batch_normalized_and_at_the_size_tha
     np.testing.assert_allclose(full, normalized, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_training_goes_on_at_another_size_though_it_was_compiled_for_one(fed):
     made = trainee(STILL)
     made.sgd.follow(Plan(10))
