@@ -87,11 +87,12 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Hdf5File:
-    """A parsed file: its ``datasets`` by address (``weights/conv2d/kernel``), and the ``names`` in its root."""
+    """A parsed file: the ``names`` in its root, ``datasets`` by address (``weights/conv2d/kernel``), ``empty`` groups."""
 
     path: Path
     names: tuple[str, ...]
     datasets: dict[str, Dataset]
+    empty: tuple[str, ...]
     _texts: dict[str, bytes | None] = field(repr=False)
     _content: bytes = field(repr=False)
 
@@ -206,7 +207,7 @@ def _whole(size: int, signed: bool) -> bytes:
 
 
 # The types of numbers, as messages describe them.
-_TYPES = {
+_TYPES: dict[bytes, np.dtype[Any]] = {
     _float(2, 5, 10): np.dtype("<f2"),
     _float(4, 8, 23): np.dtype("<f4"),
     _float(8, 11, 52): np.dtype("<f8"),
@@ -224,7 +225,7 @@ _NOWHERE = 2**64 - 1
 _SPACE, _TYPE, _LAYOUT, _ATTRIBUTE, _CONTINUATION, _SYMBOLS = 1, 3, 8, 12, 16, 17
 _IGNORED = (0, 4, 5, 18)  # Free space, two kinds of fill values, and the time of the last change.
 _REFUSED = {
-    2: "holds links of a newer format",
+    2: "holds a link to elsewhere, or links of a newer format",
     6: "holds a link to elsewhere, or links of a newer format",
     7: "does not hold its values in the file itself, as a weight file must",
     11: "holds compressed or filtered values",
@@ -265,13 +266,14 @@ class _Parser:
             raise _UnusualError(f"It should have {end:,} bytes. Received: {len(self.content):,}")
         return int(root)
 
-    def tree(self, root: int) -> tuple[tuple[str, ...], dict[str, Dataset], dict[str, bytes | None]]:
-        """Return the names in the root group, the datasets of the file, and the texts of the root's attributes."""
+    def tree(self, root: int) -> tuple[tuple[str, ...], dict[str, Dataset], tuple[str, ...], dict[str, bytes | None]]:
+        """Return the names in the root group, all datasets, all empty groups, and the texts of the root's attributes."""
         messages, attributes = self.messages(root, "Its root")
         texts = dict(map(self.text, attributes))
         waiting = self.members(messages, "")
         names = tuple(name for name, _ in waiting)
         datasets: dict[str, Dataset] = {}
+        empty = []
         seen = {root}
         while waiting:
             address, header = waiting.pop()
@@ -280,11 +282,13 @@ class _Parser:
             seen.add(header)
             messages, _ = self.messages(header, address)
             if _SYMBOLS in messages:
-                waiting += self.members(messages, address)
+                members = self.members(messages, address)
+                waiting += members
+                empty += [] if members else [address]
             else:
                 datasets[address] = self.dataset(messages, address)
         _refuse_overlap(datasets)
-        return names, datasets, texts
+        return names, datasets, tuple(empty), texts
 
     def messages(self, place: int, what: str) -> tuple[dict[int, bytes], list[bytes]]:
         """Return the messages of the object header at ``place`` by their kind, and those of its attributes."""

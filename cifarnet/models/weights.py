@@ -161,8 +161,10 @@ def weights_in(file: Hdf5File) -> Weights:
     expected = named_weights(describe(weights.spec))
     addresses = {name: _address(name, group) for name in expected}
     tensors = {name: file.tensor(addresses[name], weight.shape) for name, weight in expected.items()}
+    # Keras keeps an empty group for a layer without weights.
+    found = [*file.datasets] if group is None else [*file.datasets, *file.empty]
     known = set(addresses.values())
-    extra = [at for at in file.datasets if at not in known and (group is None or at.startswith(f"{group}/"))]
+    extra = [at for at in found if at not in known and (group is None or at.startswith(f"{group}/"))]
     if extra:
         raise WeightsError(f"{file.path} has tensors that {weights.spec.title} has not: {listed(extra, 3)}.")
     return replace(weights, tensors=tensors)
