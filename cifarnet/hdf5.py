@@ -87,7 +87,11 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Hdf5File:
-    """A parsed file: the ``names`` in its root, ``datasets`` by address (``weights/conv2d/kernel``), ``empty`` groups."""
+    """A parsed file.
+
+    ``names`` are those in its root; ``datasets`` has the address of each (``weights/conv2d/kernel``); ``empty`` are the
+    addresses of groups without members.
+    """
 
     path: Path
     names: tuple[str, ...]
@@ -267,7 +271,7 @@ class _Parser:
         return int(root)
 
     def tree(self, root: int) -> tuple[tuple[str, ...], dict[str, Dataset], tuple[str, ...], dict[str, bytes | None]]:
-        """Return the names in the root group, all datasets, all empty groups, and the texts of the root's attributes."""
+        """Return the names in the root group, the datasets, the empty groups, and the texts of the root's attributes."""
         messages, attributes = self.messages(root, "Its root")
         texts = dict(map(self.text, attributes))
         waiting = self.members(messages, "")
