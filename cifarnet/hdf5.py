@@ -271,7 +271,7 @@ class _Parser:
         return int(root)
 
     def tree(self, root: int) -> tuple[tuple[str, ...], dict[str, Dataset], tuple[str, ...], dict[str, bytes | None]]:
-        """Return the names in the root group, the datasets, the empty groups, and the texts of the root's attributes."""
+        """Return the names in the root, the datasets, the empty groups, and the texts of the root's attributes."""
         messages, attributes = self.messages(root, "Its root")
         texts = dict(map(self.text, attributes))
         waiting = self.members(messages, "")
@@ -330,6 +330,8 @@ class _Parser:
             raise _UnusualError(f"{what} is neither a group nor numbers")
         index, heap = struct.unpack("<QQ", messages[_SYMBOLS])
         size, names = self.structure("xxxxQxxxxxxxxQ", heap, b"HEAP")
+        if self.base + names + size > len(self.content):
+            raise _UnusualError(f"{what} has names beyond the end")
         found: dict[str, int] = {}
         nodes: list[tuple[int, int | None]] = [(index, None)]
         while nodes:
@@ -403,9 +405,11 @@ class _Parser:
             number, stored = self.structure("HxxxxxxQ", place)
             if number == index:
                 found.append((place + 16, stored))
-            # Number 0 is the free space at the end; its size includes these 16 bytes.
-            place += 16 + -(-stored // 8) * 8 if number else stored or size
-        if version != 1 or place > end or end - place >= 16 or [stored for _, stored in found] != [length] or not index:
+            if not number:  # The free space up to the end, these 16 bytes included.
+                place, end = place + stored, end if place + stored == end else -1
+                break
+            place += 16 + -(-stored // 8) * 8
+        if version != 1 or place > end or not index or [stored for _, stored in found] != [length]:
             raise _UnusualError(f"The heap at byte {heap:,} makes no sense")
         return self.piece(found[0][0], length)
 
