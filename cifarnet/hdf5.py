@@ -399,17 +399,16 @@ class _Parser:
     def heap_object(self, heap: int, index: int, length: int) -> bytes:
         """Return the object ``index``, of ``length`` bytes, of the global heap at ``heap``."""
         version, size = self.structure("BxxxQ", heap, b"GCOL")
-        place, end = heap + 16, heap + size
+        place, end, number = heap + 16, heap + size, 1
         found = []
-        while place + 16 <= end:
+        while number and place + 16 <= end:
             number, stored = self.structure("HxxxxxxQ", place)
             if number == index:
                 found.append((place + 16, stored))
-            if not number:  # The free space up to the end, these 16 bytes included.
-                place, end = place + stored, end if place + stored == end else -1
-                break
-            place += 16 + -(-stored // 8) * 8
-        if version != 1 or place > end or not index or [stored for _, stored in found] != [length]:
+            # Number 0 is the free space up to the end; its size includes these 16 bytes.
+            place += 16 + -(-stored // 8) * 8 if number else stored
+        whole = place <= end if number else place == end
+        if version != 1 or not whole or not index or [stored for _, stored in found] != [length]:
             raise _UnusualError(f"The heap at byte {heap:,} makes no sense")
         return self.piece(found[0][0], length)
 

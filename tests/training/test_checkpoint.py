@@ -1,15 +1,21 @@
 import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from cifarnet.data.dataset import Dataset
 from cifarnet.errors import WeightsError
 from cifarnet.models.network import initial_weights
 from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization
-from cifarnet.models.weights import Weights
+from cifarnet.models.weights import HEADER, Weights
+from cifarnet.recipes import RECIPES
 from cifarnet.training import checkpoint as checkpoints
-from cifarnet.training.checkpoint import Checkpoint, Progress, load_checkpoint, save_checkpoint
+from cifarnet.training.checkpoint import Checkpoint, Progress, load_checkpoint, require_run, save_checkpoint
 from cifarnet.training.events import HistoryRow
+from cifarnet.training.run import resume
 from cifarnet.training.schedule import Plan
 from tests.models.tampering import edit
 
@@ -107,6 +113,43 @@ def test_a_history_that_makes_no_sense_is_refused(path, column, value):
     edit(path, change)
     with pytest.raises(WeightsError, match="a training state that can't be read"):
         load_checkpoint(path)
+
+
+IMAGES = Dataset(np.zeros((6, 32, 32, 3), np.uint8), np.zeros(6, np.int32), CIFAR10_CLASSES)
+RECIPE = RECIPES["paper"].with_changes(epochs=10, batch_size=2)
+
+
+def test_a_run_takes_its_own_checkpoint(path, tmp_path):
+    require_run(load_checkpoint(path), RECIPE, None, IMAGES, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "changes", "classes", "told"),
+    [
+        (RECIPE, {}, tuple("abcdefghij"), "its classes"),
+        (RECIPE.with_changes(batch_size=1), {}, CIFAR10_CLASSES, "the steps of its epochs"),
+        (RECIPE, {"batch": 4, "step": 13}, CIFAR10_CLASSES, "its steps"),
+        (RECIPE, {"image_size": 16}, CIFAR10_CLASSES, "its image size"),
+        (RECIPE, {"plan": Plan(30, 3, 0.5)}, CIFAR10_CLASSES, "its plan"),
+    ],
+)
+def test_a_run_refuses_the_checkpoint_of_another(path, tmp_path, recipe, changes, classes, told):
+    checkpoint = load_checkpoint(path)
+    vars(checkpoint.progress).update(changes)
+    with pytest.raises(WeightsError, match=f"not one of its run: {told} can't come"):
+        require_run(checkpoint, recipe, None, replace(IMAGES, class_names=classes), tmp_path)
+
+
+def test_resume_refuses_the_checkpoint_of_another_run(tmp_path):
+    shutil.copytree(Path(__file__).parents[1] / "golden" / "0.1.0" / "run", tmp_path / "run")
+
+    def rename(file):
+        header = json.loads(file.attrs[HEADER])
+        file.attrs[HEADER] = json.dumps({**header, "class_names": [f"class {k}" for k in range(10)]})
+
+    edit(tmp_path / "run" / "checkpoint.h5", rename)
+    with pytest.raises(WeightsError, match="its classes can't come from"):
+        resume(tmp_path / "run", start_backend=lambda name: pytest.fail("the backend was started"))
 
 
 @pytest.mark.parametrize("steps", [-1, 12, 2**62])
