@@ -38,8 +38,8 @@ BLOCK = 512
 LARGEST = 256 * 2**20
 """Bytes of the largest file that is read: a checkpoint of ResNet-1202, He et al.'s deepest, has 156 MB."""
 
-_STRUCTURES = 2**20
-"""Structures of 64 bytes that are read of one file: a checkpoint of ResNet-1202 has a tenth of them."""
+_STRUCTURES = 2**19
+"""Structures of 64 bytes that are read of one file: a checkpoint of ResNet-1202 has 192,000."""
 _ADDRESS_LIMIT = 200
 """Characters of the longest address of a dataset."""
 _TEXT_LIMIT = 2**22

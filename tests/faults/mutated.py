@@ -74,7 +74,7 @@ def mutated(content: bytes, places: np.ndarray, rng: np.random.Generator) -> byt
     """Return ``content`` after one to four mutations of its structure, sealed anew where it was sealed."""
     data = bytearray(content)
     for _ in range(int(rng.integers(1, 5))):
-        place = int(rng.choice(places))
+        place = min(int(rng.choice(places)), len(data) - 1)
         kind = rng.integers(6)
         if kind == 0:
             data[place] ^= 1 << int(rng.integers(8))
