@@ -6,7 +6,7 @@ follows. Files without a seal, those of the original project and of cifarnet 0.1
 Files are written by h5py and parsed here, by the HDF5 File Format Specification Version 3.0
 (https://support.hdfgroup.org/documentation/hdf5/latest/_f_m_t3.html). A stranger can compute the seal too, and libhdf5
 is not made for hostile files: one wrong byte can make it loop for ever, and ten compressed numbers can take all memory.
-Every version of h5py lays out small, plain files in the same way, so a small part of the specification is enough:
+h5py 2.9 to 3.16 lay out small, plain files in the same way, so a small part of the specification is enough:
 version 0 of the superblock, groups with symbol tables, and numbers that lie uncompressed in one piece. Anything else is
 refused. No filter, link, or reference to another file is followed. The time is limited by the number of structures that
 are read, the memory by the size of the file.
@@ -43,6 +43,9 @@ _STRUCTURES = 2**19
 _ADDRESS_LIMIT = 200
 """Characters of the longest address of a dataset."""
 _TEXT_LIMIT = 2**22
+"""Bytes of the longest text in an attribute."""
+_SIDES = 8
+"""Dimensions of a dataset; a convolution's kernel has 4."""
 
 
 def write_hdf5(path: Path, fill: Callable[["h5py.File"], None], previous: Path | None = None) -> None:
@@ -112,7 +115,7 @@ class Hdf5File:
         if text is None:
             raise WeightsError(f"{self.path}: the attribute {name} is no text of at most {_TEXT_LIMIT:,} bytes.")
         try:
-            return json.loads(text)
+            return json.loads(text.decode())
         except (ValueError, RecursionError) as error:
             raise WeightsError(f"{self.path}: the attribute {name} is no valid JSON: {error}") from error
 
@@ -159,8 +162,10 @@ def read_hdf5(path: Path) -> Hdf5File:
 def _read(path: Path) -> bytes:
     try:
         state = path.stat()
-    except (OSError, ValueError) as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise WeightsError(f"There is no weight file {path}.") from error
+    except (OSError, ValueError) as error:  # Beyond a folder without permission, or no possible name.
+        raise WeightsError(f"{path} can't be read: {getattr(error, 'strerror', error)}.") from error
     if not stat.S_ISREG(state.st_mode):
         raise WeightsError(f"{path} is no weight file: it is not a regular file.")
     if state.st_size > LARGEST:
@@ -363,10 +368,10 @@ class _Parser:
                 name = text[: text.index(0)].decode()
             except ValueError as error:
                 raise _UnusualError(f"{what} has a member whose name can't be read") from error
+            if kind > 2 or not name or "/" in name or not name.isprintable():
+                raise _UnusualError(f"{what} has a member that makes no sense: {name!r}")
             if kind == 2:
                 raise _UnusualError(f"{what} has {name}, which is a link to elsewhere: a weight file must not have one")
-            if kind not in (0, 1) or not name or "/" in name:
-                raise _UnusualError(f"{what} has a member that makes no sense: {name!r}")
             found.append((name, header))
         return found
 
@@ -416,7 +421,7 @@ class _Parser:
 def _shape(space: bytes, address: str) -> tuple[int, ...]:
     """Return the shape that a dataspace message describes; a dataset that could grow has none."""
     rank, limited = (space[1], space[2]) if len(space) >= 8 and space[0] == 1 else (0, 255)
-    if limited > 1 or len(space) != 8 + 8 * rank * (1 + limited):
+    if limited > 1 or rank > _SIDES or len(space) != 8 + 8 * rank * (1 + limited):
         raise _UnusualError(f"{address} has no shape")
     sizes = struct.unpack_from(f"<{rank * (1 + limited)}Q", space, 8)
     if limited and sizes[:rank] != sizes[rank:]:
