@@ -160,17 +160,18 @@ def _require_sense(progress: Progress, spec: ModelSpec) -> None:
     plan, history, step = progress.plan, progress.history, progress.step
     if not all(map(_is_sensible, history)):
         raise ValueError("its history has a row that makes no sense")
-    ends = [0, *(row.step for row in history)]
+    where = (progress.epoch, progress.batch, step)
+    epochs, ends = [row.epoch for row in history], [0, *(row.step for row in history)]
     best = None if progress.best_epoch is None else _accuracy_of(history, progress.best_epoch)
     sizes = [row.image_size for row in history]
     for what, holds, received in (
-        ("epoch, batch and step are whole numbers from 0 on", min(progress.epoch, progress.batch, step) >= 0, step),
+        ("epoch, batch and step are whole numbers from 0 on", min(where) >= 0, where),
         (f"a run has {_STEPS:,} steps at most", max(step, plan.steps) <= _STEPS, max(step, plan.steps)),
         ("the history has a row for each epoch", len(history) == progress.epoch, progress.epoch),
-        ("the epochs count from 1", [row.epoch for row in history] == list(range(1, len(history) + 1)), "others"),
-        ("the steps of the epochs rise from 1 on", all(a < b for a, b in pairwise(ends)), "others"),
+        ("the epochs count from 1", epochs == list(range(1, len(history) + 1)), epochs),
+        ("the steps of the epochs rise from 1 on", all(a < b for a, b in pairwise(ends)), ends),
         ("the steps are those of the epochs and the batch", step == ends[-1] + progress.batch, step),
-        ("image sizes are those of the network or less", all(0 < size <= spec.image_size for size in sizes), sizes[:9]),
+        ("image sizes are those of the network or less", all(0 < size <= spec.image_size for size in sizes), sizes),
         ("the image size is 1 to 1,024", 0 < progress.image_size <= 1024, progress.image_size),
         (f"seconds are 0 to {_SECONDS:g}", 0 <= progress.seconds <= _SECONDS, progress.seconds),
         ("the best accuracy is that of the best epoch", best == progress.best_accuracy, progress.best_accuracy),
