@@ -157,16 +157,37 @@ def weights(folder: Path, scale: float) -> list[Row]:
     from tests.faults.reading import read_apart
     from tests.faults.saves import checkpoint
 
-    outside, path = folder / "outside", folder / "crafted.h5"
-    save_secrets(outside)
-    slowest = 0.0
-    for name, make in CRAFTED.items():
+    paths = [folder / f"{index}.h5" for index in range(len(CRAFTED))]
+    for path, make in zip(paths, CRAFTED.values(), strict=True):
         save_weights(path, checkpoint(1).weights)
-        make(path, outside)
-        told = read_apart(path, outside)
+        save_secrets(path.with_suffix(""))
+        make(path, path.with_suffix(""))
+    answers = read_apart(paths)
+    for name, told in zip(CRAFTED, answers, strict=True):
         assert told["told"][1], name
-        slowest = max(slowest, told["seconds"])
+    slowest = max(told["seconds"] for told in answers)
     return [("a crafted weight file", f"{len(CRAFTED)}", f"all refused, within 1 GiB and {slowest:.1f} s")]
+
+
+def mutants(folder: Path, scale: float) -> list[Row]:
+    """Mutated weight files and checkpoints, sealed anew, ten thousand a process."""
+    from tests.faults.mutated import COUNTS, fuzz
+
+    rows = []
+    for kind in COUNTS:
+        left, seed, counts, slowest, peak, began = scaled(100_000, scale), 0, Counter[str](), 0.0, 0, time.monotonic()
+        while left > 0:
+            told = fuzz(kind, min(left, 10_000), seed)
+            slowest, peak = max(slowest, told.pop("slowest")), max(peak, told.pop("peak"))
+            counts.update(told)
+            left, seed = left - 10_000, seed + 1
+        rate = counts.total() / (time.monotonic() - began)
+        common.tell(f"{kind}: {counts.total():,}, {rate:,.0f} a second")
+        survived = (
+            f"{counts['read']:,} read, {counts['refused']:,} refused; the slowest {slowest:.2f} s, {peak / 1e6:,.0f} MB"
+        )
+        rows.append((f"a mutated {kind} file, sealed anew", f"{counts.total():,}", survived))
+    return rows
 
 
 def archives(folder: Path, scale: float) -> list[Row]:
@@ -227,7 +248,7 @@ def stops(folder: Path, scale: float) -> list[Row]:
 
 
 PARTS: dict[str, Callable[[Path, float], list[Row]]] = {
-    part.__name__: part for part in (kills, saves, disks, damage, weights, archives, pictures, stops)
+    part.__name__: part for part in (kills, saves, disks, damage, weights, mutants, archives, pictures, stops)
 }
 
 

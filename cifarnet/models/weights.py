@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cifarnet import __version__
-from cifarnet.errors import InvalidValueError, WeightsError, wrong_content
+from cifarnet.errors import InvalidValueError, WeightsError, listed, wrong_content
 from cifarnet.fields import typed_fields
-from cifarnet.hdf5 import find, find_dataset, open_hdf5, read_json, read_tensor, unexpected, write_hdf5
+from cifarnet.hdf5 import Hdf5File, read_hdf5, write_hdf5
 from cifarnet.models.description import named_weights
 from cifarnet.models.resnet import describe
 from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization
@@ -151,35 +151,36 @@ def load_weights(path: Path) -> Weights:
         WeightsError: when the file is missing, damaged, of an unknown layout or version, or does not hold exactly
             the tensors of the network that it names.
     """
-    with open_hdf5(path) as file:
-        return read_from(file, path)
+    return weights_in(read_hdf5(path))
 
 
-def read_from(file: "h5py.File", path: Path) -> Weights:
-    """Read header and tensors from an open file (see ``load_weights``); ``path`` is for messages."""
-    weights = peek(file, path)
+def weights_in(file: Hdf5File) -> Weights:
+    """Return header and tensors of a parsed file; see ``load_weights``."""
+    weights = header_in(file)
     group = None if weights.version == ORIGINAL else "weights"
     expected = named_weights(describe(weights.spec))
     addresses = {name: _address(name, group) for name in expected}
-    tensors = {
-        name: read_tensor(file, addresses[name], description.shape, path) for name, description in expected.items()
-    }
-    if extra := unexpected(file, set(addresses.values()), group or ""):
-        raise WeightsError(f"{path} has tensors that {weights.spec.title} has not: {', '.join(extra)}.")
+    tensors = {name: file.tensor(addresses[name], weight.shape) for name, weight in expected.items()}
+    # Keras keeps an empty group for a layer without weights.
+    found = [*file.datasets] if group is None else [*file.datasets, *file.empty]
+    known = set(addresses.values())
+    extra = [at for at in found if at not in known and (group is None or at.startswith(f"{group}/"))]
+    if extra:
+        raise WeightsError(f"{file.path} has tensors that {weights.spec.title} has not: {listed(extra, 3)}.")
     return replace(weights, tensors=tensors)
 
 
 def load_header(path: Path) -> Weights:
-    """Like ``load_weights`` but without reading the tensors: for showing what a file is, in milliseconds."""
-    with open_hdf5(path) as file:
-        return peek(file, path)
+    """Like ``load_weights`` but without the tensors."""
+    return header_in(read_hdf5(path))
 
 
-def peek(file: "h5py.File", path: Path) -> Weights:
-    """What an open file says it holds, checked; without tensors."""
-    header = read_json(file, HEADER, path)
+def header_in(file: Hdf5File) -> Weights:
+    """Return what a parsed file says it holds, checked; without tensors."""
+    path = file.path
+    header = file.json(HEADER)
     if header is None:
-        return _peek_original(file, path)
+        return _original_header(file)
     try:
         if header["format"] > FORMAT:
             raise WeightsError(
@@ -220,19 +221,22 @@ def _spec(values: dict[str, Any], path: Path) -> ModelSpec:
 ORIGINAL = "original"
 
 
-def _peek_original(file: "h5py.File", path: Path) -> Weights:
-    if not {"conv2d", "sequential", "conv2d_1"} <= set(file):
-        found = ", ".join(name for name, _ in zip(file, range(8), strict=False))
+def _original_header(file: Hdf5File) -> Weights:
+    path = file.path
+    if not {"conv2d", "sequential", "conv2d_1"} <= set(file.names):
         raise WeightsError(
             f"{path} is an HDF5 file, but not a weight file: it has neither cifarnet's header nor the layers of the"
-            f" original project's files (conv2d, sequential, ...). It has: {found or 'nothing'}"
+            f" original project's files (conv2d, sequential, ...). It has: {listed(file.names, 8) or 'nothing'}"
         )
+    stage, bias = "sequential/sequential/", file.datasets.get("conv2d_1/conv2d_1/bias:0")
+    units = len({address.split("/")[2] for address in file.datasets if address.startswith(stage)})
+    if bias is None or len(bias.shape) != 1:
+        raise WeightsError(f"{path} is not a complete weight file of the original project: it has no classes.")
+    classes = bias.shape[0]
     try:
-        units = len(find(file, "sequential/sequential", path))
-        classes = find_dataset(file, "conv2d_1/conv2d_1/bias:0", path).shape[0]
-        spec = _spec({"depth": 6 * units + 2, "classes": int(classes)}, path)
-    except (KeyError, TypeError, AttributeError, IndexError, InvalidValueError) as error:
-        raise WeightsError(f"{path} is not a complete weight file of the original project: {error}.") from error
+        spec = _spec({"depth": 6 * units + 2, "classes": classes}, path)
+    except InvalidValueError as error:
+        raise WeightsError(f"{path} is not a complete weight file of the original project: {error}") from error
     names = CIFAR10_CLASSES if classes == len(CIFAR10_CLASSES) else tuple(f"class {k}" for k in range(classes))
     return Weights(spec, {}, names, ORIGINAL_NORMALIZATION, version=ORIGINAL)
 

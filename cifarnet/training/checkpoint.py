@@ -1,23 +1,29 @@
 """A checkpoint: one HDF5 file with all that resuming to the last bit needs.
 
 It is a weight file (``cifarnet.models.weights``) with the training state beside the weights: the optimizer's and the
-metrics' arrays below ``training``, and where the run stood as JSON in the attribute ``training``; the history of its
-epochs, which may be tens of thousands, as JSON in the bytes of ``training/history``.
+metrics' arrays below ``training``, and where the run stood as JSON in the attribute ``training``. The history of its
+epochs, which may be tens of thousands, is the table ``training/history``: a row of float64 for each epoch, NaN where an
+epoch has no value. A checkpoint may come from a stranger: what makes no sense is refused when it is read.
 """
 
 import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cifarnet.data.dataset import Dataset
 from cifarnet.errors import WeightsError, wrong_content
-from cifarnet.hdf5 import open_hdf5, read_json, read_tensor, write_hdf5
-from cifarnet.models.weights import Weights, read_from, write_into
+from cifarnet.fields import typed_fields
+from cifarnet.hdf5 import Hdf5File, read_hdf5, write_hdf5
+from cifarnet.models.spec import ModelSpec
+from cifarnet.models.weights import Weights, weights_in, write_into
+from cifarnet.recipes import Recipe
 from cifarnet.training.events import HistoryRow
-from cifarnet.training.schedule import Plan
+from cifarnet.training.schedule import Plan, spans
 
 if TYPE_CHECKING:
     import h5py
@@ -25,8 +31,14 @@ if TYPE_CHECKING:
 STATE = "training"
 KINDS = ("optimizer", "metrics")
 HISTORY = f"{STATE}/history"
-HISTORY_LIMIT = 2**27
-"""Bytes of the longest history that is read: more than half a million epochs."""
+
+RESTORES = 5
+"""How often ``--on-nan restore`` goes back: the learning rate is a thirty-second of the recipe's then."""
+
+_EPOCHS, _STEPS, _SECONDS = 2**19, 2**48, 1e10
+"""The longest run that is resumed: half a million epochs, three hundred years."""
+_COLUMNS = [column.name for column in fields(HistoryRow)]
+_COUNTS, _OPTIONAL = {"epoch", "step", "image_size"}, {"held_loss", "held_accuracy"}
 
 
 @dataclass
@@ -80,10 +92,12 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, previous: Path | None = 
             shapes[kind] = [list(array.shape) for array in arrays]
             for index, array in enumerate(arrays):
                 file.create_dataset(f"{STATE}/{kind}/{index}", data=array)
-        state = asdict(checkpoint.progress)
-        history = np.frombuffer(json.dumps(state.pop("history")).encode(), np.uint8)
-        file.create_dataset(HISTORY, data=history, compression="gzip")
-        file.attrs[STATE] = json.dumps({**state, "shapes": shapes, "history_bytes": len(history)})
+        # Without the history first: asdict copies what it finds.
+        state = asdict(replace(checkpoint.progress, history=[]))
+        del state["history"]
+        if history := checkpoint.progress.history:
+            file.create_dataset(HISTORY, data=np.array([[*vars(row).values()] for row in history], np.float64))
+        file.attrs[STATE] = json.dumps({**state, "shapes": shapes})
 
     write_hdf5(path, fill, previous)
 
@@ -92,45 +106,129 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint.
 
     Raises:
-        WeightsError: when it is missing, damaged, or a weight file without a training state.
+        WeightsError: when it is missing, damaged, a weight file without a training state, or one of no possible run.
     """
-    with open_hdf5(path) as file:
-        weights = read_from(file, path)
-        state = read_json(file, STATE, path)
-        if state is None:
-            raise WeightsError(f"{path} holds weights but no training state: it can be evaluated, not resumed.")
-        try:
-            shapes = state.pop("shapes")
-            if "history" not in state:  # Cifarnet 0.1 had it here.
-                state["history"] = _read_history(file, state.pop("history_bytes"), path)
-            progress = _progress(state)
-            arrays = {kind: _read_arrays(file, kind, shapes[kind], weights, path) for kind in KINDS}
-        except (TypeError, KeyError, ValueError, AttributeError, RecursionError) as error:
-            raise WeightsError(f"{path} has a training state that can't be read: {wrong_content(error)}.") from error
+    file = read_hdf5(path)
+    weights = weights_in(file)
+    state = file.json(STATE)
+    if state is None:
+        raise WeightsError(f"{path} holds weights but no training state: it can be evaluated, not resumed.")
+    try:
+        shapes = state.pop("shapes")
+        progress = _progress(state, file)
+        _require_sense(progress, weights.spec)
+        arrays = {kind: _read_arrays(file, kind, shapes[kind]) for kind in KINDS}
+        for array in arrays["optimizer"]:
+            if array.dtype.kind in "iu" and not ((array >= 0) & (array <= progress.step)).all():
+                raise ValueError(f"the optimizer counts steps from 0 to {progress.step:,}. Received: {array!s:.60}")
+    except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
+        raise WeightsError(f"{path} has a training state that can't be read: {wrong_content(error)}") from error
     return Checkpoint(weights, progress, **arrays)
 
 
-def _progress(state: dict[str, Any]) -> Progress:
-    # Cifarnet 0.1 had neither plans nor image sizes: it trained at full size.
-    history = [HistoryRow(**{"image_size": 32, **row}) for row in state["history"]]
-    plan = Plan(**state["plan"]) if "plan" in state else Plan(0)
-    return Progress(**{**state, "history": history, "plan": plan})
+def _progress(state: dict[str, Any], file: Hdf5File) -> Progress:
+    # Cifarnet 0.1 had the history here, and neither plans nor image sizes: it trained at full size.
+    rows = [HistoryRow(**{"image_size": 32, **row}) for row in state.pop("history")] if "history" in state else None
+    plan = Plan(**typed_fields(Plan, state.pop("plan", {"steps": 0}), "A plan"))
+    progress = Progress(**typed_fields(Progress, {**state, "plan": plan, "history": []}, "A training state"))
+    progress.history = _history(file, progress.epoch) if rows is None else rows
+    return progress
 
 
-def _read_history(file: "h5py.File", size: int, path: Path) -> Any:
-    if size > HISTORY_LIMIT:
-        raise WeightsError(f"{path}: a history has {HISTORY_LIMIT:,} bytes at most. Received: {size:,}")
-    return json.loads(read_tensor(file, HISTORY, (size,), path, kinds="u").astype(np.uint8).tobytes())
+def _history(file: Hdf5File, epochs: int) -> list[HistoryRow]:
+    """Return the rows of the table of ``epochs``."""
+    if not 0 <= epochs <= _EPOCHS:
+        raise ValueError(f"a run has {_EPOCHS:,} epochs at most. Received: {epochs:.3g}")
+    if not epochs:
+        return []
+    table = file.numbers(HISTORY, (epochs, len(_COLUMNS)), "f").tolist()
+    return [HistoryRow(**dict(zip(_COLUMNS, map(_cell, _COLUMNS, row), strict=True))) for row in table]
 
 
-def _read_arrays(
-    file: "h5py.File", kind: str, shapes: list[list[int]], weights: Weights, path: Path
-) -> list[np.ndarray]:
-    # Which shapes an optimizer's state has, its own build says when it takes them; here, that none is a shape bomb.
-    most = sum(tensor.size for tensor in weights.tensors.values())
-    if sum(math.prod(shape) for shape in shapes) > 4 * most:
-        raise WeightsError(f"{path}: the state of its {kind} is larger than any optimizer's of {weights.spec.title}.")
-    return [
-        read_tensor(file, f"{STATE}/{kind}/{index}", tuple(shape), path, kinds="fiu")
-        for index, shape in enumerate(shapes)
-    ]
+def _cell(column: str, value: float) -> Any:
+    if column in _OPTIONAL:
+        return None if math.isnan(value) else value
+    return int(value) if column in _COUNTS and value.is_integer() else value
+
+
+def _require_sense(progress: Progress, spec: ModelSpec) -> None:
+    """Refuse a ``progress`` that no run has, whatever its recipe.
+
+    Raises:
+        ValueError: naming what makes no sense.
+    """
+    plan, history, step = progress.plan, progress.history, progress.step
+    if not all(map(_is_sensible, history)):
+        raise ValueError("its history has a row that makes no sense")
+    where = (progress.epoch, progress.batch, step)
+    epochs, ends = [row.epoch for row in history], [0, *(row.step for row in history)]
+    best = None if progress.best_epoch is None else _accuracy_of(history, progress.best_epoch)
+    sizes = [row.image_size for row in history]
+    for what, holds, received in (
+        ("epoch, batch and step are whole numbers from 0 on", min(where) >= 0, where),
+        (f"a run has {_STEPS:,} steps at most", max(step, plan.steps) <= _STEPS, max(step, plan.steps)),
+        ("the history has a row for each epoch", len(history) == progress.epoch, progress.epoch),
+        ("the epochs count from 1", epochs == list(range(1, len(history) + 1)), epochs),
+        ("the steps of the epochs rise from 1 on", all(a < b for a, b in pairwise(ends)), ends),
+        ("the steps are those of the epochs and the batch", step == ends[-1] + progress.batch, step),
+        ("image sizes are those of the network or less", all(0 < size <= spec.image_size for size in sizes), sizes),
+        ("the image size is 1 to 1,024", 0 < progress.image_size <= 1024, progress.image_size),
+        (f"seconds are 0 to {_SECONDS:g}", 0 <= progress.seconds <= _SECONDS, progress.seconds),
+        ("the best accuracy is that of the best epoch", best == progress.best_accuracy, progress.best_accuracy),
+        ("the plan begins within the run", 0 <= plan.step <= step and 0 <= plan.position <= 1, plan),
+        ("the plan ends behind the steps trained", not plan.steps or step <= plan.steps, plan),
+        (f"restores are 0 to {RESTORES}", 0 <= progress.restores <= RESTORES, progress.restores),
+    ):
+        if not holds:
+            raise ValueError(f"{what}. Received: {received!s:.100}")
+
+
+def _accuracy_of(history: list[HistoryRow], epoch: int) -> float:
+    """Return the accuracy on held-out images in an epoch of ``history``, counted from 1; NaN where it has none."""
+    row = history[epoch - 1] if 1 <= epoch <= len(history) else None
+    return math.nan if row is None or row.held_accuracy is None else row.held_accuracy
+
+
+def _is_sensible(row: HistoryRow) -> bool:
+    numbers: list[object] = [row.learning_rate, row.loss, row.accuracy]
+    if row.held_loss is not None or row.held_accuracy is not None:
+        numbers += [row.held_loss, row.held_accuracy]
+    return (
+        all(type(count) is int for count in (row.epoch, row.step, row.image_size))
+        and all(type(number) is float and math.isfinite(number) for number in numbers)
+        and 0 <= row.accuracy <= 1
+        and 0 <= (row.held_accuracy or 0.0) <= 1
+    )
+
+
+def require_run(checkpoint: Checkpoint, recipe: Recipe, budget: float | None, train: Dataset, directory: Path) -> None:
+    """Refuse a ``checkpoint`` that the run in ``directory``, of ``recipe`` on the images ``train``, can't have written.
+
+    Raises:
+        WeightsError: naming what does not fit.
+    """
+    weights, progress, plan = checkpoint.weights, checkpoint.progress, checkpoint.progress.plan
+    epoch, batch, per_epoch = progress.epoch, progress.batch, recipe.steps_per_epoch(len(train))
+    rows = enumerate(progress.history)
+    sizes = {size for _, _, size in spans(recipe, weights.spec.image_size)}
+    for what, holds in (
+        ("its classes", weights.class_names == train.class_names),
+        ("the steps of its epochs", all(k * per_epoch < row.step <= (k + 1) * per_epoch for k, row in rows)),
+        ("its steps", not batch or (batch <= per_epoch and progress.step == epoch * per_epoch + batch)),
+        ("its image size", not batch or progress.image_size in sizes),
+        ("its plan", budget is not None or (plan.step, plan.position) == (0, 0.0)),
+    ):
+        if not holds:
+            raise WeightsError(
+                f"The checkpoint in {directory} is not one of its run: {what} can't come from the recipe and the images"
+                " in config.json. Put the run's own checkpoint back, or go on from its weights in a new run: cifarnet"
+                f" train --weights {directory}"
+            )
+
+
+def _read_arrays(file: Hdf5File, kind: str, shapes: Any) -> list[np.ndarray]:
+    """Return the arrays of ``kind``; the loop checks that they fit its own."""
+    for shape in shapes:
+        if not isinstance(shape, list) or not all(type(size) is int for size in shape):
+            raise ValueError(f"the shapes of its {kind} are lists of whole numbers. Received: {shape!s:.60}")
+    return [file.tensor(f"{STATE}/{kind}/{index}", tuple(shape), "fiu") for index, shape in enumerate(shapes)]

@@ -7,7 +7,7 @@ from there, in this process or in the next.
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import takewhile
 from typing import Any
 
@@ -157,12 +157,9 @@ class Loop:
         vars(self.progress).update(vars(checkpoint.progress))
         self.trainee.network.set_tensors(checkpoint.weights.tensors)
         variables = self._optimizer_variables()
-        shapes = [tuple(variable.shape) for variable in variables]
-        if shapes != [array.shape for array in checkpoint.optimizer]:
-            raise WeightsError(
-                f"The optimizer's state in the checkpoint does not fit the recipe: expected {len(shapes)} arrays of the"
-                f" shapes of the trained weights. Received: {len(checkpoint.optimizer)}"
-            )
+        _require_shapes("optimizer", variables, checkpoint.optimizer)
+        if checkpoint.metrics:
+            _require_shapes("metrics", self.trainee.metrics_variables, checkpoint.metrics)
         for variable, array in zip(variables, checkpoint.optimizer, strict=True):
             variable.assign(array)
         self.metrics = checkpoint.metrics
@@ -355,6 +352,15 @@ class Loop:
         """
         passes = 3 if self.trainee.network.stem.trainable else 1
         return step / self.recipe.batch_size * len(self.held_out) / passes
+
+
+def _require_shapes(what: str, variables: Sequence[keras.Variable], arrays: Sequence[np.ndarray]) -> None:
+    shapes = [tuple(variable.shape) for variable in variables]
+    if shapes != [array.shape for array in arrays]:
+        raise WeightsError(
+            f"The state of the {what} in the checkpoint does not fit the recipe: it needs {len(shapes)} arrays with the"
+            f" shapes of the run's own. Received: {len(arrays)}"
+        )
 
 
 def _tensorflow_batches(slices: Any, batch_size: int) -> Any:

@@ -36,7 +36,7 @@ from cifarnet.models.weights import Weights, load_weights, require_storable, sav
 from cifarnet.recipes import Recipe
 from cifarnet.runtime import choose_backend, device, usable_cores, use_backend
 from cifarnet.training.budget import too_little_time
-from cifarnet.training.checkpoint import Checkpoint, Progress
+from cifarnet.training.checkpoint import RESTORES, Checkpoint, Progress, require_run
 from cifarnet.training.config import PLACES, RunConfig
 from cifarnet.training.events import Planned, Report, Warned, ignore
 from cifarnet.training.length import at_length, longer, with_length
@@ -72,9 +72,6 @@ FOLDER = Path("runs")
 
 SAVE_INTERVAL = 180.0
 """Seconds between checkpoints within an epoch."""
-
-RESTORES = 5
-"""How often ``--on-nan restore`` goes back: the learning rate is a thirty-second of the recipe's then."""
 
 
 @dataclass(frozen=True)
@@ -356,12 +353,14 @@ def resume(
         base = None if checkpoint else same_weights(config, directory)
         known_teacher = same_teacher(config, directory)
         known = checkpoint.weights if checkpoint else base
-        image_size = known.spec.image_size if known else ModelSpec().image_size
+        # A stranger's checkpoint can name images so large that no memory holds the data set.
+        image_size = known.spec.image_size if known and config.weights else ModelSpec().image_size
         reading = time.monotonic()
         loaded = _same_data(config, directory, image_size, mirrors, data_report)
         data_seconds = time.monotonic() - reading
         _warn_of_left_out(loaded, report)
         if checkpoint:
+            require_run(checkpoint, config.recipe, config.budget, loaded.train, directory)
             at_length(checkpoint, config, len(loaded.train), directory)
         spec, normalization = _network(config, known, loaded)
         start_backend(backend)

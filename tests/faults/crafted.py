@@ -7,6 +7,8 @@ craft a file can seal it.
 
 import json
 import pickle
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -200,6 +202,114 @@ def _large(path: Path, outside: Path) -> None:
         file.truncate(hdf5.LARGEST + 1)  # Sparse: it takes no space.
 
 
+def _bytes(change: Callable[[bytearray], object]) -> Maker:
+    """``change`` the bytes that HDF5 sees, whose addresses count from the beginning of these, and seal them."""
+
+    def make(path: Path, outside: Path) -> None:
+        content = bytearray(path.read_bytes()[hdf5.BLOCK :])
+        change(content)
+        path.write_bytes(hdf5._seal(content) + content)
+
+    return make
+
+
+def _put(content: bytearray, place: int, value: int, size: int = 8) -> None:
+    content[place : place + size] = value.to_bytes(size, "little")
+
+
+def _root(content: bytearray) -> int:
+    """The address of the first message in the header of the root group, that of its symbol table."""
+    return int.from_bytes(content[64:72], "little") + 16
+
+
+def _index(content: bytearray) -> int:
+    """The address of the root's index."""
+    return int.from_bytes(content[80:88], "little")
+
+
+def _after(signature: bytes, place: int, value: int, size: int = 8) -> Maker:
+    """Put ``value`` ``place`` bytes from the first ``signature`` on."""
+    return _bytes(lambda content: _put(content, content.index(signature) + place, value, size))
+
+
+def _message(kind: int, change: Callable[[bytearray, int], object]) -> Maker:
+    """``change`` the content of the header message ``kind`` of the first tensor with 10 numbers."""
+
+    def patch(content: bytearray) -> None:
+        shape = content.index(struct.pack("<BBB5xQQ", 1, 1, 1, 10, 10))  # A data space of (10,).
+        begin = shape
+        while int.from_bytes(content[begin - 8 : begin - 6], "little") != kind:
+            begin += int.from_bytes(content[begin - 6 : begin - 4], "little") + 8
+        change(content, begin)
+
+    return _bytes(patch)
+
+
+def _share(content: bytearray, begin: int) -> None:
+    first = content.index(struct.pack("<HHBxxxBB", 8, 24, 0, 3, 1)) + 10  # The address in a layout.
+    content[begin + 2 : begin + 10] = content[first : first + 8]
+
+
+def _header_loop(content: bytearray) -> None:
+    # The root's header goes on in itself, for 65,535 messages.
+    first = _root(content)
+    content[first : first + 24] = struct.pack("<HHBxxxQQ", 16, 16, 0, first, 24)
+    _put(content, first - 14, 2**16 - 1, 2)
+
+
+def _index_loop(content: bytearray) -> None:
+    index = _index(content)
+    _put(content, index + 32, index)
+
+
+def _index_of_levels(content: bytearray) -> None:
+    index = _index(content)
+    content[index + 5] = 255
+    _put(content, index + 6, 2**16 - 1, 2)
+    for place in range(index + 32, len(content) - 8, 16):
+        _put(content, place, index)
+
+
+def _twice_compressed(file: h5py.File, _: Path) -> None:
+    # Ten numbers that unpack to 100 MB on the way.
+    creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    creation.set_chunk((10,))
+    creation.set_deflate(9)
+    creation.set_filter(h5py.h5z.FILTER_DEFLATE, 0, (9,))
+    space = h5py.h5s.create_simple((10,))
+    data = h5py.h5d.create(file["weights/conv2d_1"].id, b"bias", h5py.h5t.IEEE_F32LE, space, creation)
+    data.write_direct_chunk((0,), zlib.compress(zlib.compress(bytes(10**8), 9), 9))
+
+
+def _stored(**options: object) -> Maker:
+    """Ten numbers, stored with ``options`` of h5py's."""
+    return _instead(lambda file, _: file.create_dataset(BIAS, data=np.zeros(10, "f4"), **options))
+
+
+def _compact(file: h5py.File, _: Path) -> None:
+    creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    creation.set_layout(h5py.h5d.COMPACT)
+    space = h5py.h5s.create_simple((10,))
+    h5py.h5d.create(file["weights/conv2d_1"].id, b"bias", h5py.h5t.IEEE_F32LE, space, creation)
+
+
+def _committed_type(file: h5py.File, _: Path) -> None:
+    file["type"] = np.dtype("f4")
+    file.create_dataset(BIAS, (10,), dtype=file["type"])
+
+
+def _of_version(libver: str) -> Maker:
+    """The same file in a newer format."""
+
+    def make(path: Path, outside: Path) -> None:
+        with h5py.File(path, "r") as old, h5py.File(outside / "new.h5", "w", libver=libver) as new:
+            new.attrs[HEADER] = old.attrs[HEADER]
+            old.copy("weights", new)
+        path.write_bytes((outside / "new.h5").read_bytes())
+
+    return make
+
+
 MODEL_CONFIG = json.dumps({"class_name": "Lambda", "config": {"function": ["print('code was run')", None, None]}})
 
 CRAFTED: dict[str, Maker] = {
@@ -283,6 +393,52 @@ CRAFTED: dict[str, Maker] = {
     "HDF5's signature and nothing else": _no_hdf5(hdf5.SIGNATURE),
     "HDF5's signature and noise": _no_hdf5(hdf5.SIGNATURE + np.random.default_rng(0).bytes(5000)),
     "cut short and sealed again": _truncated_with_seal,
+    "a heap of another size": _after(b"GCOL", 8, 4104),
+    "a heap of no size": _after(b"GCOL", 8, 0),
+    "a heap of 2^64 bytes": _after(b"GCOL", 8, 2**64 - 1),
+    "a text in a heap of no size": _after(b"GCOL", 24, 0),
+    "a text in a heap of 2^64 bytes": _after(b"GCOL", 24, 2**64 - 1),
+    "a header that goes on in itself": _bytes(_header_loop),
+    "an index that leads to itself": _bytes(_index_loop),
+    "an index of 255 levels": _bytes(_index_of_levels),
+    "an index without entries": _bytes(lambda content: _put(content, _index(content) + 6, 0, 2)),
+    "an index of 65,535 entries": _bytes(lambda content: _put(content, _index(content) + 6, 2**16 - 1, 2)),
+    "an index at the end": _bytes(lambda content: _put(content, 80, len(content)) or _put(content, 112, len(content))),
+    "65,535 members": _after(b"SNOD", 6, 2**16 - 1, 2),
+    "a name outside its heap": _after(b"SNOD", 8, 2**40),
+    "a member that leads to the root": _after(b"SNOD", 16, 96),
+    "a heap of names of 2^63 bytes": _after(b"HEAP", 8, 2**63),
+    "names at the end of all": _after(b"HEAP", 24, 2**64 - 1),
+    "an end beyond the file": _bytes(lambda content: _put(content, 40, 2**40)),
+    "a base address elsewhere": _bytes(lambda content: _put(content, 24, 0)),
+    "a superblock of version 2": _bytes(lambda content: _put(content, 8, 2, 1)),
+    "the newest format": _of_version("latest"),
+    "the format of HDF5 1.8": _of_version("v108"),
+    "a side of 2^63": _message(1, lambda content, begin: _put(content, begin + 8, 2**63)),
+    "a side of 2^64 - 1": _message(1, lambda content, begin: _put(content, begin + 8, 2**64 - 1)),
+    "a side of zero": _message(1, lambda content, begin: _put(content, begin + 8, 0)),
+    "255 sides": _message(1, lambda content, begin: _put(content, begin + 1, 255, 1)),
+    "numbers of 2^32 bytes": _message(3, lambda content, begin: _put(content, begin + 4, 2**32 - 1, 4)),
+    "an exponent of 255 bits": _message(3, lambda content, begin: _put(content, begin + 13, 255, 1)),
+    "values beyond the end": _message(8, lambda content, begin: _put(content, begin + 2, len(content) - 39)),
+    "values nowhere": _message(8, lambda content, begin: _put(content, begin + 2, 2**64 - 1)),
+    "more values than the shape": _message(8, lambda content, begin: _put(content, begin + 10, 2**40)),
+    "values of another tensor": _message(8, _share),
+    "compressed twice": _instead(_twice_compressed),
+    "compressed": _stored(compression="gzip"),
+    "compressed by LZF": _stored(compression="lzf"),
+    "with checksums": _stored(fletcher32=True),
+    "shuffled": _stored(shuffle=True),
+    "in chunks": _stored(chunks=(3,)),
+    "in a header": _instead(_compact),
+    "a type of its own": _instead(_committed_type),
+    "the other byte order": _instead(_set(BIAS, lambda: np.zeros(10, ">f4"))),
+    "truths instead of numbers": _instead(_set(BIAS, lambda: np.zeros(10, bool))),
+    "a float64 beyond float32": _instead(_set(BIAS, lambda: np.full(10, 1e300))),
+    "a tensor in two places": _edited(lambda file: file.__setitem__("weights/more", file[BIAS])),
+    "a header in ASCII": _edited(
+        lambda file: file.attrs.create(HEADER, file.attrs[HEADER].encode(), dtype=h5py.string_dtype("ascii"))
+    ),
     "one byte more than any weight file has": _large,
 }
 

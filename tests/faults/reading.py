@@ -1,4 +1,4 @@
-"""python -m tests.faults.reading FILE: reads a weight file within 1 GiB of memory, and tells what came of it."""
+"""python -m tests.faults.reading FILES: reads weight files within 1 GiB of memory, and tells what came of each."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,33 +14,40 @@ from cifarnet.errors import WeightsError
 from cifarnet.models.weights import load_header, load_weights
 
 
-def main(path: Path) -> None:
-    """Print, as JSON, what the header alone and the whole file were refused with (None: read), and the seconds."""
+def main(paths: Sequence[Path]) -> None:
+    """Print, as JSON, what header and whole of each file were refused with (None: read), and the seconds."""
     resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))
-    started = time.monotonic()
-    told: list[str | None] = []
-    for read in (load_header, load_weights):
-        try:
-            read(path)
-            told.append(None)
-        except WeightsError as error:
-            told.append(str(error))
-    print(json.dumps({"told": told, "seconds": time.monotonic() - started}))
+    answers = []
+    for path in paths:
+        os.chdir(path.with_suffix(""))
+        started = time.monotonic()
+        told: list[str | None] = []
+        for read in (load_header, load_weights):
+            try:
+                read(path)
+                told.append(None)
+            except WeightsError as error:
+                told.append(str(error))
+        answers.append({"told": told, "seconds": time.monotonic() - started})
+    print(json.dumps(answers))
 
 
-def read_apart(path: Path, folder: Path) -> dict[str, Any]:
-    """What ``main`` prints in a process that stands in ``folder``, where relative paths in the file lead to.
+def read_apart(paths: Sequence[Path]) -> list[dict[str, Any]]:
+    """What ``main`` prints in a process of its own.
+
+    For each file it stands in the folder of that name without suffix, where relative paths in the file lead to.
 
     Raises:
         CalledProcessError: when it let anything but a ``WeightsError`` through.
     """
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OPENBLAS_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "tests.faults.reading", path]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    command = [sys.executable, "-m", "tests.faults.reading", *paths]
+    limit = 60 + len(paths)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=limit, check=True)
     assert "was run" not in done.stdout + done.stderr
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return answer
+    answers: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
+    return answers
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main([Path(name) for name in sys.argv[1:]])

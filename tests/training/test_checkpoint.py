@@ -1,13 +1,22 @@
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from cifarnet.data.dataset import Dataset
 from cifarnet.errors import WeightsError
 from cifarnet.models.network import initial_weights
 from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization
-from cifarnet.models.weights import Weights
+from cifarnet.models.weights import HEADER, Weights
+from cifarnet.recipes import RECIPES
 from cifarnet.training import checkpoint as checkpoints
-from cifarnet.training.checkpoint import Checkpoint, Progress, load_checkpoint, save_checkpoint
+from cifarnet.training.checkpoint import Checkpoint, Progress, load_checkpoint, require_run, save_checkpoint
 from cifarnet.training.events import HistoryRow
+from cifarnet.training.run import resume
+from cifarnet.training.schedule import Plan
 from tests.models.tampering import edit
 
 WEIGHTS = Weights(ModelSpec(8), initial_weights(ModelSpec(8), 0), CIFAR10_CLASSES, Normalization(120.0, 64.0))
@@ -22,23 +31,130 @@ def row(epoch: int) -> HistoryRow:
 def test_sixty_four_thousand_epochs_are_read_back_to_the_last_bit(tmp_path):
     """As many as the recipe ``paper`` has on images that fill one batch."""
     history = [row(epoch) for epoch in range(1, 64_001)]
-    progress = Progress(64_000, 0, 192_000, 1.5, history, 7, 0.25)
+    progress = Progress(64_000, 0, 192_000, 1.5, history, 8, 1 / 3)
     saved = Checkpoint(WEIGHTS, progress, [np.arange(3, dtype=np.float32)], [])
     save_checkpoint(tmp_path / "checkpoint.h5", saved)
     assert load_checkpoint(tmp_path / "checkpoint.h5").progress == progress
 
 
-def test_a_history_of_more_than_any_run_is_refused_unread(tmp_path, monkeypatch):
-    progress = Progress(1, 0, 3, 1.5, [row(1)])
-    save_checkpoint(tmp_path / "checkpoint.h5", Checkpoint(WEIGHTS, progress, [], []))
-    monkeypatch.setattr(checkpoints, "HISTORY_LIMIT", 10)
-    with pytest.raises(WeightsError, match="a history has 10 bytes at most"):
-        load_checkpoint(tmp_path / "checkpoint.h5")
+def test_a_history_of_more_than_any_run_is_refused_unread(path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "_EPOCHS", 2)
+    with pytest.raises(WeightsError, match="a run has 2 epochs at most"):
+        load_checkpoint(path)
 
 
-def test_a_history_that_is_no_json_is_refused(tmp_path):
-    progress = Progress(1, 0, 3, 1.5, [row(1)])
-    save_checkpoint(tmp_path / "checkpoint.h5", Checkpoint(WEIGHTS, progress, [], []))
-    edit(tmp_path / "checkpoint.h5", lambda file: file[checkpoints.HISTORY].__setitem__(0, ord("!")))
+@pytest.fixture
+def path(tmp_path):
+    """A checkpoint after 3 epochs of 3 batches and 2 batches more."""
+    progress = Progress(3, 2, 11, 1.5, [row(1), row(2), row(3)], 2, 1 / 3, Plan(30))
+    optimizer = [np.array(11), np.arange(3, dtype=np.float32)]
+    save_checkpoint(tmp_path / "checkpoint.h5", Checkpoint(WEIGHTS, progress, optimizer, [np.float32(0.5)]))
+    assert load_checkpoint(tmp_path / "checkpoint.h5").progress == progress
+    return tmp_path / "checkpoint.h5"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("epoch", -1, "a run has .* epochs at most"),
+        ("epoch", 10**300, "a run has .* epochs at most"),
+        ("epoch", True, "epoch must be a whole number"),
+        ("epoch", 2, "history should be"),
+        ("batch", -2, "whole numbers from 0 on"),
+        ("batch", 2.0, "batch must be a whole number"),
+        ("batch", 10**400, "steps are those of the epochs"),
+        ("step", -11, "whole numbers from 0 on"),
+        ("step", 12, "steps are those of the epochs"),
+        ("step", None, "step must be a whole number"),
+        ("seconds", float("nan"), "seconds are 0 to"),
+        ("seconds", -1e300, "seconds are 0 to"),
+        ("seconds", "1", "seconds must be a number"),
+        ("best_epoch", 0, "best accuracy is that of the best epoch"),
+        ("best_epoch", 10**9, "best accuracy is that of the best epoch"),
+        ("best_epoch", None, "best accuracy is that of the best epoch"),
+        ("best_accuracy", float("inf"), "best accuracy is that of the best epoch"),
+        ("best_accuracy", [], "best_accuracy must be a number or null"),
+        ("plan", {"steps": 10**15}, "steps at most"),
+        ("plan", {"steps": 10}, "plan ends behind the steps trained"),
+        ("plan", {"steps": 30, "step": 12}, "plan begins within the run"),
+        ("plan", {"steps": 30, "position": float("nan")}, "plan begins within the run"),
+        ("plan", {"steps": 30, "position": -1e308}, "plan begins within the run"),
+        ("plan", {"steps": "30"}, "steps must be a whole number"),
+        ("plan", [], "A plan"),
+        ("plan", 7, "A plan|the wrong type"),
+        ("image_size", 0, "image size is 1 to 1,024"),
+        ("image_size", 2**40, "image size is 1 to 1,024"),
+        ("restores", 6, "restores are 0 to 5"),
+        ("restores", -(10**6), "restores are 0 to 5"),
+        ("history", [], "history has a row for each epoch"),
+        ("history", {"epoch": 1}, "wrong type"),
+        ("shapes", None, "wrong type"),
+        ("shapes", {"optimizer": [[], [10**9, "abc"]], "metrics": []}, "lists of whole numbers"),
+        ("shapes", {"optimizer": [[], [3]], "metrics": [[2**63]]}, "with shape"),
+        ("more", 1, "has no field more"),
+    ],
+)
+def test_a_state_that_makes_no_sense_is_refused(path, field, value, told):
+    def change(file):
+        file.attrs[checkpoints.STATE] = json.dumps({**json.loads(file.attrs[checkpoints.STATE]), field: value})
+
+    edit(path, change)
+    with pytest.raises(WeightsError, match=f"{told}|is no valid JSON"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [(0, 2), (0, 1.5), (1, 9), (1, -3), (1, np.inf), (2, 64), (2, 0), (3, np.nan), (4, np.inf), (5, 1.1), (7, 0.5)],
+)
+def test_a_history_that_makes_no_sense_is_refused(path, column, value):
+    def change(file):
+        file[checkpoints.HISTORY][0, column] = value
+
+    edit(path, change)
     with pytest.raises(WeightsError, match="a training state that can't be read"):
-        load_checkpoint(tmp_path / "checkpoint.h5")
+        load_checkpoint(path)
+
+
+IMAGES = Dataset(np.zeros((6, 32, 32, 3), np.uint8), np.zeros(6, np.int32), CIFAR10_CLASSES)
+RECIPE = RECIPES["paper"].with_changes(epochs=10, batch_size=2)
+
+
+def test_a_run_takes_its_own_checkpoint(path, tmp_path):
+    require_run(load_checkpoint(path), RECIPE, None, IMAGES, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "changes", "classes", "told"),
+    [
+        (RECIPE, {}, tuple("abcdefghij"), "its classes"),
+        (RECIPE.with_changes(batch_size=1), {}, CIFAR10_CLASSES, "the steps of its epochs"),
+        (RECIPE, {"batch": 4, "step": 13}, CIFAR10_CLASSES, "its steps"),
+        (RECIPE, {"image_size": 16}, CIFAR10_CLASSES, "its image size"),
+        (RECIPE, {"plan": Plan(30, 3, 0.5)}, CIFAR10_CLASSES, "its plan"),
+    ],
+)
+def test_a_run_refuses_the_checkpoint_of_another(path, tmp_path, recipe, changes, classes, told):
+    checkpoint = load_checkpoint(path)
+    vars(checkpoint.progress).update(changes)
+    with pytest.raises(WeightsError, match=f"not one of its run: {told} can't come"):
+        require_run(checkpoint, recipe, None, replace(IMAGES, class_names=classes), tmp_path)
+
+
+def test_resume_refuses_the_checkpoint_of_another_run(tmp_path):
+    shutil.copytree(Path(__file__).parents[1] / "golden" / "0.1.0" / "run", tmp_path / "run")
+
+    def rename(file):
+        header = json.loads(file.attrs[HEADER])
+        file.attrs[HEADER] = json.dumps({**header, "class_names": [f"class {k}" for k in range(10)]})
+
+    edit(tmp_path / "run" / "checkpoint.h5", rename)
+    with pytest.raises(WeightsError, match="its classes can't come from"):
+        resume(tmp_path / "run", start_backend=lambda name: pytest.fail("the backend was started"))
+
+
+@pytest.mark.parametrize("steps", [-1, 12, 2**62])
+def test_an_optimizer_that_counts_other_steps_is_refused(path, steps):
+    edit(path, lambda file: file["training/optimizer/0"].__setitem__((), steps))
+    with pytest.raises(WeightsError, match="the optimizer counts steps from 0 to 11"):
+        load_checkpoint(path)

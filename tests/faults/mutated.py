@@ -1,0 +1,142 @@
+"""Weight files and checkpoints, mutated and sealed anew: each must be read or refused, soon and in little memory.
+
+A process of its own reads them, so that a crash or a hang is seen and counted:
+
+    python -m tests.faults.mutated KIND COUNT SEED
+
+prints, as JSON, how many were read and refused, the longest time and the peak memory.
+"""
+
+import json
+import resource
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from cifarnet import hdf5
+from cifarnet.errors import WeightsError
+from cifarnet.models.weights import load_weights, save_weights
+from cifarnet.training.checkpoint import load_checkpoint, save_checkpoint
+from tests.faults.saves import checkpoint
+
+SLOWEST = 5.0
+"""Seconds that one file may take."""
+MEMORY = 2**30
+"""Bytes that the process may take."""
+COUNTS = {"weights": 1000, "checkpoint": 1000, "original": 1000}
+"""How many of each kind a test tries."""
+
+# Lengths, counts and addresses that programs have stumbled over.
+_NUMBERS = [0, 1, 2, 7, 8, 255, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63 - 1, 2**63, 2**64 - 1]
+
+
+def _original(path: Path) -> None:
+    """Write a file in the layout of the original project, which has no seal."""
+    with h5py.File(path, "w") as file:
+        for name, values in checkpoint(3).weights.tensors.items():
+            file[f"{name.split('/')[0]}/{name}:0"] = values
+        file.create_group("activation").attrs["weight_names"] = np.zeros(0)
+
+
+def originals(kind: str, path: Path) -> tuple[bytes, Callable[[Path], Any]]:
+    """Return the content of a good file of ``kind``, and the function that reads it."""
+    state = checkpoint(3)
+    if kind == "checkpoint":
+        whole = replace(state, optimizer=[np.array(3), *state.optimizer[:3]], metrics=[np.float32(0.5)] * 4)
+        save_checkpoint(path, whole)
+        return path.read_bytes(), load_checkpoint
+    if kind == "weights":
+        save_weights(path, state.weights, half=True)
+    else:
+        _original(path)
+    return path.read_bytes(), load_weights
+
+
+def structure_of(content: bytes, file: hdf5.Hdf5File) -> np.ndarray:
+    """Return the positions of the bytes that are no values of a dataset and not zero, or lie beside such a byte."""
+    inside = np.ones(len(content), bool)
+    for dataset in file.datasets.values():
+        inside[dataset.offset : dataset.end] = False
+    used = np.frombuffer(content, np.uint8) != 0
+    return np.flatnonzero(inside & np.convolve(used, np.ones(9), "same").astype(bool))
+
+
+def mutated(content: bytes, places: np.ndarray, rng: np.random.Generator) -> bytes:
+    """Return ``content`` after one to four mutations of its structure, sealed anew where it was sealed."""
+    data = bytearray(content)
+    for _ in range(int(rng.integers(1, 5))):
+        place = min(int(rng.choice(places)), len(data) - 1)
+        kind = rng.integers(6)
+        if kind == 0:
+            data[place] ^= 1 << int(rng.integers(8))
+        elif kind == 1:
+            data[place] = int(rng.integers(256))
+        elif kind == 2:
+            size = int(rng.choice([1, 2, 4, 8]))
+            number = _NUMBERS[int(rng.integers(len(_NUMBERS)))] % 2 ** (8 * size)
+            data[place : place + size] = number.to_bytes(size, "little")
+        elif kind == 3:  # The address of something else.
+            start = place // 8 * 8
+            data[start : start + 8] = struct.pack("<Q", int(rng.choice(places)) // 8 * 8)
+        elif kind == 4:
+            other, size = int(rng.choice(places)), int(rng.integers(1, 60))
+            data[place : place + size] = data[other : other + size]
+        else:
+            del data[place : place + int(rng.integers(1, 40))]
+    if not content.startswith(hdf5.SEAL):
+        return bytes(data)
+    return hdf5._seal(data[hdf5.BLOCK :]) + data[hdf5.BLOCK :]
+
+
+def read_mutated(kind: str, count: int, seed: int) -> dict[str, Any]:
+    """Read ``count`` mutated files in this process."""
+    rng = np.random.default_rng(seed)
+    counts = {"read": 0, "refused": 0, "unnamed": 0}
+    slowest = 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "w.h5"
+        content, read = originals(kind, path)
+        places = structure_of(content, hdf5.read_hdf5(path))
+        for _ in range(count):
+            path.write_bytes(mutated(content, places, rng))
+            started = time.monotonic()
+            try:
+                found = read(path)
+                weights = getattr(found, "weights", found)
+                assert all(np.isfinite(tensor).all() for tensor in weights.tensors.values())
+                counts["read"] += 1
+            except WeightsError as error:
+                counts["refused" if str(path) in str(error) else "unnamed"] += 1
+            slowest = max(slowest, time.monotonic() - started)
+    return {**counts, "slowest": slowest, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+
+
+def fuzz(kind: str, count: int, seed: int = 0) -> dict[str, Any]:
+    """``read_mutated`` in a process of its own.
+
+    Raises:
+        AssertionError: when that crashed, hung, took too much or let an error through; seed and count repeat it.
+    """
+    command = [sys.executable, "-m", "tests.faults.mutated", kind, str(count), str(seed)]
+    limit = 60 + count * 0.1
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=limit, check=False)
+    assert done.returncode == 0, f"{kind}, seed {seed}, {count} files: {done.returncode}\n{done.stderr[-2000:]}"
+    answer: dict[str, Any] = json.loads(done.stdout)
+    assert answer["slowest"] < SLOWEST, f"seed {seed}: {answer}"
+    assert answer.pop("unnamed") == 0, f"seed {seed}: {answer}"
+    return answer
+
+
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    print(json.dumps(read_mutated(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))))
