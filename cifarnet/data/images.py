@@ -124,18 +124,24 @@ def resize_images(images: np.ndarray, size: int) -> np.ndarray:
     return resized
 
 
-def read_file(path: Path, told: str) -> bytes:
-    """The content of a picture's file; ``told`` is what the user calls it.
+def read_file(path: Path, told: str, limit: int = BYTE_LIMIT, advice: str = " Save it at a smaller size.") -> bytes:
+    """Return the content of a file, which may be a picture.
+
+    Args:
+        path: the file.
+        told: what error messages call it.
+        limit: the most bytes that are read.
+        advice: what to do about a larger file.
 
     Raises:
-        DataError: when it can't be read, is no file or too large.
+        DataError: when it can't be read, is a device, pipe or socket, or has more than ``limit`` bytes.
     """
     try:
         state = path.stat()
         if not stat.S_ISREG(state.st_mode):
             raise DataError(f"{told} is not a file.")
-        if state.st_size > BYTE_LIMIT:
-            raise DataError(f"{told} has more than {BYTE_LIMIT >> 20} MiB. Save it at a smaller size.")
+        if state.st_size > limit:
+            raise DataError(f"{told} has more than {limit >> 20} MiB.{advice} Received: {state.st_size:,} bytes")
         return path.read_bytes()
     except OSError as error:
         raise DataError(f"{told} can't be read: {error.strerror}.") from error

@@ -75,9 +75,14 @@ def as_labels(values: Any, count: int, told: str) -> np.ndarray:
     Raises:
         DataError: when they are something else, or no number can be a class's.
     """
+    if isinstance(values, list | tuple):
+        # NumPy would give every label the room of the longest text.
+        rows = (value if isinstance(value, list | tuple) else [value] for value in values)
+        if odd := [item for row in rows for item in row if not isinstance(item, int | float)]:
+            raise DataError(f"{told} must be {count:,} whole numbers. Received: {odd[0]!r:.60}")
     stored = stored_labels(values, count, told)
     if stored.are_names:
-        raise DataError(f"{told} must be {count:,} whole numbers. Received: text, such as {str(stored.values[0])!r}")
+        raise DataError(f"{told} must be {count:,} whole numbers. Received: text, such as {stored.values[0]!s:.60}")
     return stored.values
 
 

@@ -10,12 +10,16 @@ from dataclasses import dataclass
 from lzma import LZMAError
 from pathlib import Path
 
-from cifarnet.data.archives import read_archive
+from cifarnet.data.archives import MEMBER_LIMIT, read_archive
+from cifarnet.data.images import read_file
 from cifarnet.data.walk import walk
 from cifarnet.errors import DataError
 
 File = Path | bytes
 """A file on disk, or the content of an archive's member."""
+
+FILE_LIMIT = MEMBER_LIMIT
+"""The most bytes of one file that ``FileTree.read`` returns."""
 
 _ARCHIVE_ERRORS = (tarfile.TarError, zipfile.BadZipFile, zlib.error, LZMAError)
 
@@ -33,17 +37,18 @@ class FileTree:
     folders: frozenset[str]
     left_out: tuple[tuple[str, str], ...] = ()
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, limit: int = FILE_LIMIT) -> bytes:
         """Return the content of the file ``name``.
 
         Raises:
-            DataError: when the file can't be read.
+            DataError: when the file can't be read, or has more than ``limit`` bytes.
         """
         file = self.files[name]
-        try:
-            return file if isinstance(file, bytes) else file.read_bytes()
-        except OSError as error:
-            raise DataError(f"{self.told(name)} can't be read: {error.strerror}.") from error
+        if isinstance(file, Path):
+            return read_file(file, self.told(name), limit, advice="")
+        if len(file) > limit:
+            raise DataError(f"{self.told(name)} has more than {limit:,} bytes. Received: {len(file):,} bytes")
+        return file
 
     def told(self, name: str) -> str:
         """Return the name of the file or folder ``name`` for error messages; the empty name is the source itself."""
