@@ -16,8 +16,9 @@ import numpy as np
 # By NumPy's type codes. Others could hold references to objects.
 _WHOLE_NUMBERS = frozenset({"u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8"})
 
-# An official batch has 60,000 opcodes, most for its labels and file names. A million take 2 s and 100 MB.
-_OPCODE_LIMIT = 1_000_000
+_OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
+# An official batch has 60,000 opcodes, most for its labels and file names. Half a million take 2 s and 50 MB.
+_OPCODE_LIMIT = 500_000
 # A batch is a dictionary of lists; labels of shape (n, 1) are lists of lists.
 _LEVEL_LIMIT = 4
 # Characters of a received name that an error message shows.
@@ -55,7 +56,7 @@ def operations(content: bytes) -> Iterator[tuple[str, Any]]:
     name = ""
     while name != "STOP":
         code = file.read(1)
-        opcode = pickletools.code2op.get(code.decode("latin-1"))
+        opcode = _OPCODES.get(code.decode("latin-1"))
         if opcode is None:
             raise ValueError(f"unknown opcode {code!r}" if code else "it ends early")
         name, argument = opcode.name, None
@@ -144,6 +145,7 @@ _ADMITTED: dict[tuple[str, str], Callable[..., Any]] = {
 }
 
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+_TUPLES = ("EMPTY_TUPLE", "TUPLE1", "TUPLE2", "TUPLE3")  # By their length.
 _NUMBERS = frozenset({"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "FLOAT", "BINFLOAT"})
 _TEXTS = frozenset({"STRING", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"})
 _BYTES = frozenset({"SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8"})
@@ -184,8 +186,8 @@ class _Machine:
             self._marks.append(len(stack))
         elif name in ("EMPTY_LIST", "LIST"):
             stack.append(self._marked() if name == "LIST" else [])
-        elif name in ("EMPTY_TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"):
-            stack.append(tuple(self._popped("EMPTY_TUPLE TUPLE1 TUPLE2 TUPLE3".split().index(name))))
+        elif name in _TUPLES:
+            stack.append(tuple(self._popped(_TUPLES.index(name))))
         elif name == "TUPLE":
             stack.append(tuple(self._marked()))
         elif name in ("APPEND", "APPENDS"):

@@ -1,13 +1,9 @@
 """A folder or an archive as one thing: names with files behind them. Archives are read into memory, never extracted."""
 
 import os
-import tarfile
 import unicodedata
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from lzma import LZMAError
 from pathlib import Path
 
 from cifarnet.data.archives import MEMBER_LIMIT, read_archive
@@ -20,8 +16,6 @@ File = Path | bytes
 
 FILE_LIMIT = MEMBER_LIMIT
 """The most bytes of one file that ``FileTree.read`` returns."""
-
-_ARCHIVE_ERRORS = (tarfile.TarError, zipfile.BadZipFile, zlib.error, LZMAError)
 
 
 @dataclass(frozen=True)
@@ -112,9 +106,11 @@ def read_tree(path: Path) -> FileTree:
             if name in files:
                 raise DataError(f"{path} holds {name} twice: which of them is meant can't be known.")
             files[name] = found.file
-    except (OSError, EOFError, RuntimeError, ValueError, *_ARCHIVE_ERRORS) as error:
-        # RuntimeError: an encrypted zip, or (as NotImplementedError) a compression that Python lacks.
-        raise DataError(f"{path} can't be read, it may be damaged or truncated: {error}") from error
+    except DataError:
+        raise
+    except Exception as error:
+        # Damaged archives raise nearly anything: EOFError, struct.error, RecursionError, MemoryError, ...
+        raise DataError(f"{path} can't be read, it may be damaged or truncated: {error!s:.200}") from error
     return FileTree(path, dict(sorted(files.items())), frozenset(folders), tuple(sorted(left_out)))
 
 
