@@ -386,7 +386,7 @@ class _Archive:
             hops += 1
             if hops > _HOPS or _is_too_long(target):
                 return "", BROKEN_LINK
-            self.count(link, 0)
+            self.count(target, 0)
             # A hard link names its target from the archive's root, a symbolic one from its own folder.
             place = [] if is_hard else place[:-1]
             pending += _split(target)[::-1]

@@ -5,7 +5,7 @@ import io
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,7 @@ BYTE_LIMIT = 256 << 20
 
 # A TIFF of one kilobyte that claimed 89 million pixels took 7 s to read; an empty page, scanned, has 300 a byte.
 PIXELS_A_BYTE = 2000
+# Pictures of more pixels than these are checked so, and decoded one at a time.
 MANY_PIXELS = 10_000_000
 # Only these decoders are tried, so that a file can't reach Pillow's rarer ones (EPS starts Ghostscript). JPEG's opens
 # MPO, files of several JPEGs, as well.
@@ -62,8 +63,13 @@ def image_suffixes() -> frozenset[str]:
     return IMAGE_SUFFIXES | HEIC_SUFFIXES if has_heic() else IMAGE_SUFFIXES
 
 
-def decode(content: bytes, told: str, shorter: int) -> "Image":
-    """Decode a picture to upright RGB, inside ``pillow``.
+one_large: AbstractContextManager[Any] = threading.Lock()
+"""Held while a large picture is decoded and used; the processes that decode the pictures of a data set share one."""
+
+
+@contextmanager
+def decoded(content: bytes, told: str, shorter: int) -> Iterator["Image"]:
+    """Decode a picture to upright RGB, inside ``pillow``; of pictures with many pixels one at a time.
 
     The first of several frames or pages is taken. The EXIF orientation is applied, and transparency put on white. A
     JPEG of more than ``PIXEL_LIMIT`` pixels is decoded at a half, a quarter or an eighth of its size, the smallest that
@@ -81,13 +87,15 @@ def decode(content: bytes, told: str, shorter: int) -> "Image":
     from PIL import ImageOps
 
     with _opened(content, told) as image:
+        full = image.width * image.height
         _shrink_on_load(image, shorter)
-        _check_pixels(image, content, told)
-        if image.format == "TIFF":
-            tiff.prepare(image, told)
-        image.load()
-        ImageOps.exif_transpose(image, in_place=True)
-        return _rgb(image, content, told)
+        decoded_pixels = _checked_pixels(image, content, told)
+        with one_large if max(full, decoded_pixels) > MANY_PIXELS else nullcontext():
+            if image.format == "TIFF":
+                tiff.prepare(image, told)
+            image.load()
+            ImageOps.exif_transpose(image, in_place=True)
+            yield _rgb(image, content, told)
 
 
 class _PillowSettings:
@@ -209,8 +217,8 @@ def _coefficient_bytes(image: Any) -> float:
     return 2 * image.width * image.height * samples / unit
 
 
-def _check_pixels(image: Any, content: bytes, told: str) -> None:
-    """Refuse what would take too much memory or time.
+def _checked_pixels(image: Any, content: bytes, told: str) -> int:
+    """Return the number of pixels that are decoded, and refuse what would take too much memory or time.
 
     Raises:
         DataError: when the picture has too many pixels, or too many for the size of its file.
@@ -230,6 +238,7 @@ def _check_pixels(image: Any, content: bytes, told: str) -> None:
             f"{told} claims {width} x {height} pixels in {len(content):,} bytes: it is damaged, or a"
             " decompression bomb."
         )
+    return int(pixels)
 
 
 def _rgb(image: Any, content: bytes, told: str) -> "Image":

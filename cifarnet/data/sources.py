@@ -35,6 +35,8 @@ LAYOUTS = (
     Layout("the official Python layout (data_batch_1, ...)", official.is_python, official.read_python),
     Layout("an .npz file (x_train, y_train, x_test, y_test)", npz.is_npz, npz.read_npz),
 )
+# Of the number of synthetic images.
+_MOST_DIGITS = 20
 _IMAGE_FOLDER = "an image folder (train/<class>/*.png)"
 
 _ARCHIVE_SUFFIXES = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".zip", ".npz")
@@ -171,8 +173,9 @@ def _told_unknown(tree: FileTree) -> str:
 
 
 def _synthetic(source: str, argument: str, image_size: int, seed: int) -> Parts:
-    if argument and not argument.isdecimal():
-        raise InvalidValueError(f"After synthetic: comes the number of training images. Received: {source}")
+    # Python converts no number of more than 4,300 digits, and no set is so large.
+    if argument and not (argument.isdecimal() and len(argument) <= _MOST_DIGITS):
+        raise InvalidValueError(f"After synthetic: comes the number of training images. Received: {source:.60}")
     splits = synthetic(int(argument or DEFAULT_SIZE), seed)
     train, test = (
         Dataset(resize_images(part.images, image_size), part.labels, part.class_names)

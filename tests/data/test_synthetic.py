@@ -53,7 +53,7 @@ def test_a_number_that_is_none_is_refused(source):
 
 
 def test_too_few_images_are_refused():
-    with pytest.raises(InvalidValueError, match=r"at least 50 training images\. Received: 49"):
+    with pytest.raises(InvalidValueError, match=r"has 50 to 100,000 training images\. Received: 49"):
         load_data("synthetic:49")
 
 
