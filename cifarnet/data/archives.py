@@ -37,8 +37,8 @@ _NAMES_LIMIT = 4 << 30  # Some three million names.
 _PART_LIMIT = 255
 _PATH_LIMIT = 4096
 _DEPTH_LIMIT = 100
-# Characters of a name that is too long that an error message shows.
-_SHOWN = 60
+# Characters of a name that an error message shows.
+_SHOWN = 200
 
 # Tar's headers and zip's directory state their own sizes, and are read at once. The largest headers hold extended
 # attributes, of 64 KiB at most on Linux. A million pictures need a directory of some 120 MB.
@@ -259,28 +259,29 @@ class _Archive:
         Raises:
             DataError: when that is more than may be read into memory, the name is too long or the size negative.
         """
+        shown = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}..."
         if size < 0:
-            raise _oversized(self.path, "a file of a negative size", f"{size:,} bytes in {name:.{_SHOWN}}")
+            raise _oversized(self.path, "a file of a negative size", f"{size:,} bytes in {shown}")
         if _is_too_long(name):
             raise DataError(
                 f"{self.path} has a name that is too long: a name may have {_PATH_LIMIT:,} characters,"
-                f" {_PART_LIMIT} between slashes, and {_DEPTH_LIMIT} folders. Received: {name:.{_SHOWN}}..."
+                f" {_PART_LIMIT} between slashes, and {_DEPTH_LIMIT} folders. Received: {shown}"
             )
         # The name of every folder that it is in is kept as well.
         self._names += _NAME_COST + len(name) * (1 + name.count("/")) + header
         if max(self._names, self._total + size) > max(RATIO_FROM, RATIO_LIMIT * self._packed):
             raise DataError(
-                f"{self.path} unpacks to more than {RATIO_LIMIT} times its size ({self._packed:,} bytes), at {name}: it"
+                f"{self.path} unpacks to more than {RATIO_LIMIT} times its size ({self._packed:,} bytes), at {shown}: it"
                 " looks like a decompression bomb. If it is none, unpack it and name the folder."
             )
         if self._names > _NAMES_LIMIT:
             raise DataError(
                 f"{self.path} holds too many files: their names and headers have more than {_NAMES_LIMIT:,} bytes."
-                f" Unpack it and name the folder. Received: {self._names:,} bytes at {name}"
+                f" Unpack it and name the folder. Received: {self._names:,} bytes at {shown}"
             )
         if size > MEMBER_LIMIT or self._total + size > ARCHIVE_LIMIT:
             raise DataError(
-                f"{self.path} holds too much to be read into memory: {name} has {size:,} bytes after {self._total:,}"
+                f"{self.path} holds too much to be read into memory: {shown} has {size:,} bytes after {self._total:,}"
                 f" before it; the limits are {MEMBER_LIMIT:,} a file and {ARCHIVE_LIMIT:,} in all. Unpack it and name"
                 " the folder."
             )

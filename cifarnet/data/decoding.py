@@ -39,6 +39,7 @@ BYTE_LIMIT = 256 << 20
 PIXELS_A_BYTE = 2000
 # Pictures of more pixels than these are checked so, and decoded one at a time.
 MANY_PIXELS = 10_000_000
+_STRIP_PIXELS = 1_000_000
 # Only these decoders are tried, so that a file can't reach Pillow's rarer ones (EPS starts Ghostscript). JPEG's opens
 # MPO, files of several JPEGs, as well.
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
@@ -253,12 +254,11 @@ def _rgb(image: Any, content: bytes, told: str) -> "Image":
         return _from_keyed_png(image, content)
     if not image.has_transparency_data:
         return image if image.mode == "RGB" else image.convert("RGB")
-    rgba = image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA")
     # 32-bit BMP files and TIFF files with an unnamed fourth sample often leave it empty.
     doubtful = image.format == "BMP" or (image.format == "TIFF" and tiff.has_doubtful_alpha(image))
-    if doubtful and rgba.getextrema()[3] == (0, 0):
-        return rgba.convert("RGB")
-    return _on_white(rgba)
+    if doubtful and "A" in image.getbands() and image.getchannel("A").getextrema() == (0, 0):
+        return image.convert("RGB")
+    return _on_white(image)
 
 
 def _from_deep_grey(image: Any) -> "Image":
@@ -268,11 +268,15 @@ def _from_deep_grey(image: Any) -> "Image":
     if image.format == "TIFF":
         levels, largest = tiff.grey_levels(image)
     else:
-        levels, largest = np.asarray(image).astype(np.uint32), 65535
-    scaled = ((levels * 255 + largest // 2) // largest).astype(np.uint8)
+        levels, largest = np.asarray(image), 65535
     key = image.info.get("transparency")
-    if key is not None:
-        scaled[levels == key] = 255
+    scaled = np.empty(levels.shape, np.uint8)
+    for rows in _strips(image):
+        strip = levels[rows].astype(np.uint32)
+        scaled[rows] = (strip * 255 + largest // 2) // largest
+        if key is not None:
+            scaled[rows][strip == key] = 255
+    del levels
     return Image.fromarray(scaled).convert("RGB")
 
 
@@ -303,15 +307,33 @@ def _keyed_16_bit_rgb(image: Any, content: bytes, key: tuple[int, int, int]) -> 
         lower.tile = [tile._replace(args="RGB;16L") for tile in lower.tile]
         lower.load()
         ImageOps.exif_transpose(lower, in_place=True)
-        levels = np.asarray(image).astype(np.uint16) << 8 | np.asarray(lower)
-    opaque = (levels != np.array(key, np.uint16)).any(axis=-1)
+        opaque = np.empty((image.height, image.width), bool)
+        for rows in _strips(image):
+            box = (0, rows.start, image.width, rows.stop)
+            levels = np.asarray(image.crop(box)).astype(np.uint16) << 8 | np.asarray(lower.crop(box))
+            opaque[rows] = (levels != np.array(key, np.uint16)).any(axis=-1)
     rgba = image.convert("RGB")
     rgba.info.pop("transparency", None)
     rgba.putalpha(Image.fromarray(opaque.astype(np.uint8) * 255))
     return rgba
 
 
-def _on_white(rgba: "Image") -> "Image":
+def _on_white(image: "Image") -> "Image":
+    """Return RGB of an ``image`` of any mode with transparency, put on white."""
     from PIL import Image
 
-    return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    on_white = Image.new("RGB", image.size)
+    for rows in _strips(image):
+        strip = image.crop((0, rows.start, image.width, rows.stop))
+        # Pillow has no conversion of La to RGBA.
+        rgba = strip.convert("LA").convert("RGBA") if strip.mode == "La" else strip.convert("RGBA")
+        on_white.paste(
+            Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB"), (0, rows.start)
+        )
+    return on_white
+
+
+def _strips(image: "Image") -> Iterator[slice]:
+    """Yield the rows of ``image`` in parts of about a million pixels, so that intermediate results stay small."""
+    step = max(1, _STRIP_PIXELS // image.width)
+    return (slice(top, min(top + step, image.height)) for top in range(0, image.height, step))
