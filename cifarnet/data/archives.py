@@ -271,8 +271,8 @@ class _Archive:
         self._names += _NAME_COST + len(name) * (1 + name.count("/")) + header
         if max(self._names, self._total + size) > max(RATIO_FROM, RATIO_LIMIT * self._packed):
             raise DataError(
-                f"{self.path} unpacks to more than {RATIO_LIMIT} times its size ({self._packed:,} bytes), at {shown}: it"
-                " looks like a decompression bomb. If it is none, unpack it and name the folder."
+                f"{self.path} unpacks to more than {RATIO_LIMIT} times its size ({self._packed:,} bytes), at {shown}:"
+                " it looks like a decompression bomb. If it is none, unpack it and name the folder."
             )
         if self._names > _NAMES_LIMIT:
             raise DataError(

@@ -37,8 +37,9 @@ BYTE_LIMIT = 256 << 20
 
 # A TIFF of one kilobyte that claimed 89 million pixels took 7 s to read; an empty page, scanned, has 300 a byte.
 PIXELS_A_BYTE = 2000
-# Pictures of more pixels than these are checked so, and decoded one at a time.
 MANY_PIXELS = 10_000_000
+LARGE_PIXELS = 25_000_000
+"""Pictures of more pixels are decoded one at a time. Most cameras' pictures have fewer: one core each decodes those."""
 _STRIP_PIXELS = 1_000_000
 # Only these decoders are tried, so that a file can't reach Pillow's rarer ones (EPS starts Ghostscript). JPEG's opens
 # MPO, files of several JPEGs, as well.
@@ -91,7 +92,7 @@ def decoded(content: bytes, told: str, shorter: int) -> Iterator["Image"]:
         full = image.width * image.height
         _shrink_on_load(image, shorter)
         decoded_pixels = _checked_pixels(image, content, told)
-        with one_large if max(full, decoded_pixels) > MANY_PIXELS else nullcontext():
+        with one_large if max(full, decoded_pixels) > LARGE_PIXELS else nullcontext():
             if image.format == "TIFF":
                 tiff.prepare(image, told)
             image.load()

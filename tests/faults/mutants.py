@@ -19,6 +19,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -118,30 +119,38 @@ def _small(crafted: dict[str, tuple[bytes, str]]) -> list[bytes]:
     return [content for content, _ in crafted.values() if len(content) < _LARGEST]
 
 
-KINDS: dict[str, tuple[Callable[[Path], None], Callable[[], list[bytes]]]] = {
-    # The crafted files are mutated too: their neighbours are the likeliest to hurt.
-    "pickle": (_read_pickle, lambda: _pickles() + _small(PICKLES)),
-    "tar": (_read_archive, lambda: _tars() + _small(TARS)),
-    "zip": (_read_archive, lambda: _zips() + _small(ZIPS)),
-    "npz": (_read_npz, lambda: _npzs() + _small(NPZS)),
-    "tiff": (_read_picture, lambda: [content for content in seeds() if content[:2] in (b"II", b"MM")]),
+@dataclass(frozen=True)
+class Kind:
+    """What reads a kind of file, what makes good files of it, and crafted files, whose neighbours may hurt too."""
+
+    read: Callable[[Path], None]
+    good: Callable[[], list[bytes]]
+    crafted: tuple[bytes, ...] = ()
+
+
+KINDS = {
+    "pickle": Kind(_read_pickle, _pickles, tuple(_small(PICKLES))),
+    "tar": Kind(_read_archive, _tars, tuple(_small(TARS))),
+    "zip": Kind(_read_archive, _zips, tuple(_small(ZIPS))),
+    "npz": Kind(_read_npz, _npzs, tuple(_small(NPZS))),
+    "tiff": Kind(_read_picture, lambda: [content for content in seeds() if content[:2] in (b"II", b"MM")]),
 }
-"""What reads each kind of file, and what makes good files of it."""
 
 
 def read_mutants(kind: str, count: int, seed: int) -> dict[str, float]:
     """Read ``count`` mutated files of ``kind`` in this process."""
-    read, make = KINDS[kind]
-    rng, originals = np.random.default_rng(seed), make()
+    rng, good, crafted = np.random.default_rng(seed), KINDS[kind].good(), KINDS[kind].crafted
+    originals = [*good, *crafted]
     counts = {"read": 0, "refused": 0}
     slowest = 0.0
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "mutant"
         for index in range(count):
-            path.write_bytes(mutated(originals[index % len(originals)], originals, rng))
+            of = crafted if crafted and index % 4 == 3 else good
+            path.write_bytes(mutated(of[index % len(of)], originals, rng))
             started = time.monotonic()
             try:
-                read(path)
+                KINDS[kind].read(path)
                 counts["read"] += 1
             except CifarnetError:
                 counts["refused"] += 1
