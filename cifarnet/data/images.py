@@ -33,10 +33,11 @@ _MARGIN = 4
 # The shorter side of a picture that is shown, in pixels; reports and explanations shrink it to 1,200 pixels or fewer.
 _SHOWN = 1200
 
-# A small file holds millions of images of few pixels. Enlarged images take at most so many bytes, or so many times as
-# many as before.
+# A small file holds millions of images of few pixels, and a stranger's weights may name a large image size. Enlarged
+# images take at most so many bytes, or so many times as many as before: 224 x 224 for 32 x 32 is 49 times.
 _RESIZED_LIMIT = 4 << 30
-_ENLARGED_LIMIT = 8
+_ENLARGED_LIMIT = 50
+_ENLARGED_MILLIONS_LIMIT = 8
 
 # Below this, starting worker processes takes longer than decoding.
 _PARALLEL_FROM = 1000
@@ -126,7 +127,8 @@ def resize_images(images: np.ndarray, size: int) -> np.ndarray:
     """
     if images.shape[1:3] == (size, size):
         return images
-    if (needed := len(images) * size * size * 3) > max(_RESIZED_LIMIT, _ENLARGED_LIMIT * images.nbytes):
+    factor = _ENLARGED_LIMIT if len(images) <= 1_000_000 else _ENLARGED_MILLIONS_LIMIT
+    if (needed := len(images) * size * size * 3) > max(_RESIZED_LIMIT, factor * images.nbytes):
         height, width = images.shape[1:3]
         raise DataError(
             f"{len(images):,} images of {height} x {width} pixels must not be enlarged to {size} x {size}: they would"

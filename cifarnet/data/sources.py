@@ -12,7 +12,7 @@ from cifarnet.data.cache import DecodedSet
 from cifarnet.data.dataset import Dataset, Parts, Splits, hold_out, require_fraction
 from cifarnet.data.images import resize_images
 from cifarnet.data.progress import Progress, silent
-from cifarnet.data.synthetic import DEFAULT_SIZE, synthetic
+from cifarnet.data.synthetic import DEFAULT_SIZE, MAXIMUM, MINIMUM, synthetic
 from cifarnet.data.tree import FileTree, read_tree
 from cifarnet.errors import DataError, InvalidValueError, did_you_mean_path
 from cifarnet.files import StrPath, as_path
@@ -56,7 +56,7 @@ def load_data(
 
     Args:
         source: ``"cifar10"`` (found on this machine or downloaded); ``"synthetic"`` or ``"synthetic:N"`` with N
-            training images; or, as text or path, the place of an image folder, or of a folder or archive in one of
+            training images, 50 to 100,000; or, as text or path, the place of an image folder, or of a folder or archive in one of
             ``LAYOUTS``.
         test_split: fraction of every class to hold out as test images, for a source that has none.
         mirrors: addresses to try before the official one, for ``cifar10``.
@@ -175,7 +175,9 @@ def _told_unknown(tree: FileTree) -> str:
 def _synthetic(source: str, argument: str, image_size: int, seed: int) -> Parts:
     # Python converts no number of more than 4,300 digits, and no set is so large.
     if argument and not (argument.isdecimal() and len(argument) <= _MOST_DIGITS):
-        raise InvalidValueError(f"After synthetic: comes the number of training images. Received: {source:.60}")
+        raise InvalidValueError(
+            f"After synthetic: comes the number of training images, {MINIMUM} to {MAXIMUM:,}. Received: {source:.60}"
+        )
     splits = synthetic(int(argument or DEFAULT_SIZE), seed)
     train, test = (
         Dataset(resize_images(part.images, image_size), part.labels, part.class_names)

@@ -11,7 +11,8 @@ from cifarnet.errors import InvalidValueError
 Array = NDArray[np.floating]
 
 DEFAULT_SIZE = 5000
-_MINIMUM, _MAXIMUM = 50, 100_000
+MINIMUM, MAXIMUM = 50, 100_000
+"""The least and most training images."""
 # Images whose pixels are computed at a time: in float64 they take 25 kB each.
 _CHUNK = 1000
 _PIXELS = 32
@@ -28,9 +29,9 @@ def synthetic(train_images: int = DEFAULT_SIZE, seed: int = 0) -> Splits:
     Raises:
         InvalidValueError: when ``train_images`` is less than 50 or more than 100,000.
     """
-    if not _MINIMUM <= train_images <= _MAXIMUM:
+    if not MINIMUM <= train_images <= MAXIMUM:
         raise InvalidValueError(
-            f"The synthetic set has {_MINIMUM} to {_MAXIMUM:,} training images. Received: {train_images}"
+            f"The synthetic set has {MINIMUM} to {MAXIMUM:,} training images. Received: {train_images}"
         )
     return Splits(_draw(train_images, [seed, 0]), _draw(train_images // 5, [seed, 1]))
 

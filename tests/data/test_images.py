@@ -313,3 +313,9 @@ def test_strips_of_a_picture_equal_the_whole(monkeypatch, mode):
 def test_a_strip_has_at_least_a_row(monkeypatch):
     monkeypatch.setattr("cifarnet.data.decoding._STRIP_PIXELS", 1)
     assert (read_image(encoded(Image.new("RGBA", (32, 32), (255, 0, 0, 0)))) == 255).all()
+
+
+def test_a_large_image_size_for_many_images_is_refused():
+    images = np.broadcast_to(np.zeros(3, np.uint8), (50_000, 32, 32, 3))
+    with pytest.raises(DataError, match="50,000 images of 32 x 32 pixels must not be enlarged to 512 x 512"):
+        resize_images(images, 512)
