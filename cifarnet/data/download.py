@@ -170,7 +170,7 @@ class _ResumingDownloader:
         length = headers.get("Content-Length", "")
         # As text: Python converts no number of more than 4,300 digits.
         if length.isdecimal() and length.lstrip("0") != str(self.remote.size - start):
-            raise DownloadError(f"offers {length:.20} bytes instead of {self.remote.size - start:,}")
+            raise DownloadError(f"offers {int(length[:20]):,} bytes instead of {self.remote.size - start:,}")
 
 
 def _reason(error: Exception) -> str:

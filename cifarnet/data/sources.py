@@ -56,8 +56,8 @@ def load_data(
 
     Args:
         source: ``"cifar10"`` (found on this machine or downloaded); ``"synthetic"`` or ``"synthetic:N"`` with N
-            training images, 50 to 100,000; or, as text or path, the place of an image folder, or of a folder or archive in one of
-            ``LAYOUTS``.
+            training images, 50 to 100,000; or, as text or path, the place of an image folder, or of a folder or
+            archive in one of ``LAYOUTS``.
         test_split: fraction of every class to hold out as test images, for a source that has none.
         mirrors: addresses to try before the official one, for ``cifar10``.
         image_size: side of the images in pixels; others are cropped to a square and resized.

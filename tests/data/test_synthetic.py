@@ -64,9 +64,7 @@ def test_too_many_images_are_refused(number):
 
 
 def test_a_number_of_thousands_of_digits_is_refused():
-    with pytest.raises(
-        InvalidValueError, match="number of training images, 50 to 100,000. Received: synthetic:999"
-    ) as caught:
+    with pytest.raises(InvalidValueError, match=r"50 to 100,000\. Received: synthetic:9") as caught:
         load_data(f"synthetic:{'9' * 5000}")
     assert len(str(caught.value)) < 200
 
