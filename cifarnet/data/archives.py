@@ -47,7 +47,7 @@ _SHOWN = 200
 _HEADER_LIMIT = 256 << 10
 _DIRECTORY_LIMIT = 128 << 20
 # Python before 3.11.10 searches a header in a time that is quadratic in the length of a number.
-_LONG_NUMBER = re.compile(rb"\d{256}")
+_LONG_NUMBER = re.compile(rb"\d{100}")
 # Values that apply to all members. Each member has a copy of them; git writes one.
 _GLOBAL_LIMIT = 1000
 # tarfile takes a time that is quadratic in the number of holes in what is read at once.
@@ -135,7 +135,7 @@ class _Stream:
             )
         self._allowed -= size
         if self._refused and self._refused.search(content):
-            raise _oversized(self._path, "a number of more than 255 digits", "one in a header")
+            raise _oversized(self._path, "a number of 100 digits or more", "one in a header")
         return content
 
     def close(self) -> None:
