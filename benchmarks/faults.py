@@ -220,6 +220,22 @@ def pictures(folder: Path, scale: float) -> list[Row]:
     return [("a mutated picture", f"{counts.total():,}", survived)]
 
 
+def readers(folder: Path, scale: float) -> list[Row]:
+    """Mutated data sources of each kind."""
+    from tests.faults.mutants import KINDS, fuzz
+
+    rows = []
+    for kind in KINDS:
+        told = fuzz(kind, scaled(100_000, scale))
+        survived = (
+            f"{told['read']:,} read, {told['refused']:,} refused, no crash; the slowest {told['slowest']:.1f} s,"
+            f" at most {told['peak']:,.0f} MB"
+        )
+        rows.append((f"a mutated {kind}", f"{told['read'] + told['refused']:,}", survived))
+        common.tell(f"{kind}: {survived}")
+    return rows
+
+
 def stops(folder: Path, scale: float) -> list[Row]:
     """SIGTERM and SIGINT at random moments of a training of ResNet-20: seconds until it has saved and ended."""
     rng = np.random.default_rng(0)
@@ -248,7 +264,7 @@ def stops(folder: Path, scale: float) -> list[Row]:
 
 
 PARTS: dict[str, Callable[[Path, float], list[Row]]] = {
-    part.__name__: part for part in (kills, saves, disks, damage, weights, mutants, archives, pictures, stops)
+    part.__name__: part for part in (kills, saves, disks, damage, weights, mutants, archives, pictures, readers, stops)
 }
 
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from cifarnet.class_names import CLASS_LIMIT, name_fault
 from cifarnet.data.leftovers import Leftovers, is_heic
 from cifarnet.data.tree import FileTree
 from cifarnet.data.walk import is_picture
@@ -313,12 +314,16 @@ def _require_names(told: str, classes: Collection[str]) -> None:
     Raises:
         DataError: naming the class.
     """
+    if len(classes) > CLASS_LIMIT:
+        raise DataError(f"{told} must have at most {CLASS_LIMIT:,} class folders. Received: {len(classes):,}")
     by_text: dict[str, str] = {}
     for name in classes:
         if not _is_text(name):
             raise DataError(
                 f"{told} has a class folder whose name is not valid UTF-8. Rename it. Received: {os.fsencode(name)!r}"
             )
+        if fault := name_fault(name):
+            raise DataError(f"The name of a class folder in {told} {fault}")
         if (other := by_text.setdefault(name.strip(), name)) != name:
             raise DataError(
                 f"{told} has two class folders whose names differ only in spaces at their ends. Merge or rename them."

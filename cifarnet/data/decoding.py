@@ -5,7 +5,7 @@ import io
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,9 @@ BYTE_LIMIT = 256 << 20
 # A TIFF of one kilobyte that claimed 89 million pixels took 7 s to read; an empty page, scanned, has 300 a byte.
 PIXELS_A_BYTE = 2000
 MANY_PIXELS = 10_000_000
+LARGE_PIXELS = 25_000_000
+"""Pictures of more pixels are decoded one at a time. Most cameras' pictures have fewer: one core each decodes those."""
+_STRIP_PIXELS = 1_000_000
 # Only these decoders are tried, so that a file can't reach Pillow's rarer ones (EPS starts Ghostscript). JPEG's opens
 # MPO, files of several JPEGs, as well.
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
@@ -62,8 +65,13 @@ def image_suffixes() -> frozenset[str]:
     return IMAGE_SUFFIXES | HEIC_SUFFIXES if has_heic() else IMAGE_SUFFIXES
 
 
-def decode(content: bytes, told: str, shorter: int) -> "Image":
-    """Decode a picture to upright RGB, inside ``pillow``.
+one_large: AbstractContextManager[Any] = threading.Lock()
+"""Held while a large picture is decoded and used; the processes that decode the pictures of a data set share one."""
+
+
+@contextmanager
+def decoded(content: bytes, told: str, shorter: int) -> Iterator["Image"]:
+    """Decode a picture to upright RGB, inside ``pillow``; of pictures with many pixels one at a time.
 
     The first of several frames or pages is taken. The EXIF orientation is applied, and transparency put on white. A
     JPEG of more than ``PIXEL_LIMIT`` pixels is decoded at a half, a quarter or an eighth of its size, the smallest that
@@ -81,13 +89,15 @@ def decode(content: bytes, told: str, shorter: int) -> "Image":
     from PIL import ImageOps
 
     with _opened(content, told) as image:
+        full = image.width * image.height
         _shrink_on_load(image, shorter)
-        _check_pixels(image, content, told)
-        if image.format == "TIFF":
-            tiff.prepare(image, told)
-        image.load()
-        ImageOps.exif_transpose(image, in_place=True)
-        return _rgb(image, content, told)
+        decoded_pixels = _checked_pixels(image, content, told)
+        with one_large if max(full, decoded_pixels) > LARGE_PIXELS else nullcontext():
+            if image.format == "TIFF":
+                tiff.prepare(image, told)
+            image.load()
+            ImageOps.exif_transpose(image, in_place=True)
+            yield _rgb(image, content, told)
 
 
 class _PillowSettings:
@@ -209,8 +219,8 @@ def _coefficient_bytes(image: Any) -> float:
     return 2 * image.width * image.height * samples / unit
 
 
-def _check_pixels(image: Any, content: bytes, told: str) -> None:
-    """Refuse what would take too much memory or time.
+def _checked_pixels(image: Any, content: bytes, told: str) -> int:
+    """Return the number of pixels that are decoded, and refuse what would take too much memory or time.
 
     Raises:
         DataError: when the picture has too many pixels, or too many for the size of its file.
@@ -230,6 +240,7 @@ def _check_pixels(image: Any, content: bytes, told: str) -> None:
             f"{told} claims {width} x {height} pixels in {len(content):,} bytes: it is damaged, or a"
             " decompression bomb."
         )
+    return int(pixels)
 
 
 def _rgb(image: Any, content: bytes, told: str) -> "Image":
@@ -244,12 +255,11 @@ def _rgb(image: Any, content: bytes, told: str) -> "Image":
         return _from_keyed_png(image, content)
     if not image.has_transparency_data:
         return image if image.mode == "RGB" else image.convert("RGB")
-    rgba = image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA")
     # 32-bit BMP files and TIFF files with an unnamed fourth sample often leave it empty.
     doubtful = image.format == "BMP" or (image.format == "TIFF" and tiff.has_doubtful_alpha(image))
-    if doubtful and rgba.getextrema()[3] == (0, 0):
-        return rgba.convert("RGB")
-    return _on_white(rgba)
+    if doubtful and "A" in image.getbands() and image.getchannel("A").getextrema() == (0, 0):
+        return image.convert("RGB")
+    return _on_white(image)
 
 
 def _from_deep_grey(image: Any) -> "Image":
@@ -259,11 +269,15 @@ def _from_deep_grey(image: Any) -> "Image":
     if image.format == "TIFF":
         levels, largest = tiff.grey_levels(image)
     else:
-        levels, largest = np.asarray(image).astype(np.uint32), 65535
-    scaled = ((levels * 255 + largest // 2) // largest).astype(np.uint8)
+        levels, largest = np.asarray(image), 65535
     key = image.info.get("transparency")
-    if key is not None:
-        scaled[levels == key] = 255
+    scaled = np.empty(levels.shape, np.uint8)
+    for rows in _strips(image):
+        strip = levels[rows].astype(np.uint32)
+        scaled[rows] = (strip * 255 + largest // 2) // largest
+        if key is not None:
+            scaled[rows][strip == key] = 255
+    del levels
     return Image.fromarray(scaled).convert("RGB")
 
 
@@ -294,15 +308,33 @@ def _keyed_16_bit_rgb(image: Any, content: bytes, key: tuple[int, int, int]) -> 
         lower.tile = [tile._replace(args="RGB;16L") for tile in lower.tile]
         lower.load()
         ImageOps.exif_transpose(lower, in_place=True)
-        levels = np.asarray(image).astype(np.uint16) << 8 | np.asarray(lower)
-    opaque = (levels != np.array(key, np.uint16)).any(axis=-1)
+        opaque = np.empty((image.height, image.width), bool)
+        for rows in _strips(image):
+            box = (0, rows.start, image.width, rows.stop)
+            levels = np.asarray(image.crop(box)).astype(np.uint16) << 8 | np.asarray(lower.crop(box))
+            opaque[rows] = (levels != np.array(key, np.uint16)).any(axis=-1)
     rgba = image.convert("RGB")
     rgba.info.pop("transparency", None)
     rgba.putalpha(Image.fromarray(opaque.astype(np.uint8) * 255))
     return rgba
 
 
-def _on_white(rgba: "Image") -> "Image":
+def _on_white(image: "Image") -> "Image":
+    """Return RGB of an ``image`` of any mode with transparency, put on white."""
     from PIL import Image
 
-    return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    on_white = Image.new("RGB", image.size)
+    for rows in _strips(image):
+        strip = image.crop((0, rows.start, image.width, rows.stop))
+        # Pillow has no conversion of La to RGBA.
+        rgba = strip.convert("LA").convert("RGBA") if strip.mode == "La" else strip.convert("RGBA")
+        on_white.paste(
+            Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB"), (0, rows.start)
+        )
+    return on_white
+
+
+def _strips(image: "Image") -> Iterator[slice]:
+    """Yield the rows of ``image`` in parts of about a million pixels, so that intermediate results stay small."""
+    step = max(1, _STRIP_PIXELS // image.width)
+    return (slice(top, min(top + step, image.height)) for top in range(0, image.height, step))

@@ -168,8 +168,9 @@ class _ResumingDownloader:
         if resumed and not headers.get("Content-Range", "").startswith(f"bytes {start}-"):
             raise DownloadError(f"sent another range ({headers.get('Content-Range')}) than the one asked for")
         length = headers.get("Content-Length", "")
-        if length.isdigit() and start + int(length) != self.remote.size:
-            raise DownloadError(f"offers {start + int(length):,} bytes instead of {self.remote.size:,}")
+        # As text: Python converts no number of more than 4,300 digits.
+        if length.isdecimal() and length.lstrip("0") != str(self.remote.size - start):
+            raise DownloadError(f"offers {int(length[:20]):,} bytes instead of {self.remote.size - start:,}")
 
 
 def _reason(error: Exception) -> str:

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from cifarnet.data.decoding import BYTE_LIMIT, decode, pillow
+from cifarnet.data import decoding
+from cifarnet.data.decoding import BYTE_LIMIT, decoded, pillow
 from cifarnet.data.progress import Progress, silent
 from cifarnet.errors import DataError
 from cifarnet.files import StrPath, as_path
 from cifarnet.runtime import usable_cores
 
 if TYPE_CHECKING:
-    from multiprocessing.synchronize import Event
+    from multiprocessing.synchronize import Event, Lock
 
     from PIL.Image import Image
 
@@ -31,6 +32,12 @@ _GREY = (121, 121, 121)
 _MARGIN = 4
 # The shorter side of a picture that is shown, in pixels; reports and explanations shrink it to 1,200 pixels or fewer.
 _SHOWN = 1200
+
+# A small file holds millions of images of few pixels, and a stranger's weights may name a large image size. Enlarged
+# images take at most so many bytes, or so many times as many as before: 224 x 224 for 32 x 32 is 49 times.
+_RESIZED_LIMIT = 4 << 30
+_ENLARGED_LIMIT = 50
+_ENLARGED_MILLIONS_LIMIT = 8
 
 # Below this, starting worker processes takes longer than decoding.
 _PARALLEL_FROM = 1000
@@ -69,8 +76,8 @@ def read_image(source: StrPath | bytes, size: int = 32, *, name: str | None = No
         content = read_file(path, told)
     if not content:
         raise DataError(f"{told} is empty.")
-    with pillow(told):
-        return _fitted(decode(content, told, _MARGIN * size), size, crop)
+    with pillow(told), decoded(content, told, _MARGIN * size) as image:
+        return _fitted(image, size, crop)
 
 
 def read_images(
@@ -101,21 +108,32 @@ def read_images(
     broken: list[Broken] = []
     chunks = [files[start : start + _CHUNK] for start in range(0, len(files), _CHUNK)]
     done = read = 0
-    for chunk, decoded in zip(
+    for chunk, part in zip(
         chunks, _in_parallel(chunks, size) if len(files) >= _PARALLEL_FROM else _in_turn(chunks, size), strict=True
     ):
-        images[read : read + len(decoded.images)] = decoded.images
-        broken += [(done + index, message) for index, message in decoded.broken]
-        read += len(decoded.images)
+        images[read : read + len(part.images)] = part.images
+        broken += [(done + index, message) for index, message in part.broken]
+        read += len(part.images)
         done += len(chunk)
         report(activity, done, len(files))
     return images[:read], broken
 
 
 def resize_images(images: np.ndarray, size: int) -> np.ndarray:
-    """Bring uint8 (n, height, width, 3) images to (n, size, size, 3) as ``read_image`` does; no copy if they are."""
+    """Bring uint8 (n, height, width, 3) images to (n, size, size, 3) as ``read_image`` does; no copy if they are.
+
+    Raises:
+        DataError: when tiny images would take gigabytes.
+    """
     if images.shape[1:3] == (size, size):
         return images
+    factor = _ENLARGED_LIMIT if len(images) <= 1_000_000 else _ENLARGED_MILLIONS_LIMIT
+    if (needed := len(images) * size * size * 3) > max(_RESIZED_LIMIT, factor * images.nbytes):
+        height, width = images.shape[1:3]
+        raise DataError(
+            f"{len(images):,} images of {height} x {width} pixels must not be enlarged to {size} x {size}: they would"
+            f" take {needed:,} bytes. Choose a smaller --image-size. Received: {size}"
+        )
     from PIL import Image
 
     resized = np.empty((len(images), size, size, 3), np.uint8)
@@ -124,18 +142,24 @@ def resize_images(images: np.ndarray, size: int) -> np.ndarray:
     return resized
 
 
-def read_file(path: Path, told: str) -> bytes:
-    """The content of a picture's file; ``told`` is what the user calls it.
+def read_file(path: Path, told: str, limit: int = BYTE_LIMIT, advice: str = " Save it at a smaller size.") -> bytes:
+    """Return the content of a file, which may be a picture.
+
+    Args:
+        path: the file.
+        told: what error messages call it.
+        limit: the most bytes that are read.
+        advice: what to do about a larger file.
 
     Raises:
-        DataError: when it can't be read, is no file or too large.
+        DataError: when it can't be read, is a device, pipe or socket, or has more than ``limit`` bytes.
     """
     try:
         state = path.stat()
         if not stat.S_ISREG(state.st_mode):
             raise DataError(f"{told} is not a file.")
-        if state.st_size > BYTE_LIMIT:
-            raise DataError(f"{told} has more than {BYTE_LIMIT >> 20} MiB. Save it at a smaller size.")
+        if state.st_size > limit:
+            raise DataError(f"{told} has more than {limit >> 20} MiB.{advice} Received: {state.st_size:,} bytes")
         return path.read_bytes()
     except OSError as error:
         raise DataError(f"{told} can't be read: {error.strerror}.") from error
@@ -154,8 +178,8 @@ def open_picture(content: bytes, told: str) -> "Image":
     Raises:
         DataError: when it can't be read, or is too large.
     """
-    with pillow(told):
-        return decode(content, told, _SHOWN)
+    with pillow(told), decoded(content, told, _SHOWN) as image:
+        return image
 
 
 def _fitted(image: "Image", size: int, crop: str) -> np.ndarray:
@@ -212,8 +236,8 @@ def _in_parallel(chunks: Sequence[Sequence[NamedFile]], size: int) -> Iterator[_
 
     workers = min(usable_cores(), len(chunks), 61)  # 61 is Windows' limit.
     context = multiprocessing.get_context("spawn")
-    stop = context.Event()
-    with ProcessPoolExecutor(workers, context, initializer=_begin_worker, initargs=(stop,)) as pool:
+    stop, one_large = context.Event(), context.Lock()
+    with ProcessPoolExecutor(workers, context, initializer=_begin_worker, initargs=(stop, one_large)) as pool:
         try:
             with _interrupts_blocked():
                 results = pool.map(_read_chunk, chunks, [size] * len(chunks))
@@ -244,9 +268,10 @@ def _interrupts_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _begin_worker(stop: "Event") -> None:
+def _begin_worker(stop: "Event", one_large: "Lock") -> None:
     global _stop
     _stop = stop
+    decoding.one_large = one_large
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # For Windows, where no signal can be blocked.
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -1,16 +1,17 @@
 """Labels and class names as sources store them, checked and brought to one form."""
 
 import unicodedata
-from collections import Counter
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from cifarnet.class_names import CLASS_LIMIT, name_fault, names_fault
 from cifarnet.errors import DataError, listed
 
-# Every class needs a name, so that a damaged label must not ask for billions of them. ImageNet-21k has 21,841.
-_LABEL_LIMIT = 100_000
+# Characters of a text that is normalized before its length is checked: spaces at its ends don't count.
+_TEXT_LIMIT = 1000
 # Probabilities of float16 add up to 1 within this.
 _SUM_TOLERANCE = 0.01
 
@@ -31,18 +32,23 @@ class StoredLabels(NamedTuple):
 
 
 def class_name(value: Any, told: str) -> str:
-    """Return ``value``, text or UTF-8 bytes, as a class's name: in Unicode's normal form C, without outer spaces.
+    """Return ``value``, text, UTF-8 bytes or a number, as a class's name: in normal form C, without outer spaces.
 
     Raises:
-        DataError: when it is no text or empty; ``told`` is what the message calls it.
+        DataError: when it is no text, empty, too long or has control characters; ``told`` is what the message calls it.
     """
+    if not isinstance(value, str | bytes | int):
+        raise DataError(f"{told} must be text. Received: {type(value).__name__}")
     try:
         text = value.decode() if isinstance(value, bytes) else str(value)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{told} must be text in UTF-8. Received: {value!r}") from error
+    except ValueError as error:  # No UTF-8, or a number of more than 4,300 digits.
+        raise DataError(f"{told} must be text in UTF-8. Received: {value!r:.60}") from error
+    # A long text first: its normal form takes a time that is quadratic in its length.
+    if fault := name_fault(text) if len(text) > _TEXT_LIMIT else None:
+        raise DataError(f"{told} {fault}")
     name = unicodedata.normalize("NFC", text).strip()
-    if not name:
-        raise DataError(f"{told} must not be empty. Received: {text!r}")
+    if fault := name_fault(name):
+        raise DataError(f"{told} {fault}")
     return name
 
 
@@ -54,12 +60,11 @@ def as_class_names(values: Iterable[Any], told: str) -> tuple[str, ...]:
         told: what error messages call them.
 
     Raises:
-        DataError: when a name is no text, empty, or given twice.
+        DataError: when a name is no text or no class's name, or given twice, or when there are too many.
     """
-    names = tuple(class_name(value, f"Every name in {told}") for value in values)
-    twice = [name for name, times in Counter(names).items() if times > 1]
-    if twice:
-        raise DataError(f"{told} must name every class once. Received twice: {listed(twice)}")
+    names = tuple(class_name(value, f"Every name in {told}") for value in islice(values, CLASS_LIMIT + 1))
+    if fault := names_fault(names):
+        raise DataError(f"{told} {fault}")
     return names
 
 
@@ -75,9 +80,14 @@ def as_labels(values: Any, count: int, told: str) -> np.ndarray:
     Raises:
         DataError: when they are something else, or no number can be a class's.
     """
+    if isinstance(values, list | tuple):
+        # NumPy would give every label the room of the longest text.
+        rows = (value if isinstance(value, list | tuple) else [value] for value in values)
+        if odd := [item for row in rows for item in row if not isinstance(item, int | float)]:
+            raise DataError(f"{told} must be {count:,} whole numbers. Received: {odd[0]!r:.60}")
     stored = stored_labels(values, count, told)
     if stored.are_names:
-        raise DataError(f"{told} must be {count:,} whole numbers. Received: text, such as {str(stored.values[0])!r}")
+        raise DataError(f"{told} must be {count:,} whole numbers. Received: text, such as {stored.values[0]!s:.60}")
     return stored.values
 
 
@@ -104,9 +114,9 @@ def stored_labels(values: Any, count: int, told: str) -> StoredLabels:
         return StoredLabels(_names(labels, told))
     if labels.dtype.kind == "f":
         _require_whole(labels, told, received)
-    if count and not 0 <= labels.min() <= labels.max() < _LABEL_LIMIT:
+    if count and not 0 <= labels.min() <= labels.max() < CLASS_LIMIT:
         raise DataError(
-            f"{told} must number classes from 0, below {_LABEL_LIMIT:,}. Received: {labels.min()} to {labels.max()}"
+            f"{told} must number classes from 0, below {CLASS_LIMIT:,}. Received: {labels.min()} to {labels.max()}"
         )
     return StoredLabels(labels.astype(np.int32))
 
@@ -182,6 +192,8 @@ def numbered(
             f"{train} in {origin} has one class alone; at least 2 are needed. Received: labels {present[0]}"
         )
     classes = labels[train].width or 1 + int(present.max())
+    if classes > CLASS_LIMIT:
+        raise DataError(f"{train} in {origin} must have at most {CLASS_LIMIT:,} classes. Received: {classes:,}")
     advice = "" if labels[train].are_names else _numbering_advice(present)
     _require_images_and_names(present, classes, order, f"{train} in {origin}", advice)
     for other in others:

@@ -1,7 +1,7 @@
 """An .npz file with x_train, y_train, x_test and y_test, as ``keras.datasets`` arranges them."""
 
 import io
-import tokenize
+import math
 
 import numpy as np
 
@@ -142,10 +142,12 @@ class _Arrays:
         """
         try:
             content = io.BytesIO(self._tree.read(self._stored[name]))
+            _require_content(content)
             array: np.ndarray = np.lib.format.read_array(content, allow_pickle=False)
-        except (ValueError, EOFError, MemoryError, SyntaxError, tokenize.TokenError, TypeError, OverflowError) as error:
+        except Exception as error:
+            # Damaged headers are evaluated: SyntaxError, RecursionError, tokenize.TokenError, MemoryError, ...
             advice = ". Save arrays of numbers or text: y.astype(str)" if "pickle" in str(error) else ""
-            raise DataError(f"{name} in {self._tree.origin} can't be read: {error}{advice}") from error
+            raise DataError(f"{name} in {self._tree.origin} can't be read: {error!s:.300}{advice}") from error
         return array
 
     def _present(self, name: str) -> str:
@@ -158,6 +160,25 @@ class _Arrays:
             f"{self._tree.origin} lacks {name}; an .npz file holds x_train, y_train, x_test and y_test, not"
             f" {', '.join(held)}.{meant} {_RENAME}"
         )
+
+
+def _require_content(file: io.BytesIO) -> None:
+    """Refuse an .npy ``file`` whose header states more than the file has, before NumPy allocates it.
+
+    Raises:
+        ValueError: naming the stated type and shape.
+        Exception: of several kinds when the header is damaged.
+    """
+    numpy_format = np.lib.format
+    version = numpy_format.read_magic(file)
+    # Version 3 differs from 2 only in the names of the fields of records.
+    read = numpy_format.read_array_header_1_0 if version == (1, 0) else numpy_format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    held = len(file.getbuffer()) - file.tell()
+    # Texts of no characters take no bytes, in any number.
+    if not dtype.hasobject and math.prod(shape) * max(1, dtype.itemsize) > held:
+        raise ValueError(f"it has {held:,} bytes for {dtype} {shape}")
+    file.seek(0)
 
 
 def _stem(file: str) -> str:

@@ -1,6 +1,5 @@
 """The two layouts in which CIFAR-10 is published: binary records and Python pickles, as folder or archive."""
 
-import pickletools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from cifarnet.data.dataset import Dataset, Parts
-from cifarnet.data.images import resize_images
+from cifarnet.data.images import read_file, resize_images
 from cifarnet.data.labels import as_class_names, as_labels
-from cifarnet.data.pickles import RefusedPickleError, load_arrays
+from cifarnet.data.pickles import RefusedPickleError, load_arrays, operations
 from cifarnet.data.progress import Progress
-from cifarnet.data.tree import FileTree
+from cifarnet.data.tree import FILE_LIMIT, FileTree
 from cifarnet.errors import DataError
 from cifarnet.models.spec import CIFAR10_CLASSES
 
@@ -21,6 +20,9 @@ TEST_BATCH = "test_batch"
 # An image is stored as 3 planes (red, green, blue) of 32 rows of 32 pixels.
 _PIXELS = 3 * 32 * 32
 
+
+# The names of 5,000 classes, in bytes.
+_META_LIMIT = 1 << 20
 
 # CIFAR-100 is recognised, so that an error names it.
 _CIFAR100_BATCHES = ("train", "test")
@@ -53,10 +55,9 @@ def incomplete_batches(folder: Path) -> list[str]:
 
 def _is_whole_pickle(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
-            for _ in pickletools.genops(file):
-                pass
-    except (OSError, ValueError):
+        for _ in operations(read_file(path, str(path), FILE_LIMIT)):
+            pass
+    except (DataError, ValueError):
         return False
     return True
 
@@ -69,7 +70,7 @@ def read_binary(tree: FileTree, image_size: int, report: Progress) -> Parts:
     """
     names: tuple[str, ...] = CIFAR10_CLASSES
     if "batches.meta.txt" in tree.files:
-        lines = tree.read("batches.meta.txt").splitlines()
+        lines = tree.read("batches.meta.txt", _META_LIMIT).splitlines()
         names = as_class_names([line for line in lines if line.strip()], tree.told("batches.meta.txt"))
     return _read_splits(tree, ".bin", _binary_batch, names, image_size, report)
 
@@ -83,7 +84,7 @@ def read_python(tree: FileTree, image_size: int, report: Progress) -> Parts:
     """
     names: tuple[str, ...] = CIFAR10_CLASSES
     if "batches.meta" in tree.files:
-        held = _unpickled(tree, "batches.meta").get("label_names")
+        held = _unpickled(tree, "batches.meta", _META_LIMIT).get("label_names")
         if not isinstance(held, list):
             raise DataError(f"{tree.told('batches.meta')} must hold `label_names`: a list of the classes' names.")
         names = as_class_names(held, f"`label_names` of {tree.told('batches.meta')}")
@@ -102,7 +103,11 @@ def _read_splits(
     if missing := [batch for batch in batches if batch not in tree.files]:
         if _is_cifar100(tree, suffix):
             raise DataError(_told_cifar100(str(tree.origin)))
-        raise DataError(f"{tree.origin} lacks {', '.join(missing)}; CIFAR-10 consists of {', '.join(batches)}.")
+        left_out = "; ".join(f"{name} ({reason})" for reason, name in tree.left_out if name in missing)
+        raise DataError(
+            f"{tree.origin} lacks {', '.join(missing)}; CIFAR-10 consists of {', '.join(batches)}."
+            f"{f' Left out: {left_out}' if left_out else ''}"
+        )
     read = []
     for done, batch in enumerate(batches):
         report("Reading batches", done, len(batches))
@@ -149,10 +154,10 @@ def _python_batch(tree: FileTree, name: str) -> tuple[np.ndarray, np.ndarray]:
     return planes, as_labels(batch.get("labels"), len(planes), f"`labels` of {tree.told(name)}")
 
 
-def _unpickled(tree: FileTree, name: str) -> dict[str, Any]:
+def _unpickled(tree: FileTree, name: str, limit: int = FILE_LIMIT) -> dict[str, Any]:
     told = tree.told(name)
     try:
-        content = load_arrays(tree.read(name))
+        content = load_arrays(tree.read(name, limit))
     except RefusedPickleError as error:
         raise DataError(
             f"{told} is refused: it asks for {error}, which no CIFAR-10 batch needs. Nothing of it was run."
@@ -161,12 +166,8 @@ def _unpickled(tree: FileTree, name: str) -> dict[str, Any]:
         raise
     except Exception as error:
         # Damaged pickles make the unpickler raise nearly anything: EOFError, IndexError, UnicodeDecodeError, ...
-        raise DataError(f"{told} is damaged or no pickle: {error}") from error
+        raise DataError(f"{told} is damaged or no pickle: {error!s:.200}") from error
     if not isinstance(content, dict):
         raise DataError(f"{told} must hold a dictionary. Received: {type(content).__name__}")
-    return {_text(key): value for key, value in content.items()}
-
-
-def _text(value: Any) -> str:
     # Python 2 wrote its strings as bytes.
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    return {key.decode(errors="replace") if isinstance(key, bytes) else key: value for key, value in content.items()}

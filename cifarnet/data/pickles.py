@@ -1,7 +1,14 @@
-"""Pickles of NumPy arrays and plain containers, read without running anything that they name."""
+"""Pickles of NumPy arrays and plain containers, read by a small machine that imports and calls nothing they name.
 
+Python's unpickler recurses without a limit, allocates a memo of any size and shares tuples that double. This machine
+takes only the opcodes that a batch of CIFAR-10 needs (``pickletools`` defines them), and no more than the file holds.
+"""
+
+import codecs
 import io
 import pickle
+import pickletools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -9,24 +16,65 @@ import numpy as np
 # By NumPy's type codes. Others could hold references to objects.
 _WHOLE_NUMBERS = frozenset({"u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8"})
 
+_OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
+# An official batch has 60,000 opcodes, most for its labels and file names. Half a million take 2 s and 50 MB.
+_OPCODE_LIMIT = 500_000
+# A batch is a dictionary of lists; labels of shape (n, 1) are lists of lists.
+_LEVEL_LIMIT = 4
+# Characters of a received name that an error message shows.
+_SHOWN = 60
+
 
 class RefusedPickleError(pickle.UnpicklingError):
-    """A pickle that names something else than NumPy's arrays; the message says what."""
+    """A pickle that asks for something that no batch needs; the message says for what."""
 
 
 def load_arrays(content: bytes) -> Any:
-    """What the pickle ``content`` holds; arrays that are values of a dictionary at its top come as arrays.
+    """Return the object in the pickle ``content``; arrays in a dictionary are NumPy arrays.
 
-    Strings that Python 2 wrote come as bytes.
+    Strings that Python 2 wrote are bytes.
 
     Raises:
-        RefusedPickleError: when it names a global other than those of arrays of whole numbers.
+        RefusedPickleError: when it names a global other than those of arrays of whole numbers, uses an opcode that no
+            batch needs, or is nested too deeply.
         Exception: of nearly any kind when it is damaged.
     """
-    loaded = _Unpickler(io.BytesIO(content), encoding="bytes").load()
+    loaded = _Machine(len(content)).run(operations(content))
+    _require_shallow(loaded, _LEVEL_LIMIT)
     if not isinstance(loaded, dict):
         return loaded
     return {key: value.to_array() if isinstance(value, _Array) else value for key, value in loaded.items()}
+
+
+def operations(content: bytes) -> Iterator[tuple[str, Any]]:
+    """Yield the name and argument of every opcode of the pickle ``content``, to the end of the pickle.
+
+    Raises:
+        ValueError: when an opcode is unknown, or its argument is damaged or cut off.
+    """
+    file = io.BytesIO(content)
+    name = ""
+    while name != "STOP":
+        code = file.read(1)
+        opcode = _OPCODES.get(code.decode("latin-1"))
+        if opcode is None:
+            raise ValueError(f"unknown opcode {code!r}" if code else "it ends early")
+        name, argument = opcode.name, None
+        if name == "STRING":
+            # pickletools decodes it as ASCII, but pixels are bytes of any value.
+            argument = codecs.escape_decode(pickletools.read_stringnl(file, decode=False))[0]
+        elif opcode.arg is not None:
+            argument = opcode.arg.reader(file)
+        yield name, argument
+
+
+def _require_shallow(value: Any, levels: int) -> None:
+    items = list(value.values()) if isinstance(value, dict) else value
+    if isinstance(items, list | tuple):
+        if not levels:
+            raise RefusedPickleError(f"containers in more than {_LEVEL_LIMIT} levels")
+        for item in items:
+            _require_shallow(item, levels - 1)
 
 
 class _Dtype:
@@ -34,45 +82,58 @@ class _Dtype:
 
     def __init__(self, code: Any, *_: Any):
         self.code = code.decode() if isinstance(code, bytes) else code
-        if self.code not in _WHOLE_NUMBERS:
-            raise RefusedPickleError(f"an array of type {self.code!r}")
+        # The type first: the hash of a deeply nested tuple overflows the stack.
+        if not isinstance(self.code, str) or self.code not in _WHOLE_NUMBERS:
+            shown = repr(self.code) if isinstance(self.code, str) else type(self.code).__name__
+            raise RefusedPickleError(f"an array of type {shown:.{_SHOWN}}")
         self.byte_order = "|"
 
-    def __setstate__(self, state: Any) -> None:
+    def build(self, state: Any) -> None:
+        """Take the byte order from the ``state`` that NumPy pickles."""
         order = state[1]
         self.byte_order = order.decode() if isinstance(order, bytes) else order
+        if self.byte_order not in ("<", ">", "=", "|"):
+            raise ValueError("unknown byte order")
 
 
 class _Array:
-    """Stands in for an array: takes down its state, since NumPy's own ``__setstate__`` trusts what it is given."""
+    """Stands in for an array: keeps its state, since NumPy's own ``__setstate__`` trusts what it is given."""
 
     def __init__(self, *_: Any):
         self.state: Any = None
 
-    def __setstate__(self, state: Any) -> None:
+    def build(self, state: Any) -> None:
+        """Keep the ``state`` that NumPy pickles."""
         self.state = state
 
     @classmethod
     def from_buffer(cls, buffer: Any, dtype: Any, shape: Any, order: Any, *_: Any) -> "_Array":
-        """Protocol 5's way to make one."""
+        """Return the array of a pickle of protocol 5."""
         array = cls()
-        array.state = (1, shape, dtype, order == "F", bytes(buffer))
+        array.state = (1, shape, dtype, order == "F", buffer)
         return array
 
     def to_array(self) -> np.ndarray:
+        """Return the array.
+
+        Raises:
+            Exception: of several kinds when its state is not an array's.
+        """
         _, shape, dtype, is_fortran, raw = self.state
+        if not (isinstance(raw, bytes | bytearray) and isinstance(dtype, _Dtype)):
+            raise ValueError("an array without content")
         flat = np.frombuffer(raw, dtype.byte_order + dtype.code)
         return flat.reshape(shape, order="F" if is_fortran else "C")
 
 
-def _encode(text: str, encoding: Any) -> bytes:
+def _encode(text: Any, encoding: Any) -> bytes:
     """Stands in for ``_codecs.encode``, with which Python 3 writes bytes in the protocols of Python 2."""
     if encoding != "latin1":
-        raise RefusedPickleError(f"the encoding {encoding!r}")
-    return text.encode("latin1")
+        raise RefusedPickleError(f"the encoding {encoding!r:.{_SHOWN}}" if isinstance(encoding, str) else "an encoding")
+    return bytes(text, "latin1")
 
 
-_ADMITTED = {
+_ADMITTED: dict[tuple[str, str], Callable[..., Any]] = {
     # NumPy 1 and 2 differ in the name of their core.
     ("numpy.core.multiarray", "_reconstruct"): _Array,
     ("numpy._core.multiarray", "_reconstruct"): _Array,
@@ -83,12 +144,117 @@ _ADMITTED = {
     ("_codecs", "encode"): _encode,
 }
 
+_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+_TUPLES = ("EMPTY_TUPLE", "TUPLE1", "TUPLE2", "TUPLE3")  # By their length.
+_NUMBERS = frozenset({"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "FLOAT", "BINFLOAT"})
+_TEXTS = frozenset({"STRING", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"})
+_BYTES = frozenset({"SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8"})
+_PLAIN = _NUMBERS | _TEXTS | _BYTES
 
-class _Unpickler(pickle.Unpickler):
-    """Looks every global up in a table, and imports none."""
 
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return _ADMITTED[module, name]
-        except KeyError:
-            raise RefusedPickleError(f"{module}.{name}") from None
+class _Machine:
+    """The stack and the memo of an unpickler. The memo never shares containers, so that objects are trees."""
+
+    def __init__(self, size: int):
+        self._stack: list[Any] = []
+        self._marks: list[int] = []
+        self._memo: dict[int, Any] = {}
+        # Bytes that may still be encoded from text, which the memo can give more than once.
+        self._encodable = size
+
+    def run(self, found: Iterator[tuple[str, Any]]) -> Any:
+        """Return the object that the operations ``found`` make."""
+        for count, (name, argument) in enumerate(found):
+            if count >= _OPCODE_LIMIT:
+                raise RefusedPickleError(f"more than {_OPCODE_LIMIT:,} opcodes")
+            self._step(name, argument)
+        return self._stack.pop()
+
+    def _step(self, name: str, argument: Any) -> None:
+        stack = self._stack
+        if name in _PLAIN:
+            stack.append(argument)
+        elif name in ("BINSTRING", "SHORT_BINSTRING"):
+            stack.append(argument.encode("latin-1"))
+        elif name in _CONSTANTS:
+            stack.append(_CONSTANTS[name])
+        elif name in ("BINPUT", "LONG_BINPUT", "PUT", "MEMOIZE"):
+            self._memo[len(self._memo) if name == "MEMOIZE" else argument] = stack[-1]
+        elif name in ("BINGET", "LONG_BINGET", "GET"):
+            stack.append(self._memorized(argument))
+        elif name == "MARK":
+            self._marks.append(len(stack))
+        elif name in ("EMPTY_LIST", "LIST"):
+            stack.append(self._marked() if name == "LIST" else [])
+        elif name in _TUPLES:
+            stack.append(tuple(self._popped(_TUPLES.index(name))))
+        elif name == "TUPLE":
+            stack.append(tuple(self._marked()))
+        elif name in ("APPEND", "APPENDS"):
+            items = self._popped(1) if name == "APPEND" else self._marked()
+            self._top(list).extend(items)
+        elif name in ("EMPTY_DICT", "DICT"):
+            stack.append(_dictionary(self._marked()) if name == "DICT" else {})
+        elif name in ("SETITEM", "SETITEMS"):
+            items = self._popped(2) if name == "SETITEM" else self._marked()
+            self._top(dict).update(_dictionary(items))
+        elif name == "GLOBAL":
+            stack.append(_admitted(*argument.split(" ", 1)))
+        elif name == "STACK_GLOBAL":
+            stack.append(_admitted(*self._popped(2)))
+        elif name == "REDUCE":
+            stack.append(self._made(*self._popped(2)))
+        elif name == "BUILD":
+            (state,) = self._popped(1)
+            self._top(_Array | _Dtype).build(state)
+        elif name not in ("PROTO", "FRAME", "STOP"):
+            raise RefusedPickleError(f"the opcode {name}")
+
+    def _popped(self, count: int) -> list[Any]:
+        start = len(self._stack) - count
+        if start < 0:
+            raise ValueError("too few values")
+        items = self._stack[start:]
+        del self._stack[start:]
+        return items
+
+    def _marked(self) -> list[Any]:
+        return self._popped(len(self._stack) - self._marks.pop())
+
+    def _top(self, kind: Any) -> Any:
+        if not isinstance(self._stack[-1], kind):
+            raise TypeError("an operation on a value of another kind")
+        return self._stack[-1]
+
+    def _memorized(self, index: int) -> Any:
+        value = self._memo[index]
+        if isinstance(value, list | tuple | dict):
+            raise RefusedPickleError("one container in two places")
+        return value
+
+    def _made(self, function: Any, arguments: Any) -> Any:
+        if not (callable(function) and isinstance(arguments, tuple)):
+            raise TypeError("a call of no function")
+        if function is _encode:
+            self._encodable -= len(arguments[0])
+            if self._encodable < 0:
+                raise RefusedPickleError("one text in more bytes than the file has")
+        return function(*arguments)
+
+
+def _dictionary(items: list[Any]) -> dict[Any, Any]:
+    """Return the dictionary of ``items``, in which keys and values take turns."""
+    keys, values = items[::2], items[1::2]
+    # The hash of nested tuples, or of numbers chosen to collide, takes any time.
+    if any(not isinstance(key, str | bytes) for key in keys):
+        raise RefusedPickleError("a key that is no text")
+    return dict(zip(keys, values, strict=True))
+
+
+def _admitted(module: Any, name: Any) -> Callable[..., Any]:
+    if not (isinstance(module, str) and isinstance(name, str)):
+        raise TypeError("a global without a name")
+    try:
+        return _ADMITTED[module, name]
+    except KeyError:
+        raise RefusedPickleError(f"{f'{module}.{name}':.{_SHOWN}}") from None

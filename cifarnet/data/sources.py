@@ -12,7 +12,7 @@ from cifarnet.data.cache import DecodedSet
 from cifarnet.data.dataset import Dataset, Parts, Splits, hold_out, require_fraction
 from cifarnet.data.images import resize_images
 from cifarnet.data.progress import Progress, silent
-from cifarnet.data.synthetic import DEFAULT_SIZE, synthetic
+from cifarnet.data.synthetic import DEFAULT_SIZE, MAXIMUM, MINIMUM, synthetic
 from cifarnet.data.tree import FileTree, read_tree
 from cifarnet.errors import DataError, InvalidValueError, did_you_mean_path
 from cifarnet.files import StrPath, as_path
@@ -35,6 +35,8 @@ LAYOUTS = (
     Layout("the official Python layout (data_batch_1, ...)", official.is_python, official.read_python),
     Layout("an .npz file (x_train, y_train, x_test, y_test)", npz.is_npz, npz.read_npz),
 )
+# Of the number of synthetic images.
+_MOST_DIGITS = 20
 _IMAGE_FOLDER = "an image folder (train/<class>/*.png)"
 
 _ARCHIVE_SUFFIXES = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".zip", ".npz")
@@ -54,8 +56,8 @@ def load_data(
 
     Args:
         source: ``"cifar10"`` (found on this machine or downloaded); ``"synthetic"`` or ``"synthetic:N"`` with N
-            training images; or, as text or path, the place of an image folder, or of a folder or archive in one of
-            ``LAYOUTS``.
+            training images, 50 to 100,000; or, as text or path, the place of an image folder, or of a folder or
+            archive in one of ``LAYOUTS``.
         test_split: fraction of every class to hold out as test images, for a source that has none.
         mirrors: addresses to try before the official one, for ``cifar10``.
         image_size: side of the images in pixels; others are cropped to a square and resized.
@@ -171,8 +173,11 @@ def _told_unknown(tree: FileTree) -> str:
 
 
 def _synthetic(source: str, argument: str, image_size: int, seed: int) -> Parts:
-    if argument and not argument.isdecimal():
-        raise InvalidValueError(f"After synthetic: comes the number of training images. Received: {source}")
+    # Python converts no number of more than 4,300 digits, and no set is so large.
+    if argument and not (argument.isdecimal() and len(argument) <= _MOST_DIGITS):
+        raise InvalidValueError(
+            f"After synthetic: comes the number of training images, {MINIMUM} to {MAXIMUM:,}. Received: {source:.60}"
+        )
     splits = synthetic(int(argument or DEFAULT_SIZE), seed)
     train, test = (
         Dataset(resize_images(part.images, image_size), part.labels, part.class_names)

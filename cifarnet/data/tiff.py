@@ -98,9 +98,9 @@ def prepare(image: "TiffImageFile", told: str) -> None:
 
 
 def grey_levels(image: "TiffImageFile") -> tuple[np.ndarray, int]:
-    """Return the samples of a decoded grey ``image`` of more than 8 bits, uint32 with 0 for black, and their limit."""
+    """Return the samples of a decoded grey ``image`` of more than 8 bits, uint16 with 0 for black, and their limit."""
     tags: Any = image.tag_v2
-    levels, largest = np.asarray(image).astype(np.uint32), (1 << tags[_BITS][0]) - 1
+    levels, largest = np.asarray(image), (1 << tags[_BITS][0]) - 1
     # Pillow inverts pictures of up to 8 bits only.
     return (largest - levels if tags.get(_PHOTOMETRIC, 0) == _WHITE_IS_ZERO else levels), largest
 

@@ -1,23 +1,21 @@
 """A folder or an archive as one thing: names with files behind them. Archives are read into memory, never extracted."""
 
 import os
-import tarfile
 import unicodedata
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from lzma import LZMAError
 from pathlib import Path
 
-from cifarnet.data.archives import read_archive
+from cifarnet.data.archives import MEMBER_LIMIT, read_archive
+from cifarnet.data.images import read_file
 from cifarnet.data.walk import walk
 from cifarnet.errors import DataError
 
 File = Path | bytes
 """A file on disk, or the content of an archive's member."""
 
-_ARCHIVE_ERRORS = (tarfile.TarError, zipfile.BadZipFile, zlib.error, LZMAError)
+FILE_LIMIT = MEMBER_LIMIT
+"""The most bytes of one file that ``FileTree.read`` returns."""
 
 
 @dataclass(frozen=True)
@@ -33,17 +31,18 @@ class FileTree:
     folders: frozenset[str]
     left_out: tuple[tuple[str, str], ...] = ()
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, limit: int = FILE_LIMIT) -> bytes:
         """Return the content of the file ``name``.
 
         Raises:
-            DataError: when the file can't be read.
+            DataError: when the file can't be read, or has more than ``limit`` bytes.
         """
         file = self.files[name]
-        try:
-            return file if isinstance(file, bytes) else file.read_bytes()
-        except OSError as error:
-            raise DataError(f"{self.told(name)} can't be read: {error.strerror}.") from error
+        if isinstance(file, Path):
+            return read_file(file, self.told(name), limit, advice="")
+        if len(file) > limit:
+            raise DataError(f"{self.told(name)} has more than {limit:,} bytes. Received: {len(file):,} bytes")
+        return file
 
     def told(self, name: str) -> str:
         """Return the name of the file or folder ``name`` for error messages; the empty name is the source itself."""
@@ -107,9 +106,11 @@ def read_tree(path: Path) -> FileTree:
             if name in files:
                 raise DataError(f"{path} holds {name} twice: which of them is meant can't be known.")
             files[name] = found.file
-    except (OSError, EOFError, RuntimeError, ValueError, *_ARCHIVE_ERRORS) as error:
-        # RuntimeError: an encrypted zip, or (as NotImplementedError) a compression that Python lacks.
-        raise DataError(f"{path} can't be read, it may be damaged or truncated: {error}") from error
+    except DataError:
+        raise
+    except Exception as error:
+        # Damaged archives raise nearly anything: EOFError, struct.error, RecursionError, MemoryError, ...
+        raise DataError(f"{path} can't be read, it may be damaged or truncated: {error!s:.200}") from error
     return FileTree(path, dict(sorted(files.items())), frozenset(folders), tuple(sorted(left_out)))
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cifarnet import __version__
+from cifarnet.class_names import CLASS_LIMIT, names_fault
 from cifarnet.errors import InvalidValueError, WeightsError, listed, wrong_content
 from cifarnet.fields import typed_fields
 from cifarnet.hdf5 import Hdf5File, read_hdf5, write_hdf5
@@ -32,7 +33,7 @@ FORMAT = 1
 
 # He et al.'s deepest. Beyond these a file names no network for small images but a way to use up time and memory, and a
 # checkpoint would be larger than any file that is read.
-LARGEST = ModelSpec(depth=1202, classes=100_000, image_size=1024)
+LARGEST = ModelSpec(depth=1202, classes=CLASS_LIMIT, image_size=1024)
 
 # Of Weights.temperature: fitted ones lie within a hundredth and a hundred, and float32 divides by all of these.
 TEMPERATURES = (1e-3, 1e3)
@@ -188,8 +189,10 @@ def header_in(file: Hdf5File) -> Weights:
                 " does not know. Upgrade cifarnet to read it."
             )
         names, recipe, accuracy = header["class_names"], header["recipe"], header["accuracy"]
-        if not all(isinstance(name, str) for name in names):
+        if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
             raise ValueError("class_names must be a list of texts")
+        if fault := names_fault(names):
+            raise ValueError(f"class_names {fault}")
         # As data sources do it: macOS writes accents apart from their letters.
         names = [unicodedata.normalize("NFC", name) for name in names]
         spec = _spec(header["spec"], path)

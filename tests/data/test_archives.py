@@ -134,7 +134,7 @@ def test_a_name_in_thousands_of_folders_is_refused(tmp_path):
     archive = tmp_path / "pets.zip"
     with zipfile.ZipFile(archive, "w") as packed:
         packed.writestr("a/" * 20_000 + "0.png", b"")
-    with pytest.raises(DataError, match="it looks like a decompression bomb"):
+    with pytest.raises(DataError, match=r"pets\.zip has a name that is too long: .* and 100 folders\. Received: a/a/"):
         load_data(str(archive))
 
 

@@ -270,3 +270,52 @@ def test_stretching_uses_the_whole_picture():
 def test_a_square_picture_is_the_same_whatever_the_crop(crop):
     content = encoded(Image.fromarray(smooth()))
     np.testing.assert_array_equal(read_image(content, crop=crop), read_image(content))
+
+
+class _Counted:
+    """A lock that counts how often it is held."""
+
+    def __init__(self):
+        self.times = 0
+
+    def __enter__(self):
+        self.times += 1
+
+    def __exit__(self, *_):
+        pass
+
+
+def test_large_pictures_alone_wait_for_each_other(monkeypatch):
+    lock = _Counted()
+    monkeypatch.setattr("cifarnet.data.decoding.one_large", lock)
+    monkeypatch.setattr("cifarnet.data.decoding.LARGE_PIXELS", 50 * 50)
+    read_image(encoded(Image.new("RGB", (50, 50))))
+    assert lock.times == 0
+    read_image(encoded(Image.new("RGB", (50, 51))))
+    assert lock.times == 1
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "I;16"])
+def test_strips_of_a_picture_equal_the_whole(monkeypatch, mode):
+    rng = np.random.default_rng(0)
+    if mode == "I;16":
+        content = encoded(Image.fromarray(rng.integers(0, 1 << 16, (32, 32), np.uint16)))
+    else:
+        rgba = Image.fromarray(rng.integers(0, 256, (32, 32, 4), np.uint8))
+        image = rgba.convert("RGB").quantize(16) if mode == "P" else rgba.convert(mode)
+        content = encoded(image, **({"transparency": bytes(range(0, 256, 16))} if mode == "P" else {}))
+    whole = read_image(content)
+    monkeypatch.setattr("cifarnet.data.decoding._STRIP_PIXELS", 100)
+    np.testing.assert_array_equal(read_image(content), whole)
+    assert len(np.unique(whole)) > 10
+
+
+def test_a_strip_has_at_least_a_row(monkeypatch):
+    monkeypatch.setattr("cifarnet.data.decoding._STRIP_PIXELS", 1)
+    assert (read_image(encoded(Image.new("RGBA", (32, 32), (255, 0, 0, 0)))) == 255).all()
+
+
+def test_a_large_image_size_for_many_images_is_refused():
+    images = np.broadcast_to(np.zeros(3, np.uint8), (50_000, 32, 32, 3))
+    with pytest.raises(DataError, match="50,000 images of 32 x 32 pixels must not be enlarged to 512 x 512"):
+        resize_images(images, 512)

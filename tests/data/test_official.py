@@ -187,3 +187,43 @@ def test_a_pickle_that_is_no_batch_is_refused(tmp_path, content, message):
     with pytest.raises(DataError, match=message) as caught:
         load_data(str(tmp_path))
     assert "data_batch_1" in str(caught.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes")
+@pytest.mark.parametrize("top", ["", "cifar-10-batches-py"])
+@pytest.mark.parametrize(("make", "name"), [(binary_layout, "data_batch_1.bin"), (python_layout, "data_batch_1")])
+def test_a_pipe_in_place_of_a_batch_is_named(tmp_path, make, name, top):
+    batch = make(tmp_path / top) / name
+    batch.unlink()
+    os.mkfifo(batch)
+    with pytest.raises(DataError, match=rf"lacks {name};.* Left out: {name} \(devices, pipes or sockets\)"):
+        load_data(str(tmp_path))
+
+
+def test_a_batch_of_terabytes_is_refused(tmp_path):
+    with (binary_layout(tmp_path) / "data_batch_2.bin").open("r+b") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(DataError, match=r"data_batch_2\.bin has more than 2048 MiB"):
+        load_data(str(tmp_path))
+
+
+@pytest.mark.parametrize("make", [binary_layout, python_layout])
+def test_a_list_of_names_of_megabytes_is_refused(tmp_path, make):
+    root = make(tmp_path)
+    (root / ("batches.meta.txt" if make is binary_layout else "batches.meta")).write_bytes(bytes(2 << 20))
+    with pytest.raises(DataError, match=r"batches\.meta.* has more than 1 MiB"):
+        load_data(str(root))
+
+
+def test_protocol_0_of_python_2_is_read(tmp_path):
+    """Python 2 wrote the bytes of an array as an escaped string of ASCII."""
+    root = python_layout(tmp_path)
+    for name, (images, labels) in batches().items():
+        raw = "".join(f"\\x{byte:02x}" for byte in planes(images).tobytes()).encode()
+        array = (
+            b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR(I1\n(I%d\nI3072\ntcnumpy\ndtype\n"
+            b"(S'u1'\nI0\nI1\ntR(I3\nS'|'\nNNNI-1\nI-1\nI0\ntbI00\nS'%b'\ntb" % (len(images), raw)
+        )
+        listed = b"".join(b"I%d\na" % label for label in labels)
+        (root / name).write_bytes(b"(dp0\nS'data'\n" + array + b"sS'labels'\n(lp1\n" + listed + b"s.")
+    assert_official(load_data(str(root)))

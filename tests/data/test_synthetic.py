@@ -48,13 +48,25 @@ def test_images_are_brought_to_the_size_asked_for():
 
 @pytest.mark.parametrize("source", ["synthetic:many", "synthetic:-5", "synthetic:5.5"])
 def test_a_number_that_is_none_is_refused(source):
-    with pytest.raises(InvalidValueError, match=f"number of training images. Received: {source}"):
+    with pytest.raises(InvalidValueError, match=f"number of training images, 50 to 100,000. Received: {source}"):
         load_data(source)
 
 
 def test_too_few_images_are_refused():
-    with pytest.raises(InvalidValueError, match=r"at least 50 training images\. Received: 49"):
+    with pytest.raises(InvalidValueError, match=r"has 50 to 100,000 training images\. Received: 49"):
         load_data("synthetic:49")
+
+
+@pytest.mark.parametrize("number", ["100001", "400000", "9" * 19])
+def test_too_many_images_are_refused(number):
+    with pytest.raises(InvalidValueError, match=rf"has 50 to 100,000 training images\. Received: {number}"):
+        load_data(f"synthetic:{number}")
+
+
+def test_a_number_of_thousands_of_digits_is_refused():
+    with pytest.raises(InvalidValueError, match=r"50 to 100,000\. Received: synthetic:9") as caught:
+        load_data(f"synthetic:{'9' * 5000}")
+    assert len(str(caught.value)) < 200
 
 
 def test_a_test_split_is_refused():
