@@ -2,18 +2,22 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from cifarnet.data.progress import Progress, silent
 from cifarnet.errors import DataError, DownloadError
 from cifarnet.files import sha256_of
+from cifarnet.locking import locked
 
 TIMEOUT = (10.0, 30.0)
 """Seconds to wait for a connection, and for more bytes once it stands."""
 
 _CHUNK = 1 << 18
+
+# Seconds to wait for another process that downloads the same file.
+_LONGEST_DOWNLOAD = 3600.0
 
 
 @dataclass(frozen=True)
@@ -89,19 +93,15 @@ def fetch(
 @contextmanager
 def _alone(remote: RemoteFile, folder: Path, report: Progress) -> Iterator[None]:
     """Hold the download of ``remote`` into ``folder``: two processes would write into one part."""
-    from filelock import FileLock, Timeout
-
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / f".{remote.name}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        report(f"Waiting for another process that downloads {remote.name}", 0, None)
-        lock.acquire()
-    try:
+    lock = folder / f".{remote.name}.lock"
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(lock, timeout=0))
+        except TimeoutError:
+            report(f"Waiting for another process that downloads {remote.name}", 0, None)
+            stack.enter_context(locked(lock, _LONGEST_DOWNLOAD))
         yield
-    finally:
-        lock.release()
 
 
 def _addresses(remote: RemoteFile, mirrors: Sequence[str]) -> Iterator[str]:

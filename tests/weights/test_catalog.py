@@ -72,7 +72,8 @@ def test_a_taken_name_is_kept_unless_replacing_is_asked_for(run, tmp_path):
         catalog.add(other, "mine")
     assert catalog.entries()["mine"].sha256 == first.sha256
     catalog.add(other, "mine", replace=True)
-    assert load_weights(catalog.find(first.path)).spec.depth == 14
+    assert catalog.load("mine").spec.depth == 14
+    assert not first.path.exists()
 
 
 def test_the_names_of_shipped_weights_are_taken(run):
