@@ -100,7 +100,7 @@ def disks(folder: Path, scale: float) -> list[Row]:
 
     recipe = RECIPES["paper"].with_changes(epochs=2, batch_size=32)
     config = RunConfig(recipe, data="synthetic:100", depth=8, validation_split=0.2)
-    with disk() as healthy:
+    with disk(folder / "reference") as healthy:
         train(config, folder / "reference")
     wanted = load_weights(folder / "reference" / runs.WEIGHTS).sha256()
     rows = []
@@ -111,7 +111,7 @@ def disks(folder: Path, scale: float) -> list[Row]:
             for refused in range(1, healthy.operations + 1, step):
                 directory = folder / f"{for_ever}-{code}-{refused}"
                 try:
-                    with disk(refused, code, for_ever):
+                    with disk(directory, refused, code, for_ever):
                         train(config, directory)
                     counts["went on"] += 1
                 except StorageError:

@@ -272,32 +272,44 @@ ACTIONS = {
 }
 
 
+# What _quick_files has built, parsed and digested. Objects are kept, so that their numbers stay theirs.
+_BUILT: dict[int, tuple[Any, bytes]] = {}
+_PARSED: dict[tuple[Any, bytes], Any] = {}
+_DIGESTS: dict[int, tuple[Weights, str]] = {}
+
+
 @contextmanager
 def _quick_files() -> Iterator[None]:
     """Build and parse each HDF5 content once, which takes 50 ms: here only reaching the disk as bytes matters."""
-    built: dict[int, tuple[Any, bytes]] = {}
-    parsed: dict[tuple[Any, bytes], Any] = {}
 
     def saving(original: Callable[..., None]) -> Callable[..., None]:
         def save(path: Path, what: Any, previous: Path | None = None) -> None:
-            if id(what) not in built:
+            if id(what) not in _BUILT:
                 scratch = Path(temporary) / "file.h5"
                 original(scratch, what)
-                built[id(what)] = what, scratch.read_bytes()
-            write_bytes(path, built[id(what)][1], previous)
+                _BUILT[id(what)] = what, scratch.read_bytes()
+            write_bytes(path, _BUILT[id(what)][1], previous)
 
         return save
 
     def loading(original: Callable[[Path], Any]) -> Callable[[Path], Any]:
         def load(path: Path) -> Any:
             key = original, path.read_bytes() if path.is_file() else b""
-            if key not in parsed:
-                parsed[key] = original(path)
-            return parsed[key]
+            if key not in _PARSED:
+                _PARSED[key] = original(path)
+            return _PARSED[key]
 
         return load
 
+    sha256 = Weights.sha256
+
+    def digest(weights: Weights) -> str:
+        if id(weights) not in _DIGESTS:
+            _DIGESTS[id(weights)] = weights, sha256(weights)
+        return _DIGESTS[id(weights)][1]
+
     with tempfile.TemporaryDirectory() as temporary, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Weights, "sha256", digest)
         for name in ("save_weights", "save_checkpoint"):
             patch.setattr(saving_module, name, saving(getattr(saving_module, name)))
         for module, name in (
@@ -320,6 +332,8 @@ def _prepared(action: Action, folder: Path) -> Iterator[Path]:
             patch.setenv(variable, str(trial))
         # A sync shows only on a disk that forgets, and takes milliseconds.
         patch.setattr(os, "fsync", lambda descriptor: None)
+        # Each of the others is written in the same way.
+        patch.setattr(runs, "PLOT_NAMES", runs.PLOT_NAMES[:1])
         action.prepare(trial)
         yield trial
 
