@@ -134,7 +134,7 @@ def damage(folder: Path, scale: float) -> list[Row]:
     from tests.faults.corruption import kinds
 
     os.environ["CIFARNET_CACHE"] = str(folder / "cache")
-    flips, cuts = scaled(1000, scale), scaled(100, scale)
+    flips, cuts = scaled(2000, scale), scaled(100, scale)
     rows = []
     for name, kind in kinds(folder).items():
         counts = damaged(kind, folder, flips, cuts)

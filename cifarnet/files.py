@@ -59,15 +59,24 @@ def replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
-            _sync(temporary, os.O_RDWR)
-            _rename(temporary, path, previous)
+            move_into_place(temporary, path, previous)
         finally:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
-        if os.name == "posix":
-            _sync(path.parent, os.O_RDONLY)
     except OSError as error:
         raise StorageError(path, error) from error
+
+
+def move_into_place(temporary: Path, path: Path, previous: Path | None = None) -> None:
+    """Sync ``temporary``, rename it over ``path`` in the same folder and sync the folder; see ``replacing``.
+
+    Raises:
+        OSError: when the system refuses.
+    """
+    _sync(temporary, os.O_RDWR)
+    _rename(temporary, path, previous)
+    if os.name == "posix":
+        _sync(path.parent, os.O_RDONLY)
 
 
 def _rename(temporary: Path, path: Path, previous: Path | None) -> None:

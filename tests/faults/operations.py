@@ -255,7 +255,7 @@ def downloads(server: Server) -> Action:
 
     def again(folder: Path) -> None:
         assert fetch(server.file("good"), folder).read_bytes() == CONTENT
-        assert not (folder / f"{NAME}.part").exists()
+        assert {path.name for path in folder.iterdir()} <= {NAME, f".{NAME}.lock"}
 
     return Action(lambda folder: None, act, check, again)
 
