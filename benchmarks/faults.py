@@ -226,8 +226,89 @@ def stops(folder: Path, scale: float) -> list[Row]:
     return rows
 
 
+def operations(folder: Path, scale: float) -> list[Row]:
+    """Each operation on a file of a save, a change of named weights, a result, a decoded set and a download."""
+    from tests.data.serving import Server, running
+    from tests.faults.disk import KILL
+    from tests.faults.operations import ACTIONS, FAULTS, downloads, forget, meet
+
+    rows = []
+    with running(Server()) as server:
+        actions = {**ACTIONS, "download": downloads(server)}
+        for fault in FAULTS:
+            counts: Counter[str] = Counter()
+            for name, action in actions.items():
+                counts += meet(action, folder / f"{name}-{fault}", fault)
+            told = "killed" if fault == KILL else errno.errorcode[fault]
+            survived = f"old or new, and done by the next call: {counts['told']} told, {counts['went on']} went on"
+            if fault == KILL:
+                survived = "old or new, and done by the next call; nothing left over"
+            rows.append(
+                (f"each file operation of {len(actions)} kinds of writing: {told}", f"{counts.total()}", survived)
+            )
+    states = sum(forget(action, folder / f"{name}-forgotten") for name, action in ACTIONS.items())
+    rows.append(("a power cut after each of them, which loses what was not synced", f"{states} states", "old or new"))
+    return rows
+
+
+def replacements(folder: Path, scale: float) -> list[Row]:
+    """SIGKILL at random moments of ``weights add --replace``, and readers meanwhile."""
+    from cifarnet.models.weights import save_weights
+    from cifarnet.weights import catalog
+    from tests.faults.saves import checkpoint
+
+    os.environ["CIFARNET_WEIGHTS"] = str(folder / "own")
+    sources = [folder / f"{step}.h5" for step in (1, 2)]
+    for step, source in enumerate(sources, start=1):
+        save_weights(source, checkpoint(step).weights)
+    known = {checkpoint(step).weights.sha256() for step in (1, 2)}
+    catalog.add(sources[0], "mine")
+    rng = np.random.default_rng(0)
+    began = time.monotonic()
+    catalog.add(sources[1], "mine", replace=True)
+    whole = time.monotonic() - began
+
+    def replace_for_ever() -> None:
+        while True:
+            for source in sources:
+                catalog.add(source, "mine", replace=True)
+
+    kills = scaled(500, scale)
+    for _ in range(kills):
+        child = _forked(replace_for_ever)
+        time.sleep(float(rng.uniform(0, 4 * whole)))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        assert catalog.load("mine").sha256() in known
+    reads = scaled(15_000, scale)
+    child = _forked(replace_for_ever)
+    for _ in range(reads):
+        assert catalog.load("mine").spec.depth == 8
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    catalog.add(sources[0], "mine", replace=True)
+    left = {path.name for path in (folder / "own").iterdir()} - {catalog.INDEX, ".lock"}
+    assert left == {catalog.entries()["mine"].path.name}, left
+    return [
+        ("weights add --replace killed at a random moment", f"{kills}", "old or new each time; nothing left over"),
+        ("reading named weights while they are replaced", f"{reads:,}", "all read"),
+    ]
+
+
+def _forked(work: Callable[[], None]) -> int:
+    """Do ``work`` in a forked process; return its number."""
+    child = os.fork()
+    if not child:
+        try:
+            work()
+        finally:
+            os._exit(1)
+    return child
+
+
 PARTS: dict[str, Callable[[Path, float], list[Row]]] = {
-    part.__name__: part for part in (kills, saves, disks, damage, weights, archives, pictures, stops)
+    part.__name__: part
+    for part in (kills, saves, disks, damage, weights, archives, pictures, stops, operations, replacements)
 }
 
 
