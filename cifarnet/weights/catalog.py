@@ -263,6 +263,7 @@ def add(source: Path, name: str, *, replace: bool = False) -> NamedWeights:
     Raises:
         InvalidValueError: when ``name`` can't be one or is taken.
         WeightsError: when there are no readable weights at ``source``.
+        StorageError: when the system refuses; what had the name before still has it.
     """
     if not _NAME.fullmatch(name):
         raise InvalidValueError(
@@ -288,6 +289,7 @@ def add(source: Path, name: str, *, replace: bool = False) -> NamedWeights:
             write_bytes(target, content)
             entry = describe(name, target, *_test_set(source), shipped=False, trained_on=origin)
             write_index(folder, {**index, name: entry})
+    entry.verify()  # The folder may have been deleted meanwhile: then the index alone is new.
     return entry
 
 

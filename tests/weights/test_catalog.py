@@ -1,4 +1,5 @@
 import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -116,6 +117,18 @@ def test_a_file_that_the_user_put_there_stays(run):
     catalog.add(run, "mine", replace=True)
     catalog.remove("mine")
     assert own.exists()
+
+
+def test_a_folder_deleted_while_weights_are_added_is_told(run, monkeypatch):
+    write_index = catalog.write_index
+
+    def delete_first(folder, index):
+        shutil.rmtree(folder)
+        write_index(folder, index)
+
+    monkeypatch.setattr(catalog, "write_index", delete_first)
+    with pytest.raises(WeightsError, match=r"mine .* No such file"):
+        catalog.add(run, "mine")
 
 
 def test_weights_that_an_earlier_version_added_are_replaced(run, tmp_path):
