@@ -242,7 +242,7 @@ def operations(folder: Path, scale: float) -> list[Row]:
             told = "killed" if fault == KILL else errno.errorcode[fault]
             survived = f"old or new, and done by the next call: {counts['told']} told, {counts['went on']} went on"
             if fault == KILL:
-                survived = "old or new, and done by the next call; nothing left over"
+                survived = "old or new, and done by the next call"
             rows.append(
                 (f"each file operation of {len(actions)} kinds of writing: {told}", f"{counts.total()}", survived)
             )
