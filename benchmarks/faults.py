@@ -100,7 +100,7 @@ def disks(folder: Path, scale: float) -> list[Row]:
 
     recipe = RECIPES["paper"].with_changes(epochs=2, batch_size=32)
     config = RunConfig(recipe, data="synthetic:100", depth=8, validation_split=0.2)
-    with disk() as healthy:
+    with disk(folder / "reference") as healthy:
         train(config, folder / "reference")
     wanted = load_weights(folder / "reference" / runs.WEIGHTS).sha256()
     rows = []
@@ -111,7 +111,7 @@ def disks(folder: Path, scale: float) -> list[Row]:
             for refused in range(1, healthy.operations + 1, step):
                 directory = folder / f"{for_ever}-{code}-{refused}"
                 try:
-                    with disk(refused, code, for_ever):
+                    with disk(directory, refused, code, for_ever):
                         train(config, directory)
                     counts["went on"] += 1
                 except StorageError:
@@ -134,7 +134,7 @@ def damage(folder: Path, scale: float) -> list[Row]:
     from tests.faults.corruption import kinds
 
     os.environ["CIFARNET_CACHE"] = str(folder / "cache")
-    flips, cuts = scaled(1000, scale), scaled(100, scale)
+    flips, cuts = scaled(2000, scale), scaled(100, scale)
     rows = []
     for name, kind in kinds(folder).items():
         counts = damaged(kind, folder, flips, cuts)
@@ -263,8 +263,103 @@ def stops(folder: Path, scale: float) -> list[Row]:
     return rows
 
 
+def operations(folder: Path, scale: float) -> list[Row]:
+    """Each operation on a file of a save, a change of named weights, a result, a decoded set and a download."""
+    from tests.data.serving import Server, running
+    from tests.faults.disk import KILL
+    from tests.faults.operations import ACTIONS, FAULTS, downloads, forget, meet
+
+    rows = []
+    with running(Server()) as server:
+        actions = {**ACTIONS, "download": downloads(server)}
+        for fault in FAULTS:
+            counts: Counter[str] = Counter()
+            for name, action in actions.items():
+                counts += meet(action, folder / f"{name}-{fault}", fault)
+            told = "killed" if fault == KILL else errno.errorcode[fault]
+            survived = f"old or new, and done by the next call: {counts['told']} told, {counts['went on']} went on"
+            if fault == KILL:
+                survived = "old or new, and done by the next call"
+            rows.append(
+                (f"each file operation of {len(actions)} kinds of writing: {told}", f"{counts.total()}", survived)
+            )
+    states = sum(forget(action, folder / f"{name}-forgotten") for name, action in ACTIONS.items())
+    rows.append(("a power cut after each of them, which loses what was not synced", f"{states} states", "old or new"))
+    return rows
+
+
+def replacements(folder: Path, scale: float) -> list[Row]:
+    """SIGKILL at random moments of ``weights add --replace``, and readers meanwhile."""
+    from cifarnet.models.weights import save_weights
+    from cifarnet.weights import catalog
+    from tests.faults.saves import checkpoint
+
+    os.environ["CIFARNET_WEIGHTS"] = str(folder / "own")
+    sources = [folder / f"{step}.h5" for step in (1, 2)]
+    for step, source in enumerate(sources, start=1):
+        save_weights(source, checkpoint(step).weights)
+    known = {checkpoint(step).weights.sha256() for step in (1, 2)}
+    catalog.add(sources[0], "mine")
+    rng = np.random.default_rng(0)
+    began = time.monotonic()
+    catalog.add(sources[1], "mine", replace=True)
+    whole = time.monotonic() - began
+
+    def replace_for_ever() -> None:
+        while True:
+            for source in sources:
+                catalog.add(source, "mine", replace=True)
+
+    kills = scaled(500, scale)
+    for _ in range(kills):
+        child = _forked(replace_for_ever)
+        time.sleep(float(rng.uniform(0, 4 * whole)))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        assert catalog.load("mine").sha256() in known
+    reads = scaled(15_000, scale)
+    child = _forked(replace_for_ever)
+    for number in range(reads):
+        assert catalog.find("mine").name.startswith("mine.")
+        assert number % 50 or catalog.load("mine").sha256() in known
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    catalog.add(sources[0], "mine", replace=True)
+    left = {path.name for path in (folder / "own").iterdir()} - {catalog.INDEX, ".lock"}
+    assert left == {catalog.entries()["mine"].path.name}, left
+    return [
+        ("weights add --replace killed at a random moment", f"{kills}", "old or new each time; nothing left over"),
+        ("reading named weights while they are replaced", f"{reads:,}", "all read"),
+    ]
+
+
+def _forked(work: Callable[[], None]) -> int:
+    """Do ``work`` in a forked process; return its number."""
+    child = os.fork()
+    if not child:
+        try:
+            work()
+        finally:
+            os._exit(1)
+    return child
+
+
 PARTS: dict[str, Callable[[Path, float], list[Row]]] = {
-    part.__name__: part for part in (kills, saves, disks, damage, weights, mutants, archives, pictures, readers, stops)
+    part.__name__: part
+    for part in (
+        kills,
+        saves,
+        disks,
+        damage,
+        weights,
+        mutants,
+        archives,
+        pictures,
+        readers,
+        stops,
+        operations,
+        replacements,
+    )
 }
 
 

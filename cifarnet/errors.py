@@ -43,6 +43,12 @@ class RunError(CifarnetError):
     """A run directory that can't be started in, resumed from or written to."""
 
 
+class LostRunError(RunError):
+    """A run directory that was deleted, moved or replaced while its run was being trained."""
+
+    exit_code = 3
+
+
 class StorageError(CifarnetError):
     """A file that the system did not let be written; what it held before is untouched."""
 

@@ -3,6 +3,8 @@
 import hashlib
 import os
 import re
+import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -50,21 +52,31 @@ def replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
     Raises:
         StorageError: when the system refuses, for want of space or permission, say; also from within the block.
     """
-    # The suffix stays last, because writers such as numpy.savez choose the format (or the name) by it.
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    # The suffix stays last, because writers such as numpy.savez choose the format (or the name) by it. Processes in two
+    # containers may have the same number.
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.{secrets.token_hex(4)}.tmp{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
-            _sync(temporary, os.O_RDWR)
-            _rename(temporary, path, previous)
+            move_into_place(temporary, path, previous)
         finally:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
-        if os.name == "posix":
-            _sync(path.parent, os.O_RDONLY)
     except OSError as error:
         raise StorageError(path, error) from error
+
+
+def move_into_place(temporary: Path, path: Path, previous: Path | None = None) -> None:
+    """Sync ``temporary``, rename it over ``path`` in the same folder and sync the folder; see ``replacing``.
+
+    Raises:
+        OSError: when the system refuses.
+    """
+    _sync(temporary, os.O_RDWR)
+    _rename(temporary, path, previous)
+    if os.name == "posix":
+        _sync(path.parent, os.O_RDONLY)
 
 
 def _rename(temporary: Path, path: Path, previous: Path | None) -> None:
@@ -101,14 +113,19 @@ def write_text(path: Path, text: str) -> None:
 
 def is_leftover(path: Path) -> bool:
     """Whether ``path`` has the name of a temporary file of ``replacing``, left by a process that was killed."""
-    return bool(re.fullmatch(r"\.[\w.]+\.\d+\.tmp(\.\w+)?", path.name))
+    return bool(re.fullmatch(r"\..+\.\d+(\.[0-9a-f]{8})?\.tmp(\.\w+)?", path.name))
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Delete the temporary files in ``folder``, which nobody must be writing to."""
-    for path in filter(is_leftover, folder.iterdir()):
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
+def remove_leftovers(folder: Path, age: float = 0.0) -> None:
+    """Delete the temporary files in ``folder`` that are older than ``age`` seconds, as far as the system allows it.
+
+    Nobody must be writing to younger ones. A ``folder`` that does not exist has none.
+    """
+    with suppress(OSError):
+        for path in filter(is_leftover, folder.iterdir()):
+            with suppress(OSError):
+                if age <= 0 or time.time() - path.stat().st_mtime > age:
+                    path.unlink(missing_ok=True)
 
 
 def sha256_of(path: Path) -> str:

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cifarnet.errors import InvalidValueError, RunError, WeightsError, did_you_mean_path, wrong_content
+from cifarnet.errors import InvalidValueError, LostRunError, RunError, WeightsError, did_you_mean_path, wrong_content
 from cifarnet.files import write_text
 from cifarnet.provenance import TrainedOn
 
@@ -211,6 +211,19 @@ def result_values(run: Path, *names: str) -> list[float] | None:
 def length(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of ``recipe`` that give the length of a run."""
     return {name: recipe.get(name) for name in ("epochs", "steps")}
+
+
+def require_result(run: Path) -> None:
+    """Check that the run that has just been finished in ``run`` is still there.
+
+    Raises:
+        LostRunError: when its result was deleted or moved.
+    """
+    if lost := [name for name in (CONFIG, WEIGHTS, METRICS) if not (run / name).is_file()]:
+        raise LostRunError(
+            f"The run in {run} was finished, but {' and '.join(lost)} {'is' if len(lost) == 1 else 'are'} no longer"
+            " there: deleted or moved since. Look for the moved directory, or train anew."
+        )
 
 
 def missing_pictures(run: Path) -> list[str]:

@@ -117,8 +117,11 @@ def predict(
         from cifarnet.weights import catalog
 
     choose_backend(backend)
-    file = catalog.find(weights) if weights else catalog.for_depth(20 if depth is None else depth)
-    loaded = load_weights(file)
+    if weights:
+        file, loaded = catalog.read(weights, load_weights)
+    else:
+        file = catalog.for_depth(20 if depth is None else depth)
+        loaded = load_weights(file)
     top_k = service.resolve_top_k(top_k, loaded.spec.classes)
     if reject:
         service.required_threshold(loaded)

@@ -43,7 +43,7 @@ def summary(
         from cifarnet.models.weights import load_header
         from cifarnet.weights import catalog
 
-        header = load_header(catalog.find(weights))
+        _, header = catalog.read(weights, load_header)
         spec = header.spec
         if classes not in (None, spec.classes):
             raise InvalidValueError(f"{weights} has {spec.classes} classes. Received: --classes {classes}")

@@ -379,9 +379,13 @@ def _write_pictures(result: Any) -> str | None:
     """Write the finished run's plots and page, which is returned; None when that failed.
 
     The result is whole without them, so their failure is not the run's.
+
+    Raises:
+        LostRunError: when the result was deleted or moved.
     """
+    from cifarnet import runs
     from cifarnet.cli.reporting import finish_run
-    from cifarnet.errors import InterruptedRunError
+    from cifarnet.errors import InterruptedRunError, LostRunError
     from cifarnet.training.signals import stopping_with
 
     advice = f"cifarnet train --resume {result.directory}"
@@ -389,10 +393,14 @@ def _write_pictures(result: Any) -> str | None:
         with stopping_with(
             f"Stopped before plots and report were written. The result is whole. Finish it with: {advice}"
         ):
-            return finish_run(result)
-    except InterruptedRunError:
+            runs.require_result(result.directory)
+            html = finish_run(result)
+            runs.require_result(result.directory)
+            return html
+    except (InterruptedRunError, LostRunError):
         raise
     except Exception as error:  # Hours of training end with what they reached, not with a traceback.
+        runs.require_result(result.directory)
         console.warn(f"Plots or report could not be made: {error} The result is whole. When that is mended: {advice}")
         return None
 
@@ -416,7 +424,7 @@ def _recipe(name: str | None, depth: int | None, weights: Path | None, given: di
         from cifarnet.models.weights import load_header
         from cifarnet.weights import catalog
 
-        depth = load_header(catalog.find(weights)).spec.depth
+        depth = catalog.read(weights, load_header)[1].spec.depth
     recipe = find_recipe(name, depth or ModelSpec().depth)
     changes = {field.name: given[field.name] for field in fields(Recipe) if field.name in given}
     lengths = [f"--{name}" for name in ("epochs", "steps", "budget") if name in given]

@@ -15,7 +15,7 @@ from cifarnet.data.dataset import Dataset, LeftOut, Parts
 from cifarnet.data.decoding import image_suffixes
 from cifarnet.data.tree import read_tree
 from cifarnet.errors import DataError, NoHomeError, StorageError
-from cifarnet.files import replacing
+from cifarnet.files import is_leftover, remove_leftovers, replacing
 from cifarnet.paths import cache_dir
 
 _LOGGER = logging.getLogger(__name__)
@@ -24,6 +24,9 @@ _VERSION = 2
 
 _ARRAYS = {"fingerprint", "source", "class_names", "left_out"}
 _SPLITS = ("train", "test", "validation")
+
+# Seconds after which a temporary file is no longer being written to.
+_LONGEST_WRITE = 24 * 3600.0
 
 
 def compiled_dir() -> Path:
@@ -111,6 +114,7 @@ class DecodedSet:
             if (dataset := getattr(parts, split)) is not None:
                 arrays |= _part_arrays(dataset, split)
         try:
+            remove_leftovers(self.path.parent, _LONGEST_WRITE)
             with replacing(self.path) as temporary:
                 np.savez(temporary, allow_pickle=False, **arrays)
         except (StorageError, NoHomeError) as error:
@@ -140,6 +144,8 @@ def decoded_sets() -> dict[Path, str]:
     """The files of the cache's decoded sets, each with the source that it was decoded from."""
     sets = {}
     for path in sorted(decoded_dir().glob("*.npz")):
+        if is_leftover(path):
+            continue
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 sets[path] = str(stored["source"])

@@ -2,18 +2,22 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from cifarnet.data.progress import Progress, silent
 from cifarnet.errors import DataError, DownloadError
-from cifarnet.files import sha256_of
+from cifarnet.files import move_into_place, sha256_of
+from cifarnet.locking import locked
 
 TIMEOUT = (10.0, 30.0)
 """Seconds to wait for a connection, and for more bytes once it stands."""
 
 _CHUNK = 1 << 18
+
+# Seconds to wait for another process that downloads the same file.
+_LONGEST_DOWNLOAD = 3600.0
 
 
 @dataclass(frozen=True)
@@ -48,30 +52,21 @@ def fetch(
         DownloadError: when no address gives the file; the message tells why, and how to put it there by hand.
         DataError: when ``folder`` can't be written to.
     """
-    import pooch
     from requests import RequestException
 
-    # Pooch would print to stderr on its own.
-    pooch.get_logger().setLevel("ERROR")
+    target, part = folder / remote.name, folder / f"{remote.name}.part"
     failures = []
     try:
         with _alone(remote, folder, report):
+            if remote.is_intact(target):
+                return target
             for url in _addresses(remote, mirrors):
                 try:
-                    return Path(
-                        pooch.retrieve(
-                            url,
-                            known_hash=f"sha256:{remote.sha256}",
-                            fname=remote.name,
-                            path=folder,
-                            downloader=_ResumingDownloader(remote, report, timeout),
-                        )
-                    )
-                except (RequestException, DownloadError) as error:
+                    _Download(remote, part, report, timeout).go_on(url)
+                    move_into_place(part, target)
+                    return target
+                except (RequestException, DownloadError, ValueError) as error:  # ValueError: no web address.
                     failures.append(f"{url}: {_reason(error)}")
-                except ValueError:
-                    # Pooch has deleted the file, so that the next try starts afresh.
-                    failures.append(f"{url}: the SHA-256 of what it gave is another one")
     except OSError as error:
         raise DataError(
             f"{folder} can't be written to ({error.strerror}). Set CIFARNET_CACHE to a folder with"
@@ -89,19 +84,15 @@ def fetch(
 @contextmanager
 def _alone(remote: RemoteFile, folder: Path, report: Progress) -> Iterator[None]:
     """Hold the download of ``remote`` into ``folder``: two processes would write into one part."""
-    from filelock import FileLock, Timeout
-
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / f".{remote.name}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        report(f"Waiting for another process that downloads {remote.name}", 0, None)
-        lock.acquire()
-    try:
+    lock = folder / f".{remote.name}.lock"
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(lock, timeout=0))
+        except TimeoutError:
+            report(f"Waiting for another process that downloads {remote.name}", 0, None)
+            stack.enter_context(locked(lock, _LONGEST_DOWNLOAD))
         yield
-    finally:
-        lock.release()
 
 
 def _addresses(remote: RemoteFile, mirrors: Sequence[str]) -> Iterator[str]:
@@ -110,35 +101,41 @@ def _addresses(remote: RemoteFile, mirrors: Sequence[str]) -> Iterator[str]:
         yield url + remote.name if url.endswith("/") else url
 
 
-class _ResumingDownloader:
-    """A Pooch downloader that goes on from a ``.part`` file beside the target."""
+class _Download:
+    """A download into ``part``, which goes on from what is there."""
 
-    def __init__(self, remote: RemoteFile, report: Progress, timeout: tuple[float, float]):
-        self.remote, self.report, self.timeout = remote, report, timeout
+    def __init__(self, remote: RemoteFile, part: Path, report: Progress, timeout: tuple[float, float]):
+        self.remote, self.part, self.report, self.timeout = remote, part, report, timeout
 
-    def __call__(self, url: str, output_file: str, pooch: object) -> None:
+    def go_on(self, url: str) -> None:
+        """Complete the part from ``url``.
+
+        Raises:
+            RequestException: when the address does not answer with the whole file.
+            DownloadError: when it answers with something else. The part is deleted then.
+        """
         from requests import ConnectionError, Timeout
         from requests.exceptions import ChunkedEncodingError
 
-        part = Path(output_file).with_name(f"{self.remote.name}.part")
-        part.touch()
+        self.part.touch()
         while True:
-            reached = part.stat().st_size
+            reached = self.part.stat().st_size
             try:
-                self._go_on(url, part)
+                self._append(url)
                 break
             except (ConnectionError, Timeout, ChunkedEncodingError):
                 # A long download is often cut: go on as long as every try brings more.
-                if part.stat().st_size <= reached:
+                if self.part.stat().st_size <= reached:
                     raise
-        # Pooch checks the SHA-256 of output_file, and deletes it if it is wrong.
-        os.replace(part, output_file)
+        if sha256_of(self.part) != self.remote.sha256:
+            self.part.unlink()
+            raise DownloadError("the SHA-256 of what it gave is another one")
 
-    def _go_on(self, url: str, part: Path) -> None:
-        """Append what is missing to ``part``, or all of it where the server can't send a range."""
+    def _append(self, url: str) -> None:
+        """Append what is missing to the part, or all of it where the server can't send a range."""
         import requests
 
-        start = part.stat().st_size
+        start = self.part.stat().st_size
         if start == self.remote.size:
             return
         if start > self.remote.size:
@@ -150,7 +147,7 @@ class _ResumingDownloader:
             resumed = response.status_code == requests.codes.partial_content
             done = start if resumed else 0
             self._check(response.headers, done, resumed)
-            with part.open("ab" if resumed else "wb") as file:
+            with self.part.open("ab" if resumed else "wb") as file:
                 for chunk in response.iter_content(_CHUNK):
                     file.write(chunk)
                     done += len(chunk)
@@ -158,7 +155,7 @@ class _ResumingDownloader:
                         break
                     self.report(f"Downloading {self.remote.name}", done, self.remote.size)
         if done != self.remote.size:
-            part.unlink()
+            self.part.unlink()
             raise DownloadError(f"sent {done:,} bytes instead of {self.remote.size:,}")
 
     def _check(self, headers: Mapping[str, str], start: int, resumed: bool) -> None:

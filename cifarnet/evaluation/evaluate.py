@@ -87,8 +87,7 @@ def evaluate(
     if batch_size < 1:
         raise InvalidValueError(f"The batch size must be at least 1. Received: {batch_size}")
     source = find_source(weights_path, None if data is None else source_name(data))
-    weights_file = catalog.find(weights_path)
-    weights = load_weights(weights_file)
+    weights_file, weights = catalog.read(weights_path, load_weights)
 
     def load(name: str, split: float | None) -> Splits:
         return load_data(

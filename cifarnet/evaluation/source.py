@@ -104,8 +104,8 @@ def find_source(weights: Path, data: str | None) -> Source:
         DataError: when nothing is left where the images were, or when CIFAR-10 would be read for other classes.
         InvalidValueError: when no source is given or recorded, and the weights don't know CIFAR-10's classes.
     """
-    file = catalog.find(weights)
-    names, origin = load_header(file).class_names, catalog.trained_on(weights)
+    file, header = catalog.read(weights, load_header)
+    names, origin = header.class_names, catalog.trained_on(weights)
     if data is not None:
         source = Source(weights, data, origin, chosen=True)
     elif origin is not None:

@@ -3,49 +3,101 @@
 import json
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
-from cifarnet.errors import RunError, StorageError
+from cifarnet.errors import LostRunError, RunError, StorageError
 from cifarnet.files import write_text
+from cifarnet.locking import SOFT, locked
 
 LOCK = ".lock"
 OWNER = ".lock.json"
 """Who holds the lock: apart from it, since filelock empties the file that others try to lock."""
 
-FILES = {LOCK, OWNER}
+FILES = {LOCK, LOCK + SOFT, OWNER}
 
 
 @contextmanager
-def run_lock(directory: Path) -> Iterator[None]:
+def run_lock(directory: Path) -> Iterator[Callable[[], None]]:
     """Hold the run in ``directory``, which is made if need be; the system lets go of it when the process dies.
+
+    Yields a function that raises a ``LostRunError`` when the directory is no longer at its path.
 
     Raises:
         RunError: when another process holds it, naming that.
         StorageError: when the directory can't be written to.
     """
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(directory / LOCK)
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise RunError(
-            f"{directory} is being trained in by {_owner(directory)}. Wait for it, stop it, or choose another --output."
-        ) from None
-    except (OSError, NotImplementedError) as error:
-        raise StorageError(directory, error if isinstance(error, OSError) else OSError(str(error))) from error
-    try:
+    with ExitStack() as stack:
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(directory / LOCK, timeout=0))
+            descriptor = _opened(directory)
+        except TimeoutError:
+            soft = directory / f"{LOCK}{SOFT}"
+            remedy = f" If that process has ended, delete {soft}." if soft.exists() else ""
+            raise RunError(
+                f"{directory} is being trained in by {_owner(directory)}. Wait for it, stop it, or choose another"
+                f" --output.{remedy}"
+            ) from None
+        except OSError as error:
+            raise StorageError(directory, error) from error
+        if descriptor is not None:
+            stack.callback(os.close, descriptor)
+        stack.callback(_remove_owner, directory)
         facts = {"pid": os.getpid(), "host": socket.gethostname(), "since": f"{datetime.now():%Y-%m-%d %H:%M:%S}"}
         write_text(directory / OWNER, json.dumps(facts) + "\n")
-        yield
-    finally:
-        with suppress(OSError):
-            (directory / OWNER).unlink(missing_ok=True)
-        lock.release()
+        yield partial(_require_in_place, directory, descriptor)
+
+
+def _opened(directory: Path) -> int | None:
+    """Return a descriptor of ``directory``: while it is open, no other directory gets its number. None on Windows."""
+    return os.open(directory, os.O_RDONLY) if os.name == "posix" else None
+
+
+def _remove_owner(directory: Path) -> None:
+    with suppress(OSError):
+        (directory / OWNER).unlink(missing_ok=True)
+
+
+def _require_in_place(directory: Path, descriptor: int | None) -> None:
+    """Check that ``directory`` is the one that ``descriptor`` has open.
+
+    Raises:
+        LostRunError: when it was deleted, moved or replaced.
+    """
+    if descriptor is None:  # Windows deletes and moves no directory in which a file is locked.
+        return
+    try:
+        found = os.stat(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        found = None
+    except OSError:
+        # A disk that does not answer may answer later.
+        return
+    if found and os.path.samestat(found, os.fstat(descriptor)):
+        return
+    if place := _place_of(descriptor):
+        raise LostRunError(
+            f"{directory} was moved to {place} while its run was being trained, so the training has stopped. Go on with"
+            f" what is saved there: cifarnet train --resume {place}"
+        )
+    what = "replaced by something else" if found else "deleted"
+    raise LostRunError(
+        f"{directory} was {what} while its run was being trained, so the training has stopped and has no result. Train"
+        " anew with another --output."
+    )
+
+
+def _place_of(descriptor: int) -> Path | None:
+    """Return the present path of an open directory; None when it was deleted, or where only Linux could tell."""
+    try:
+        place = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        return place if os.path.samestat(os.stat(place), os.fstat(descriptor)) else None
+    except OSError:
+        return None
 
 
 def _owner(directory: Path) -> str:

@@ -29,7 +29,7 @@ def load_origin(config: RunConfig, use: str) -> Weights | None:
     text, path = getattr(config, use), getattr(config, f"{use}_path")
     if text is None:
         return None
-    return load_weights(catalog.find(Path(path)) if path else catalog.find_named(text))
+    return load_weights(catalog.find(Path(path))) if path else catalog.read_named(text, load_weights)[1]
 
 
 def origins(config: RunConfig) -> list[Path]:

@@ -32,7 +32,7 @@ from cifarnet.evaluation.metrics import Metrics, measure
 from cifarnet.evaluation.scored import Scored
 from cifarnet.files import StrPath, as_path, is_leftover, remove_leftovers, require_writable, write_text
 from cifarnet.models.spec import ModelSpec, Normalization
-from cifarnet.models.weights import Weights, load_weights, require_storable, save_weights
+from cifarnet.models.weights import Weights, load_weights, require_storable
 from cifarnet.recipes import Recipe
 from cifarnet.runtime import choose_backend, device, usable_cores, use_backend
 from cifarnet.training.budget import too_little_time
@@ -54,7 +54,7 @@ from cifarnet.training.origins import (
     warn_of_learned_images,
 )
 from cifarnet.training.run_data import RunData
-from cifarnet.training.saving import Saver, latest_checkpoint
+from cifarnet.training.saving import Saver, latest_checkpoint, remove_previous
 from cifarnet.training.schedule import ENOUGH_FULL_SIZE_STEPS, FULL_SIZE_STEPS, Plan, full_size_steps
 from cifarnet.training.signals import StopRequest, stopping_with
 
@@ -149,6 +149,7 @@ def train(
         InterruptedRunError: when a signal stopped it, after its state was saved.
         DivergedError: when its loss or a weight became NaN or infinite.
         StorageError: when its result could not be written; what was written before is whole.
+        LostRunError: when the directory was deleted, moved or replaced meanwhile.
         CifarnetError: when data, weights or directory can't be used; nothing has been trained then.
     """
     started = time.monotonic() if started is None else started
@@ -214,10 +215,22 @@ def train(
         cores=usable_cores() if place.kind == "cpu" else None,
     )
     directory = directory or make_default_directory(config, depth)
-    run = _Run(
-        config, directory, data, base, teacher, spec, normalization, started, data_seconds, report, data_report, notes
-    )
-    with run_lock(directory):
+    with run_lock(directory) as require_in_place:
+        run = _Run(
+            config,
+            directory,
+            data,
+            base,
+            teacher,
+            spec,
+            normalization,
+            started,
+            data_seconds,
+            report,
+            data_report,
+            require_in_place,
+            notes,
+        )
         _refuse_if_used(directory)
         remove_leftovers(directory)
         runs.write_config(directory, config.to_dict())
@@ -309,7 +322,7 @@ def resume(
 
     Raises:
         InterruptedRunError: when a signal stopped it again, after its state was saved.
-        DivergedError, StorageError: as ``train``.
+        DivergedError, StorageError, LostRunError: as ``train``.
         InvalidValueError: when it can't have that length.
         RunError: when it is finished, is being trained in by another process, or images, first weights or teacher are
             not those that it began with.
@@ -328,7 +341,7 @@ def resume(
     if teacher is not None:
         name = str(as_path(teacher, "teacher"))
         config = replace(config, teacher=name, teacher_path=places.of_weights(name))
-    with run_lock(directory):
+    with run_lock(directory) as require_in_place:
         done = config.recipe == recorded.recipe and _has_result(directory)
         if done and not (pictures and runs.missing_pictures(directory)):
             raise RunError(finished_message(recorded, directory))
@@ -339,6 +352,7 @@ def resume(
                 f" Resume it with: --backend {config.backend}"
             )
         remove_leftovers(directory)
+        remove_leftovers(directory / runs.PLOTS)
         config = found_again(config, directory)
         if done:
             start_backend(backend)
@@ -378,6 +392,7 @@ def resume(
             data_seconds,
             report,
             data_report,
+            require_in_place,
         )
         return run.go(checkpoint, save_interval)
 
@@ -460,6 +475,7 @@ def _scored_again(
     with suppress(WeightsError):  # The result does not need the checkpoint.
         if checkpoint := latest_checkpoint(directory, report):
             Saver(directory, data.held_name, report).write_history(checkpoint.progress.history)
+    remove_previous(directory)
     with stopping_with(_unwritten(directory)):
         scored = Scored(data.test, weights.calibrated(Classifier(weights).logits(data.test.images)))
     return Result(
@@ -521,6 +537,8 @@ class _Run:
     data_seconds: float
     report: Report
     data_report: DataProgress
+    require_in_place: Callable[[], None]
+    """Raise a ``LostRunError`` when the directory was deleted, moved or replaced."""
     notes: tuple[str, ...] = ()
 
     def _start_weights(self) -> dict[str, np.ndarray]:
@@ -545,7 +563,7 @@ class _Run:
         if not progress.plan.steps:
             progress.plan = Plan(recipe.total_steps(len(self.data.train)))
         began = self.started - progress.seconds
-        saver = Saver(self.directory, self.data.held_name, self.report)
+        saver = Saver(self.directory, self.data.held_name, self.report, self.require_in_place)
 
         def used() -> float:
             return time.monotonic() - began
@@ -581,8 +599,8 @@ class _Run:
                 return self._finish(loop, saver, used)
         except StorageError as error:
             raise error.with_advice(
-                f"The training is done, its result is not written. Make room, then finish it with: cifarnet train"
-                f" --resume {self.directory}"
+                "The training is done, its result is not written. Make room, or mend the cause, then finish it with:"
+                f" cifarnet train --resume {self.directory}"
             ) from error
 
     def _train(self, loop: "Loop", saver: Saver, stop: StopRequest, used: Callable[[], float]) -> None:
@@ -618,6 +636,7 @@ class _Run:
         plan_by_timing(loop, budget, used, self.data_seconds)
         if loop.recipe != self.config.recipe:
             self.config = replace(self.config, recipe=loop.recipe)
+            self.require_in_place()
             runs.write_config(self.directory, self.config.to_dict())
 
     def _warn_of_short_run(self, loop: "Loop") -> None:
@@ -792,6 +811,7 @@ class _Run:
 
     def _finish(self, loop: "Loop", saver: Saver, used: Callable[[], float]) -> Result:
         """Choose the weights, score them on the test images, and write the result."""
+        self.require_in_place()
         if saver.failure:
             loop.save_now()
         if saver.failure:
@@ -818,7 +838,6 @@ class _Run:
         metrics = measure(scored.logits, test.labels, test.class_names)
         on_held_out = metrics.accuracy if self.data.held_name == "test" else loop.progress.best_accuracy
         self._warn_of_better_check(loop, on_held_out or 0.0)
-        save_weights(self.directory / runs.WEIGHTS, replace(weights, accuracy=metrics.accuracy))
         result = Result(
             self.directory,
             metrics,
@@ -830,7 +849,5 @@ class _Run:
             scored,
             runs.length(vars(self.config.recipe)),
         )
-        write_text(self.directory / runs.METRICS, json.dumps(result.to_dict(), indent=2) + "\n")
-        with suppress(OSError):
-            (self.directory / runs.PREVIOUS_CHECKPOINT).unlink(missing_ok=True)
+        saver.write_result(replace(weights, accuracy=metrics.accuracy), result.to_dict())
         return result

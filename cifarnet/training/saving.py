@@ -2,8 +2,11 @@
 
 import csv
 import io
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from cifarnet import runs
 from cifarnet.errors import StorageError, WeightsError
@@ -22,8 +25,12 @@ class Saver:
     that is told once, what could not be written is kept in memory, and the next save tries again.
     """
 
-    def __init__(self, directory: Path, held_out: str, report: Report):
+    def __init__(
+        self, directory: Path, held_out: str, report: Report, require_in_place: Callable[[], None] = lambda: None
+    ):
         self.directory, self.held_out, self.report = directory, held_out, report
+        self.require_in_place = require_in_place
+        """Raise a ``LostRunError`` when the directory was deleted or moved; writing would make another one."""
         self.failure: StorageError | None = None
         """Why the last save failed; None when it didn't."""
         self.best: Weights | None = None
@@ -31,7 +38,12 @@ class Saver:
         self._epochs_written: int | None = None
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write what is new; see the class for what happens when that fails."""
+        """Write what is new; see the class for what happens when that fails.
+
+        Raises:
+            LostRunError: when the directory was deleted, moved or replaced.
+        """
+        self.require_in_place()
         try:
             self._write(checkpoint)
         except StorageError as error:
@@ -52,6 +64,19 @@ class Saver:
         )
         self.write_history(checkpoint.progress.history)
 
+    def write_result(self, weights: Weights, metrics: Mapping[str, Any]) -> None:
+        """Write weights.h5, then metrics.json, with which the run is finished; delete the previous checkpoint.
+
+        Raises:
+            LostRunError: when the directory was deleted, moved or replaced.
+            StorageError: when the system refuses.
+        """
+        self.require_in_place()
+        save_weights(self.directory / runs.WEIGHTS, weights)
+        write_text(self.directory / runs.METRICS, json.dumps(metrics, indent=2) + "\n")
+        self.require_in_place()
+        remove_previous(self.directory)
+
     def write_history(self, history: Sequence[HistoryRow]) -> None:
         """Write history.csv with the epochs of ``history``, unless there are none or they are written already.
 
@@ -68,6 +93,12 @@ class Saver:
             writer.writerows(rows)
             write_text(self.directory / runs.HISTORY, text.getvalue())
             self._epochs_written = len(history)
+
+
+def remove_previous(directory: Path) -> None:
+    """Delete the checkpoint before the newest one, which a finished run does not need."""
+    with suppress(OSError):
+        (directory / runs.PREVIOUS_CHECKPOINT).unlink(missing_ok=True)
 
 
 def latest_checkpoint(directory: Path, report: Report) -> Checkpoint | None:

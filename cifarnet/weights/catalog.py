@@ -3,18 +3,21 @@
 A folder of named weights holds their files and ``index.json``, which has an object for each name: ``file``, ``sha256``
 of that file, ``test_set`` and ``test_images`` that its accuracy was measured on (null where unknown), and
 ``trained_on``, the images that it was trained on (``cifarnet.provenance.TrainedOn``; absent where unknown).
+
+Replacing the index is what changes a name. The files of the user's own weights are named by their content, so a new
+file never overwrites one that the index names, and an old file is deleted after the new index is written.
 """
 
+import hashlib
 import json
 import os
 import re
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cifarnet import runs
 from cifarnet.errors import (
@@ -26,13 +29,27 @@ from cifarnet.errors import (
     did_you_mean_path,
     wrong_content,
 )
-from cifarnet.files import StrPath, as_path, replacing, sha256_of, write_text
+from cifarnet.files import StrPath, as_path, remove_leftovers, sha256_of, write_bytes, write_text
+from cifarnet.locking import locked
 from cifarnet.models.weights import Weights, load_header, load_weights
 from cifarnet.paths import weights_dir
 from cifarnet.provenance import TrainedOn
 
 INDEX = "index.json"
+
+PENDING = ".pending"
+"""Names of files that a change adds or makes obsolete, one a line. What a killed process left is found by it."""
+
+# How often a reader looks again for a file that was replaced or removed since it read the index.
+_TRIES = 5
+
+Found = TypeVar("Found")
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+
+class _MissingFileError(WeightsError):
+    """The index names a file that does not exist: it was replaced or removed since the index was read, or is lost."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +74,8 @@ class NamedWeights:
         try:
             found = sha256_of(self.path)
         except OSError as error:
-            raise WeightsError(f"{told} can't be read: {error.strerror}. {self.remedy}") from error
+            kind = _MissingFileError if isinstance(error, FileNotFoundError) else WeightsError
+            raise kind(f"{told} can't be read: {error.strerror}. {self.remedy}") from error
         if found != self.sha256:
             raise WeightsError(
                 f"{told} are damaged: their SHA-256 should be {self.sha256}. Received: {found}. {self.remedy}"
@@ -130,7 +148,40 @@ def load(wanted: StrPath) -> Weights:
         InvalidValueError: when ``wanted`` is neither a path nor a name.
         WeightsError: when there are none, or they can't be read.
     """
-    return load_weights(find(wanted))
+    return read(wanted, load_weights)[1]
+
+
+def read(wanted: StrPath, reader: Callable[[Path], Found]) -> tuple[Path, Found]:
+    """Return the weight file of ``wanted`` (see ``find``), and what ``reader`` makes of it.
+
+    Named weights may be replaced between the look-up and the reading. Then the new file is read.
+
+    Raises:
+        InvalidValueError: when ``wanted`` is neither a path nor a name.
+        WeightsError: when there are none, or they can't be read.
+    """
+    wanted = as_path(wanted, "weights")
+    if wanted.exists():
+        return (path := find(wanted)), reader(path)
+    return read_named(str(wanted), reader)
+
+
+def read_named(name: str, reader: Callable[[Path], Found]) -> tuple[Path, Found]:
+    """Return the file of the weights called ``name`` and what ``reader`` makes of it, as ``read`` does.
+
+    A file or folder of that name makes no difference.
+
+    Raises:
+        WeightsError: when there are none, or they can't be read.
+    """
+    for _ in range(_TRIES - 1):
+        path = find_named(name)
+        try:
+            return path, reader(path)
+        except WeightsError:
+            # The content was right a moment ago.
+            continue
+    return (path := find_named(name)), reader(path)
 
 
 def find(wanted: StrPath) -> Path:
@@ -152,7 +203,14 @@ def find_named(name: str) -> Path:
     Raises:
         WeightsError: when there are none, or when their file is not what its index says.
     """
-    known = entries()
+    for _ in range(_TRIES - 1):
+        known = entries()
+        if name not in known:
+            break
+        try:
+            return known[name].verify()
+        except _MissingFileError:
+            continue
     if entry := known.get(name):
         return entry.verify()
     names = ", ".join(known) or "none"
@@ -176,10 +234,10 @@ def trained_on(wanted: Path) -> TrainedOn | None:
             return entry.trained_on
     elif wanted.is_dir() and (wanted / runs.CONFIG).exists():
         return runs.trained_on(wanted)
-    file = find(wanted)
+    file, header = read(wanted, load_header)
     # Weight files of cifarnet 0.1 have no such record, but one that is still in its run has the run's.
     alone = file.name not in runs.WEIGHT_FILES or not (file.parent / runs.CONFIG).exists()
-    return load_header(file).trained_on or (None if alone else runs.trained_on(file.parent))
+    return header.trained_on or (None if alone else runs.trained_on(file.parent))
 
 
 def for_depth(depth: int) -> Path:
@@ -205,6 +263,7 @@ def add(source: Path, name: str, *, replace: bool = False) -> NamedWeights:
     Raises:
         InvalidValueError: when ``name`` can't be one or is taken.
         WeightsError: when there are no readable weights at ``source``.
+        StorageError: when the system refuses; what had the name before still has it.
     """
     if not _NAME.fullmatch(name):
         raise InvalidValueError(
@@ -217,15 +276,20 @@ def add(source: Path, name: str, *, replace: bool = False) -> NamedWeights:
     file = runs.find_weights(source)
     load_weights(file)  # Refused now rather than when they are used.
     origin = trained_on(source)
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{file} can't be read: {error.strerror}.") from error
     with _alone(folder):
         index = read_index(folder, shipped=False)
         if name in index and not replace:
             raise InvalidValueError(f"There are weights called {name} already. Choose another name, or give --replace.")
-        target = folder / f"{name}.h5"
-        with replacing(target) as temporary:
-            shutil.copyfile(file, temporary)
-        entry = describe(name, target, *_test_set(source), shipped=False, trained_on=origin)
-        write_index(folder, {**index, name: entry})
+        target = folder / f"{name}.{hashlib.sha256(content).hexdigest()[:16]}.h5"
+        with _changing(folder, target, *([index[name].path] if name in index else [])):
+            write_bytes(target, content)
+            entry = describe(name, target, *_test_set(source), shipped=False, trained_on=origin)
+            write_index(folder, {**index, name: entry})
+    entry.verify()  # The folder may have been deleted meanwhile: then the index alone is new.
     return entry
 
 
@@ -245,8 +309,8 @@ def remove(name: str) -> None:
                 f" Received: {name}"
             )
         entry = index.pop(name)
-        write_index(folder, index)
-        entry.path.unlink(missing_ok=True)
+        with _changing(folder, entry.path):
+            write_index(folder, index)
 
 
 @contextmanager
@@ -254,20 +318,49 @@ def _alone(folder: Path) -> Iterator[None]:
     """Hold the index of ``folder``, which is made if need be: of two who change it at once, each sees the other's.
 
     Raises:
-        StorageError: when the folder can't be written to.
+        StorageError: when the folder can't be written to, or another process does not release it.
     """
-    from filelock import FileLock
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(folder / ".lock"))
+        except OSError as error:
+            raise StorageError(folder, error) from error
+        _sweep(folder)
+        yield
 
-    lock = FileLock(folder / ".lock")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except (OSError, NotImplementedError) as error:
-        raise StorageError(folder, error if isinstance(error, OSError) else OSError(str(error))) from error
+
+@contextmanager
+def _changing(folder: Path, *files: Path) -> Iterator[None]:
+    """Delete those of ``files`` that the index does not name after the block, also when the process was killed in it.
+
+    Raises:
+        StorageError: when the system refuses.
+    """
+    left = _pending(folder)
+    write_text(folder / PENDING, "".join(f"{name}\n" for name in sorted(left | {file.name for file in files})))
     try:
         yield
     finally:
-        lock.release()
+        _sweep(folder)
+
+
+def _pending(folder: Path) -> set[str]:
+    try:
+        names = (folder / PENDING).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return set()
+    return {name for name in names if name.endswith(".h5") and Path(name).name == name}
+
+
+def _sweep(folder: Path) -> None:
+    """Delete what an earlier change left in ``folder``, as far as the system allows it."""
+    with suppress(OSError, WeightsError):
+        named = {entry.path.name for entry in read_index(folder, shipped=False).values()}
+        for name in _pending(folder) - named:
+            (folder / name).unlink(missing_ok=True)
+        (folder / PENDING).unlink(missing_ok=True)
+        remove_leftovers(folder)
 
 
 def write_index(folder: Path, index: Mapping[str, NamedWeights]) -> None:

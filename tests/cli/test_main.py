@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = typer.main.get_command(app).commands
 SUBCOMMANDS = {f"weights {name}": command for name, command in COMMANDS["weights"].commands.items()}
-HEAVY = ("tensorflow", "keras", "jax", "matplotlib", "h5py", "PIL", "numpy", "pooch", "requests")
+HEAVY = ("tensorflow", "keras", "jax", "matplotlib", "h5py", "PIL", "numpy", "requests")
 
 
 def readme_commands() -> list[list[str]]:

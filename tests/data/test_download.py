@@ -1,5 +1,6 @@
 """Downloads from a real server on this machine."""
 
+import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -146,6 +147,17 @@ def test_without_a_connection_the_message_says_which_file_to_put_where(tmp_path)
 @pytest.mark.parametrize("mirror", ["nonsense", "ftp://example.org/x", "http://"])
 def test_a_mirror_that_is_no_web_address_is_passed_over(server, tmp_path, mirror):
     assert fetch(server.file("good"), tmp_path, mirrors=[mirror]).read_bytes() == CONTENT
+
+
+def test_a_folder_deleted_during_the_download_is_named(server, tmp_path):
+    folder = tmp_path / "cache"
+
+    def report(activity, done, total):
+        shutil.rmtree(folder, ignore_errors=True)
+
+    with pytest.raises(DataError, match=r"cache can't be written to \(No such file"):
+        fetch(server.file("good"), folder, report=report)
+    assert fetch(server.file("good"), folder).read_bytes() == CONTENT
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(server, tmp_path):

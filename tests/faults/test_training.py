@@ -17,13 +17,13 @@ from cifarnet.recipes import RECIPES
 from cifarnet.training.config import RunConfig
 from cifarnet.training.run import resume, train
 from cifarnet.training.saving import latest_checkpoint
-from tests.faults.disk import disk
+from tests.faults.disk import KILL, Killed, disk
 
 ROOT = Path(__file__).parents[2]
 CONFIG = RunConfig(
     RECIPES["paper"].with_changes(epochs=2, batch_size=32), data="synthetic:100", depth=8, validation_split=0.2
 )
-ERRORS = (errno.ENOSPC, errno.EIO, errno.EACCES)
+FAULTS = (errno.ENOSPC, errno.EIO, errno.EACCES, KILL)
 
 
 def result(directory):
@@ -34,17 +34,17 @@ def result(directory):
 def reference(tmp_path_factory):
     """The result of a run that was left alone, and how many operations on its files it needed."""
     directory = tmp_path_factory.mktemp("reference") / "run"
-    with disk() as healthy:
+    with disk(directory) as healthy:
         train(CONFIG, directory)
     return result(directory), healthy.operations
 
 
 def train_on_a_bad_disk(directory, refused, code, for_ever):
     """What ``cifarnet train`` told, where it ended with an error."""
-    with disk(refused, code, for_ever) as bad:
+    with disk(directory, refused, code, for_ever) as bad:
         try:
             train(CONFIG, directory)
-        except (StorageError, RunError) as error:
+        except (StorageError, RunError, Killed) as error:
             told = error
         else:
             told = None
@@ -74,8 +74,8 @@ def test_a_run_survives_each_refused_operation_on_its_files(reference, tmp_path)
     assert operations > 30
     for index, refused in enumerate(range(1, operations + 1, operations // SAMPLE)):
         directory = tmp_path / str(refused)
-        told = train_on_a_bad_disk(directory, refused, ERRORS[index % 3], for_ever=False)
-        assert told is None or isinstance(told, StorageError)
+        told = train_on_a_bad_disk(directory, refused, FAULTS[index % 4], for_ever=False)
+        assert told is None or isinstance(told, StorageError | Killed)
         assert_it_can_be_finished(directory, wanted)
 
 

@@ -139,7 +139,7 @@ def test_damaged_metrics_are_named_with_the_remedy(whole):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("interruptible")
-@pytest.mark.parametrize("place", ["measure", "save_weights", "write_text"])
+@pytest.mark.parametrize("place", ["run.measure", "saving.save_weights", "saving.remove_previous"])
 def test_ctrl_c_while_the_result_is_written_says_how_to_go_on(tmp_path, monkeypatch, place):
     run = tmp_path / "run"
 
@@ -147,7 +147,7 @@ def test_ctrl_c_while_the_result_is_written_says_how_to_go_on(tmp_path, monkeypa
         os.kill(os.getpid(), signal.SIGINT)
         pytest.fail("nothing stopped it")
 
-    monkeypatch.setattr(training, place, stop)
+    monkeypatch.setattr(f"cifarnet.training.{place}", stop)
     with pytest.raises(InterruptedRunError, match=f"result was being written.*--resume {run}") as stopped:
         train(CONFIG, run)
     assert stopped.value.exit_code == 130

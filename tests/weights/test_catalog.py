@@ -1,4 +1,5 @@
 import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -72,7 +73,72 @@ def test_a_taken_name_is_kept_unless_replacing_is_asked_for(run, tmp_path):
         catalog.add(other, "mine")
     assert catalog.entries()["mine"].sha256 == first.sha256
     catalog.add(other, "mine", replace=True)
-    assert load_weights(catalog.find(first.path)).spec.depth == 14
+    assert catalog.load("mine").spec.depth == 14
+    assert not first.path.exists()
+
+
+def test_readers_find_weights_while_they_are_replaced(run, tmp_path):
+    sources = [run / "weights.h5", make(tmp_path / "other.h5", depth=14)]
+    catalog.add(sources[0], "mine")
+
+    def replace_often():
+        for number in range(20):
+            catalog.add(sources[number % 2], "mine", replace=True)
+
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(replace_often)
+        depths = []
+        while not writing.done():
+            depths.append(catalog.load("mine").spec.depth)
+            assert catalog.find("mine").name.startswith("mine.")
+        writing.result()
+    assert set(depths) <= {8, 14}
+
+
+def test_a_reader_takes_the_file_of_the_new_index(run, tmp_path, monkeypatch):
+    first = catalog.add(run, "mine")
+    known = catalog.entries()
+    catalog.add(make(tmp_path / "other.h5", depth=14), "mine", replace=True)
+    now, answers = catalog.entries(), [known]
+    monkeypatch.setattr(catalog, "entries", lambda: answers.pop() if answers else now)
+    assert not first.path.exists()
+    assert catalog.load("mine").spec.depth == 14
+
+
+def test_lost_weights_are_named_with_what_to_do(run):
+    catalog.add(run, "mine").path.unlink()
+    with pytest.raises(WeightsError, match=r"mine .* can't be read: No such file.*--replace"):
+        catalog.load("mine")
+
+
+def test_a_file_that_the_user_put_there_stays(run):
+    folder = catalog.add(run, "mine").path.parent
+    own = make(folder / "own.0123456789abcdef.h5")
+    catalog.add(run, "mine", replace=True)
+    catalog.remove("mine")
+    assert own.exists()
+
+
+def test_a_folder_deleted_while_weights_are_added_is_told(run, monkeypatch):
+    write_index = catalog.write_index
+
+    def delete_first(folder, index):
+        shutil.rmtree(folder)
+        write_index(folder, index)
+
+    monkeypatch.setattr(catalog, "write_index", delete_first)
+    with pytest.raises(WeightsError, match=r"mine .* No such file"):
+        catalog.add(run, "mine")
+
+
+def test_weights_that_an_earlier_version_added_are_replaced(run, tmp_path):
+    entry = catalog.add(run, "mine")
+    old = entry.path.rename(entry.path.with_name("mine.h5"))
+    catalog.write_index(old.parent, {"mine": replace(entry, path=old)})
+    assert catalog.load("mine").spec.depth == 8
+    catalog.add(make(tmp_path / "other.h5", depth=14), "mine", replace=True)
+    assert catalog.load("mine").spec.depth == 14
+    assert not old.exists()
 
 
 def test_the_names_of_shipped_weights_are_taken(run):

@@ -1,0 +1,29 @@
+import errno
+
+import pytest
+
+from tests.data.serving import Server, running
+from tests.faults.disk import KILL
+from tests.faults.operations import ACTIONS, downloads, forget, meet
+
+TRIED = (errno.ENOSPC, KILL)
+"""benchmarks/faults.py tries EIO too."""
+
+
+@pytest.mark.parametrize("fault", TRIED, ids=["ENOSPC", "kill"])
+@pytest.mark.parametrize("name", ACTIONS)
+def test_a_fault_at_any_operation_leaves_old_or_new(name, fault, tmp_path):
+    counts = meet(ACTIONS[name], tmp_path, fault)
+    assert counts.total() >= 8
+    assert (counts["killed"] == counts.total()) is (fault == KILL)
+
+
+@pytest.mark.parametrize("fault", TRIED, ids=["ENOSPC", "kill"])
+def test_a_fault_at_any_operation_of_a_download(fault, tmp_path):
+    with running(Server()) as server:
+        assert meet(downloads(server), tmp_path, fault).total() >= 15
+
+
+@pytest.mark.parametrize("name", ACTIONS)
+def test_a_power_cut_at_any_operation_leaves_old_or_new(name, tmp_path):
+    assert forget(ACTIONS[name], tmp_path) >= 4

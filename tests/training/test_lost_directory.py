@@ -1,0 +1,113 @@
+import shutil
+from types import SimpleNamespace
+
+import pytest
+
+from cifarnet import runs
+from cifarnet.cli.main import main
+from cifarnet.errors import LostRunError
+from cifarnet.recipes import RECIPES
+from cifarnet.training.config import RunConfig
+from cifarnet.training.events import EpochDone
+from cifarnet.training.lock import run_lock
+from cifarnet.training.run import resume, train
+from cifarnet.training.saving import Saver
+from tests.faults.saves import checkpoint
+
+CONFIG = RunConfig(RECIPES["paper"].with_changes(epochs=2, batch_size=32), data="synthetic:100", depth=8)
+
+
+def delete(directory):
+    shutil.rmtree(directory)
+
+
+def move(directory):
+    directory.rename(directory.with_name("elsewhere"))
+
+
+def replace_by_file(directory):
+    shutil.rmtree(directory)
+    directory.write_text("a file")
+
+
+def replace_by_folder(directory):
+    shutil.rmtree(directory)
+    directory.mkdir()
+
+
+LOSSES = [
+    (delete, "run was deleted"),
+    (move, "run was moved to .*elsewhere .* --resume .*elsewhere"),
+    (replace_by_file, "run was replaced"),
+    (replace_by_folder, "run was replaced"),
+]
+
+
+@pytest.mark.parametrize(("lose", "message"), LOSSES)
+def test_nothing_is_written_to_a_directory_that_was_lost(lose, message, tmp_path):
+    directory = tmp_path / "run"
+    with run_lock(directory) as require_in_place:
+        saver = Saver(directory, "test", lambda event: None, require_in_place)
+        saver.save(checkpoint(1))
+        lose(directory)
+        before = sorted(tmp_path.rglob("*"))
+        with pytest.raises(LostRunError, match=message) as lost:
+            saver.save(checkpoint(2))
+        assert lost.value.exit_code == 3
+        assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("lose", [delete, move])
+def test_a_result_is_not_claimed_when_it_is_lost_meanwhile(lose, tmp_path, monkeypatch):
+    directory = tmp_path / "run"
+    with run_lock(directory) as require_in_place:
+        saver = Saver(directory, "test", lambda event: None, require_in_place)
+
+        def save_weights(path, weights):
+            lose(directory)
+
+        monkeypatch.setattr("cifarnet.training.saving.save_weights", save_weights)
+        with pytest.raises(LostRunError):
+            saver.write_result(checkpoint(1).weights, {"epoch": 1})
+
+
+def test_a_training_whose_directory_moves_ends_and_goes_on_there(tmp_path):
+    directory = tmp_path / "run"
+
+    def report(event):
+        if isinstance(event, EpochDone) and directory.exists():
+            move(directory)
+
+    with pytest.raises(LostRunError, match="moved to"):
+        train(CONFIG, directory, report=report)
+    assert not directory.exists()
+    assert resume(tmp_path / "elsewhere").epoch == 2
+
+
+@pytest.mark.parametrize("moment", ["training", "plots"])
+def test_the_command_of_a_deleted_run_ends_with_status_3(moment, tmp_path, monkeypatch, capsys):
+    directory = tmp_path / "run"
+
+    def finished(*_, **__):
+        runs.write_config(directory, CONFIG.to_dict())
+        for name in (runs.WEIGHTS, runs.METRICS):
+            (directory / name).touch()
+        return SimpleNamespace(directory=directory, to_dict=dict)
+
+    def draw(result):
+        delete(directory)
+        (directory / runs.PLOTS).mkdir(parents=True)
+        raise OSError("no such file")
+
+    def lost(*_, **__):
+        raise LostRunError("The directory was deleted.")
+
+    monkeypatch.setattr("cifarnet.training.run.train", lost if moment == "training" else finished)
+    monkeypatch.setattr("cifarnet.cli.reporting.finish_run", draw)
+    monkeypatch.setattr("sys.argv", ["cifarnet", "train", "--data", "synthetic:100", "--output", str(directory)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 3
+    told = capsys.readouterr().err
+    assert "deleted" in told
+    assert "is whole" not in told
