@@ -11,6 +11,7 @@ from typing import Any
 
 from cifarnet import runs
 from cifarnet.errors import InvalidValueError, RunError
+from cifarnet.json_files import shown
 from cifarnet.training.config import PLACES, RunConfig
 
 
@@ -178,8 +179,13 @@ def read_run(directory: Path) -> RunRecord:
     """
     if not directory.exists():
         raise RunError(f"There is no run {directory}. Give run directories, such as those that train writes to runs/.")
-    version = runs.read_config(directory).get("cifarnet")
     config = RunConfig.read(directory)
+    version = runs.read_config(directory).get("cifarnet")
+    if not isinstance(version, str | None):
+        raise RunError(
+            f"{directory / runs.CONFIG} is not a valid run configuration: cifarnet must be a text. Received:"
+            f" {shown(version)}"
+        )
     fields = {**asdict(config), "cifarnet": version}
     for place in PLACES:
         fields[place] = fields.pop(f"{place}_path") or fields[place]
@@ -208,12 +214,5 @@ def _tell_once(records: list[RunRecord], place: str, checksum: str) -> None:
 
 
 def _outcome(directory: Path) -> Outcome | None:
-    values = runs.result_values(directory, "accuracy", "loss", "epoch", "training_seconds")
-    if values is None:
-        return None
-    accuracy, loss, epoch, seconds = values
-    if not 0 <= accuracy <= 1:
-        raise RunError(
-            f"{directory / runs.METRICS} is damaged: it should hold an accuracy of 0 to 1. Received: {accuracy}"
-        )
-    return Outcome(accuracy, loss, int(epoch), seconds)
+    result = runs.read_result(directory)
+    return None if result is None else Outcome(result.accuracy, result.loss, result.epoch, result.training_seconds)

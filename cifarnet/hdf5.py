@@ -10,7 +10,6 @@ libhdf5 fails somewhere in its own buffers, and what is parsed can't change or g
 
 import hashlib
 import io
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cifarnet.errors import WeightsError
+from cifarnet.errors import InvalidValueError, WeightsError
 from cifarnet.files import write_bytes
+from cifarnet.json_files import parse
 
 if TYPE_CHECKING:
     import h5py
@@ -119,8 +119,8 @@ def read_json(owner: "h5py.File", name: str, path: Path) -> Any:
     if not isinstance(text, str) or len(text) > _ATTRIBUTE_LIMIT:
         raise WeightsError(f"{path}: the attribute {name} is no text of at most {_ATTRIBUTE_LIMIT:,} bytes.")
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
+        return parse(text)
+    except InvalidValueError as error:
         raise WeightsError(f"{path}: the attribute {name} is no valid JSON: {error}") from error
 
 

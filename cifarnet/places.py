@@ -50,4 +50,5 @@ def find(text: str, recorded: str | None, run: Path | None = None) -> str | None
 
 def _is_there(path: Path) -> bool:
     # A path may come from a stranger's file, and reading a pipe or a device may wait forever.
-    return path.is_dir() or path.is_file()
+    # Unlike pathlib, these answer for names that are too long as well.
+    return os.path.isdir(path) or os.path.isfile(path)

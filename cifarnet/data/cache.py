@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,9 @@ from cifarnet.data.dataset import Dataset, LeftOut, Parts
 from cifarnet.data.decoding import image_suffixes
 from cifarnet.data.tree import read_tree
 from cifarnet.errors import DataError, NoHomeError, StorageError
+from cifarnet.fields import typed_fields
 from cifarnet.files import replacing
+from cifarnet.json_files import parse
 from cifarnet.paths import cache_dir
 
 _LOGGER = logging.getLogger(__name__)
@@ -88,11 +90,7 @@ class DecodedSet:
                     raise DataError(f"it holds {', '.join(stored.files)}")
                 names = tuple(str(name) for name in stored["class_names"])
                 datasets = {split: _stored_part(stored, split, names) for split in splits}
-                left_out = tuple(
-                    LeftOut(reason, count, tuple(examples))
-                    for reason, count, examples in json.loads(str(stored["left_out"]))
-                )
-                return Parts(**datasets, left_out=left_out)
+                return Parts(**datasets, left_out=_left_out(str(stored["left_out"])))
         except (FileNotFoundError, NoHomeError):
             return None
         except Exception as error:  # A thousand flipped bits raised ten kinds, from OSError to tokenize.TokenError.
@@ -115,6 +113,12 @@ class DecodedSet:
                 np.savez(temporary, allow_pickle=False, **arrays)
         except (StorageError, NoHomeError) as error:
             _LOGGER.warning("The decoded images are not kept: %s", error)
+
+
+def _left_out(text: str) -> tuple[LeftOut, ...]:
+    names = [field.name for field in fields(LeftOut)]
+    facts = [dict(zip(names, values, strict=True)) for values in parse(text)]
+    return tuple(LeftOut(**typed_fields(LeftOut, fact, "A kind of files")) for fact in facts)
 
 
 def _state(file: Path) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 
 from cifarnet.errors import WeightsError, wrong_content
 from cifarnet.hdf5 import open_hdf5, read_json, read_tensor, write_hdf5
+from cifarnet.json_files import parse
 from cifarnet.models.weights import Weights, read_from, write_into
 from cifarnet.training.events import HistoryRow
 from cifarnet.training.schedule import Plan
@@ -120,7 +121,7 @@ def _progress(state: dict[str, Any]) -> Progress:
 def _read_history(file: "h5py.File", size: int, path: Path) -> Any:
     if size > HISTORY_LIMIT:
         raise WeightsError(f"{path}: a history has {HISTORY_LIMIT:,} bytes at most. Received: {size:,}")
-    return json.loads(read_tensor(file, HISTORY, (size,), path, kinds="u").astype(np.uint8).tobytes())
+    return parse(read_tensor(file, HISTORY, (size,), path, kinds="u").astype(np.uint8).tobytes())
 
 
 def _read_arrays(

@@ -5,17 +5,21 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from cifarnet.errors import RunError, StorageError
+from cifarnet.errors import InvalidValueError, RunError, StorageError
+from cifarnet.fields import typed_fields
 from cifarnet.files import write_text
+from cifarnet.json_files import read_object
 
 LOCK = ".lock"
 OWNER = ".lock.json"
 """Who holds the lock: apart from it, since filelock empties the file that others try to lock."""
 
 FILES = {LOCK, OWNER}
+_OWNER_LIMIT = 1000
 
 
 @contextmanager
@@ -50,7 +54,14 @@ def run_lock(directory: Path) -> Iterator[None]:
 
 def _owner(directory: Path) -> str:
     try:
-        facts = json.loads((directory / OWNER).read_text(encoding="utf-8"))
-        return f"process {facts['pid']} on {facts['host']}, since {facts['since']}"
-    except (OSError, ValueError, KeyError, TypeError):
+        owner = _Owner(**typed_fields(_Owner, read_object(directory / OWNER, _OWNER_LIMIT), "The owner of a lock"))
+    except InvalidValueError:
         return "another process, which has just begun"
+    return f"process {owner.pid} on {owner.host}, since {owner.since}"
+
+
+@dataclass(frozen=True)
+class _Owner:
+    pid: int
+    host: str
+    since: str
