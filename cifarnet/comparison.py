@@ -214,5 +214,8 @@ def _tell_once(records: list[RunRecord], place: str, checksum: str) -> None:
 
 
 def _outcome(directory: Path) -> Outcome | None:
-    result = runs.read_result(directory)
-    return None if result is None else Outcome(result.accuracy, result.loss, result.epoch, result.training_seconds)
+    values = runs.result_values(directory, "accuracy", "loss", "epoch", "training_seconds")
+    if values is None:
+        return None
+    accuracy, loss, epoch, seconds = values
+    return Outcome(accuracy, loss, int(epoch), seconds)

@@ -59,16 +59,16 @@ _COLUMNS = {
 
 @dataclass(frozen=True)
 class StoredResult:
-    """The fields of metrics.json that are read again; ``length`` is missing in files of cifarnet 0.1.
+    """The fields of metrics.json that are read again; None where it lacks one, as files of cifarnet 0.1 ``length``.
 
     Raises:
         InvalidValueError: for a value out of range, naming the field.
     """
 
-    accuracy: float
-    loss: float
-    epoch: int
-    training_seconds: float
+    accuracy: float | None = None
+    loss: float | None = None
+    epoch: int | None = None
+    training_seconds: float | None = None
     images: int | None = None
     selected_by: str | None = None
     weights_sha256: str | None = None
@@ -193,7 +193,7 @@ def _history_number(name: str, cell: str) -> float:
     try:
         value = float(cell)
     except ValueError:
-        raise InvalidValueError(f"{shown(name)} must be a number. Received: {shown(cell)}") from None
+        raise InvalidValueError(f"{name} must be a number. Received: {shown(cell)}") from None
     valid.require(name, value)
     return value
 
@@ -260,6 +260,20 @@ def read_result(run: Path) -> StoredResult | None:
     if result.length is not None and isinstance(recipe, dict) and result.length != length(recipe):
         return None
     return result
+
+
+def result_values(run: Path, *names: str) -> list[float] | None:
+    """Return numbers from metrics.json by their ``names``; None where ``read_result`` does.
+
+    Raises:
+        RunError: as ``read_result``, and when one is missing.
+    """
+    result = read_result(run)
+    if result is None:
+        return None
+    if missing := [name for name in names if getattr(result, name) is None]:
+        raise _damaged_metrics(run, f"it has no {', '.join(missing)}")
+    return [getattr(result, name) for name in names]
 
 
 def read_metrics(run: Path) -> dict[str, Any]:

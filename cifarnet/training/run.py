@@ -454,8 +454,8 @@ def _scored_again(
     """Return the result of the finished run in ``directory``; its history is written again from the checkpoint."""
     from cifarnet.evaluation.inference import Classifier
 
-    weights, kept = load_weights(directory / runs.WEIGHTS), runs.read_result(directory)
-    assert kept is not None
+    weights, kept = load_weights(directory / runs.WEIGHTS), runs.read_result(directory) or runs.StoredResult()
+    epoch, seconds = runs.result_values(directory, "epoch", "training_seconds") or (0.0, 0.0)
     data = _same_data(config, directory, weights.spec.image_size, mirrors, data_report)
     _write_changes(config, recorded, directory)
     with suppress(WeightsError):  # The result does not need the checkpoint.
@@ -466,9 +466,9 @@ def _scored_again(
     return Result(
         directory,
         measure(scored.logits, data.test.labels, data.test.class_names),
-        kept.epoch,
+        int(epoch),
         str(kept.selected_by),
-        kept.training_seconds,
+        seconds,
         weights.sha256(),
         weights.spec.title,
         scored,

@@ -332,8 +332,8 @@ class _Fact:
 
     file: str
     sha256: str
-    test_set: str | None = None
-    test_images: int | None = None
+    test_set: str | None
+    test_images: int | None
     trained_on: dict[str, Any] | None = None
 
 
@@ -355,6 +355,8 @@ def _entry(folder: Path, name: str, fact: Any, shipped: bool) -> NamedWeights:
         if not is_sha256(known.sha256):
             raise InvalidValueError(f"sha256 must be 64 hexadecimal digits. Received: {shown(known.sha256)}")
         _TEST_IMAGES.require("test_images", known.test_images)
+        if (known.test_set is None) != (known.test_images is None):
+            raise InvalidValueError("test_set and test_images must both be known, or both be null")
         origin = None if known.trained_on is None else TrainedOn.from_dict(known.trained_on)
     except InvalidValueError as error:
         raise InvalidValueError(f"{name}: {error}") from error
