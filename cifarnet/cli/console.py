@@ -226,9 +226,11 @@ def start_backend(name: str | None = None, *, progress: Callable[[str, int, int 
 
     A terminal shows a line meanwhile. Elsewhere the line goes to ``progress``, the active reporter; None shows nothing.
     """
-    from cifarnet.runtime import choose_backend, use_backend
+    from cifarnet.runtime import choose_backend, ignore_number_variables, use_backend
 
     chosen = choose_backend(name)
+    if "keras" not in sys.modules and (ignored := ignore_number_variables()):
+        warn(f"Ignored, since they would change the numbers: the variables {', '.join(ignored)}.")
     if progress is None or "keras" in sys.modules:
         return use_backend(chosen)
     activity = f"Starting {'JAX' if chosen == 'jax' else 'TensorFlow'}"
