@@ -1,7 +1,6 @@
 """``cifarnet predict``: classify pictures of one's own."""
 
 import csv
-import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -246,11 +245,11 @@ def _read_stdin() -> bytes:
 
 
 def _print_json(answers: Iterable["Prediction"]) -> None:
-    """Print a list with an object a line, as they come: ASCII alone, since file names need not be valid Unicode."""
+    """Print a list with an object a line, as they come."""
     separator = "["
     try:
         for prediction in answers:
-            print(f"{separator}\n{json.dumps(prediction.to_dict())}", end="")
+            print(f"{separator}\n{console.json_text(prediction.to_dict())}", end="")
             separator = ","
     finally:
         # What was answered before an explanation could not be written is whole.
