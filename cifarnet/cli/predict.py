@@ -100,6 +100,9 @@ def predict(
     """Classify pictures.
 
     Pictures that can't be read are named on stderr, and the exit status is 1.
+
+    CSV shows characters that are not printable as escapes; --json keeps all of a name. Spreadsheets take a cell that
+    begins with =, +, - or @ for a formula: import the columns as text.
     """
     if as_csv and as_json:
         raise InvalidValueError("--csv and --json are two forms of the same output: give one of them. Received: both")

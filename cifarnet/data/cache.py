@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -80,7 +81,7 @@ class DecodedSet:
         """Return the images stored under ``fingerprint``; None where there are none, or damaged ones."""
         try:
             # Opened here, because np.load leaves a file that is no zip open.
-            with self.path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            with _open(self.path) as file, np.load(file, allow_pickle=False) as stored:
                 if str(stored["fingerprint"]) != fingerprint:
                     return None
                 splits = {split for split in _SPLITS if f"{split}_images" in stored.files}
@@ -115,6 +116,13 @@ class DecodedSet:
             _LOGGER.warning("The decoded images are not kept: %s", error)
 
 
+def _open(path: Path) -> BinaryIO:
+    # Opening a named pipe would wait for its writer.
+    if os.path.lexists(path) and not os.path.isfile(path):
+        raise DataError("it is no regular file")
+    return path.open("rb")
+
+
 def _left_out(text: str) -> tuple[LeftOut, ...]:
     names = [field.name for field in fields(LeftOut)]
     facts = [dict(zip(names, values, strict=True)) for values in parse(text)]
@@ -145,7 +153,7 @@ def decoded_sets() -> dict[Path, str]:
     sets = {}
     for path in sorted(decoded_dir().glob("*.npz")):
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            with _open(path) as file, np.load(file, allow_pickle=False) as stored:
                 sets[path] = str(stored["source"])
         except Exception:
             sets[path] = "damaged"
