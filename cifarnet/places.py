@@ -18,7 +18,7 @@ def of_data(source: str) -> str | None:
 
 def of_weights(text: str | None) -> str | None:
     """Return the absolute path of the run or weight file ``text``, links resolved; None for a name."""
-    return os.path.realpath(text) if text and Path(text).exists() else None
+    return os.path.realpath(text) if text and os.path.exists(text) else None
 
 
 def keep_or_find(text: str, recorded: str | None, found: str | None) -> str | None:

@@ -129,7 +129,7 @@ def read_config(run: Path) -> dict[str, Any]:
     try:
         return verified_config(read_object(path), path)
     except InvalidValueError as error:
-        raise RunError(f"{path} can't be read: {error}") from error
+        raise RunError(f"{path} can't be read. Restore it from a copy. The reason: {error}") from error
 
 
 def read_history(run: Path) -> list[dict[str, float | None]]:

@@ -119,7 +119,7 @@ def require_storable(spec: ModelSpec) -> None:
     """
     if name := _too_large(spec.to_dict()):
         most, received = getattr(LARGEST, name), getattr(spec, name)
-        raise InvalidValueError(f"Networks are trained up to a {name} of {most:,}. Received: {received:,}")
+        raise InvalidValueError(f"Networks may have a {name} of at most {most:,}. Received: {received:,}")
 
 
 def _too_large(values: dict[str, int]) -> str | None:

@@ -37,7 +37,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _NAMES = (
     "A name is up to 64 lower-case letters, digits, dots, dashes and underscores, and begins with a letter or digit"
 )
-_FILE = re.compile(rf"{_NAME.pattern}\.h5")
+_FILE = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}\.h5")
 _TEST_IMAGES = Range(1, 2**53)
 _INDEX_LIMIT = 2**24
 """Bytes: tens of thousands of names."""
@@ -152,7 +152,7 @@ def find(wanted: StrPath) -> Path:
         WeightsError: when there is none, or when the named file is not what its index says.
     """
     wanted = as_path(wanted, "weights")
-    if wanted.exists():
+    if os.path.exists(wanted):
         return runs.find_weights(wanted)
     return find_named(str(wanted))
 
