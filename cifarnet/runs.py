@@ -44,8 +44,8 @@ LENGTH = "length"
 SHOWN_DIGITS = 12
 """The number of digits of a SHA-256 that are shown."""
 
-_HISTORY_LIMIT = _METRICS_LIMIT = 2**26
-"""Bytes: half a million epochs, and the confusion matrix of 2,700 classes."""
+_HISTORY_LIMIT, _METRICS_LIMIT = 2**26, 2**24
+"""Bytes: half a million epochs, and the confusion matrix of 1,300 classes."""
 _LINE_LIMIT = 10_000
 _SHARE, _COUNT, _FINITE = Range(0, 1), Range(1, 2**53), Range(-FLOAT_LIMIT, FLOAT_LIMIT)
 _COLUMNS = {

@@ -39,8 +39,8 @@ _NAMES = (
 )
 _FILE = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}\.h5")
 _TEST_IMAGES = Range(1, 2**53)
-_INDEX_LIMIT = 2**24
-"""Bytes: tens of thousands of names."""
+_INDEX_LIMIT = 2**22
+"""Bytes: thousands of names."""
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,11 @@
+import json
 import os
 import random
 
 import pytest
 
 from cifarnet import runs
+from cifarnet.comparison import compare
 from cifarnet.errors import CifarnetError, RunError, WeightsError
 from cifarnet.recipes import read_recipe
 from cifarnet.weights import catalog
@@ -106,3 +108,29 @@ def test_an_index_with_a_wrong_field_is_refused_by_it(name, entry, message, tmp_
     (tmp_path / catalog.INDEX).write_text(f'{{"{name}": {entry}}}')
     with pytest.raises(WeightsError, match=message):
         catalog.read_index(tmp_path, shipped=False)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("depth", 6 * 10**9 + 2, "a depth of at most 1,202. Received: 6,000,000,002"),
+        ("seed", 2**70, r"seed must be -2\*\*63 to 2\*\*63"),
+        ("seed", -1, "The seed must be 0 to 9,223,372,036,854,775,808. Received: -1"),
+        ("budget", 1e308, "A budget must be above 0 seconds and at most 31,622,400, a year"),
+        ("budget", float("nan"), "budget must be a finite number"),
+        ("cores", -5, "cores must be at least 1"),
+        ("backend", "tensorflo", r"The backend must be tensorflow or jax\. Did you mean tensorflow\?"),
+        ("data", {"path": "images"}, "data must be a text"),
+        ("data_path", "x" * 5000, "data_path must have at most 4,096 characters. Received: 5,000"),
+        ("test_split", 2, "must lie between 0 and 1"),
+        ("recipe", "fast", "recipe must be an object"),
+        ("cifarnet", ["0.1"], "cifarnet must be a text"),
+    ],
+)
+def test_a_configuration_out_of_range_is_refused(field, value, message, tmp_path):
+    run = KINDS["config.json"].make(tmp_path).parent
+    config = {**json.loads((run / runs.CONFIG).read_text()), field: value}
+    del config["sha256"]
+    (run / runs.CONFIG).write_text(json.dumps(config))
+    with pytest.raises(RunError, match=message):
+        compare([run])
