@@ -236,6 +236,26 @@ def readers(folder: Path, scale: float) -> list[Row]:
     return rows
 
 
+def texts(folder: Path, scale: float) -> list[Row]:
+    """Mutated JSON and CSV files: an index, a run's configuration, result and history, and recipes."""
+    import contextlib
+    import io
+
+    from tests.faults.texts import KINDS, fuzz
+
+    rows = []
+    for name in KINDS:
+        count = scaled(10_000, scale)
+        (folder / name).mkdir()
+        with contextlib.redirect_stdout(io.StringIO()):  # The tables of those that are read.
+            counts, slowest, crashes = fuzz(name, folder / name, count, 0)
+        assert not crashes, crashes
+        common.tell(f"{name}: {counts.total():,}")
+        survived = f"{counts['read']:,} read, {counts['refused']:,} refused, no traceback; the slowest {slowest:.1f} s"
+        rows.append((f"a mutated {name}", f"{counts.total():,}", survived))
+    return rows
+
+
 def stops(folder: Path, scale: float) -> list[Row]:
     """SIGTERM and SIGINT at random moments of a training of ResNet-20: seconds until it has saved and ended."""
     rng = np.random.default_rng(0)
@@ -356,6 +376,7 @@ PARTS: dict[str, Callable[[Path, float], list[Row]]] = {
         archives,
         pictures,
         readers,
+        texts,
         stops,
         operations,
         replacements,

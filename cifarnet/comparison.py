@@ -11,6 +11,7 @@ from typing import Any
 
 from cifarnet import runs
 from cifarnet.errors import InvalidValueError, RunError
+from cifarnet.json_files import shown
 from cifarnet.training.config import PLACES, RunConfig
 
 
@@ -178,8 +179,13 @@ def read_run(directory: Path) -> RunRecord:
     """
     if not directory.exists():
         raise RunError(f"There is no run {directory}. Give run directories, such as those that train writes to runs/.")
-    version = runs.read_config(directory).get("cifarnet")
     config = RunConfig.read(directory)
+    version = runs.read_config(directory).get("cifarnet")
+    if not isinstance(version, str | None):
+        raise RunError(
+            f"{directory / runs.CONFIG} is not a valid run configuration: cifarnet must be a text. Received:"
+            f" {shown(version)}"
+        )
     fields = {**asdict(config), "cifarnet": version}
     for place in PLACES:
         fields[place] = fields.pop(f"{place}_path") or fields[place]
@@ -212,8 +218,4 @@ def _outcome(directory: Path) -> Outcome | None:
     if values is None:
         return None
     accuracy, loss, epoch, seconds = values
-    if not 0 <= accuracy <= 1:
-        raise RunError(
-            f"{directory / runs.METRICS} is damaged: it should hold an accuracy of 0 to 1. Received: {accuracy}"
-        )
     return Outcome(accuracy, loss, int(epoch), seconds)

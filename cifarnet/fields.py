@@ -1,26 +1,60 @@
 """Values from JSON files, checked against the types of a dataclass's fields."""
 
-import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import MISSING, Field, fields
 from types import NoneType, UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from cifarnet.errors import InvalidValueError, did_you_mean
+from cifarnet.json_files import shown
 
 _NAMES: dict[type, str] = {
     int: "a whole number",
     float: "a number",
     str: "a text",
     bool: "true or false",
+    dict: "an object",
     NoneType: "null",
 }
-_SHOWN = 60
-"""Characters of a wrong value that an error message shows."""
+
+FLOAT_LIMIT = 3.4e38
+"""The largest number of a recipe: float32, in which networks are trained, ends there."""
 
 
-def typed_fields(cls: type[Any], data: Mapping[str, Any], what: str) -> dict[str, Any]:
+class Range(NamedTuple):
+    """The numbers that a field may have: ``low`` to ``high``, each of which may be excluded."""
+
+    low: float
+    high: float
+    low_excluded: bool = False
+    high_excluded: bool = False
+
+    def __contains__(self, value: object) -> bool:
+        if not isinstance(value, int | float):
+            return False
+        above = value > self.low if self.low_excluded else value >= self.low
+        return above and (value < self.high if self.high_excluded else value <= self.high)
+
+    def __str__(self) -> str:
+        low, high = "above" if self.low_excluded else "at least", "below" if self.high_excluded else "at most"
+        return f"{low} {_number(self.low)} and {high} {_number(self.high)}"
+
+    def require(self, name: str, value: float | None) -> None:
+        """Refuse a ``value`` of the field ``name`` outside the range; None is a field without a value.
+
+        Raises:
+            InvalidValueError: naming the field and the range.
+        """
+        if value is not None and value not in self:
+            raise InvalidValueError(f"{name} must be {self}. Received: {shown(value)}")
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
+
+
+def typed_fields(cls: type[Any], data: Mapping[str, Any], what: str, *, others: bool = False) -> dict[str, Any]:
     """Return ``data`` with values of the types that the dataclass ``cls`` declares.
 
     JSON has no tuples and writes ``1`` for ``1.0``: lists become tuples and whole numbers become floats where those are
@@ -30,16 +64,22 @@ def typed_fields(cls: type[Any], data: Mapping[str, Any], what: str) -> dict[str
         cls: a dataclass.
         data: values by field name; fields with a default may be missing.
         what: the kind of object for the messages: ``"A recipe"``.
+        others: whether ``data`` may have other fields, which are left out.
 
     Raises:
-        InvalidValueError: for a field that ``cls`` does not have, a missing field or a value of another type.
+        InvalidValueError: when ``data`` is no object, and for a field that ``cls`` does not have, a missing field or a
+            value of another type.
     """
     hints = get_type_hints(cls)
+    if not isinstance(data, Mapping):
+        raise InvalidValueError(f"{what} must be an object. Received: {shown(data)}")
+    if others:
+        data = {name: value for name, value in data.items() if name in hints}
     for name in data:
         if name not in hints:
             raise InvalidValueError(
-                f"{what} has no field {name}.{did_you_mean(name, hints)} Its fields are {', '.join(hints)}."
-                f" Received: {name}"
+                f"{what} has no field {name:.60}.{did_you_mean(name[:60], hints)} Its fields are {', '.join(hints)}."
+                f" Received: {name:.60}"
             )
     for field in fields(cls):
         if field.name not in data and _required(field):
@@ -49,9 +89,7 @@ def typed_fields(cls: type[Any], data: Mapping[str, Any], what: str) -> dict[str
         try:
             values[name] = _converted(value, hints[name])
         except (TypeError, OverflowError):
-            shown = json.dumps(value, ensure_ascii=False, default=str)
-            shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]} ..."
-            raise InvalidValueError(f"{name} must be {_described(hints[name])}. Received: {shown}") from None
+            raise InvalidValueError(f"{name} must be {_described(hints[name])}. Received: {shown(value)}") from None
     return values
 
 

@@ -13,7 +13,6 @@ are read, the memory by the size of the file.
 """
 
 import hashlib
-import json
 import math
 import stat
 import struct
@@ -25,8 +24,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cifarnet.errors import WeightsError
+from cifarnet.errors import InvalidValueError, WeightsError
 from cifarnet.files import write_bytes
+from cifarnet.json_files import parse
 
 if TYPE_CHECKING:
     import h5py
@@ -115,8 +115,8 @@ class Hdf5File:
         if text is None:
             raise WeightsError(f"{self.path}: the attribute {name} is no text of at most {_TEXT_LIMIT:,} bytes.")
         try:
-            return json.loads(text.decode())
-        except (ValueError, RecursionError) as error:
+            return parse(text)
+        except InvalidValueError as error:
             raise WeightsError(f"{self.path}: the attribute {name} is no valid JSON: {error}") from error
 
     def tensor(self, address: str, shape: tuple[int, ...], kinds: str = "f") -> np.ndarray:

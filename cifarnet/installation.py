@@ -112,7 +112,7 @@ def _uv_tool_words(receipt: Path, packages: Sequence[str]) -> list[str]:
         for other in [*map(_uv_requirement, others), *packages]:
             words += ["--with", other]
         return [*words, *(["--editable"] if "editable" in own else []), _uv_requirement(own)]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return ["uv", "tool", "install", *(word for package in packages for word in ("--with", package)), "cifarnet"]
 
 

@@ -18,7 +18,7 @@ def of_data(source: str) -> str | None:
 
 def of_weights(text: str | None) -> str | None:
     """Return the absolute path of the run or weight file ``text``, links resolved; None for a name."""
-    return os.path.realpath(text) if text and Path(text).exists() else None
+    return os.path.realpath(text) if text and os.path.exists(text) else None
 
 
 def keep_or_find(text: str, recorded: str | None, found: str | None) -> str | None:
@@ -50,4 +50,5 @@ def find(text: str, recorded: str | None, run: Path | None = None) -> str | None
 
 def _is_there(path: Path) -> bool:
     # A path may come from a stranger's file, and reading a pipe or a device may wait forever.
-    return path.is_dir() or path.is_file()
+    # Unlike pathlib, these answer for names that are too long as well.
+    return os.path.isdir(path) or os.path.isfile(path)

@@ -2,13 +2,16 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from cifarnet import places
 from cifarnet.errors import InvalidValueError
+from cifarnet.fields import Range, typed_fields
 
-_TEXT_LIMIT = 4096
+SEEDS = Range(0, 2**63)
+TEXT_LIMIT = 4096
+"""Characters of the longest path."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +41,13 @@ class TrainedOn:
 
     def __post_init__(self) -> None:
         for name, valid, holds in (
-            ("data", f"a text of 1 to {_TEXT_LIMIT:,} characters", _is_path(self.data)),
+            ("data", f"a text of 1 to {TEXT_LIMIT:,} characters", _is_path(self.data)),
             ("data_path", "a path, or null", self.data_path is None or _is_path(self.data_path)),
-            ("data_sha256", "64 hexadecimal digits, or null", self.data_sha256 is None or _is_sha256(self.data_sha256)),
+            ("data_sha256", "64 hexadecimal digits, or null", self.data_sha256 is None or is_sha256(self.data_sha256)),
             ("test_split", "between 0 and 1, or null", _is_fraction(self.test_split)),
             ("validation_split", "between 0 and 1, or null", _is_fraction(self.validation_split)),
             ("skip_broken", "true or false", type(self.skip_broken) is bool),
-            ("seed", "a whole number from 0 to 2**63", type(self.seed) is int and 0 <= self.seed <= 2**63),
+            ("seed", "a whole number from 0 to 2**63", type(self.seed) is int and self.seed in SEEDS),
         ):
             if not holds:
                 raise InvalidValueError(f"{name} must be {valid}. Received: {getattr(self, name)!r:.60}")
@@ -58,11 +61,9 @@ class TrainedOn:
         """Return the record in ``record``, which may have other fields too, as a run's configuration has.
 
         Raises:
-            InvalidValueError: as the class.
-            KeyError: when there is no ``data``.
+            InvalidValueError: as the class, and when there is no ``data``.
         """
-        known = {field.name: record[field.name] for field in fields(cls) if field.name in record}
-        return cls(**{**known, "data": record["data"]})
+        return cls(**typed_fields(cls, record, "A record of training images", others=True))
 
     def is_at(self, source: str) -> bool:
         """Return whether ``source`` names the same place."""
@@ -71,10 +72,11 @@ class TrainedOn:
 
 
 def _is_path(value: object) -> bool:
-    return isinstance(value, str) and bool(value.strip()) and len(value) <= _TEXT_LIMIT and "\0" not in value
+    return isinstance(value, str) and bool(value.strip()) and len(value) <= TEXT_LIMIT and "\0" not in value
 
 
-def _is_sha256(value: object) -> bool:
+def is_sha256(value: object) -> bool:
+    """Return whether ``value`` is a SHA-256 as hexadecimal digits."""
     return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
 
 

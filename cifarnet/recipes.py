@@ -4,19 +4,50 @@
 ``fast`` is cifarnet's own, for a good accuracy soon, and so is ``fine-tune``, for trained weights and few images.
 """
 
-import json
 import math
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
 from cifarnet.errors import InvalidValueError, did_you_mean
-from cifarnet.fields import typed_fields
+from cifarnet.fields import FLOAT_LIMIT, Range, typed_fields
+from cifarnet.json_files import read_object, shown
 from cifarnet.runs import CONFIG, verified_config
 
 # Of ``Recipe.for_images``.
 _SMALLEST_BATCH = 16
 _EPOCH_STEPS = 8
+
+_NAME_LIMIT = 64
+_LONGEST_LIST = 100
+# Counts beyond these are mistakes, and whole numbers of 32 bits hold them. Half a million epochs make the longest
+# history that a checkpoint keeps.
+_COUNT, _EPOCHS, _PIXELS = Range(0, 1_000_000_000), 500_000, Range(0, 1024)
+_POSITIVE, _NOT_NEGATIVE = Range(0, FLOAT_LIMIT, low_excluded=True), Range(0, FLOAT_LIMIT)
+_BELOW_ONE = Range(0, 1, high_excluded=True)
+_RANGES = {
+    "epochs": Range(1, _EPOCHS),
+    "steps": Range(1, _COUNT.high),
+    "batch_size": Range(1, 1_000_000),
+    "learning_rate": _POSITIVE,
+    "warmup_learning_rate": _POSITIVE,
+    "momentum": _BELOW_ONE,
+    "l2": _NOT_NEGATIVE,
+    "lr_decay": _NOT_NEGATIVE,
+    "lr_drop": Range(0, _EPOCHS),
+    "warmup_steps": _COUNT,
+    "crop_padding": _PIXELS,
+    "cutout": _PIXELS,
+    "checks": Range(0, _EPOCHS),
+    "precise_batchnorm": _COUNT,
+    "distillation": Range(0, 1, low_excluded=True),
+    "distillation_temperature": _POSITIVE,
+    "rotation": Range(0, 180),
+    "shift": _BELOW_ONE,
+    "cycle_peak": _BELOW_ONE,
+    "label_smoothing": _BELOW_ONE,
+    "batchnorm_momentum": _BELOW_ONE,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,33 +117,40 @@ class Recipe:
         if (self.epochs is None) == (self.steps is None):
             raise InvalidValueError(
                 f"A recipe lasts a number of epochs or of steps, one of the two."
-                f" Received: epochs {self.epochs}, steps {self.steps}"
+                f" Received: epochs {shown(self.epochs)}, steps {shown(self.steps)}"
             )
-        for field in ("epochs", "steps"):
-            self._check(field, "at least 1", lambda value: value is None or value >= 1)
-        self._check("batch_size", "at least 1", lambda value: value >= 1)
-        for field in ("learning_rate", "warmup_learning_rate"):
-            self._check(field, "above 0 and finite", lambda value: 0 < value < float("inf"))
-        self._check("momentum", "at least 0 and below 1", lambda value: 0 <= value < 1)
-        counts = ("lr_drop", "warmup_steps", "crop_padding", "cutout", "checks", "precise_batchnorm")
-        for field in ("l2", "lr_decay", *counts):
-            self._check(field, "at least 0 and finite", lambda value: 0 <= value < float("inf"))
-        self._check("distillation", "above 0 and at most 1", lambda value: value is None or 0 < value <= 1)
+        for field, valid in _RANGES.items():
+            valid.require(field, getattr(self, field))
         self._check(
-            "distillation_temperature", "above 0 and finite", lambda value: value is None or 0 < value < float("inf")
+            "name",
+            f"text of 1 to {_NAME_LIMIT} printable characters without slashes",
+            lambda name: (
+                isinstance(name, str)
+                and name.strip()
+                and len(name) <= _NAME_LIMIT
+                and name.isprintable()
+                and not set(name) & {"/", "\\"}
+            ),
         )
-        self._check("rotation", "0 to 180 degrees", lambda value: 0 <= value <= 180)
-        for field in ("shift", "cycle_peak", "label_smoothing", "batchnorm_momentum"):
-            self._check(field, "at least 0 and below 1", lambda value: 0 <= value < 1)
         self._check(
             "resolutions",
-            "pairs of a side (8 to 32 pixels, a multiple of 4) and a share above 0, the shares 1 or less together",
+            f"at most {_LONGEST_LIST} pairs of a side (8 to 32 pixels, a multiple of 4) and a share above 0, the shares"
+            " 1 or less together",
             lambda pairs: (
-                all(8 <= side <= 32 and side % 4 == 0 and share > 0 for side, share in pairs)
+                len(pairs) <= _LONGEST_LIST
+                and all(8 <= side <= 32 and side % 4 == 0 and share > 0 for side, share in pairs)
                 and sum(share for _, share in pairs) <= 1 + 1e-9
             ),
         )
-        self._check("lr_boundaries", "rising steps", lambda steps: list(steps) == sorted(set(steps)))
+        self._check(
+            "lr_boundaries",
+            f"at most {_LONGEST_LIST} rising steps {_RANGES['steps']}",
+            lambda steps: (
+                len(steps) <= _LONGEST_LIST
+                and all(step in _RANGES["steps"] for step in steps)
+                and list(steps) == sorted(set(steps))
+            ),
+        )
         if self.crop_padding and (self.rotation or self.shift):
             raise InvalidValueError(
                 "crop_padding can't be combined with rotation or shift: both move the image, filling its border in"
@@ -200,7 +238,7 @@ class Recipe:
 
     def _check(self, field: str, valid: str, holds: Any) -> None:
         if not holds(getattr(self, field)):
-            raise InvalidValueError(f"{field} must be {valid}. Received: {getattr(self, field)}")
+            raise InvalidValueError(f"{field} must be {valid}. Received: {shown(getattr(self, field))}")
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as JSON-ready data; ``Recipe.from_dict(recipe.to_dict()) == recipe``."""
@@ -357,16 +395,14 @@ def read_recipe(path: Path) -> Recipe:
         RunError: when it is a run's and damaged.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        data = read_object(path)
+    except InvalidValueError as error:
         raise InvalidValueError(
             f"The recipe can't be read as JSON: {error}. Give a JSON file with a recipe, such as a run's config.json."
             f" Received: {path}"
         ) from error
-    if isinstance(data, dict) and isinstance(data.get("recipe"), dict):
+    if isinstance(data.get("recipe"), dict):
         data = verified_config(data, path)["recipe"]
-    if not isinstance(data, dict):
-        raise InvalidValueError(f"The recipe in {path} must be a JSON object. Received: {json.dumps(data)[:60]}")
     try:
         return Recipe.from_dict(data)
     except InvalidValueError as error:

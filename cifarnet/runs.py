@@ -15,13 +15,15 @@ tensorboard/      what TensorBoard shows (with --tensorboard only)
 import csv
 import hashlib
 import json
-import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cifarnet.errors import InvalidValueError, LostRunError, RunError, WeightsError, did_you_mean_path, wrong_content
+from cifarnet.errors import InvalidValueError, LostRunError, RunError, WeightsError, did_you_mean_path
+from cifarnet.fields import FLOAT_LIMIT, Range, typed_fields
 from cifarnet.files import write_text
+from cifarnet.json_files import read_bytes, read_object, shown
 from cifarnet.provenance import TrainedOn
 
 CONFIG = "config.json"
@@ -41,6 +43,46 @@ LENGTH = "length"
 """The key of metrics.json for the length of the run that has the result."""
 SHOWN_DIGITS = 12
 """The number of digits of a SHA-256 that are shown."""
+
+_HISTORY_LIMIT, _METRICS_LIMIT = 2**26, 2**24
+"""Bytes: half a million epochs, and the confusion matrix of 1,300 classes."""
+_LINE_LIMIT = 10_000
+_SHARE, _COUNT, _FINITE = Range(0, 1), Range(1, 2**53), Range(-FLOAT_LIMIT, FLOAT_LIMIT)
+_COLUMNS = {
+    "epoch": _COUNT,
+    "step": _COUNT,
+    "learning_rate": Range(0, FLOAT_LIMIT),
+    "loss": _FINITE,
+    "accuracy": _SHARE,
+}
+
+
+@dataclass(frozen=True)
+class StoredResult:
+    """The fields of metrics.json that are read again; None where it lacks one, as files of cifarnet 0.1 ``length``.
+
+    Raises:
+        InvalidValueError: for a value out of range, naming the field.
+    """
+
+    accuracy: float | None = None
+    loss: float | None = None
+    epoch: int | None = None
+    training_seconds: float | None = None
+    images: int | None = None
+    selected_by: str | None = None
+    weights_sha256: str | None = None
+    length: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        for name, valid in (
+            ("accuracy", _SHARE),
+            ("loss", _FINITE),
+            ("epoch", _COUNT),
+            ("training_seconds", Range(0, 1e12)),
+            ("images", _COUNT),
+        ):
+            valid.require(name, getattr(self, name))
 
 
 def find_weights(path: Path) -> Path:
@@ -85,12 +127,9 @@ def read_config(run: Path) -> dict[str, Any]:
         suggestion = "" if run.exists() else did_you_mean_path(run)
         raise RunError(f"{run} is not a run directory: it has no {CONFIG}.{suggestion} Received: {run}")
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"{path} can't be read: {error}") from error
-    if not isinstance(config, dict):
-        raise RunError(f"{path} should hold a JSON object. Received: {type(config).__name__}")
-    return verified_config(config, path)
+        return verified_config(read_object(path), path)
+    except InvalidValueError as error:
+        raise RunError(f"{path} can't be read. Restore it from a copy. The reason: {error}") from error
 
 
 def read_history(run: Path) -> list[dict[str, float | None]]:
@@ -103,25 +142,60 @@ def read_history(run: Path) -> list[dict[str, float | None]]:
     if not path.exists():
         return []
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = [{name: float(cell) if cell else None for name, cell in row.items()} for row in csv.DictReader(file)]
-    except (OSError, ValueError, TypeError, AttributeError, csv.Error) as error:
-        raise RunError(f"{path} is damaged: {wrong_content(error)}. Restore it, or leave {run} out.") from error
-    held_out = held_out_name(rows)
-    for line, row in enumerate(rows, start=2):
-        missing = [name for name in ("epoch", "step", "learning_rate", "loss", "accuracy") if row.get(name) is None]
-        missing += [name for name in (f"{held_out}_loss", f"{held_out}_accuracy") if name not in row]
-        if missing:
-            raise RunError(
-                f"{path} is damaged: line {line} has no {', '.join(missing)}. Restore it, or leave {run} out."
-            )
-        for name in ("epoch", "step"):
-            if not ((value := row[name] or 0.0) >= 1 and value.is_integer()):
-                raise RunError(
-                    f"{path} is damaged: line {line} should have a whole {name} from 1 on. Received: {row[name]}."
-                    f" Restore it, or leave {run} out."
-                )
-    return rows
+        return list(_history_rows(read_bytes(path, _HISTORY_LIMIT)))
+    except InvalidValueError as error:
+        raise RunError(f"{path} is damaged: {error}. Restore it, or leave {run} out.") from error
+
+
+def _history_rows(content: bytes) -> Iterator[dict[str, float | None]]:
+    """Yield the rows of a history.csv one by one, so that the first wrong one ends the reading.
+
+    Raises:
+        InvalidValueError: naming the line.
+    """
+    try:
+        lines = content.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InvalidValueError(f"it is not text in UTF-8: byte {error.start + 1:,} is invalid") from error
+    if any(len(line) > _LINE_LIMIT for line in lines):
+        raise InvalidValueError(f"a line has more than {_LINE_LIMIT:,} characters")
+    before: dict[str, float | None] = {"epoch": 0.0, "step": 0.0}
+    reader = csv.reader(lines, strict=True)
+    try:
+        names = next(reader, [])
+        if len(set(names)) < len(names):
+            raise InvalidValueError(f"it has a column more than once. Received: {shown(','.join(names))}")
+        for cells in filter(None, reader):
+            before = _history_row(names, cells, before)
+            yield before
+    except (InvalidValueError, csv.Error) as error:
+        raise InvalidValueError(f"line {max(1, reader.line_num):,}: {error}") from error
+
+
+def _history_row(names: list[str], cells: list[str], before: Mapping[str, float | None]) -> dict[str, float | None]:
+    if len(cells) != len(names):
+        raise InvalidValueError(f"it must have {len(names)} fields. Received: {len(cells)}")
+    row = {name: _history_number(name, cell) if cell else None for name, cell in zip(names, cells, strict=True)}
+    held_out = held_out_name([row])
+    missing = [name for name in _COLUMNS if row.get(name) is None]
+    missing += [name for name in (f"{held_out}_loss", f"{held_out}_accuracy") if name not in row]
+    if missing:
+        raise InvalidValueError(f"it has no {', '.join(missing)}")
+    for name in ("epoch", "step"):
+        value, least = row[name] or 0.0, before[name] or 0.0
+        if not value.is_integer() or value <= least:
+            raise InvalidValueError(f"{name} must be a whole number above {least:g}. Received: {value}")
+    return row
+
+
+def _history_number(name: str, cell: str) -> float:
+    valid = _COLUMNS.get(name, _SHARE if name.endswith("_accuracy") else _FINITE)
+    try:
+        value = float(cell)
+    except ValueError:
+        raise InvalidValueError(f"{name} must be a number. Received: {shown(cell)}") from None
+    valid.require(name, value)
+    return value
 
 
 def held_out_name(history: list[dict[str, float | None]]) -> str:
@@ -158,7 +232,7 @@ def trained_on(run: Path) -> TrainedOn | None:
         RunError: when config.json can't be read, or has an impossible value.
     """
     config = read_config(run)
-    if not isinstance(config.get("data"), str):
+    if "data" not in config:
         return None
     try:
         return TrainedOn.from_dict(config)
@@ -166,46 +240,52 @@ def trained_on(run: Path) -> TrainedOn | None:
         raise RunError(f"{run / CONFIG} is not a valid run configuration: {error}") from error
 
 
-def read_result(run: Path) -> dict[str, Any] | None:
-    """Return the content of metrics.json; None while the run has no result of the length that config.json asks for.
+def read_result(run: Path) -> StoredResult | None:
+    """Return the result in metrics.json; None while the run has no result of the length that config.json asks for.
 
     A finished run that was given more epochs keeps its first result until the next one replaces it.
 
     Raises:
-        RunError: when config.json or metrics.json can't be read.
+        RunError: when config.json or metrics.json can't be read, or a value is missing or out of range.
     """
     path = run / METRICS
     if not path.exists():
         return None
     try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        result = StoredResult(**typed_fields(StoredResult, read_metrics(run), "A result", others=True))
+    except InvalidValueError as error:
         raise _damaged_metrics(run, str(error)) from error
-    if not isinstance(metrics, dict):
-        raise _damaged_metrics(run, f"it should hold a JSON object. Received: {type(metrics).__name__}")
     # Before 0.2 runs could not be made longer, and metrics.json has no length.
     recipe = read_config(run).get("recipe")
-    if LENGTH in metrics and isinstance(recipe, dict) and metrics[LENGTH] != length(recipe):
+    if result.length is not None and isinstance(recipe, dict) and result.length != length(recipe):
         return None
-    return metrics
+    return result
 
 
 def result_values(run: Path, *names: str) -> list[float] | None:
     """Return numbers from metrics.json by their ``names``; None where ``read_result`` does.
 
     Raises:
-        RunError: when config.json or metrics.json can't be read, or one is not a finite number.
+        RunError: as ``read_result``, and when one is missing.
     """
-    metrics = read_result(run)
-    if metrics is None:
+    result = read_result(run)
+    if result is None:
         return None
+    if missing := [name for name in names if getattr(result, name) is None]:
+        raise _damaged_metrics(run, f"it has no {', '.join(missing)}")
+    return [getattr(result, name) for name in names]
+
+
+def read_metrics(run: Path) -> dict[str, Any]:
+    """Return all that the run's metrics.json holds.
+
+    Raises:
+        RunError: when it can't be read.
+    """
     try:
-        values = [float(metrics[name]) for name in names]
-    except (ValueError, TypeError, KeyError) as error:
-        raise _damaged_metrics(run, wrong_content(error)) from error
-    if not all(map(math.isfinite, values)):
-        raise _damaged_metrics(run, f"it should hold finite numbers. Received: {values}")
-    return values
+        return read_object(run / METRICS, _METRICS_LIMIT)
+    except InvalidValueError as error:
+        raise _damaged_metrics(run, str(error)) from error
 
 
 def length(recipe: Mapping[str, Any]) -> dict[str, Any]:
@@ -232,12 +312,13 @@ def missing_pictures(run: Path) -> list[str]:
     Raises:
         RunError: when metrics.json can't be read.
     """
-    metrics, report = read_result(run), run / REPORT
+    result, report = read_result(run), run / REPORT
     missing = [f"{PLOTS}/{name}{kind}" for name in PLOT_NAMES for kind in (".png", ".svg")]
     missing = [name for name in missing if not (run / name).is_file()]
     try:
         # The page is written last, and names the weights that it is about.
-        is_current = str((metrics or {}).get("weights_sha256"))[:SHOWN_DIGITS] in report.read_text(encoding="utf-8")
+        weights = str(result and result.weights_sha256)
+        is_current = weights[:SHOWN_DIGITS] in report.read_text(encoding="utf-8")
     except (OSError, ValueError):
         is_current = False
     return missing if is_current else [*missing, REPORT]

@@ -8,11 +8,32 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cifarnet.choices import BACKENDS
-from cifarnet.errors import BackendError, NoHomeError, unknown_value
+from cifarnet.errors import BackendError, InvalidValueError, NoHomeError, unknown_value
 from cifarnet.installation import install_command
+from cifarnet.json_files import read_object
 from cifarnet.paths import home_dir
+
+# Keras's defaults, with which cifarnet computes; the variable KERAS_BACKEND wins over the file's "backend".
+_KERAS_SETTINGS = {"floatx": "float32", "epsilon": 1e-7, "image_data_format": "channels_last", "nnx_enabled": False}
+# Of Keras 3.15: they end each epoch, or the training, early, and choose another kind of variables.
+_KERAS_VARIABLES = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH", "KERAS_NNX_ENABLED")
+
+# Beginnings of the variables by which TensorFlow 2.21, oneDNN, cuDNN and XLA choose other algorithms or precisions.
+# Numbers of threads and memory limits are not among them.
+_NUMBER_VARIABLES = (
+    *("DNNL_", "NVIDIA_TF32_OVERRIDE", "ONEDNN_", "TF2_BEHAVIOR", "TF_AUTO_MIXED_PRECISION_", "TF_CONV2D_"),
+    *("TF_CUDNN_", "TF_DETERMINISTIC_", "TF_DISABLE_", "TF_ENABLE_", "TF_FP16_", "TF_JITRT_", "TF_MATMUL_"),
+    *("TF_ONEDNN_", "TF_SET_ONEDNN_", "TF_USE_", "TF_XLA_", "XLA_FLAGS"),
+)
+# All others of JAX's configuration may change numbers.
+_JAX_VARIABLES = (
+    *("JAX_COMPILATION_CACHE_", "JAX_CUDA_", "JAX_ENABLE_COMPILATION_CACHE", "JAX_LOG", "JAX_PERSISTENT_CACHE_"),
+    *("JAX_PLATFORM", "JAX_ROCM_", "JAX_TRACEBACK_"),
+)
+_ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 
 
 def choose_backend(name: str | None = None) -> str:
@@ -49,17 +70,104 @@ def use_backend(name: str | None = None) -> str:
     """
     chosen = choose_backend(name)
     if "keras" in sys.modules:
+        _require_keras_settings(sys.modules["keras"])
         return chosen
     os.environ["KERAS_BACKEND"] = chosen
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with native_notices_held(), _home_without_room():
-        importlib.import_module("keras")
+    with native_notices_held(), _home_without_room(), _keras_settings():
+        try:
+            importlib.import_module("keras")
+        except Exception as error:
+            raise BackendError(
+                f"{chosen} can't be started: {type(error).__name__}: {error}. Check its variables in the environment,"
+                f" or install it again with: {install_command(chosen)}"
+            ) from error
 
         if chosen == "tensorflow":
             _tensorflow_gpus()
         else:
             _keep_compiled_steps()
     return chosen
+
+
+def ignore_number_variables() -> list[str]:
+    """Remove the variables that change what a backend computes from the environment, and return their names.
+
+    For the command line, whose numbers must not depend on them; a program that imports cifarnet decides for itself.
+    Call it before the backend is imported. Of XLA_FLAGS, the place of the CUDA libraries is kept.
+    """
+    place = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if flag.startswith("--xla_gpu_cuda_data_dir=")]
+    own = {_ONEDNN: "1", **({"XLA_FLAGS": " ".join(place)} if place else {})}
+    ignored = [
+        name
+        for name, value in os.environ.items()
+        if (name.startswith(_NUMBER_VARIABLES) or (name.startswith("JAX_") and not name.startswith(_JAX_VARIABLES)))
+        and own.get(name) != value
+    ]
+    for name in ignored:
+        del os.environ[name]
+    os.environ.update(own)
+    return sorted(ignored)
+
+
+@contextmanager
+def _keras_settings() -> Iterator[None]:
+    """Import Keras with its default settings: without its variables, and without a keras.json that has others.
+
+    Keras reads the file when it is imported, takes what it says for all that follows, and fails when it is damaged.
+    """
+    for name in _KERAS_VARIABLES:
+        os.environ.pop(name, None)
+    before = os.environ.get("KERAS_HOME")
+    if before == "":  # Keras takes it for the current folder.
+        del os.environ["KERAS_HOME"]
+        before = None
+    if _has_default_settings(before):
+        yield
+        return
+    os.environ["KERAS_HOME"] = os.devnull
+    try:
+        yield
+    finally:
+        del os.environ["KERAS_HOME"]
+        if before is not None:
+            os.environ["KERAS_HOME"] = before
+
+
+def _has_default_settings(keras_home: str | None) -> bool:
+    """Return whether Keras would find its default settings, or none, in ``keras_home`` or its own folder."""
+    home = os.path.expanduser("~")
+    # Where it can't write to the home folder, Keras reads /tmp/.keras, which belongs to anybody.
+    if keras_home is None and not os.access(home, os.W_OK):
+        return False
+    path = Path(os.path.expanduser(keras_home or os.path.join(home, ".keras"))) / "keras.json"
+    if not os.path.lexists(path):
+        return True
+    try:
+        found = read_object(path)
+    except InvalidValueError:
+        return False
+    return all(_KERAS_SETTINGS.get(name) == value for name, value in found.items() if name != "backend")
+
+
+def _require_keras_settings(keras: Any) -> None:
+    """Refuse settings of the ``keras`` that this process has imported already with which numbers would be others.
+
+    Raises:
+        BackendError: naming the setting.
+    """
+    config = keras.config
+    for name, found, wanted in (
+        ("floatx", config.floatx(), "float32"),
+        ("dtype_policy", config.dtype_policy().name, "float32"),
+        ("max_epochs", config.max_epochs(), None),
+        ("max_steps_per_epoch", config.max_steps_per_epoch(), None),
+    ):
+        if found != wanted:
+            raise BackendError(
+                f"cifarnet needs the setting {name} of Keras to be {wanted}: call keras.config.set_{name}({wanted!r})."
+                f" Received: {found}"
+            )
 
 
 def _keep_compiled_steps() -> None:
@@ -243,7 +351,15 @@ def _tensorflow_gpus() -> list[str]:
 def _jax_gpus() -> list[str]:
     import jax
 
-    return [device.device_kind for device in jax.devices() if device.platform != "cpu"]
+    try:
+        devices = jax.devices()
+    except RuntimeError as error:
+        wanted = os.environ.get("JAX_PLATFORMS")
+        raise BackendError(
+            f"JAX finds no device: {str(error).splitlines()[0]} Unset the variable JAX_PLATFORMS, or set it to cpu or"
+            f" cuda. Received: JAX_PLATFORMS={wanted or ''}"
+        ) from error
+    return [device.device_kind for device in devices if device.platform != "cpu"]
 
 
 def usable_cores() -> int:

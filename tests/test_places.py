@@ -67,3 +67,8 @@ def test_neither_a_pipe_nor_a_device_is_data(home):
     os.mkfifo(home / "pipe")
     assert places.find("pipe", str(home / "pipe")) is None
     assert places.find("/dev/zero", "/dev/zero") is None
+
+
+def test_a_name_longer_than_any_file_has_no_place():
+    assert places.of_weights("x" * 300) is None
+    assert places.find("x" * 300, f"/{'y' * 300}") is None

@@ -1,6 +1,5 @@
 """Where output goes: data to stdout, messages and progress to stderr; both respect NO_COLOR."""
 
-import json
 import os
 import signal
 import sys
@@ -50,9 +49,16 @@ def _console(stream: Any) -> "Console":
 
 def print_json(data: Any) -> None:
     """Print ``data`` as JSON on stdout, plainly: it is for programs."""
+    print(json_text(data, indent=2), file=sys.stdout)
+
+
+def json_text(data: Any, indent: int | None = None) -> str:
+    """Return ``data`` as JSON for stdout: escaped where its encoding or a terminal demands it."""
+    from cifarnet.reports.text import printable_json
+
     # An encoding without a character would get Python's escape of it, which is not valid JSON.
-    encoding = (sys.stdout.encoding or "").lower()
-    print(json.dumps(data, indent=2, ensure_ascii=not encoding.startswith("utf")), file=sys.stdout)
+    is_unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+    return printable_json(data, indent, ascii_only=not is_unicode)
 
 
 def print_result(result: "RenderableType") -> None:
@@ -85,6 +91,25 @@ def warn(message: str, style: str = "yellow") -> None:
     from cifarnet.reports.text import printable
 
     stderr().print(printable(message), style=style, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def logged_warnings_shown() -> Iterator[None]:
+    """Show what cifarnet's modules log as ``warn`` does; Python's own handler would print it as it is."""
+    import logging
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            warn(record.getMessage())
+
+    logger, handler = logging.getLogger("cifarnet"), Handler(logging.WARNING)
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = True
 
 
 def warn_of_left_out(left_out: Iterable["LeftOut"]) -> None:
@@ -228,9 +253,11 @@ def start_backend(name: str | None = None, *, progress: Callable[[str, int, int 
 
     A terminal shows a line meanwhile. Elsewhere the line goes to ``progress``, the active reporter; None shows nothing.
     """
-    from cifarnet.runtime import choose_backend, use_backend
+    from cifarnet.runtime import choose_backend, ignore_number_variables, use_backend
 
     chosen = choose_backend(name)
+    if "keras" not in sys.modules and (ignored := ignore_number_variables()):
+        warn(f"Ignored, since they would change the numbers: the variables {', '.join(ignored)}.")
     if progress is None or "keras" in sys.modules:
         return use_backend(chosen)
     activity = f"Starting {'JAX' if chosen == 'jax' else 'TensorFlow'}"

@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from cifarnet.cli import compare, data, evaluate, predict, process, summary, train, weights
+from cifarnet.cli import compare, console, data, evaluate, predict, process, summary, train, weights
 from cifarnet.cli.help import SETTINGS, PanelCommand, PanelGroup, examples
 
 app = typer.Typer(
@@ -28,9 +28,10 @@ app = typer.Typer(
 def _print_version(wanted: bool) -> None:
     if not wanted:
         return
+    from cifarnet.reports.text import printable
     from cifarnet.runtime import versions
 
-    print(versions())
+    print(printable(versions()))
     raise typer.Exit
 
 
@@ -64,7 +65,7 @@ def main() -> None:
     with process.guarded_stderr():
         try:
             # Training answers the signals in its own way.
-            with process.stopping_by_signals(), process.guarded_stdout():
+            with process.stopping_by_signals(), process.guarded_stdout(), console.logged_warnings_shown():
                 # Without Typer's own handling of errors, the status of an Exit is returned.
                 status = app(words, prog_name="cifarnet", standalone_mode=False)
         except process.Stopped as stopped:
@@ -98,11 +99,10 @@ def _prepare_libraries() -> None:
 
 
 def _fail(message: str, exit_code: int) -> NoReturn:
-    from cifarnet.cli import console
-    from cifarnet.reports.text import printable
+    from cifarnet.reports.text import printable_lines
 
-    # What a message quotes may come from a stranger's file; its own line breaks stay.
-    message = "\n".join(map(printable, message.splitlines()))
+    # What a message quotes may come from a stranger's file.
+    message = printable_lines(message)
     stopped = exit_code >= 128
     text, style = (message, "yellow") if stopped else (f"Error: {message}", "bold red")
     console.stderr().print(text, style=style, markup=False, soft_wrap=True)

@@ -1,9 +1,11 @@
-"""A Rich console that prints in ASCII where the stream's encoding is not a form of Unicode."""
+"""A Rich console that prints nothing that a terminal would obey, and ASCII alone where the stream is not Unicode."""
 
 from collections.abc import Iterable
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+
+from cifarnet.reports.text import printable_lines
 
 # One column for one column, so that tables keep their form. Rich draws its own boxes and bars in ASCII.
 _ASCII = str.maketrans(
@@ -12,14 +14,18 @@ _ASCII = str.maketrans(
 
 
 class PlainConsole(Console):
-    """Replaces block characters by ASCII where the encoding of the stream is not a form of Unicode."""
+    """Escapes what is not printable, and replaces block characters by ASCII where the stream is not Unicode."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Render an object, as ``Console.render`` does."""
-        segments = super().render(renderable, options)
-        if self.encoding.startswith("utf"):
-            return segments
-        return (Segment(text.translate(_ASCII), style, control) for text, style, control in segments)
+        plain = not self.encoding.startswith("utf")
+        for segment in super().render(renderable, options):
+            if segment.control:
+                yield segment
+            else:
+                # Reports escape what they lay out; this is for the paths and names of all other messages.
+                text = printable_lines(segment.text)
+                yield Segment(text.translate(_ASCII) if plain else text, segment.style)
 
     def on_broken_pipe(self) -> None:
         """Raise the error: Rich would end the process, although a finished training still has to write its page."""

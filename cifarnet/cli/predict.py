@@ -1,7 +1,6 @@
 """``cifarnet predict``: classify pictures of one's own."""
 
 import csv
-import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -101,6 +100,9 @@ def predict(
     """Classify pictures.
 
     Pictures that can't be read are named on stderr, and the exit status is 1.
+
+    CSV shows characters that are not printable as escapes; --json keeps all of a name. Spreadsheets take a cell that
+    begins with =, +, - or @ for a formula: import the columns as text.
     """
     if as_csv and as_json:
         raise InvalidValueError("--csv and --json are two forms of the same output: give one of them. Received: both")
@@ -249,11 +251,11 @@ def _read_stdin() -> bytes:
 
 
 def _print_json(answers: Iterable["Prediction"]) -> None:
-    """Print a list with an object a line, as they come: ASCII alone, since file names need not be valid Unicode."""
+    """Print a list with an object a line, as they come."""
     separator = "["
     try:
         for prediction in answers:
-            print(f"{separator}\n{json.dumps(prediction.to_dict())}", end="")
+            print(f"{separator}\n{console.json_text(prediction.to_dict())}", end="")
             separator = ","
     finally:
         # What was answered before an explanation could not be written is whole.

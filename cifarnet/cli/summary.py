@@ -32,6 +32,7 @@ def summary(
     """
     from cifarnet.models.resnet import describe
     from cifarnet.models.spec import PRESETS, ModelSpec
+    from cifarnet.models.weights import require_storable
     from cifarnet.reports import summary as reports
 
     if depth is not None and weights is not None:
@@ -39,6 +40,7 @@ def summary(
     if plain and as_json:
         raise InvalidValueError("--plain and --json are two forms of the same output: give one of them. Received: both")
     spec, header = ModelSpec(20 if depth is None else depth, 10 if classes is None else classes), None
+    require_storable(spec)
     if weights is not None:
         from cifarnet.models.weights import load_header
         from cifarnet.weights import catalog

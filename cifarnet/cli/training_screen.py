@@ -90,7 +90,7 @@ class _Lines:
             self.plan = event
             self._print(plan_lines(event))
         elif isinstance(event, Warned):
-            self._print([printable(line) for line in event.message.splitlines()], style="yellow", indent=0)
+            self._print([printable(line) for line in event.message.split("\n")], style="yellow", indent=0)
         elif isinstance(event, BudgetPlanned):
             self._print(budget_lines(event))
         elif isinstance(event, Estimated) and self.plan:

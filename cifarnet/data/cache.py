@@ -6,8 +6,9 @@ import logging
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -15,7 +16,9 @@ from cifarnet.data.dataset import Dataset, LeftOut, Parts
 from cifarnet.data.decoding import image_suffixes
 from cifarnet.data.tree import read_tree
 from cifarnet.errors import DataError, NoHomeError, StorageError
+from cifarnet.fields import typed_fields
 from cifarnet.files import is_leftover, remove_leftovers, replacing
+from cifarnet.json_files import parse
 from cifarnet.paths import cache_dir
 
 _LOGGER = logging.getLogger(__name__)
@@ -81,7 +84,7 @@ class DecodedSet:
         """Return the images stored under ``fingerprint``; None where there are none, or damaged ones."""
         try:
             # Opened here, because np.load leaves a file that is no zip open.
-            with self.path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            with _open(self.path) as file, np.load(file, allow_pickle=False) as stored:
                 if str(stored["fingerprint"]) != fingerprint:
                     return None
                 splits = {split for split in _SPLITS if f"{split}_images" in stored.files}
@@ -91,11 +94,7 @@ class DecodedSet:
                     raise DataError(f"it holds {', '.join(stored.files)}")
                 names = tuple(str(name) for name in stored["class_names"])
                 datasets = {split: _stored_part(stored, split, names) for split in splits}
-                left_out = tuple(
-                    LeftOut(reason, count, tuple(examples))
-                    for reason, count, examples in json.loads(str(stored["left_out"]))
-                )
-                return Parts(**datasets, left_out=left_out)
+                return Parts(**datasets, left_out=_left_out(str(stored["left_out"])))
         except (FileNotFoundError, NoHomeError):
             return None
         except Exception as error:  # A thousand flipped bits raised ten kinds, from OSError to tokenize.TokenError.
@@ -119,6 +118,19 @@ class DecodedSet:
                 np.savez(temporary, allow_pickle=False, **arrays)
         except (StorageError, NoHomeError) as error:
             _LOGGER.warning("The decoded images are not kept: %s", error)
+
+
+def _open(path: Path) -> BinaryIO:
+    # Opening a named pipe would wait for its writer.
+    if os.path.lexists(path) and not os.path.isfile(path):
+        raise DataError("it is no regular file")
+    return path.open("rb")
+
+
+def _left_out(text: str) -> tuple[LeftOut, ...]:
+    names = [field.name for field in fields(LeftOut)]
+    facts = [dict(zip(names, values, strict=True)) for values in parse(text)]
+    return tuple(LeftOut(**typed_fields(LeftOut, fact, "A kind of files")) for fact in facts)
 
 
 def _state(file: Path) -> str:
@@ -147,7 +159,7 @@ def decoded_sets() -> dict[Path, str]:
         if is_leftover(path):
             continue
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            with _open(path) as file, np.load(file, allow_pickle=False) as stored:
                 sets[path] = str(stored["source"])
         except Exception:
             sets[path] = "damaged"

@@ -17,7 +17,7 @@ import numpy as np
 
 from cifarnet import __version__
 from cifarnet.class_names import CLASS_LIMIT, names_fault
-from cifarnet.errors import InvalidValueError, WeightsError, listed, wrong_content
+from cifarnet.errors import InvalidValueError, WeightsError, listed
 from cifarnet.fields import typed_fields
 from cifarnet.hdf5 import Hdf5File, read_hdf5, write_hdf5
 from cifarnet.models.description import named_weights
@@ -120,7 +120,7 @@ def require_storable(spec: ModelSpec) -> None:
     """
     if name := _too_large(spec.to_dict()):
         most, received = getattr(LARGEST, name), getattr(spec, name)
-        raise InvalidValueError(f"Networks are trained up to a {name} of {most:,}. Received: {received:,}")
+        raise InvalidValueError(f"Networks may have a {name} of at most {most:,}. Received: {received:,}")
 
 
 def _too_large(values: dict[str, int]) -> str | None:
@@ -179,37 +179,56 @@ def load_header(path: Path) -> Weights:
 def header_in(file: Hdf5File) -> Weights:
     """Return what a parsed file says it holds, checked; without tensors."""
     path = file.path
-    header = file.json(HEADER)
-    if header is None:
+    data = file.json(HEADER)
+    if data is None:
         return _original_header(file)
     try:
-        if header["format"] > FORMAT:
+        if isinstance(data, dict) and isinstance(format := data.get("format"), int) and format > FORMAT:
             raise WeightsError(
-                f"{path} was written by cifarnet {header['version']}, whose format this version ({__version__})"
+                f"{path} was written by cifarnet {data.get('version')!s:.60}, whose format this version ({__version__})"
                 " does not know. Upgrade cifarnet to read it."
             )
-        names, recipe, accuracy = header["class_names"], header["recipe"], header["accuracy"]
-        if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-            raise ValueError("class_names must be a list of texts")
-        if fault := names_fault(names):
-            raise ValueError(f"class_names {fault}")
+        header = _Header(**typed_fields(_Header, data, "The header", others=True))
+        if fault := names_fault(header.class_names):
+            raise InvalidValueError(f"class_names {fault}")
         # As data sources do it: macOS writes accents apart from their letters.
-        names = [unicodedata.normalize("NFC", name) for name in names]
-        spec = _spec(header["spec"], path)
-        normalization = Normalization(**typed_fields(Normalization, header["normalization"], "A normalization"))
-        # Files of cifarnet 0.1 have neither of the two.
-        temperature, reject_below = header.get("temperature", 1.0), header.get("reject_below")
-        version = str(header["version"])
-        origin = header.get("trained_on")
-        trained_on = None if origin is None else TrainedOn.from_dict(origin)
-    except (TypeError, KeyError, ValueError, AttributeError) as error:
-        raise WeightsError(f"{path} is not a valid cifarnet weight file: {wrong_content(error)}.") from error
+        names = tuple(unicodedata.normalize("NFC", name) for name in header.class_names)
+        spec = _spec(header.spec, path)
+        normalization = Normalization(**typed_fields(Normalization, header.normalization, "A normalization"))
+        trained_on = None if header.trained_on is None else TrainedOn.from_dict(header.trained_on)
+    except InvalidValueError as error:
+        raise WeightsError(f"{path} is not a valid cifarnet weight file: {error}") from error
     try:
         return Weights(
-            spec, {}, tuple(names), normalization, recipe, accuracy, temperature, reject_below, version, trained_on
+            spec,
+            {},
+            names,
+            normalization,
+            header.recipe,
+            header.accuracy,
+            header.temperature,
+            header.reject_below,
+            header.version,
+            trained_on,
         )
-    except (WeightsError, TypeError, AttributeError, OverflowError) as error:
+    except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
+
+
+@dataclass(frozen=True)
+class _Header:
+    """The JSON of a weight file; those of cifarnet 0.1 have no field with a default."""
+
+    format: int
+    version: str
+    spec: dict[str, Any]
+    class_names: tuple[str, ...]
+    normalization: dict[str, Any]
+    recipe: dict[str, Any] | None
+    accuracy: float | None
+    temperature: float = 1.0
+    reject_below: float | None = None
+    trained_on: dict[str, Any] | None = None
 
 
 def _spec(values: dict[str, Any], path: Path) -> ModelSpec:

@@ -8,7 +8,7 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from cifarnet.reports.text import percent, printable
+from cifarnet.reports.text import percent, printable, printable_lines
 
 _BAR = 20
 _EIGHTHS = ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")
@@ -83,11 +83,9 @@ def csv_header(top_k: int, reject: bool = False) -> list[str]:
 
 
 def csv_row(image: str, predictions: Pairs, rejected: Sequence[str], error: str | None, top_k: int) -> list[str]:
-    """One picture under ``csv_header``, ``rejected`` empty where not asked; fields without a value are empty."""
+    """One picture under ``csv_header``, ``rejected`` empty where not asked; fields without a value are empty.
+
+    What is not printable is escaped, but for line breaks, which CSV puts in quotes.
+    """
     values = [value for name, share in predictions for value in (name, f"{share:.6f}")] or [""] * (2 * top_k)
-    return [_encodable(value) for value in (image, *values, *rejected, error or "")]
-
-
-def _encodable(text: str) -> str:
-    # Bytes of a file's name that are no UTF-8 reach Python as lone surrogates, which no encoding can write.
-    return text.encode("utf-8", "backslashreplace").decode()
+    return [printable_lines(value) for value in (image, *values, *rejected, error or "")]

@@ -5,19 +5,24 @@ from pathlib import Path
 from typing import Any, Self
 
 from cifarnet import __version__, places, runs
-from cifarnet.choices import ON_NAN, PRECISIONS
+from cifarnet.choices import BACKENDS, ON_NAN, PRECISIONS
 from cifarnet.data.dataset import require_fraction
 from cifarnet.data.sources import source_name
 from cifarnet.errors import InvalidValueError, RunError, unknown_value
-from cifarnet.fields import typed_fields
+from cifarnet.fields import Range, typed_fields
 from cifarnet.files import as_path
+from cifarnet.json_files import shown
 from cifarnet.models.spec import ModelSpec
-from cifarnet.provenance import TrainedOn
+from cifarnet.models.weights import require_storable
+from cifarnet.provenance import SEEDS, TEXT_LIMIT, TrainedOn
 from cifarnet.recipes import RECIPES, Recipe
 from cifarnet.runtime import Device, Execution
 
 PLACES = ("data", "weights", "teacher")
 """The fields that may be paths, each with its absolute path beside it: ``data_path``, ``weights_path`` ..."""
+
+_LONGEST_BUDGET = 366 * 24 * 3600.0
+_CORES = Range(1, 2**20)
 
 
 @dataclass(frozen=True)
@@ -75,8 +80,11 @@ class RunConfig:
         for name in ("test_split", "validation_split"):
             if (fraction := getattr(self, name)) is not None:
                 require_fraction(_option(name), fraction)
+        self._check_places()
         if self.depth is not None:
-            ModelSpec(self.depth)
+            require_storable(ModelSpec(self.depth))
+        if self.backend not in (None, *BACKENDS):
+            raise unknown_value("The backend", str(self.backend), BACKENDS)
         if self.freeze_base and self.weights is None:
             raise InvalidValueError(
                 "--freeze-base keeps a trained base fixed, so it needs one: give --weights RUN or FILE.h5 too."
@@ -103,15 +111,25 @@ class RunConfig:
         if self.on_nan not in ON_NAN:
             raise unknown_value("--on-nan", self.on_nan, ON_NAN)
         if self.budget is not None:
-            if not 0 < self.budget < float("inf"):
-                raise InvalidValueError(f"A budget must be above 0 seconds. Received: {self.budget}")
+            if not 0 < self.budget <= _LONGEST_BUDGET:
+                raise InvalidValueError(
+                    f"A budget must be above 0 seconds and at most {_LONGEST_BUDGET:,.0f}, a year."
+                    f" Received: {self.budget}"
+                )
             if not self.recipe.cycle_peak:
                 raise InvalidValueError(
                     f"A budget needs a recipe whose learning rate ends at zero whenever the time is over: fast, or one"
                     f" with a cycle_peak. Received: {self.recipe.name}"
                 )
-        if self.seed < 0:
-            raise InvalidValueError(f"The seed must be 0 or more. Received: {self.seed}")
+        if self.seed not in SEEDS:
+            raise InvalidValueError(f"The seed must be 0 to {SEEDS.high:,}. Received: {shown(self.seed)}")
+        _CORES.require("cores", self.cores)
+
+    def _check_places(self) -> None:
+        """Refuse paths, and checksums, that are too long."""
+        for name in (f"{place}{kind}" for place in PLACES for kind in ("", "_path", "_sha256")):
+            if len(text := getattr(self, name) or "") > TEXT_LIMIT:
+                raise InvalidValueError(f"{name} must have at most {TEXT_LIMIT:,} characters. Received: {len(text):,}")
 
     def located(self) -> Self:
         """Return this configuration with the absolute paths of its data, weights and teacher."""

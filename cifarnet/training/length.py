@@ -44,7 +44,8 @@ def longer(config: RunConfig, directory: Path) -> str:
     if config.budget is not None:
         return f"cifarnet train --weights {directory} --budget TIME"
     if _course(config.recipe):
-        return f"cifarnet train --weights {directory} --recipe {config.recipe.name} --epochs N"
+        recipe = config.recipe.name if config.recipe.name in RECIPES else directory / runs.CONFIG
+        return f"cifarnet train --weights {directory} --recipe {recipe} --epochs N"
     unit = "steps" if config.recipe.steps else "epochs"
     return f"cifarnet train --resume {directory} --{unit} N, with N {unit} in all"
 

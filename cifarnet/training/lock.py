@@ -5,12 +5,15 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from cifarnet.errors import LostRunError, RunError, StorageError
+from cifarnet.errors import InvalidValueError, LostRunError, RunError, StorageError
+from cifarnet.fields import typed_fields
 from cifarnet.files import write_text
+from cifarnet.json_files import read_object
 from cifarnet.locking import SOFT, locked
 
 LOCK = ".lock"
@@ -18,6 +21,7 @@ OWNER = ".lock.json"
 """Who holds the lock: apart from it, since filelock empties the file that others try to lock."""
 
 FILES = {LOCK, LOCK + SOFT, OWNER}
+_OWNER_LIMIT = 1000
 
 
 @contextmanager
@@ -102,7 +106,14 @@ def _place_of(descriptor: int) -> Path | None:
 
 def _owner(directory: Path) -> str:
     try:
-        facts = json.loads((directory / OWNER).read_text(encoding="utf-8"))
-        return f"process {facts['pid']} on {facts['host']}, since {facts['since']}"
-    except (OSError, ValueError, KeyError, TypeError):
+        owner = _Owner(**typed_fields(_Owner, read_object(directory / OWNER, _OWNER_LIMIT), "The owner of a lock"))
+    except InvalidValueError:
         return "another process, which has just begun"
+    return f"process {owner.pid} on {owner.host}, since {owner.since}"
+
+
+@dataclass(frozen=True)
+class _Owner:
+    pid: int
+    host: str
+    since: str

@@ -451,10 +451,10 @@ def _has_result(directory: Path) -> bool:
     Raises:
         RunError: when metrics.json can't be read.
     """
-    metrics = runs.read_result(directory)
-    if metrics is None or not (directory / runs.WEIGHTS).is_file():
+    result = runs.read_result(directory)
+    if result is None or not (directory / runs.WEIGHTS).is_file():
         return False
-    return metrics.get("weights_sha256") == load_weights(directory / runs.WEIGHTS).sha256()
+    return result.weights_sha256 == load_weights(directory / runs.WEIGHTS).sha256()
 
 
 def _scored_again(
@@ -468,7 +468,7 @@ def _scored_again(
     """Return the result of the finished run in ``directory``; its history is written again from the checkpoint."""
     from cifarnet.evaluation.inference import Classifier
 
-    weights, kept = load_weights(directory / runs.WEIGHTS), runs.read_result(directory) or {}
+    weights, kept = load_weights(directory / runs.WEIGHTS), runs.read_result(directory) or runs.StoredResult()
     epoch, seconds = runs.result_values(directory, "epoch", "training_seconds") or (0.0, 0.0)
     data = _same_data(config, directory, weights.spec.image_size, mirrors, data_report)
     _write_changes(config, recorded, directory)
@@ -482,7 +482,7 @@ def _scored_again(
         directory,
         measure(scored.logits, data.test.labels, data.test.class_names),
         int(epoch),
-        str(kept.get("selected_by")),
+        str(kept.selected_by),
         seconds,
         weights.sha256(),
         weights.spec.title,
@@ -499,10 +499,10 @@ def _write_changes(config: RunConfig, recorded: RunConfig, directory: Path) -> N
     if config == recorded:
         return
     result = runs.read_result(directory)
-    if config.recipe != recorded.recipe and result is not None and runs.LENGTH not in result:
+    if config.recipe != recorded.recipe and result is not None and result.length is None:
         # Written before 0.2: without its length it would pass for the result of the new one.
-        result = {runs.LENGTH: runs.length(vars(recorded.recipe)), **result}
-        write_text(directory / runs.METRICS, json.dumps(result, indent=2) + "\n")
+        metrics = {runs.LENGTH: runs.length(vars(recorded.recipe)), **runs.read_metrics(directory)}
+        write_text(directory / runs.METRICS, json.dumps(metrics, indent=2) + "\n")
     names = [*PLACES, *(f"{place}_path" for place in PLACES), "on_nan"]
     now = {name: getattr(config, name) for name in names}
     runs.write_config(directory, {**runs.read_config(directory), **now, "recipe": config.recipe.to_dict()})

@@ -14,6 +14,7 @@ from cifarnet.errors import BackendError
 from cifarnet.evaluation.scored import Scored
 from cifarnet.installation import install_command
 from cifarnet.models.spec import ModelSpec
+from cifarnet.reports.text import printable
 from cifarnet.runtime import native_notices_held, use_backend
 from cifarnet.training.events import EpochDone, Event, HistoryRow, Planned, Report, Warned
 
@@ -127,9 +128,7 @@ class TensorBoardLog:
             true, predicted = names[scored.data.labels[row]], names[scored.predicted[row]]
             file_name = f", {scored.data.names[row]}" if scored.data.names else ""
             tag = f"mistakes/{place:02d} {true} taken for {predicted}, {scored.confidence[row]:.1%}{file_name}"
-            # A class may be named after a folder whose name is no UTF-8.
-            tag = tag.encode("utf-8", "backslashreplace").decode()
-            value = self._tf.compat.v1.Summary.Value(tag=tag, image=picture)
+            value = self._tf.compat.v1.Summary.Value(tag=printable(tag), image=picture)
             self._write(step=self.epoch, summary=self._tf.compat.v1.Summary(value=[value]))
 
     def _write(self, **content: Any) -> None:

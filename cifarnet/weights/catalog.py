@@ -27,13 +27,14 @@ from cifarnet.errors import (
     WeightsError,
     did_you_mean,
     did_you_mean_path,
-    wrong_content,
 )
+from cifarnet.fields import Range, typed_fields
 from cifarnet.files import StrPath, as_path, remove_leftovers, sha256_of, write_bytes, write_text
+from cifarnet.json_files import read_object, shown
 from cifarnet.locking import locked
 from cifarnet.models.weights import Weights, load_header, load_weights
 from cifarnet.paths import weights_dir
-from cifarnet.provenance import TrainedOn
+from cifarnet.provenance import TrainedOn, is_sha256
 
 INDEX = "index.json"
 
@@ -46,6 +47,13 @@ _TRIES = 5
 Found = TypeVar("Found")
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_NAMES = (
+    "A name is up to 64 lower-case letters, digits, dots, dashes and underscores, and begins with a letter or digit"
+)
+_FILE = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}\.h5")
+_TEST_IMAGES = Range(1, 2**53)
+_INDEX_LIMIT = 2**22
+"""Bytes: thousands of names."""
 
 
 class _MissingFileError(WeightsError):
@@ -71,6 +79,9 @@ class NamedWeights:
             WeightsError: when it is missing or another.
         """
         told = f"The weights {self.name} ({self.path})"
+        # Reading a named pipe would wait for its writer.
+        if os.path.lexists(self.path) and not os.path.isfile(self.path):
+            raise WeightsError(f"{told} are no regular file. {self.remedy}")
         try:
             found = sha256_of(self.path)
         except OSError as error:
@@ -192,7 +203,7 @@ def find(wanted: StrPath) -> Path:
         WeightsError: when there is none, or when the named file is not what its index says.
     """
     wanted = as_path(wanted, "weights")
-    if wanted.exists():
+    if os.path.exists(wanted):
         return runs.find_weights(wanted)
     return find_named(str(wanted))
 
@@ -266,10 +277,7 @@ def add(source: Path, name: str, *, replace: bool = False) -> NamedWeights:
         StorageError: when the system refuses; what had the name before still has it.
     """
     if not _NAME.fullmatch(name):
-        raise InvalidValueError(
-            "A name is up to 64 lower-case letters, digits, dots, dashes and underscores, and begins with a letter or"
-            f" digit. Received: {name}"
-        )
+        raise InvalidValueError(f"{_NAMES}. Received: {name}")
     if name in shipped():
         raise InvalidValueError(f"Weights called {name} come with cifarnet. Choose another name.")
     folder = weights_dir()
@@ -402,29 +410,56 @@ def read_index(folder: Path, *, shipped: bool) -> dict[str, NamedWeights]:
     if not os.path.exists(path):
         return {}
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        facts = read_object(path, _INDEX_LIMIT)
+    except InvalidValueError as error:
         raise WeightsError(f"The index of weights {path} can't be read: {error}") from error
     try:
-        return {
-            name: NamedWeights(
-                name,
-                folder / Path(entry["file"]).name,  # Never a file elsewhere.
-                entry["sha256"],
-                entry["test_set"],
-                entry["test_images"],
-                shipped,
-                TrainedOn.from_dict(entry["trained_on"]) if entry.get("trained_on") else None,
+        return {name: _entry(folder, name, fact, shipped) for name, fact in facts.items()}
+    except InvalidValueError as error:
+        raise WeightsError(f"The index of weights {path} is damaged: {error}") from error
+
+
+@dataclass(frozen=True)
+class _Fact:
+    """What an index holds about a name."""
+
+    file: str
+    sha256: str
+    test_set: str | None
+    test_images: int | None
+    trained_on: dict[str, Any] | None = None
+
+
+def _entry(folder: Path, name: str, fact: Any, shipped: bool) -> NamedWeights:
+    """Return the entry of ``name`` in the index of ``folder``.
+
+    Raises:
+        InvalidValueError: for a wrong field, naming it.
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidValueError(f"{_NAMES}. Received: {shown(name)}")
+    try:
+        known = _Fact(**typed_fields(_Fact, fact, "The entry", others=True))
+        # Never a file elsewhere, and no other file of the folder: `cifarnet weights remove` deletes it.
+        if not _FILE.fullmatch(known.file):
+            raise InvalidValueError(
+                f"file must be the name of an .h5 file in this folder. Received: {shown(known.file)}"
             )
-            for name, entry in facts.items()
-        }
-    except (AttributeError, KeyError, TypeError, InvalidValueError) as error:
-        raise WeightsError(f"The index of weights {path} is damaged: {wrong_content(error)}.") from error
+        if not is_sha256(known.sha256):
+            raise InvalidValueError(f"sha256 must be 64 hexadecimal digits. Received: {shown(known.sha256)}")
+        _TEST_IMAGES.require("test_images", known.test_images)
+        if (known.test_set is None) != (known.test_images is None):
+            raise InvalidValueError("test_set and test_images must both be known, or both be null")
+        origin = None if known.trained_on is None else TrainedOn.from_dict(known.trained_on)
+    except InvalidValueError as error:
+        raise InvalidValueError(f"{name}: {error}") from error
+    path = folder / known.file
+    return NamedWeights(name, path, known.sha256, known.test_set, known.test_images, shipped, origin)
 
 
 def _test_set(source: Path) -> tuple[str | None, int | None]:
     """Return the data source and the number of test images of a run's result; None where it has none."""
     if not (source / runs.CONFIG).exists() or not (source / runs.METRICS).exists():
         return None, None
-    origin, values = runs.trained_on(source), runs.result_values(source, "images")
-    return (origin.data, int(values[0])) if origin and values else (None, None)
+    origin, result = runs.trained_on(source), runs.read_result(source)
+    return (origin.data, result.images) if origin and result else (None, None)

@@ -1,10 +1,12 @@
 import io
 import json
+import logging
 import sys
 
 import pytest
 from rich.console import Group
 from rich.progress import BarColumn, Progress
+from rich.text import Text
 
 from cifarnet.cli import console
 from cifarnet.reports.comparison import comparison_report
@@ -100,3 +102,17 @@ def test_data_that_nobody_reads_are_told_to_the_caller(monkeypatch):
     monkeypatch.setattr(sys, "stdout", Refusing(BrokenPipeError))
     with pytest.raises(BrokenPipeError):
         console.stdout().print("data")
+
+
+def test_no_message_reaches_the_terminal_with_control_codes(capsys):
+    out = console.stdout()
+    out.print("a\x1b[2J\u202eb\n[c]\x9b", markup=False)
+    out.print(Text("d\x1b[31m", style="bold"))
+    assert capsys.readouterr().out == "a\\x1b[2J\\u202eb\n[c]\\x9b\nd\\x1b[31m\n"
+
+
+def test_what_is_logged_is_shown_without_control_codes(capsys):
+    with console.logged_warnings_shown():
+        logging.getLogger("cifarnet.data.cache").warning("%s is damaged", "a\x1b[2J")
+    assert capsys.readouterr().err == "a\\x1b[2J is damaged\n"
+    assert not logging.getLogger("cifarnet").handlers

@@ -61,7 +61,7 @@ USAGE = [
     ("evaluate --batch-size 0", "--batch-size must be at least 1. See cifarnet evaluate --help."),
     ("evaluate --batch-size x", "--batch-size must be a whole number of at least 1. *"),
     ("train --save-interval=-1", "--save-interval must be at least 0. *"),
-    ("train --seed=-1", "The seed must be 0 or more."),
+    ("train --seed=-1", "The seed must be 0 to 9,223,372,036,854,775,808."),
     ("summary --depth 21", "A CIFAR ResNet has a depth of 6n+2 (8, 14, 20, 26, 32, ...); nearest: 20 and 26."),
     ("summary --classes 1", "A classifier needs at least 2 classes."),
     # One of a few names.
@@ -123,13 +123,13 @@ def test_a_wrong_name_is_answered_with_the_nearest(arguments, status, message, c
     ("content", "message"),
     [
         ("{", "The recipe can't be read as JSON: "),
-        ("[1]", "The recipe in r.json must be a JSON object. Received: [1]"),
+        ("[1]", "The recipe can't be read as JSON: it holds [1], not a JSON object. "),
         ({**RECIPE, "learningrate": 1}, "r.json: A recipe has no field learningrate. Did you mean learning_rate? "),
         ({**RECIPE, "epochs": "2"}, 'r.json: epochs must be a whole number or null. Received: "2"'),
         ({**RECIPE, "flip": "yes"}, 'r.json: flip must be true or false. Received: "yes"'),
         ({**RECIPE, "resolutions": [16]}, "r.json: resolutions must be a list, each item a list of a whole number"),
         ({"epochs": 2}, "r.json: A recipe needs the field name. Received: epochs"),
-        ({**RECIPE, "batch_size": 0}, "r.json: batch_size must be at least 1. Received: 0"),
+        ({**RECIPE, "batch_size": 0}, "r.json: batch_size must be at least 1 and at most 1,000,000. Received: 0"),
     ],
 )
 def test_a_wrong_recipe_file_names_file_field_and_type(content, message, command, tmp_path):

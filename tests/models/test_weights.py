@@ -173,11 +173,20 @@ def test_a_file_of_cifarnet_0_1_knows_no_temperature(path):
     assert (loaded.temperature, loaded.reject_below) == (1.0, None)
 
 
-@pytest.mark.parametrize("temperature", [0, -1, float("nan"), float("inf")])
-def test_a_temperature_that_makes_no_probabilities_is_refused(path, temperature):
+@pytest.mark.parametrize(
+    ("temperature", "message"),
+    [
+        (0, r"temperature is 0\.001 to 1000"),
+        (-1, r"temperature is 0\.001 to 1000"),
+        (float("nan"), "temperature must be a finite number"),
+        (float("inf"), "temperature must be a finite number"),
+        ("1", "temperature must be a number"),
+    ],
+)
+def test_a_temperature_that_makes_no_probabilities_is_refused(path, temperature, message):
     def heat(file):
         file.attrs[HEADER] = json.dumps({**json.loads(file.attrs[HEADER]), "temperature": temperature})
 
     edit(path, heat)
-    with pytest.raises(WeightsError, match=r"temperature is 0\.001 to 1000"):
+    with pytest.raises(WeightsError, match=message):
         load_weights(path)

@@ -53,6 +53,12 @@ def test_csv_rows_have_the_columns_of_their_header():
     assert csv_row("b.png", (), [], "b.png is empty.", 2) == ["b.png", "", "", "", "", "b.png is empty."]
 
 
+def test_csv_escapes_what_a_terminal_obeys():
+    answer = [("\x1b[2J\u202ecat", 0.5)]
+    row = csv_row("\x9b\r=1+1.png", answer, [], "\x1b]0;title\x07", 1)
+    assert row == ["\\x9b\\r=1+1.png", "\\x1b[2J\\u202ecat", "0.500000", "\\x1b]0;title\\x07"]
+
+
 def test_csv_keeps_odd_names_and_escapes_bytes_that_are_no_text():
     file = io.StringIO()
     csv.writer(file).writerow(csv_row('a,"b"\nc \udcff', ANSWER[:1], [], None, 1))
