@@ -97,7 +97,8 @@ def ignore_number_variables() -> list[str]:
     Call it before the backend is imported. Of XLA_FLAGS, the place of the CUDA libraries is kept.
     """
     place = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if flag.startswith("--xla_gpu_cuda_data_dir=")]
-    own = {_ONEDNN: "1", **({"XLA_FLAGS": " ".join(place)} if place else {})}
+    # TensorFlow sets TF2_BEHAVIOR itself when it is imported.
+    own = {_ONEDNN: "1", "TF2_BEHAVIOR": "1", **({"XLA_FLAGS": " ".join(place)} if place else {})}
     ignored = [
         name
         for name, value in os.environ.items()

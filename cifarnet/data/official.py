@@ -57,6 +57,8 @@ def _is_whole_pickle(path: Path) -> bool:
     try:
         for _ in operations(read_file(path, str(path), FILE_LIMIT)):
             pass
+    except RefusedPickleError:
+        return True  # Reading it names the cause.
     except (DataError, ValueError):
         return False
     return True

@@ -51,10 +51,10 @@ def operations(content: bytes) -> Iterator[tuple[str, Any]]:
 
     Raises:
         ValueError: when an opcode is unknown, or its argument is damaged or cut off.
+        RefusedPickleError: when there are more than any batch needs.
     """
     file = io.BytesIO(content)
-    name = ""
-    while name != "STOP":
+    for _ in range(_OPCODE_LIMIT):
         code = file.read(1)
         opcode = _OPCODES.get(code.decode("latin-1"))
         if opcode is None:
@@ -66,6 +66,9 @@ def operations(content: bytes) -> Iterator[tuple[str, Any]]:
         elif opcode.arg is not None:
             argument = opcode.arg.reader(file)
         yield name, argument
+        if name == "STOP":
+            return
+    raise RefusedPickleError(f"more than {_OPCODE_LIMIT:,} opcodes")
 
 
 def _require_shallow(value: Any, levels: int) -> None:
@@ -164,9 +167,7 @@ class _Machine:
 
     def run(self, found: Iterator[tuple[str, Any]]) -> Any:
         """Return the object that the operations ``found`` make."""
-        for count, (name, argument) in enumerate(found):
-            if count >= _OPCODE_LIMIT:
-                raise RefusedPickleError(f"more than {_OPCODE_LIMIT:,} opcodes")
+        for name, argument in found:
             self._step(name, argument)
         return self._stack.pop()
 

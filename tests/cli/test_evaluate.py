@@ -103,7 +103,7 @@ def test_a_report_of_a_run_whose_history_is_damaged_is_told_before_any_work(tmp_
     (tmp_path / "history.csv").write_text("epoch,step,learning_rate,loss,accuracy,test_loss,test_accuracy\n1,2\n")
     result = evaluate(str(tmp_path), "--data", folder, "--report", str(tmp_path / "page.html"))
     assert isinstance(result.exception, RunError)
-    assert "line 2 has no learning_rate" in str(result.exception)
+    assert "history.csv is damaged: line 2: it must have" in str(result.exception)
     assert "Classifying" not in result.stderr
 
 

@@ -30,7 +30,7 @@ REFUSED = [
     ("train --data untested --test-split 1", 2, "--test-split must lie between 0 and 1"),
     ("train --data pets --validation-split -0.5", 2, "--validation-split must lie between 0 and 1"),
     ("train --data pets --validation-split nan", 2, "--validation-split must lie between 0 and 1"),
-    ("train --data pets --depth 5000", 2, "up to a depth of 1,202"),
+    ("train --data pets --depth 5000", 2, "may have a depth of at most 1,202"),
     ("train --data pets --weights nowhere", 1, "no run or weight file nowhere"),
     ("train --data pets --weights notes.txt", 1, "notes.txt"),
     ("train --data pets --teacher nowhere", 1, "no run or weight file nowhere"),

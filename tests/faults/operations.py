@@ -190,7 +190,7 @@ def _draw(folder: Path) -> None:
 
 def _check_run(folder: Path) -> None:
     if run._has_result(folder):
-        assert runs.read_result(folder) == _metrics()
+        assert runs.read_metrics(folder) == _metrics()
         assert len(runs.read_history(folder)) == 3
         if not runs.missing_pictures(folder):
             assert {path.read_bytes() for path in (folder / runs.PLOTS).glob("[!.]*")} == {b"png", b"svg"}
