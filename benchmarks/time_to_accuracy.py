@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--depth", type=int, default=20)
     parser.add_argument("--budgets", nargs="*", default=["10m", "20m"])
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--paper-epochs", type=int, default=0)
+    parser.add_argument("--paper-epochs", type=float, default=0)
     parser.add_argument("--precision", help="float32, bfloat16 or float16; by default the fastest here")
     parser.add_argument("--output", type=Path, default=Path("runs/time-to-accuracy"))
     arguments = parser.parse_args()
@@ -73,9 +73,9 @@ def main() -> None:
     print(common.table(f"ResNet-{arguments.depth} within a budget", columns, rows, common.machine()))
     if arguments.paper_epochs:
         # Its length and drops are in steps, and stay: the run is only cut short.
-        steps = min(RECIPES["paper"].steps or 0, STEPS_PER_EPOCH * arguments.paper_epochs)
+        steps = min(RECIPES["paper"].steps or 0, round(STEPS_PER_EPOCH * arguments.paper_epochs))
         settings = {**shared, "recipe": "paper", "changes": {"steps": steps}}
-        paper = run(arguments.output / f"paper-{arguments.paper_epochs}", settings)
+        paper = run(arguments.output / f"paper-{arguments.paper_epochs:g}", settings)
         before = paper["import_seconds"] + paper["start_seconds"]
         rows = []
         for level in common.MARKS:
