@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from cifarnet.errors import listed
 
-CLASS_LIMIT = 10_000
-"""The most classes. The table of confusions of so many takes 800 MB."""
+CLASS_LIMIT = 5_000
+"""The most classes. The confusion matrix of so many takes 200 MB, and 50 MB of metrics.json."""
 NAME_LIMIT = 100
 """The most characters of a class's name."""
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cifarnet.errors import InvalidValueError, WeightsError
+from cifarnet.errors import InvalidValueError, WeightsError, listed
 from cifarnet.files import write_bytes
 from cifarnet.json_files import parse
 
@@ -66,7 +66,8 @@ def write_hdf5(path: Path, fill: Callable[["h5py.File"], None], previous: Path |
         content = file.id.get_file_image()
     sealed = _seal(content) + content
     # A later HDF5 library could lay files out in another way: better found now than when the file is needed.
-    _parse(sealed, path)
+    if too_long := _parse(sealed, path).too_long():
+        raise WeightsError(f"{path} is not written: its {listed(too_long)} takes more than {_TEXT_LIMIT:,} bytes.")
     write_bytes(path, sealed, previous)
 
 
@@ -102,6 +103,10 @@ class Hdf5File:
     empty: tuple[str, ...]
     _texts: dict[str, bytes | None] = field(repr=False)
     _content: bytes = field(repr=False)
+
+    def too_long(self) -> list[str]:
+        """Return the names of attributes that ``json`` refuses for their size."""
+        return [name for name, text in self._texts.items() if text is None]
 
     def json(self, name: str) -> Any:
         """Return the JSON in the root's attribute ``name``; None when there is no such attribute.

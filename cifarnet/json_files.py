@@ -115,6 +115,9 @@ def _fault(value: Any, depth: int = 0) -> tuple[list[str], str] | None:
         return None
     if depth == DEPTH_LIMIT:
         return [], f"is nested more than {DEPTH_LIMIT} deep"
+    # A confusion matrix has millions of numbers.
+    if isinstance(value, list) and set(map(type, value)) == {int} and min(value) >= -_WHOLE and max(value) <= _WHOLE:
+        return None
     for key, item in value.items() if isinstance(value, dict) else enumerate(value):
         if isinstance(key, str) and not _is_usable(key):
             return [], f"must have names without NUL characters. Received: {shown(key)}"
@@ -127,7 +130,7 @@ def _fault(value: Any, depth: int = 0) -> tuple[list[str], str] | None:
 def _is_usable(text: str) -> bool:
     """Return whether ``text`` can be the name of a file: bytes that are no UTF-8 are lone surrogates in cifarnet's."""
     try:
-        return "\0" not in text and bool(os.fsencode(text) or True)
+        return "\0" not in text and bool(text.encode("utf-8", "surrogateescape") or True)
     except UnicodeEncodeError:
         return False
 

@@ -15,6 +15,8 @@ tensorboard/      what TensorBoard shows (with --tensorboard only)
 import csv
 import hashlib
 import json
+import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,8 +46,10 @@ LENGTH = "length"
 SHOWN_DIGITS = 12
 """The number of digits of a SHA-256 that are shown."""
 
-_HISTORY_LIMIT, _METRICS_LIMIT = 2**26, 2**24
-"""Bytes: half a million epochs, and the confusion matrix of 1,300 classes."""
+_HISTORY_LIMIT, _METRICS_LIMIT = 2**26, 2**26
+"""Bytes: half a million epochs, and the confusion matrix of 5,000 classes."""
+# A text has no line breaks in JSON, so that this never begins within one.
+_ROW = re.compile(r"\[\n([\d,\s]+)\]")
 _LINE_LIMIT = 10_000
 _SHARE, _COUNT, _FINITE = Range(0, 1), Range(1, 2**53), Range(-FLOAT_LIMIT, FLOAT_LIMIT)
 _COLUMNS = {
@@ -91,9 +95,9 @@ def find_weights(path: Path) -> Path:
     Raises:
         WeightsError: when there is none.
     """
-    if path.is_file():
+    if os.path.isfile(path):
         return path
-    if not path.exists():
+    if not os.path.exists(path):
         raise WeightsError(
             f"There is no run or weight file {path}.{did_you_mean_path(path)} Give a run directory (runs/...) or an .h5"
             f" file. Received: {path}"
@@ -105,6 +109,17 @@ def find_weights(path: Path) -> Path:
         f"{path} is not a run directory with weights: it has neither {WEIGHTS} nor {CHECKPOINT}."
         " Give a run that has been saved at least once, or an .h5 file."
     )
+
+
+def write_metrics(run: Path, metrics: Mapping[str, Any]) -> None:
+    """Write a run's metrics.json, each row of the confusion matrix in one line.
+
+    Raises:
+        StorageError: when the system refuses.
+    """
+    text = json.dumps(metrics, indent=2)
+    # A line for every number would make the file five times as large.
+    write_text(run / METRICS, _ROW.sub(lambda row: f"[{''.join(row[1].split())}]", text) + "\n")
 
 
 def write_config(run: Path, config: dict[str, Any]) -> None:

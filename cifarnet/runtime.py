@@ -99,16 +99,17 @@ def ignore_number_variables() -> list[str]:
     place = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if flag.startswith("--xla_gpu_cuda_data_dir=")]
     # TensorFlow sets TF2_BEHAVIOR itself when it is imported.
     own = {_ONEDNN: "1", "TF2_BEHAVIOR": "1", **({"XLA_FLAGS": " ".join(place)} if place else {})}
-    ignored = [
-        name
-        for name, value in os.environ.items()
-        if (name.startswith(_NUMBER_VARIABLES) or (name.startswith("JAX_") and not name.startswith(_JAX_VARIABLES)))
-        and own.get(name) != value
-    ]
+    ignored = [name for name, value in os.environ.items() if _changes_numbers(name) and own.get(name) != value]
     for name in ignored:
         del os.environ[name]
     os.environ.update(own)
     return sorted(ignored)
+
+
+def _changes_numbers(variable: str) -> bool:
+    if variable.startswith("JAX_"):
+        return not variable.startswith(_JAX_VARIABLES)
+    return variable in _KERAS_VARIABLES or variable.startswith(_NUMBER_VARIABLES)
 
 
 @contextmanager
@@ -117,8 +118,16 @@ def _keras_settings() -> Iterator[None]:
 
     Keras reads the file when it is imported, takes what it says for all that follows, and fails when it is damaged.
     """
-    for name in _KERAS_VARIABLES:
-        os.environ.pop(name, None)
+    variables = {name: os.environ.pop(name) for name in _KERAS_VARIABLES if name in os.environ}
+    try:
+        with _keras_home():
+            yield
+    finally:
+        os.environ.update(variables)
+
+
+@contextmanager
+def _keras_home() -> Iterator[None]:
     before = os.environ.get("KERAS_HOME")
     if before == "":  # Keras takes it for the current folder.
         del os.environ["KERAS_HOME"]

@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 import tracemalloc
 
 import pytest
@@ -77,3 +79,17 @@ def test_many_fields_given_twice_are_found_at_once():
     fields = ", ".join(f'"{number}": 0' for number in range(100_000))
     with pytest.raises(InvalidValueError, match='field "99999" more than once'):
         parse(f'{{{fields}, "99999": 1}}')
+
+
+def test_text_is_read_whatever_the_locale():
+    code = "from cifarnet.json_files import parse; print(ascii(parse('[\"\\\\u732b\"]')))"
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("['\\u732b']\n", "")
+
+
+def test_a_long_list_of_numbers_is_within_limits_too():
+    assert parse("[" * 16 + "1,2" + "]" * 16)
+    for text in ("[" * 17 + "1,2" + "]" * 17, f"[1, {2**63 + 1}]"):
+        with pytest.raises(InvalidValueError):
+            parse(text)

@@ -35,8 +35,7 @@ def weights(context: typer.Context, as_json: Json = False) -> None:
     from cifarnet.weights import catalog
 
     facts = []
-    for entry in catalog.entries().values():
-        described = entry.to_dict()
+    for described in catalog.described():
         accuracy, images = described["accuracy"], described["test_images"]
         interval = wilson_interval(accuracy, images) if accuracy is not None and images else None
         facts.append({**described, "accuracy_interval": interval})

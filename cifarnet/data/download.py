@@ -67,6 +67,10 @@ def fetch(
                     return target
                 except (RequestException, DownloadError, ValueError) as error:  # ValueError: no web address.
                     failures.append(f"{url}: {_reason(error)}")
+    except TimeoutError as error:
+        raise DataError(
+            f"{remote.name} could not be downloaded within {_LONGEST_DOWNLOAD / 60:.0f} minutes: {error.strerror}."
+        ) from error
     except OSError as error:
         raise DataError(
             f"{folder} can't be written to ({error.strerror}). Set CIFARNET_CACHE to a folder with"

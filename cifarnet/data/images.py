@@ -132,7 +132,7 @@ def resize_images(images: np.ndarray, size: int) -> np.ndarray:
         height, width = images.shape[1:3]
         raise DataError(
             f"{len(images):,} images of {height} x {width} pixels must not be enlarged to {size} x {size}: they would"
-            f" take {needed:,} bytes. Choose a smaller --image-size. Received: {size}"
+            f" take {needed:,} bytes. Choose weights of a smaller image size, or fewer images. Received: {size}"
         )
     from PIL import Image
 

@@ -50,7 +50,7 @@ def run_lock(directory: Path) -> Iterator[Callable[[], None]]:
             raise StorageError(directory, error) from error
         if descriptor is not None:
             stack.callback(os.close, descriptor)
-        stack.callback(_remove_owner, directory)
+        stack.callback(_remove_owner, directory, descriptor)
         facts = {"pid": os.getpid(), "host": socket.gethostname(), "since": f"{datetime.now():%Y-%m-%d %H:%M:%S}"}
         write_text(directory / OWNER, json.dumps(facts) + "\n")
         yield partial(_require_in_place, directory, descriptor)
@@ -61,8 +61,10 @@ def _opened(directory: Path) -> int | None:
     return os.open(directory, os.O_RDONLY) if os.name == "posix" else None
 
 
-def _remove_owner(directory: Path) -> None:
-    with suppress(OSError):
+def _remove_owner(directory: Path, descriptor: int | None) -> None:
+    # Another training may have begun at the path of a directory that was moved.
+    with suppress(OSError, LostRunError):
+        _require_in_place(directory, descriptor)
         (directory / OWNER).unlink(missing_ok=True)
 
 

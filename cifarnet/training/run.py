@@ -1,6 +1,5 @@
 """A training run from its configuration to its result, with everything it leaves in the run directory."""
 
-import json
 import shutil
 import sys
 import time
@@ -30,7 +29,7 @@ from cifarnet.errors import (
 )
 from cifarnet.evaluation.metrics import Metrics, measure
 from cifarnet.evaluation.scored import Scored
-from cifarnet.files import StrPath, as_path, is_leftover, remove_leftovers, require_writable, write_text
+from cifarnet.files import StrPath, as_path, is_leftover, remove_leftovers, require_writable
 from cifarnet.models.spec import ModelSpec, Normalization
 from cifarnet.models.weights import Weights, load_weights, require_storable
 from cifarnet.recipes import Recipe
@@ -502,7 +501,7 @@ def _write_changes(config: RunConfig, recorded: RunConfig, directory: Path) -> N
     if config.recipe != recorded.recipe and result is not None and result.length is None:
         # Written before 0.2: without its length it would pass for the result of the new one.
         metrics = {runs.LENGTH: runs.length(vars(recorded.recipe)), **runs.read_metrics(directory)}
-        write_text(directory / runs.METRICS, json.dumps(metrics, indent=2) + "\n")
+        runs.write_metrics(directory, metrics)
     names = [*PLACES, *(f"{place}_path" for place in PLACES), "on_nan"]
     now = {name: getattr(config, name) for name in names}
     runs.write_config(directory, {**runs.read_config(directory), **now, "recipe": config.recipe.to_dict()})

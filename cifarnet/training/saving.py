@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -73,7 +72,7 @@ class Saver:
         """
         self.require_in_place()
         save_weights(self.directory / runs.WEIGHTS, weights)
-        write_text(self.directory / runs.METRICS, json.dumps(metrics, indent=2) + "\n")
+        runs.write_metrics(self.directory, metrics)
         self.require_in_place()
         remove_previous(self.directory)
 

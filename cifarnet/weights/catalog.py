@@ -152,6 +152,21 @@ def entries() -> dict[str, NamedWeights]:
     return {**shipped(), **own}
 
 
+def described() -> list[dict[str, Any]]:
+    """Return ``to_dict`` of all entries; they are read again when a name gets other weights meanwhile.
+
+    Raises:
+        WeightsError: when an index can't be read.
+    """
+    found = entries()
+    for _ in range(_TRIES):
+        facts = [entry.to_dict() for entry in found.values()]
+        before, found = found, entries()
+        if found == before or all(fact["problem"] is None for fact in facts):
+            break
+    return facts
+
+
 def load(wanted: StrPath) -> Weights:
     """Return the weights of a file, a run directory or a name.
 
@@ -172,7 +187,7 @@ def read(wanted: StrPath, reader: Callable[[Path], Found]) -> tuple[Path, Found]
         WeightsError: when there are none, or they can't be read.
     """
     wanted = as_path(wanted, "weights")
-    if wanted.exists():
+    if os.path.exists(wanted):
         return (path := find(wanted)), reader(path)
     return read_named(str(wanted), reader)
 
@@ -297,7 +312,7 @@ def add(source: Path, name: str, *, replace: bool = False) -> NamedWeights:
             write_bytes(target, content)
             entry = describe(name, target, *_test_set(source), shipped=False, trained_on=origin)
             write_index(folder, {**index, name: entry})
-    entry.verify()  # The folder may have been deleted meanwhile: then the index alone is new.
+        entry.verify()  # The folder may have been deleted meanwhile: then the index alone is new.
     return entry
 
 
@@ -459,7 +474,7 @@ def _entry(folder: Path, name: str, fact: Any, shipped: bool) -> NamedWeights:
 
 def _test_set(source: Path) -> tuple[str | None, int | None]:
     """Return the data source and the number of test images of a run's result; None where it has none."""
-    if not (source / runs.CONFIG).exists() or not (source / runs.METRICS).exists():
+    if not os.path.exists(source / runs.CONFIG) or not os.path.exists(source / runs.METRICS):
         return None, None
     origin, result = runs.trained_on(source), runs.read_result(source)
     return (origin.data, result.images) if origin and result else (None, None)

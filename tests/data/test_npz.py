@@ -325,3 +325,10 @@ def test_pickled_arrays_in_an_npz_file_are_not_loaded(tmp_path):
     with pytest.raises(DataError, match=r"y_train .*allow_pickle=False.*y\.astype\(str\)"):
         load(tmp_path, y_train=attack)
     assert not (tmp_path / "ran").exists()
+
+
+def test_pixels_that_read_as_digits_are_no_number_of_a_tar(tmp_path):
+    images = np.full((4, 32, 32, 3), ord("0"), np.uint8)
+    labels = np.array([0, 1, 0, 1])
+    np.savez(tmp_path / "grey.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    np.testing.assert_array_equal(load_data(str(tmp_path / "grey.npz")).train.images, images)

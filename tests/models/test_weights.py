@@ -1,5 +1,6 @@
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -190,3 +191,10 @@ def test_a_temperature_that_makes_no_probabilities_is_refused(path, temperature,
     edit(path, heat)
     with pytest.raises(WeightsError, match=message):
         load_weights(path)
+
+
+def test_a_header_that_could_not_be_read_is_not_written(tmp_path, weights):
+    huge = replace(weights, recipe={"name": "x" * 5_000_000})
+    with pytest.raises(WeightsError, match="is not written: its cifarnet takes more than"):
+        save_weights(tmp_path / "huge.h5", huge)
+    assert not (tmp_path / "huge.h5").exists()

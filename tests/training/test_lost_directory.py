@@ -9,7 +9,7 @@ from cifarnet.errors import LostRunError
 from cifarnet.recipes import RECIPES
 from cifarnet.training.config import RunConfig
 from cifarnet.training.events import EpochDone
-from cifarnet.training.lock import run_lock
+from cifarnet.training.lock import OWNER, run_lock
 from cifarnet.training.run import resume, train
 from cifarnet.training.saving import Saver
 from tests.faults.saves import checkpoint
@@ -111,3 +111,12 @@ def test_the_command_of_a_deleted_run_ends_with_status_3(moment, tmp_path, monke
     told = capsys.readouterr().err
     assert "deleted" in told
     assert "is whole" not in told
+
+
+def test_the_lock_of_another_training_at_the_old_place_stays(tmp_path):
+    directory = tmp_path / "run"
+    with run_lock(directory):
+        move(directory)
+        directory.mkdir()
+        (directory / OWNER).write_text("the other training")
+    assert (directory / OWNER).read_text() == "the other training"

@@ -105,6 +105,22 @@ def test_a_reader_takes_the_file_of_the_new_index(run, tmp_path, monkeypatch):
     assert catalog.load("mine").spec.depth == 14
 
 
+def test_a_list_made_during_a_replacement_has_no_problem(run, tmp_path, monkeypatch):
+    catalog.add(run, "mine")
+    known = catalog.entries()
+    catalog.add(make(tmp_path / "other.h5", depth=14), "mine", replace=True)
+    now, answers = catalog.entries(), [known]
+    monkeypatch.setattr(catalog, "entries", lambda: answers.pop() if answers else now)
+    assert {fact["name"]: fact["problem"] for fact in catalog.described()}["mine"] is None
+
+
+def test_a_name_that_is_too_long_for_the_system_is_unknown(run):
+    with pytest.raises(WeightsError, match="There is no run or weight file"):
+        catalog.load("a" * 300)
+    with pytest.raises(WeightsError, match="There is no run or weight file"):
+        catalog.add(Path("a" * 300), "mine")
+
+
 def test_lost_weights_are_named_with_what_to_do(run):
     catalog.add(run, "mine").path.unlink()
     with pytest.raises(WeightsError, match=r"mine .* can't be read: No such file.*--replace"):
