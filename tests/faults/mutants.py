@@ -11,7 +11,6 @@ import io
 import json
 import os
 import pickle
-import resource
 import subprocess
 import sys
 import tarfile
@@ -33,6 +32,7 @@ from cifarnet.data.progress import silent
 from cifarnet.data.tree import FileTree, read_tree
 from cifarnet.errors import CifarnetError
 from tests.faults.hostile import NPZS, PICKLES, TARS, ZIPS
+from tests.faults.memory import peak_memory
 from tests.faults.pictures import mutated, seeds
 
 SLOWEST = 10.0
@@ -155,8 +155,7 @@ def read_mutants(kind: str, count: int, seed: int) -> dict[str, float]:
             except CifarnetError:
                 counts["refused"] += 1
             slowest = max(slowest, time.monotonic() - started)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
-    return {**counts, "slowest": slowest, "peak": peak}
+    return {**counts, "slowest": slowest, "peak": peak_memory() / 1e6}
 
 
 def fuzz(kind: str, count: int, seed: int = 0) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from cifarnet import hdf5
 from cifarnet.errors import WeightsError
 from cifarnet.models.weights import load_weights, save_weights
 from cifarnet.training.checkpoint import load_checkpoint, save_checkpoint
+from tests.faults.memory import peak_memory
 from tests.faults.saves import checkpoint
 
 SLOWEST = 5.0
@@ -117,7 +118,7 @@ def read_mutated(kind: str, count: int, seed: int) -> dict[str, Any]:
             except WeightsError as error:
                 counts["refused" if str(path) in str(error) else "unnamed"] += 1
             slowest = max(slowest, time.monotonic() - started)
-    return {**counts, "slowest": slowest, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+    return {**counts, "slowest": slowest, "peak": peak_memory()}
 
 
 def fuzz(kind: str, count: int, seed: int = 0) -> dict[str, Any]:
