@@ -40,10 +40,10 @@ def test_names_that_look_alike_are_one():
     assert "once. Received twice: caf\u00e9" in names_fault(["caf\u00e9", "cafe\u0301 ", "dog"])
 
 
-def test_there_are_ten_thousand_classes_at_most():
+def test_there_are_five_thousand_classes_at_most():
     names = [str(number) for number in range(CLASS_LIMIT + 1)]
     assert names_fault(names[:-1]) is None
-    assert "must name at most 10,000 classes. Received: 10,001 names" in names_fault(names)
+    assert "must name at most 5,000 classes. Received: 5,001 names" in names_fault(names)
 
 
 def npz(folder, names):
