@@ -9,9 +9,7 @@ prints, as JSON, how many were read and refused, the longest time in seconds, an
 
 import io
 import json
-import os
 import pickle
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -31,6 +29,7 @@ from cifarnet.data.official import read_python
 from cifarnet.data.progress import silent
 from cifarnet.data.tree import FileTree, read_tree
 from cifarnet.errors import CifarnetError
+from tests.faults.apart import fuzz_apart
 from tests.faults.hostile import NPZS, PICKLES, TARS, ZIPS
 from tests.faults.memory import peak_memory
 from tests.faults.pictures import mutated, seeds
@@ -165,15 +164,7 @@ def fuzz(kind: str, count: int, seed: int = 0) -> dict[str, Any]:
         AssertionError: when that crashed, hung, took too much memory or let an error through; kind, count and seed
             repeat it.
     """
-    command = [sys.executable, "-m", "tests.faults.mutants", kind, str(count), str(seed)]
-    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
-    root = Path(__file__).parents[2]
-    done = subprocess.run(
-        command, cwd=root, env=environment, capture_output=True, text=True, timeout=120 + count * 0.05, check=False
-    )
-    assert done.returncode == 0, f"{kind}, seed {seed}, {count}: status {done.returncode}\n{done.stderr[-2000:]}"
-    answer: dict[str, Any] = json.loads(done.stdout)
-    assert answer["slowest"] < SLOWEST, f"{kind}, seed {seed}: {answer}"
+    answer = fuzz_apart("mutants", (kind, count, seed), 120 + count * 0.05, SLOWEST)
     assert answer["peak"] < MOST_MEMORY, f"{kind}, seed {seed}: {answer}"
     return answer
 

@@ -10,7 +10,6 @@ prints, as JSON, how many were read and refused, the longest time and the peak m
 import json
 import resource
 import struct
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,6 +25,7 @@ from cifarnet import hdf5
 from cifarnet.errors import WeightsError
 from cifarnet.models.weights import load_weights, save_weights
 from cifarnet.training.checkpoint import load_checkpoint, save_checkpoint
+from tests.faults.apart import fuzz_apart
 from tests.faults.memory import peak_memory
 from tests.faults.saves import checkpoint
 
@@ -127,13 +127,7 @@ def fuzz(kind: str, count: int, seed: int = 0) -> dict[str, Any]:
     Raises:
         AssertionError: when that crashed, hung, took too much or let an error through; seed and count repeat it.
     """
-    command = [sys.executable, "-m", "tests.faults.mutated", kind, str(count), str(seed)]
-    limit = 60 + count * 0.1
-    root = Path(__file__).parents[2]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=limit, check=False)
-    assert done.returncode == 0, f"{kind}, seed {seed}, {count} files: {done.returncode}\n{done.stderr[-2000:]}"
-    answer: dict[str, Any] = json.loads(done.stdout)
-    assert answer["slowest"] < SLOWEST, f"seed {seed}: {answer}"
+    answer = fuzz_apart("mutated", (kind, count, seed), 60 + count * 0.1, SLOWEST)
     assert answer.pop("unnamed") == 0, f"seed {seed}: {answer}"
     return answer
 

@@ -9,10 +9,8 @@ prints, as JSON, how many were read and refused, and the longest time.
 
 import io
 import json
-import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +19,7 @@ from PIL import Image
 from cifarnet.data.images import read_image
 from cifarnet.errors import DataError
 from tests.data import pngs, tiffs
+from tests.faults.apart import fuzz_apart
 
 SLOWEST = 5.0
 """Seconds that one picture may take."""
@@ -142,14 +141,7 @@ def fuzz(count: int, seed: int = 0) -> dict[str, Any]:
     Raises:
         AssertionError: when that crashed, hung or let an error through; seed and count repeat it.
     """
-    command = [sys.executable, "-m", "tests.faults.pictures", str(count), str(seed)]
-    limit = 60 + count * 0.05
-    root = Path(__file__).parents[2]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=limit, check=False)
-    assert done.returncode == 0, f"seed {seed}, {count} pictures: status {done.returncode}\n{done.stderr[-2000:]}"
-    answer: dict[str, Any] = json.loads(done.stdout)
-    assert answer["slowest"] < SLOWEST, f"seed {seed}: {answer}"
-    return answer
+    return fuzz_apart("pictures", (count, seed), 60 + count * 0.05, SLOWEST)
 
 
 if __name__ == "__main__":
