@@ -163,11 +163,10 @@ def reached(epochs: Sequence[tuple[float, float | None]], mark: float) -> float 
 
 def operations(depth: int) -> float:
     """Floating-point operations of training on one image: 2 a multiply-accumulate, three products a convolution."""
-    from cifarnet.models.description import total_macs
-    from cifarnet.models.resnet import describe
-    from cifarnet.models.spec import ModelSpec
+    from cifarnet.models.layers import total_macs
+    from cifarnet.models.spec import ModelSpec, describe
 
-    return 2 * 3 * total_macs(describe(ModelSpec(depth)))
+    return 2 * 3 * total_macs(describe(ModelSpec(f"resnet{depth}")))
 
 
 def feature_map_bytes(depth: int, precision: str) -> float:
@@ -177,11 +176,10 @@ def feature_map_bytes(depth: int, precision: str) -> float:
     and writes the input's gradient backward (the first one has none to write). Everything else (normalization, ReLU,
     shortcuts, whose sums must be complete before they are used) is taken as done on the way, at no cost.
     """
-    from cifarnet.models.resnet import describe
-    from cifarnet.models.spec import ModelSpec
+    from cifarnet.models.spec import ModelSpec, describe
 
     elements = 0
-    for index, layer in enumerate(_convolutions(describe(ModelSpec(depth)))):
+    for index, layer in enumerate(_convolutions(describe(ModelSpec(f"resnet{depth}")))):
         height, width, filters = layer.output_shape
         strides = layer.config["strides"]
         read = height * strides * width * strides * layer.weights[0].shape[2]

@@ -99,7 +99,7 @@ def disks(folder: Path, scale: float) -> list[Row]:
     from tests.faults.disk import disk
 
     recipe = RECIPES["paper"].with_changes(epochs=2, batch_size=32)
-    config = RunConfig(recipe, data="synthetic:100", depth=8, validation_split=0.2)
+    config = RunConfig(recipe, data="synthetic:100", model="resnet8", validation_split=0.2)
     with disk(folder / "reference") as healthy:
         train(config, folder / "reference")
     wanted = load_weights(folder / "reference" / runs.WEIGHTS).sha256()

@@ -79,7 +79,7 @@ def training_loop(
         rng.integers(0, 256, (images, 32, 32, 3), np.uint8), rng.integers(0, 10, images, np.int32), CIFAR10_CLASSES
     )
     chosen = named_recipe(recipe, depth).with_changes(batch_size=batch_size, steps=steps, epochs=epochs)
-    network = build_model(ModelSpec(depth), precision=execution.precision)
+    network = build_model(ModelSpec(f"resnet{depth}"), precision=execution.precision)
     trainee = Trainee(network, data.images, Normalization.of(data.images), chosen, execution)
     plan = Plan(chosen.steps or trainee.steps_per_epoch * (chosen.epochs or 0))
     return Loop(
@@ -143,7 +143,7 @@ def train(depth: int, **settings: Any) -> dict[str, Any]:
     return {
         "device": str(device()),
         "kind": device().kind,
-        "precision": loop.trainee.network.stem.compute_dtype,
+        "precision": loop.trainee.network.compute_dtype_of_features,
         "steps_per_call": calls,
         "images": len(loop.train),
         "step_seconds": step_seconds,
@@ -160,11 +160,12 @@ def infer(depth: int, precision: str = "float32", batch_size: int = 128, steps: 
     In float32 by cifarnet's Classifier; other precisions by the same model on a network of that precision.
     """
     from cifarnet.evaluation.inference import Classifier, logits_model, run_batches
-    from cifarnet.models.network import build_model, initial_weights
+    from cifarnet.models.initial import initial_weights
+    from cifarnet.models.network import build_model
     from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec
     from cifarnet.models.weights import ORIGINAL_NORMALIZATION, Weights
 
-    spec = ModelSpec(depth)
+    spec = ModelSpec(f"resnet{depth}")
     images = np.random.default_rng(0).integers(0, 256, (batch_size, 32, 32, 3), np.uint8)
     weights = Weights(spec, initial_weights(spec, 0), CIFAR10_CLASSES, ORIGINAL_NORMALIZATION)
     if precision == "float32":
@@ -185,7 +186,7 @@ def logits(source: str | None, data: str, images: int, output: str, depth: int =
     """Logits of the first test ``images`` of ``data``, saved to ``output``; by initial weights without a ``source``."""
     from cifarnet.data.sources import load_data
     from cifarnet.evaluation.inference import Classifier
-    from cifarnet.models.network import initial_weights
+    from cifarnet.models.initial import initial_weights
     from cifarnet.models.spec import ModelSpec, Normalization
     from cifarnet.models.weights import Weights, load_weights
     from cifarnet.runtime import device
@@ -194,7 +195,7 @@ def logits(source: str | None, data: str, images: int, output: str, depth: int =
     if source:
         weights = load_weights(Path(source))
     else:
-        spec = ModelSpec(depth, len(test.class_names))
+        spec = ModelSpec(f"resnet{depth}", len(test.class_names))
         weights = Weights(spec, initial_weights(spec, 0), test.class_names, Normalization.of(test.images))
     chosen = Classifier(weights).logits(test.images[:images])
     np.save(output, chosen)
@@ -226,7 +227,7 @@ def history(
     from cifarnet.training.events import EpochDone, Planned
     from cifarnet.training.run import train as train_run
 
-    ModelSpec(depth)
+    ModelSpec(f"resnet{depth}")
     chosen = named_recipe(recipe, depth).with_changes(**(changes or {}))
     directory = Path(output)
     done: list[tuple[float, float | None]] = []

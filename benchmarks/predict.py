@@ -115,9 +115,9 @@ def _untrained(path: Path) -> Path:
     from cifarnet.runtime import use_backend
 
     use_backend()
-    from cifarnet.models.network import initial_weights
+    from cifarnet.models.initial import initial_weights
 
-    spec = ModelSpec(20)
+    spec = ModelSpec("resnet20")
     save_weights(path, Weights(spec, initial_weights(spec, seed=0), CIFAR10_CLASSES, Normalization(120.0, 64.0)))
     return path
 

@@ -12,6 +12,7 @@ from typing import Any, Self
 from cifarnet.errors import InvalidValueError, did_you_mean
 from cifarnet.fields import FLOAT_LIMIT, Range, typed_fields
 from cifarnet.json_files import read_object, shown
+from cifarnet.models.spec import ModelSpec
 from cifarnet.runs import CONFIG, verified_config
 
 # Of ``Recipe.for_images``.
@@ -277,9 +278,19 @@ class Recipe:
             return replace(self, resolutions=())
         return self
 
-    def differences(self, depth: int) -> dict[str, Any]:
-        """What sets it apart from the named recipe for ``depth`` that it started from; everything without one."""
-        base = named_recipe(self.name, depth) if self.name in RECIPES else None
+    def for_model(self, model: str) -> Self:
+        """Return this recipe adapted to the network ``model``: ``paper`` warms up those of 110 layers or more.
+
+        The paper found a learning rate of 0.1 too large for ResNet-110 to start with, and used 0.01 for about 400
+        steps.
+        """
+        if self == RECIPES["paper"] and ModelSpec(model).depth >= 110:
+            return replace(self, warmup_steps=400)
+        return self
+
+    def differences(self, base: "Recipe | None" = None) -> dict[str, Any]:
+        """Return the fields that differ from ``base``, by default the recipe of this name; all fields without one."""
+        base = base or RECIPES.get(self.name)
         return {
             field.name: getattr(self, field.name)
             for field in fields(self)
@@ -351,8 +362,8 @@ RECIPES = {
 }
 
 
-def named_recipe(name: str, depth: int) -> Recipe:
-    """The recipe of that name for a network of ``depth``.
+def named_recipe(name: str) -> Recipe:
+    """Return the recipe of that name.
 
     Raises:
         InvalidValueError: for an unknown name.
@@ -364,22 +375,18 @@ def named_recipe(name: str, depth: int) -> Recipe:
             f"There is no recipe or file {name}.{did_you_mean(name, known)} Recipes are {', '.join(RECIPES)}. Give one"
             f" of them, or a JSON file with a recipe, such as a run's config.json. Received: {name}"
         )
-    recipe = RECIPES[name]
-    if name == "paper" and depth >= 110:
-        # The paper found 0.1 too large for ResNet-110 to start with, and warmed up at 0.01 for about 400 steps.
-        return replace(recipe, warmup_steps=400)
-    return recipe
+    return RECIPES[name]
 
 
-def find_recipe(name: str, depth: int) -> Recipe:
-    """The recipe of that name for a network of ``depth``, or the one in the file ``name``.
+def find_recipe(name: str) -> Recipe:
+    """Return the recipe of that name, or the one in the file ``name``.
 
     Raises:
         InvalidValueError: when there is neither, or the file holds no valid recipe.
         RunError: when it is a run's and damaged.
     """
     if name in RECIPES or not Path(name).exists():
-        return named_recipe(name, depth)
+        return named_recipe(name)
     if Path(name).is_dir():
         config = Path(name) / CONFIG
         advice = f"For the recipe of that run, give {config}." if config.exists() else "Give a JSON file with a recipe."

@@ -10,7 +10,7 @@ from cifarnet.errors import InvalidValueError, RunError
 from cifarnet.recipes import RECIPES
 from cifarnet.training.config import RunConfig
 
-CONFIG = RunConfig(RECIPES["documented"].with_changes(epochs=3), depth=8, data_sha256="abc")
+CONFIG = RunConfig(RECIPES["documented"].with_changes(epochs=3), model="resnet8", data_sha256="abc")
 HISTORY = """epoch,step,image_size,learning_rate,loss,accuracy,test_loss,test_accuracy
 1,10,32,0.1,2.0,0.3,1.9,0.35
 2,20,32,0.1,1.0,0.6,0.8,0.8
@@ -57,11 +57,14 @@ def test_two_runs_of_one_seed_count_as_one_seed(tmp_path):
 
 
 def test_only_the_settings_that_differ_are_listed_and_the_best_group_comes_first(tmp_path):
-    changed = replace(CONFIG, depth=14, recipe=CONFIG.recipe.with_changes(l2=5e-4))
+    changed = replace(CONFIG, model="resnet14", recipe=CONFIG.recipe.with_changes(l2=5e-4))
     worse, better = save_run(tmp_path / "a", 0.6), save_run(tmp_path / "b", 0.7, changed)
     found = compare([worse, better]).to_dict()
-    assert found["differing"] == ["l2", "depth"]
-    assert [group["settings"] for group in found["groups"]] == [{"l2": 5e-4, "depth": 14}, {"l2": 1e-4, "depth": 8}]
+    assert found["differing"] == ["l2", "model"]
+    assert [group["settings"] for group in found["groups"]] == [
+        {"l2": 5e-4, "model": "resnet14"},
+        {"l2": 1e-4, "model": "resnet8"},
+    ]
 
 
 def test_an_unfinished_run_comes_last_with_its_last_epoch_and_leaves_the_mean_alone(tmp_path):
@@ -74,7 +77,7 @@ def test_an_unfinished_run_comes_last_with_its_last_epoch_and_leaves_the_mean_al
 
 
 def test_a_group_without_a_finished_run_comes_last(tmp_path):
-    unfinished = save_run(tmp_path / "u", None, replace(CONFIG, depth=14), history="")
+    unfinished = save_run(tmp_path / "u", None, replace(CONFIG, model="resnet14"), history="")
     found = compare([unfinished, save_run(tmp_path / "a", 0.0)]).to_dict()
     assert [group["accuracy"] for group in found["groups"]] == [0.0, None]
     assert found["groups"][1]["runs"][0]["epoch"] == 0

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cifarnet.errors import InvalidValueError
-from cifarnet.recipes import RECIPES, Recipe, named_recipe, read_recipe
+from cifarnet.recipes import RECIPES, Recipe, read_recipe
 from cifarnet.training.optimizer import PlannedSGD
 from cifarnet.training.schedule import Plan, learning_rate, size_at, spans
 
@@ -89,8 +89,8 @@ def test_on_a_gpu_the_fast_recipe_trains_at_full_size():
 
 
 def test_the_papers_resnet110_warms_up_and_the_others_do_not():
-    assert named_recipe("paper", 110).warmup_steps == 400
-    assert named_recipe("paper", 56).warmup_steps == 0
+    assert RECIPES["paper"].for_model("resnet110").warmup_steps == 400
+    assert RECIPES["paper"].for_model("resnet56").warmup_steps == 0
 
 
 def test_a_new_length_in_epochs_replaces_one_in_steps():

@@ -108,11 +108,10 @@ def _augmenting(grid: Path | None, source: str | None, recipe: str | None) -> "R
     if grid.is_dir():
         raise InvalidValueError(f"--grid takes the name of a file. Received: {grid}, which is a folder")
     from cifarnet.files import require_writable
-    from cifarnet.models.spec import ModelSpec
     from cifarnet.recipes import find_recipe
 
     require_writable(grid.parent)
-    return find_recipe(recipe or "documented", ModelSpec().depth)
+    return find_recipe(recipe or "documented")
 
 
 def _draw_grid(path: Path, images: "Dataset", recipe: "Recipe") -> None:

@@ -87,6 +87,42 @@ OptionalWeights = Annotated[
 ]
 
 
+Model = Annotated[
+    str | None,
+    typer.Option("--model", metavar="NAME", help="Network: resnet20, resnet32, resnet44, resnet56, resnet110, ..."),
+]
+Depth = Annotated[
+    int | None,
+    typer.Option("--depth", metavar="N", help="Short for --model resnetN. N is 8, 14, 20, ... (6n+2)."),
+]
+
+
+def chosen_model(model: str | None, depth: int | None, weights: object = None) -> str | None:
+    """Return the name of the network that ``--model`` or ``--depth`` gives; None without either.
+
+    With ``weights``, which name their network themselves, neither may be given.
+
+    Raises:
+        InvalidValueError: when the options contradict each other, or no network has that depth.
+    """
+    from cifarnet.models.spec import model_name
+
+    if weights is not None and (model, depth) != (None, None):
+        option = "--depth" if model is None else "--model"
+        raise InvalidValueError(
+            f"--weights gives the network too: give {option} or --weights, not both. Received: both"
+        )
+    if depth is None:
+        return model
+    name = model_name(depth)
+    if model not in (None, name):
+        raise InvalidValueError(
+            f"--depth {depth} is short for --model {name}: give one of the two. Received: --model {model} --depth"
+            f" {depth}"
+        )
+    return name
+
+
 def seconds(text: str, option: str) -> float:
     """Return the seconds in a span of time such as ``1h30m``, ``20m`` or ``90s``.
 

@@ -13,7 +13,7 @@ import typer
 from cifarnet.choices import CROPS, VIEWS
 from cifarnet.cli import console
 from cifarnet.cli.help import examples
-from cifarnet.cli.options import OUTPUT, Backend, OptionalWeights, Report, choice
+from cifarnet.cli.options import OUTPUT, Backend, Depth, Model, OptionalWeights, Report, choice, chosen_model
 from cifarnet.errors import DataError, InvalidValueError
 
 if TYPE_CHECKING:
@@ -41,12 +41,8 @@ def predict(
         ),
     ],
     weights: OptionalWeights = None,
-    depth: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", help="Layers of the ResNet that comes with cifarnet, instead of --weights. Default: 20."
-        ),
-    ] = None,
+    model: Model = None,
+    depth: Depth = None,
     top_k: Annotated[
         int | None, typer.Option(metavar="K", help="Number of classes to name for each picture. Default: 3.")
     ] = None,
@@ -106,8 +102,7 @@ def predict(
     """
     if as_csv and as_json:
         raise InvalidValueError("--csv and --json are two forms of the same output: give one of them. Received: both")
-    if depth is not None and weights is not None:
-        raise InvalidValueError("--weights gives the depth too: give --depth or --weights, not both. Received: both")
+    network = chosen_model(model, depth, weights) or "resnet20"
     with console.transient("Starting ..."):
         from cifarnet.cli.reporting import page_path
         from cifarnet.evaluation import predict as service
@@ -122,7 +117,7 @@ def predict(
     if weights:
         file, loaded = catalog.read(weights, load_weights)
     else:
-        file = catalog.for_depth(20 if depth is None else depth)
+        file = catalog.for_model(network)
         loaded = load_weights(file)
     top_k = service.resolve_top_k(top_k, loaded.spec.classes)
     if reject:

@@ -75,7 +75,6 @@ def evaluation_html(
 
 def _training(run: Path) -> "Training | None":
     """The run's part of a page; None when ``run`` is no run with epochs."""
-    from cifarnet.models.spec import ModelSpec
     from cifarnet.reports.evaluation_page import Training
     from cifarnet.training.config import RunConfig
 
@@ -84,7 +83,7 @@ def _training(run: Path) -> "Training | None":
         return None
     config = RunConfig.read(run)
     recipe = config.recipe
-    differences = recipe.differences(config.depth or ModelSpec().depth)
+    differences = recipe.differences()
     shown = {name: value for name, value in differences.items() if value is not None and name != "name"}
     origins = (("Began with", config.place("weights")), ("Teacher", config.place("teacher")))
     told = [

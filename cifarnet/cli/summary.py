@@ -1,12 +1,13 @@
 """``cifarnet summary``: a network's layers, parameters and cost, without starting TensorFlow."""
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
 from cifarnet.cli import console
 from cifarnet.cli.help import examples
-from cifarnet.cli.options import OUTPUT, Json, OptionalWeights
+from cifarnet.cli.options import OUTPUT, Depth, Json, Model, OptionalWeights, chosen_model
 from cifarnet.errors import InvalidValueError
 
 EXAMPLES = examples(
@@ -17,7 +18,8 @@ EXAMPLES = examples(
 
 
 def summary(
-    depth: Annotated[int | None, typer.Option(metavar="N", help="Layers of the ResNet: 8, 14, 20, ... (6n+2).")] = None,
+    model: Model = None,
+    depth: Depth = None,
     weights: OptionalWeights = None,
     classes: Annotated[int | None, typer.Option(metavar="N", help="Number of classes. Default: 10.")] = None,
     units: Annotated[bool, typer.Option("--units", help="Show the units and layers of each stage.")] = False,
@@ -30,16 +32,14 @@ def summary(
 
     The cost is the number of multiply-accumulates per image. Without options, compares all networks.
     """
-    from cifarnet.models.resnet import describe
-    from cifarnet.models.spec import PRESETS, ModelSpec
+    from cifarnet.models.spec import PRESETS, ModelSpec, describe
     from cifarnet.models.weights import require_storable
     from cifarnet.reports import summary as reports
 
-    if depth is not None and weights is not None:
-        raise InvalidValueError("--weights gives the depth too: give --depth or --weights, not both. Received: both")
+    name = chosen_model(model, depth, weights)
     if plain and as_json:
         raise InvalidValueError("--plain and --json are two forms of the same output: give one of them. Received: both")
-    spec, header = ModelSpec(20 if depth is None else depth, 10 if classes is None else classes), None
+    spec, header = ModelSpec(name or "resnet20", 10 if classes is None else classes), None
     require_storable(spec)
     if weights is not None:
         from cifarnet.models.weights import load_header
@@ -49,12 +49,12 @@ def summary(
         spec = header.spec
         if classes not in (None, spec.classes):
             raise InvalidValueError(f"{weights} has {spec.classes} classes. Received: --classes {classes}")
-    if depth is None and header is None:
+    if name is None and header is None:
         if plain or units:
             raise InvalidValueError(
-                "--plain and --units show one network: give its --depth or --weights. Received: neither"
+                "--plain and --units show one network: give its --model, --depth or --weights. Received: neither"
             )
-        specs = [ModelSpec(preset.depth, spec.classes) for preset in PRESETS.values()]
+        specs = [replace(preset, classes=spec.classes) for preset in PRESETS.values()]
         facts = [reports.summary_data(spec, describe(spec)) for spec in specs]
         if as_json:
             console.print_json(facts)

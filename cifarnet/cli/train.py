@@ -16,11 +16,13 @@ from cifarnet.cli.options import (
     OUTPUT,
     WEIGHTS,
     Backend,
+    Depth,
     Mirror,
     Report,
     SkipBroken,
     TestSplit,
     choice,
+    chosen_model,
     seconds,
 )
 from cifarnet.errors import InvalidValueError
@@ -50,14 +52,15 @@ def train(
             help="Images: cifar10, synthetic, or the path of a folder, an archive or an .npz file. Default: cifar10.",
         ),
     ] = None,
-    depth: Annotated[
-        int | None,
+    model: Annotated[
+        str | None,
         typer.Option(
-            metavar="N",
-            help="Layers of the ResNet: 8, 14, 20, ... (6n+2). Default: those of --weights, or 20. More layers than"
-            " --weights has are added as new units.",
+            metavar="NAME",
+            help="Network: resnet20, resnet32, resnet44, resnet56, resnet110, ... Default: that of --weights, or"
+            " resnet20. A deeper one than --weights grows from it.",
         ),
     ] = None,
+    depth: Depth = None,
     recipe: Annotated[
         str | None,
         typer.Option(
@@ -313,10 +316,11 @@ def train(
         _refuse_with_resume(given)
         config = None
     else:
+        network = chosen_model(model, depth)
         config = RunConfig(
-            recipe=_recipe(recipe, depth, weights, given),
+            recipe=_recipe(recipe, network, weights, given),
             data="cifar10" if data is None else data,
-            depth=depth,
+            model=network,
             seed=seed or 0,
             test_split=test_split,
             validation_split=validation_split,
@@ -413,19 +417,19 @@ def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
 
-def _recipe(name: str | None, depth: int | None, weights: Path | None, given: dict[str, Any]) -> Any:
+def _recipe(name: str | None, model: str | None, weights: Path | None, given: dict[str, Any]) -> Any:
     from dataclasses import fields
 
     from cifarnet.models.spec import ModelSpec
     from cifarnet.recipes import Recipe, find_recipe
 
     name = name or ("fine-tune" if weights else "fast" if "budget" in given else "documented")
-    if depth is None and weights is not None:
+    if model is None and weights is not None:
         from cifarnet.models.weights import load_header
         from cifarnet.weights import catalog
 
-        depth = catalog.read(weights, load_header)[1].spec.depth
-    recipe = find_recipe(name, depth or ModelSpec().depth)
+        model = catalog.read(weights, load_header)[1].spec.name
+    recipe = find_recipe(name).for_model(model or ModelSpec().name)
     changes = {field.name: given[field.name] for field in fields(Recipe) if field.name in given}
     lengths = [f"--{name}" for name in ("epochs", "steps", "budget") if name in given]
     if len(lengths) > 1:

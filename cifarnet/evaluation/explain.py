@@ -81,24 +81,18 @@ class Explainer:
 
 
 def grad_cam(network: Any, features: Any, labels: Any) -> Any:
-    """Grad-CAM's maps, float32 (batch, height, width), none below 0, for the logits of ``labels`` int (batch,).
+    """Return Grad-CAM's maps, float32 (batch, height, width), none below 0, for the logits of ``labels`` int (batch,).
 
-    ``features`` (batch, height, width, channels) is the output A of ``network.features``. A map is ReLU of the sum of
-    A's channels, each weighted by the mean gradient of the logit by it. ``keras.ops`` has no gradients, but here they
-    are known: behind A come batch normalization (in inference mode), ReLU, the mean over all positions and a 1x1
-    convolution w, so for the logit of class c at a position of channel k the gradient is
-    w[k, c] * gamma[k] / sqrt(variance[k] + epsilon) / positions where the ReLU is open, and 0 elsewhere.
+    ``features`` (batch, height, width, channels) is the output of ``network.features``. A map is ReLU of the sum of its
+    channels, each weighted by the mean over all positions of the logit's gradient.
     """
     from keras import ops
 
-    norm = network.batchnorm
+    from cifarnet.models.gradients import feature_gradients
+
     features = ops.cast(features, "float32")
-    active = ops.cast(norm(features, training=False) > 0, "float32")
-    slope = norm.gamma * ops.rsqrt(norm.moving_variance + norm.epsilon)
-    kernel = ops.take(ops.transpose(network.head.kernel[0, 0]), labels, axis=0)  # (batch, channels)
-    positions = features.shape[1] * features.shape[2]
-    importance = kernel * slope * ops.mean(active, axis=(1, 2)) / positions
-    return ops.relu(ops.sum(features * importance[:, None, None, :], axis=-1))
+    importance = ops.mean(feature_gradients(network, features, labels), axis=(1, 2), keepdims=True)
+    return ops.relu(ops.sum(features * importance, axis=-1))
 
 
 def seen_area(width: int, height: int, crop: str, size: int) -> Area:

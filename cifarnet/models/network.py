@@ -1,9 +1,10 @@
-"""The Keras model, built from the description; written with ``keras.ops`` so that every backend runs it.
+"""Build the Keras model of a network from its description; ``keras.ops`` makes it run on every backend.
 
-Importing this module imports Keras and its backend (seconds): import it inside functions.
+Importing this module imports Keras and its backend, which takes seconds: import it inside functions.
 """
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -12,11 +13,11 @@ from keras import ops
 
 from cifarnet.errors import WeightsError
 from cifarnet.models.batchnorm import BatchNormalization
-from cifarnet.models.description import Layer, named_weights
-from cifarnet.models.resnet import describe
-from cifarnet.models.spec import ModelSpec
+from cifarnet.models.initial import initial_weights
+from cifarnet.models.layers import Layer, leaves, named_weights
+from cifarnet.models.spec import ModelSpec, base_and_head, describe
 
-# Said wherever Keras would ask the user's keras.json, which may say channels_first.
+# Given wherever Keras would ask the user's keras.json, which may contain channels_first.
 LAYOUT = "channels_last"
 
 KERAS_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
@@ -67,15 +68,15 @@ class ResidualUnit(keras.layers.Layer):
         return x + shortcut
 
 
-class ResNet(keras.Model):
+class Network(keras.Model):
     """A network whose own top level is the documented table: ``model.layers`` are its rows.
 
-    Calling it on normalized images (batch, size, size, 3), float32, gives class probabilities (batch, classes);
-    ``logits`` stops before the softmax. ReLU, pooling and flattening have no row in the table, so they are plain
-    operations between the layers.
+    Calling it on normalized images (batch, size, size, 3), float32, gives class probabilities (batch, classes).
+    ``logits`` stops before the softmax. ReLU, pooling and flattening have no row in the tables of the ResNets, so they
+    are plain operations between the layers.
 
-    ``precision`` is that of the feature maps. Weights, batch moments, head and logits are float32 in any case (mixed
-    precision, Micikevicius et al. 2018, arXiv:1710.03740).
+    ``precision`` is that of the feature maps. Weights, batch moments, classifier and logits are float32 in any case
+    (mixed precision, Micikevicius et al. 2018, arXiv:1710.03740).
     """
 
     def __init__(self, spec: ModelSpec, precision: str = "float32"):
@@ -83,76 +84,118 @@ class ResNet(keras.Model):
         self.spec = spec
         self.description = describe(spec)
         dtype = KERAS_POLICIES[precision]
-        *base, head, softmax = self.description
-        rows = [_keras_layer(x, dtype) for x in base] + [_keras_layer(x, "float32") for x in (head, softmax)]
-        self.stem, *self.stages, self.batchnorm, self.head, self.softmax = rows
+        base, head = base_and_head(spec)
+        self.rows = [
+            _keras_layer(layer, "float32" if layer.full_precision else dtype)
+            for layer in self.description
+            if layer.in_table
+        ]
+        by_name = {row.name: row for row in self.rows}
+        self._base = [_Step(layer, by_name.get(layer.name)) for layer in base]
+        *head_layers, last = head
+        self._head = [_Step(layer, by_name.get(layer.name)) for layer in head_layers]
+        self._softmax = _Step(last, by_name[last.name])
         self.build((None, spec.image_size, spec.image_size, 3))
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Create the variables, for images of ``input_shape`` (None, size, size, 3)."""
         # Row by row: Keras would find the shapes by running the network, which takes a second (JAX: seven).
         shape = input_shape
-        for row, description in zip((self.stem, *self.stages, self.batchnorm), self.description[:-2], strict=True):
-            row.build(shape)
-            shape = (input_shape[0], *description.output_shape)
-        self.head.build((input_shape[0], 1, 1, shape[-1]))
-        self.softmax.build((input_shape[0], self.spec.classes))
+        for step in (*self._base, *self._head, self._softmax):
+            if step.layer is not None:
+                step.layer.build(shape)
+            shape = (input_shape[0], *step.description.output_shape)
         self.built = True
 
     def features(self, images: Any, training: bool | None = None) -> Any:
-        """What the base (stem and stages) makes of normalized images: (batch, size / 4, size / 4, 64)."""
-        x = self.stem(images)
-        for stage in self.stages:
-            x = stage(x, training=training)
-        return x
+        """Return the output of the base for normalized images: the feature maps (batch, height, width, channels)."""
+        return _run(self._base, images, training)
 
     def head_logits(self, features: Any, training: bool | None = None) -> Any:
-        """Logits (batch, classes) from the base's features."""
-        x = ops.cast(ops.relu(self.batchnorm(features, training=training)), "float32")
-        x = self.head(ops.mean(x, axis=(1, 2), keepdims=True))  # (batch, 1, 1, classes)
-        return ops.reshape(x, (-1, self.spec.classes))
+        """Return logits (batch, classes) from the features that the base gives."""
+        return _run(self._head, features, training)
 
     def logits(self, images: Any, training: bool | None = None) -> Any:
-        """Logits (batch, classes) of normalized images (batch, size, size, 3)."""
+        """Return logits (batch, classes) of normalized images (batch, size, size, 3)."""
         return self.head_logits(self.features(images, training=training), training=training)
 
     def call(self, images: Any, training: bool | None = None) -> Any:
-        """Class probabilities (batch, classes) of normalized images."""
-        return self.softmax(self.logits(images, training=training))
+        """Return class probabilities (batch, classes) of normalized images."""
+        return self._softmax(self.logits(images, training=training), training)
+
+    @property
+    def base(self) -> list[keras.layers.Layer]:
+        """The layers of the base, in the order of the forward pass."""
+        return [step.layer for step in self._base if step.layer is not None]
+
+    @property
+    def head(self) -> list[keras.layers.Layer]:
+        """The layers of the head without the softmax, in the order of the forward pass."""
+        return [step.layer for step in self._head if step.layer is not None]
+
+    @property
+    def features_shape(self) -> tuple[int, ...]:
+        """Shape of the features of one image: (height, width, channels)."""
+        return self._base[-1].description.output_shape
+
+    @property
+    def compute_dtype_of_features(self) -> str:
+        """The number type that the feature maps are computed in."""
+        dtype: str = self.base[0].compute_dtype
+        return dtype
 
     def freeze_base(self) -> None:
-        """Fix stem and stages: no gradient, and their batch normalization in inference mode."""
-        for layer in (self.stem, *self.stages):
+        """Keep the base fixed: no gradient, and batch normalization in inference mode."""
+        for layer in self.base:
             layer.trainable = False
+
+    @property
+    def trains_base(self) -> bool:
+        """Whether training changes the base."""
+        return any(layer.trainable for layer in self.base)
 
     @property
     def batch_norms(self) -> list[BatchNormalization]:
         """The batch normalization layers, in the order of the forward pass."""
-        units = [unit for stage in self.stages for unit in stage.layers]
-        return [*(layer for unit in units for layer in (unit.batchnorm_1, unit.batchnorm_2)), self.batchnorm]
+        return [layer for layer in self._leaves().values() if isinstance(layer, BatchNormalization)]
 
     def set_batchnorm_momentum(self, momentum: float) -> None:
         """Set the share of the moving mean and variance that each training step keeps (Keras: 0.99)."""
         for layer in self.batch_norms:
             layer.momentum = momentum
 
-    def kernels(self) -> list[Any]:
-        """The trainable convolution kernels, which L2 regularization applies to."""
-        return [variable for variable in self.trainable_variables if variable.name == "kernel"]
+    @property
+    def regularized(self) -> list[Any]:
+        """The trainable variables that the L2 penalty applies to."""
+        variables = self.tensors()
+        weights = named_weights(self.description)
+        return [variables[name] for name, weight in weights.items() if weight.regularized and variables[name].trainable]
+
+    @property
+    def rng_states(self) -> list[keras.Variable]:
+        """The random states of layers such as dropout, uint32 (2,) each: a seed, and a count of draws."""
+        generators = [getattr(layer, "seed_generator", None) for layer in self._leaves().values()]
+        return [generator.state for generator in generators if generator is not None]
+
+    def seed_draws(self, seed: int, epoch: int, step: int) -> None:
+        """Set the random states to those of batch ``step`` of ``epoch`` in a run of ``seed``.
+
+        A resumed run then draws what an uninterrupted one draws: each layer draws once in a step.
+        """
+        for index, state in enumerate(self.rng_states):
+            stream = np.random.SeedSequence([seed, epoch, index, _DROPOUT_STREAM]).generate_state(1)[0]
+            state.assign(np.array([stream, step], np.uint32))
 
     def tensors(self) -> dict[str, Any]:
-        """Every Keras variable by the description's full name, in the description's order."""
-        found: dict[str, Any] = {}
+        """Return every Keras variable by the full name in the description, in the description's order."""
+        layers, found = self._leaves(), {}
         for name in named_weights(self.description):
-            row, *inner, weight = name.split("/")
-            layer = self.get_layer(row)
-            for part in inner:
-                layer = layer.get_layer(part) if isinstance(layer, keras.Sequential) else getattr(layer, part)
-            found[name] = getattr(layer, weight)
+            path, _, weight = name.rpartition("/")
+            found[name] = getattr(layers[path], weight)
         return found
 
     def get_tensors(self) -> dict[str, np.ndarray]:
-        """Copies of all weights as float32 arrays by full name."""
+        """Return copies of all weights as float32 arrays by full name."""
         return {name: np.array(ops.convert_to_numpy(v)) for name, v in self.tensors().items()}
 
     def set_tensors(self, arrays: dict[str, np.ndarray]) -> None:
@@ -175,59 +218,62 @@ class ResNet(keras.Model):
         for name, array in arrays.items():
             variables[name].assign(array)
 
+    def _leaves(self) -> dict[str, keras.layers.Layer]:
+        # Not kept: Keras would make the layers of an attribute rows of the table.
+        return {path: self._find(path) for path, layer in leaves(self.description) if layer.in_table}
+
+    def _find(self, path: str) -> keras.layers.Layer:
+        row, *inner = path.split("/")
+        layer = self.get_layer(row)
+        for part in inner:
+            layer = layer.get_layer(part) if isinstance(layer, keras.Sequential) else getattr(layer, part)
+        return layer
+
 
 def build_model(
     spec: ModelSpec, weights: dict[str, np.ndarray] | None = None, seed: int = 0, precision: str = "float32"
-) -> ResNet:
-    """The network of ``spec`` with ``weights`` (by full name), or with initial weights drawn from ``seed``.
+) -> Network:
+    """Return the network of ``spec`` with ``weights`` (by full name), or with initial weights drawn from ``seed``.
 
     Raises:
         WeightsError: when ``weights`` don't fit the network.
     """
-    model = ResNet(spec, precision)
+    model = Network(spec, precision)
     model.set_tensors(initial_weights(spec, seed) if weights is None else weights)
     return model
 
 
-def initial_weights(spec: ModelSpec, seed: int) -> dict[str, np.ndarray]:
-    """Fresh weights by full name: He normal kernels (arXiv:1502.01852), everything else at its neutral value.
-
-    Drawn with NumPy, so that one seed means the same network on every backend.
-    """
-    rng = np.random.default_rng([seed, _INIT_STREAM])
-    arrays = {}
-    for name, weight in named_weights(describe(spec)).items():
-        kind = name.rpartition("/")[2]
-        if kind == "kernel":
-            fan_in = int(np.prod(weight.shape[:-1]))
-            array = rng.standard_normal(weight.shape, np.float32) * np.float32(np.sqrt(2 / fan_in))
-        else:
-            array = np.full(weight.shape, kind in ("gamma", "moving_variance"), np.float32)
-        arrays[name] = array
-    return arrays
+# Separates the draws of dropout from the streams of epochs, flips, precise moments and initial weights.
+_DROPOUT_STREAM = 2**32 - 4
 
 
-def adopted_weights(
-    spec: ModelSpec, seed: int, base: dict[str, np.ndarray], *, keep_head: bool
-) -> dict[str, np.ndarray]:
-    """Weights by full name to begin with, taken over from ``base``, those of a network of ``spec``'s depth or less.
+class _Step:
+    """One step of the forward pass: a Keras layer, or an operation that has no row in the table."""
 
-    Residual units that ``base`` lacks follow its own in each stage. Their second convolution is zero, so that each
-    passes on what it is given and a deeper network computes exactly what ``base`` does until it is trained: "Net2Net",
-    Chen et al. 2016 (arXiv:1511.05641); a zero last convolution as in "Fixup", Zhang et al. 2019 (arXiv:1901.09321).
-    Without ``keep_head`` the head begins anew, for ``spec``'s classes.
-    """
-    arrays = initial_weights(spec, seed)
-    for name, array in arrays.items():
-        if name in base and (keep_head or not name.startswith("conv2d_1/")):
-            arrays[name] = base[name]
-        elif name.endswith("/conv2/kernel"):
-            arrays[name] = np.zeros_like(array)
-    return arrays
+    def __init__(self, description: Layer, layer: keras.layers.Layer | None):
+        self.description = description
+        self.layer = layer
+        self._takes_training = layer is not None and "training" in inspect.signature(layer.call).parameters
+
+    def __call__(self, x: Any, training: bool | None) -> Any:
+        if self.description.full_precision:
+            x = ops.cast(x, "float32")
+        if self.layer is None:
+            return _OPERATIONS[self.description.type](x)
+        return self.layer(x, training=training) if self._takes_training else self.layer(x)
 
 
-# Keeps the draws of the initial weights apart from those of the epochs, whose streams are (seed, epoch).
-_INIT_STREAM = 2**32 - 1
+def _run(steps: Sequence[_Step], x: Any, training: bool | None) -> Any:
+    for step in steps:
+        x = step(x, training)
+    return x
+
+
+_OPERATIONS: dict[str, Callable[[Any], Any]] = {
+    "ReLU": ops.relu,
+    "GlobalAveragePooling2D": lambda x: ops.mean(x, axis=(1, 2), keepdims=True),
+    "Flatten": lambda x: ops.reshape(x, (-1, int(np.prod(x.shape[1:])))),
+}
 
 
 def _keras_layer(description: Layer, dtype: str) -> keras.layers.Layer:
@@ -236,9 +282,11 @@ def _keras_layer(description: Layer, dtype: str) -> keras.layers.Layer:
 
 _BUILDERS: dict[str, Callable[[Layer, str], keras.layers.Layer]] = {
     "Conv2D": lambda d, dtype: keras.layers.Conv2D(
-        name=d.name, padding="same", data_format=LAYOUT, dtype=dtype, kernel_initializer="zeros", **d.config
+        name=d.name, data_format=LAYOUT, dtype=dtype, kernel_initializer="zeros", **d.config
     ),
     "BatchNormalization": lambda d, dtype: BatchNormalization(name=d.name, dtype=dtype, **d.config),
-    "Sequential": lambda d, dtype: keras.Sequential([ResidualUnit(unit, dtype) for unit in d.layers], name=d.name),
+    "Sequential": lambda d, dtype: keras.Sequential([_keras_layer(x, dtype) for x in d.layers], name=d.name),
+    "ResidualUnit": ResidualUnit,
+    "Dropout": lambda d, dtype: keras.layers.Dropout(name=d.name, dtype=dtype, **d.config),
     "Activation": lambda d, dtype: keras.layers.Activation("softmax", name=d.name, dtype=dtype),
 }

@@ -1,32 +1,45 @@
-"""The pre-activation CIFAR ResNets, described as data.
+"""Describe the pre-activation CIFAR ResNets.
 
-Layer names are those of the original project's weight files, so that its weights and ours carry the same names.
-Sources: the project's document (tables of layers); He et al. 2016, "Identity Mappings in Deep Residual Networks"
-(arXiv:1603.05027) for the order BN - ReLU - convolution; He et al. 2015 (arXiv:1512.03385), section 4.2, for the
-stages and shortcuts without parameters.
+Layer names are those of the original project's weight files. Sources: the tables of layers in the project's document;
+He et al. 2016, "Identity Mappings in Deep Residual Networks" (arXiv:1603.05027), for the order BN - ReLU -
+convolution; He et al. 2015 (arXiv:1512.03385), section 4.2, for the stages and the shortcuts without parameters.
 """
 
-from cifarnet.models.description import Layer, batch_normalization, conv2d
-from cifarnet.models.spec import ModelSpec
+import re
+
+from cifarnet.errors import InvalidValueError
+from cifarnet.models.family import Family
+from cifarnet.models.layers import (
+    Layer,
+    batch_normalization,
+    conv2d,
+    flatten,
+    global_average_pooling,
+    relu,
+    softmax,
+)
 
 STAGE_CHANNELS = (16, 32, 64)
 
 
-def describe(spec: ModelSpec) -> tuple[Layer, ...]:
-    """The top-level layers of ``spec``'s network, in order; the rows of the documented table."""
-    shape = (spec.image_size, spec.image_size, 3)
-    stem = conv2d("conv2d", shape, STAGE_CHANNELS[0], 3)
+def describe(depth: int, classes: int, image_size: int) -> tuple[Layer, ...]:
+    """Return the top-level layers of the ResNet of ``depth`` 6n+2, in order."""
+    units = (depth - 2) // 6
+    stem = conv2d("conv2d", (image_size, image_size, 3), STAGE_CHANNELS[0], 3)
     shape = _image_shape(stem)
     stages = []
     for index, channels in enumerate(STAGE_CHANNELS):
-        stages.append(_stage(index, shape, channels, spec.units_per_stage))
+        stages.append(_stage(index, shape, channels, units))
         shape = _image_shape(stages[-1])
     return (
         stem,
         *stages,
-        batch_normalization("batch_normalization", shape),
-        conv2d("conv2d_1", (1, 1, shape[-1]), spec.classes, 1, use_bias=True),
-        Layer("activation", "Activation", (spec.classes,)),
+        batch_normalization(_HEAD, shape),
+        relu(shape),
+        global_average_pooling(shape),
+        conv2d("conv2d_1", (1, 1, shape[-1]), classes, 1, use_bias=True, full_precision=True),
+        flatten((1, 1, classes)),
+        softmax("activation", classes),
     )
 
 
@@ -42,7 +55,7 @@ def _stage(index: int, shape: tuple[int, int, int], channels: int, units: int) -
 def _residual_unit(
     index: int, shape: tuple[int, int, int], channels: int, strides: int, shortcut_after_activation: bool
 ) -> Layer:
-    first = conv2d("conv1", shape, channels, 3, strides)
+    first = conv2d("conv1", shape, channels, 3, strides=strides)
     inner = _image_shape(first)
     return Layer(
         f"res_net_unit_{index + 1}",
@@ -53,7 +66,7 @@ def _residual_unit(
             batch_normalization("batchnorm_1", shape),
             first,
             batch_normalization("batchnorm_2", inner),
-            conv2d("conv2", inner, channels, 3),
+            conv2d("conv2", inner, channels, 3, zero_when_added=True),
         ),
     )
 
@@ -61,3 +74,33 @@ def _residual_unit(
 def _image_shape(layer: Layer) -> tuple[int, int, int]:
     height, width, channels = layer.output_shape
     return height, width, channels
+
+
+def _require_depth(depth: int) -> None:
+    if depth < 8 or (depth - 2) % 6:
+        raise InvalidValueError(
+            f"A CIFAR ResNet has a depth of 6n+2 (8, 14, 20, 26, 32, ...); nearest: {_nearest_depths(depth)}."
+            f" Received: {depth}"
+        )
+
+
+def _nearest_depths(depth: int) -> str:
+    below = max(8, depth - (depth - 2) % 6)
+    return str(below) if depth <= below else f"{below} and {below + 6}"
+
+
+_HEAD = "batch_normalization"
+
+# The names are those of the project's document and of He et al. 2015 (arXiv:1512.03385, table 6).
+RESNET = Family(
+    pattern=re.compile(r"resnet(?P<depth>\d{1,9})"),
+    names=("resnet20", "resnet32", "resnet44", "resnet56", "resnet110"),
+    form="resnet<6n+2>",
+    title="ResNet-{}".format,
+    describe=describe,
+    require_depth=_require_depth,
+    head=_HEAD,
+    smallest_image=8,
+    image_multiple=4,
+    grows=True,
+)

@@ -1,69 +1,118 @@
-"""What a network is, as validated plain data: enough to build it, name it and feed it."""
+"""Name networks: validated plain data, enough to describe a network, build it and feed it."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Any, Self
 
 import numpy as np
 
-from cifarnet.errors import InvalidValueError
+from cifarnet.errors import InvalidValueError, did_you_mean
+from cifarnet.models.family import Family
+from cifarnet.models.layers import Layer, named_weights
+from cifarnet.models.resnet import RESNET
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
+MODELS = {"resnet": RESNET}
+"""The families of networks. A new one is a module with its ``Family`` and a row here."""
+
+
 @dataclass(frozen=True)
 class ModelSpec:
-    """A ResNet for small images, by depth (6n+2, n >= 1), number of classes and image size in pixels.
+    """A network by its name, its number of classes and the side of its images in pixels.
 
     Raises:
-        InvalidValueError: for a depth that is not 6n+2, fewer than two classes, or an image size that two
-            halvings don't divide; the message names valid values.
+        InvalidValueError: for an unknown name, fewer than two classes, or an image size that the network does not
+            take. The message names valid values.
     """
 
-    depth: int = 20
+    name: str = "resnet20"
     classes: int = 10
     image_size: int = 32
 
     def __post_init__(self) -> None:
-        if self.depth < 8 or (self.depth - 2) % 6:
-            raise InvalidValueError(
-                f"A CIFAR ResNet has a depth of 6n+2 (8, 14, 20, 26, 32, ...); nearest: {_nearest_depths(self.depth)}."
-                f" Received: {self.depth}"
-            )
+        family = self.family
+        family.require_depth(self.depth)
         if self.classes < 2:
             raise InvalidValueError(f"A classifier needs at least 2 classes. Received: {self.classes}")
-        if self.image_size < 8 or self.image_size % 4:
+        if not family.takes(self.image_size):
             raise InvalidValueError(
-                f"The image size must be a multiple of 4, at least 8 pixels (two stages halve it)."
-                f" Received: {self.image_size}"
+                f"The image size must be a multiple of {family.image_multiple}, at least {family.smallest_image} pixels"
+                f" ({self.title} halves it). Received: {self.image_size}"
             )
 
     @property
-    def name(self) -> str:
-        """The network's name in files and on the command line: ``resnet20``."""
-        return f"resnet{self.depth}"
+    def family(self) -> Family:
+        """The family that the network belongs to.
+
+        Raises:
+            InvalidValueError: when no family has a network of this name.
+        """
+        return _parse(self.name)[0]
+
+    @property
+    def depth(self) -> int:
+        """The number in the network's name: its layers with weights on the longest path."""
+        return _parse(self.name)[1]
 
     @property
     def title(self) -> str:
         """The network's name in prose: ``ResNet-20``."""
-        return f"ResNet-{self.depth}"
+        return self.family.title(self.depth)
 
-    @property
-    def units_per_stage(self) -> int:
-        """The n of 6n+2: residual units in each of the three stages."""
-        return (self.depth - 2) // 6
+    def grows_from(self, smaller: Self) -> bool:
+        """Return whether the network consists of that of ``smaller`` and units that can begin as identities.
+
+        The number of classes may differ.
+        """
+        if self.family is not smaller.family or not self.family.grows or self.depth <= smaller.depth:
+            return False
+        mine, theirs = (named_weights(describe(replace(spec, classes=2))) for spec in (self, smaller))
+        return all(name in mine and mine[name].shape == weight.shape for name, weight in theirs.items())
 
     def to_dict(self) -> dict[str, Any]:
         """The spec as JSON-ready data; ``ModelSpec(**spec.to_dict()) == spec``."""
         return asdict(self)
 
 
-# The five networks of the project's document and of He et al. 2015 (arXiv:1512.03385, table 6).
-PRESETS = {spec.name: spec for spec in (ModelSpec(depth) for depth in (20, 32, 44, 56, 110))}
+@lru_cache(maxsize=32)
+def describe(spec: ModelSpec) -> tuple[Layer, ...]:
+    """Return the top-level layers of the network of ``spec``, in order."""
+    return spec.family.describe(spec.depth, spec.classes, spec.image_size)
 
 
-def _nearest_depths(depth: int) -> str:
-    below = max(8, depth - (depth - 2) % 6)
-    return str(below) if depth <= below else f"{below} and {below + 6}"
+def base_and_head(spec: ModelSpec) -> tuple[tuple[Layer, ...], tuple[Layer, ...]]:
+    """Return the layers of the base, which ``--freeze-base`` keeps fixed, and those of the head behind it."""
+    layers = describe(spec)
+    start = [layer.name for layer in layers].index(spec.family.head)
+    return layers[:start], layers[start:]
+
+
+def model_name(depth: int) -> str:
+    """Return the name of the pre-activation ResNet of ``depth``, which ``--depth`` is short for.
+
+    Raises:
+        InvalidValueError: for a depth that is not 6n+2.
+    """
+    RESNET.require_depth(depth)
+    return f"resnet{depth}"
+
+
+def _parse(name: str) -> tuple[Family, int]:
+    for family in MODELS.values():
+        if match := family.pattern.fullmatch(name):
+            return family, int(match["depth"])
+    known = [each for family in MODELS.values() for each in family.names]
+    forms = ", ".join(family.form for family in MODELS.values())
+    raise InvalidValueError(
+        f"There is no such network.{did_you_mean(name[:64], known)} Networks are {', '.join(known)}, and all others of"
+        f" the form {forms}. Received: {name:.60}"
+    )
+
+
+PRESETS = {name: ModelSpec(name) for family in MODELS.values() for name in family.names}
+"""The documented networks by name."""
 
 
 @dataclass(frozen=True)

@@ -20,20 +20,20 @@ from cifarnet.class_names import CLASS_LIMIT, names_fault
 from cifarnet.errors import InvalidValueError, WeightsError, listed
 from cifarnet.fields import typed_fields
 from cifarnet.hdf5 import Hdf5File, read_hdf5, write_hdf5
-from cifarnet.models.description import named_weights
-from cifarnet.models.resnet import describe
-from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization
+from cifarnet.models.layers import named_weights
+from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization, describe, model_name
 from cifarnet.provenance import TrainedOn
 
 if TYPE_CHECKING:
     import h5py
 
 HEADER = "cifarnet"
-FORMAT = 1
+FORMAT = 2
+"""Format 2 names the network; format 1, of cifarnet up to 0.2, gave the ``depth`` of a ResNet."""
 
-# He et al.'s deepest. Beyond these a file names no network for small images but a way to use up time and memory, and a
-# checkpoint would be larger than any file that is read.
-LARGEST = ModelSpec(depth=1202, classes=CLASS_LIMIT, image_size=1024)
+# The depth is that of He et al.'s deepest. Larger networks only use up time and memory, and their checkpoints would be
+# larger than any file that is read.
+LARGEST = {"depth": 1202, "classes": CLASS_LIMIT, "image_size": 1024}
 
 # Of Weights.temperature: fitted ones lie within a hundredth and a hundred, and float32 divides by all of these.
 TEMPERATURES = (1e-3, 1e3)
@@ -118,14 +118,14 @@ def require_storable(spec: ModelSpec) -> None:
     Raises:
         InvalidValueError: naming the part of ``spec`` that is too large, and the largest that is stored.
     """
-    if name := _too_large(spec.to_dict()):
-        most, received = getattr(LARGEST, name), getattr(spec, name)
+    if name := _too_large({"depth": spec.depth, **spec.to_dict()}):
+        most, received = LARGEST[name], getattr(spec, name)
         raise InvalidValueError(f"Networks may have a {name} of at most {most:,}. Received: {received:,}")
 
 
-def _too_large(values: dict[str, int]) -> str | None:
-    """The name of the first of a network's ``values`` that is beyond ``LARGEST``."""
-    return next((name for name, most in LARGEST.to_dict().items() if values.get(name, 0) > most), None)
+def _too_large(values: dict[str, Any]) -> str | None:
+    """Return the name of the first of a network's ``values`` that is beyond ``LARGEST``."""
+    return next((name for name, most in LARGEST.items() if values.get(name, 0) > most), None)
 
 
 def save_weights(path: Path, weights: Weights, *, half: bool = False) -> None:
@@ -193,7 +193,7 @@ def header_in(file: Hdf5File) -> Weights:
             raise InvalidValueError(f"class_names {fault}")
         # As data sources do it: macOS writes accents apart from their letters.
         names = tuple(unicodedata.normalize("NFC", name) for name in header.class_names)
-        spec = _spec(header.spec, path)
+        spec = _spec(header.spec, header.format, path)
         normalization = Normalization(**typed_fields(Normalization, header.normalization, "A normalization"))
         trained_on = None if header.trained_on is None else TrainedOn.from_dict(header.trained_on)
     except InvalidValueError as error:
@@ -231,13 +231,29 @@ class _Header:
     trained_on: dict[str, Any] | None = None
 
 
-def _spec(values: dict[str, Any], path: Path) -> ModelSpec:
-    values = typed_fields(ModelSpec, values, "A network")
+@dataclass(frozen=True)
+class _FirstSpec:
+    """The network in files of format 1."""
+
+    depth: int = 20
+    classes: int = 10
+    image_size: int = 32
+
+
+def _spec(values: dict[str, Any], format: int, path: Path) -> ModelSpec:
+    values = typed_fields(_FirstSpec if format == 1 else ModelSpec, values, "A network")
     # Before a ModelSpec is made of them: its messages would write out a number of a million digits.
+    _require_possible(values, path)
+    if format == 1:
+        values["name"] = model_name(values.pop("depth", _FirstSpec.depth))
+    spec = ModelSpec(**values)
+    _require_possible({"depth": spec.depth}, path)
+    return spec
+
+
+def _require_possible(values: dict[str, Any], path: Path) -> None:
     if name := _too_large(values):
-        most = getattr(LARGEST, name)
-        raise WeightsError(f"{path} names a network too large to be true: the most for its {name} is {most:,}.")
-    return ModelSpec(**values)
+        raise WeightsError(f"{path} names a network that is too large. The largest {name} is {LARGEST[name]:,}.")
 
 
 ORIGINAL = "original"
@@ -256,7 +272,7 @@ def _original_header(file: Hdf5File) -> Weights:
         raise WeightsError(f"{path} is not a complete weight file of the original project: it has no classes.")
     classes = bias.shape[0]
     try:
-        spec = _spec({"depth": 6 * units + 2, "classes": classes}, path)
+        spec = _spec({"depth": 6 * units + 2, "classes": classes}, 1, path)
     except InvalidValueError as error:
         raise WeightsError(f"{path} is not a complete weight file of the original project: {error}") from error
     names = CIFAR10_CLASSES if classes == len(CIFAR10_CLASSES) else tuple(f"class {k}" for k in range(classes))

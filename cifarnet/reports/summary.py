@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cifarnet.models.description import Layer, total_macs, total_params
+from cifarnet.models.layers import Layer, total_macs, total_params
 from cifarnet.models.spec import ModelSpec
 from cifarnet.reports.text import printable
 
@@ -48,6 +48,8 @@ def summary_data(spec: ModelSpec, layers: Sequence[Layer], units: bool = False) 
 
 def _walk(layers: Sequence[Layer], deep: bool, prefix: str = "") -> Iterator[tuple[str, Layer]]:
     for layer in layers:
+        if not layer.in_table:
+            continue
         yield prefix + layer.name, layer
         if deep:
             yield from _walk(layer.layers, deep, f"{prefix}{layer.name}/")
@@ -84,7 +86,7 @@ def _plain_row(fields: Sequence[str], ends: Sequence[int]) -> str:
 
 def rich_summary(data: Mapping[str, Any], header: Mapping[str, Any] | None) -> RenderableType:
     """The table in Rich with its totals; ``header`` is that of a weight file, where one is shown."""
-    table = Table("Layer (type)", "Output Shape", title=ModelSpec(data["depth"]).title, box=box.SIMPLE_HEAD)
+    table = Table("Layer (type)", "Output Shape", title=ModelSpec(data["model"]).title, box=box.SIMPLE_HEAD)
     table.add_column("Param #", justify="right")
     for row in data["layers"]:
         *parents, name = row["name"].split("/")
@@ -114,7 +116,7 @@ def overview(networks: Sequence[Mapping[str, Any]]) -> RenderableType:
         table.add_column(column, justify="right")
     for data in networks:
         numbers = (data[key] for key in ("total_params", "trainable_params", "non_trainable_params", "macs"))
-        table.add_row(ModelSpec(data["depth"]).title, *(f"{number:,}" for number in numbers), _size(data))
+        table.add_row(ModelSpec(data["model"]).title, *(f"{number:,}" for number in numbers), _size(data))
     return table
 
 

@@ -2,15 +2,15 @@
 
 import textwrap
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from cifarnet.durations import duration, span
-from cifarnet.models.description import total_macs
-from cifarnet.models.resnet import describe
-from cifarnet.models.spec import ModelSpec
+from cifarnet.models.layers import total_macs
+from cifarnet.models.spec import ModelSpec, describe
 from cifarnet.reports.text import printable
 from cifarnet.runtime import gpu_packages
 from cifarnet.training.events import BudgetPlanned, EpochDone, Estimated, Planned
@@ -32,7 +32,7 @@ READING_SHARE = 0.1
 def plan_lines(plan: Planned) -> list[str]:
     """What is about to be trained, a fact a line."""
     recipe = plan.recipe
-    differences = {k: v for k, v in recipe.differences(plan.spec.depth).items() if v is not None}
+    differences = {k: v for k, v in recipe.differences().items() if v is not None}
     changed = ", ".join(f"{name} {value}" for name, value in differences.items())
     length = f"{plan.epochs} {'epoch' if plan.epochs == 1 else 'epochs'} ({plan.steps:,} steps of {recipe.batch_size})"
     if plan.budget:
@@ -88,7 +88,8 @@ def _macs(spec: ModelSpec) -> int:
 
 
 def _added(plan: Planned) -> str:
-    added = plan.spec.units_per_stage - (plan.grown_from or plan.spec).units_per_stage
+    # Two layers make a unit, and all of the three stages grow alike.
+    added = (plan.spec.depth - (plan.grown_from or plan.spec).depth) // 6
     return f"{added} residual unit{'s' if added > 1 else ''} added to each stage, which change nothing at first"
 
 
@@ -128,17 +129,17 @@ def _sooner(plan: Planned, seconds_left: float) -> list[str]:
     if plan.weights:
         lines.append(f"          --budget {budget}{_in_place_of(plan)}: the best that can be made of this time")
     else:
-        smaller = "" if plan.spec.depth == ModelSpec().depth else f"--depth {ModelSpec().depth} "
+        smaller = "" if plan.spec.name == ModelSpec().name else f"--model {ModelSpec().name} "
         longer = ", ".join(f"--budget {each}: {BUDGETS[each]}" for each in more)
         lines.append(
             f"          {smaller}--budget {budget}{_in_place_of(plan)}: {BUDGETS[budget]} on CIFAR-10 with two CPU"
             f" cores ({longer})"
         )
     # Networks grow from weights, they don't shrink.
-    depth = plan.spec.depth if plan.weights and not plan.grown_from else (plan.grown_from or ModelSpec()).depth
-    if plan.spec.depth > depth and not resumed:
-        share = _macs(ModelSpec(depth, plan.spec.classes, plan.spec.image_size)) / _macs(plan.spec)
-        lines.append(f"          --depth {depth}: about {duration(seconds_left * share)} in all")
+    model = plan.spec.name if plan.weights and not plan.grown_from else (plan.grown_from or ModelSpec()).name
+    share = _macs(replace(plan.spec, name=model)) / _macs(plan.spec)
+    if share < 1 and not resumed:
+        lines.append(f"          --model {model}: about {duration(seconds_left * share)} in all")
     if plan.device.kind == "cpu":
         lines.append(f"          a machine with an NVIDIA GPU, after: {gpu_packages(plan.device.backend)}")
     return lines
@@ -148,7 +149,7 @@ def _in_place_of(plan: Planned) -> str:
     """Return the run's options that a budget replaces, as the middle of a sentence."""
     default = "fine-tune" if plan.weights else "documented"
     named = ["--recipe"] if plan.recipe.name not in (default, "fast") else []
-    changed = plan.recipe.differences(plan.spec.depth)
+    changed = plan.recipe.differences()
     named += [f"--{name}" for name in ("epochs", "steps") if changed.get(name) is not None]
     return f" in place of {' and '.join(named)}" if named else ""
 

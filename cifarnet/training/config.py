@@ -12,8 +12,8 @@ from cifarnet.errors import InvalidValueError, RunError, unknown_value
 from cifarnet.fields import Range, typed_fields
 from cifarnet.files import as_path
 from cifarnet.json_files import shown
-from cifarnet.models.spec import ModelSpec
-from cifarnet.models.weights import require_storable
+from cifarnet.models.spec import ModelSpec, model_name
+from cifarnet.models.weights import LARGEST, require_storable
 from cifarnet.provenance import SEEDS, TEXT_LIMIT, TrainedOn
 from cifarnet.recipes import RECIPES, Recipe
 from cifarnet.runtime import Device, Execution
@@ -23,6 +23,7 @@ PLACES = ("data", "weights", "teacher")
 
 _LONGEST_BUDGET = 366 * 24 * 3600.0
 _CORES = Range(1, 2**20)
+_DEPTHS = Range(0, LARGEST["depth"])
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class RunConfig:
     """All that decides a run's result, and what its config.json holds.
 
     ``data``, ``weights`` and ``teacher`` may be given as paths too, and are kept as texts.
-    ``depth`` None means that of ``weights``, or 20; a network deeper than ``weights`` grows from them.
+    ``model`` None means the network of ``weights``, or resnet20; a network deeper than ``weights`` grows from them.
     ``teacher`` names the weights whose answers it learns from, besides the labels.
     ``skip_broken`` leaves pictures out that can't be read.
     ``budget``, seconds, takes the place of the recipe's length.
@@ -47,7 +48,7 @@ class RunConfig:
 
     recipe: Recipe
     data: str = "cifar10"
-    depth: int | None = None
+    model: str | None = None
     seed: int = 0
     test_split: float | None = None
     validation_split: float | None = None
@@ -81,8 +82,8 @@ class RunConfig:
             if (fraction := getattr(self, name)) is not None:
                 require_fraction(_option(name), fraction)
         self._check_places()
-        if self.depth is not None:
-            require_storable(ModelSpec(self.depth))
+        if self.model is not None:
+            require_storable(ModelSpec(self.model))
         if self.backend not in (None, *BACKENDS):
             raise unknown_value("The backend", str(self.backend), BACKENDS)
         if self.freeze_base and self.weights is None:
@@ -180,7 +181,7 @@ class RunConfig:
         """
         recipe = self.recipe
         named = recipe.name in RECIPES
-        words = ["cifarnet", "train", "--depth", str(self.depth or ModelSpec().depth)]
+        words = ["cifarnet", "train", "--model", self.model or ModelSpec().name]
         words += ["--recipe", recipe.name if named else str(file)]
         if weights := self.place("weights"):
             words += ["--weights", weights]
@@ -200,7 +201,8 @@ class RunConfig:
             words.append("--jit" if self.jit else "--no-jit")
         if self.on_nan != ON_NAN[0]:
             words += ["--on-nan", self.on_nan]
-        changes = recipe.differences(self.depth or ModelSpec().depth) if named else {}
+        base = RECIPES[recipe.name].for_model(self.model or ModelSpec().name) if named else None
+        changes = recipe.differences(base) if named else {}
         if self.budget is not None:  # Which takes the place of both.
             changes = {name: value for name, value in changes.items() if name not in ("epochs", "steps")}
         # Said in any case, lest a GPU leaves the small images out (see ``Recipe.on``).
@@ -230,9 +232,14 @@ class RunConfig:
         # Cifarnet 0.1 knew neither precision nor jit.
         data = {"precision": "float32", "jit": False, **runs.read_config(directory)}
         data.pop("cifarnet", None)
+        # Until format 2 of the weight files, a network was the depth of a ResNet.
+        depth = data.pop("depth", None)
         try:
             if not isinstance(recipe := data.get("recipe"), dict):
                 raise InvalidValueError(f"recipe must be an object. Received: {recipe!r:.60}")
+            if depth is not None:
+                _DEPTHS.require("depth", depth)
+                data["model"] = model_name(depth)
             values = typed_fields(cls, {**data, "recipe": Recipe.from_dict(recipe)}, "A run's configuration")
             for place in ("weights", "teacher"):
                 # Before 0.2 runs kept only what was typed: a path, if there is one here, or else a name.

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from cifarnet.models.description import total_macs
-from cifarnet.models.network import ResNet, build_model
+from cifarnet.models.layers import total_macs
+from cifarnet.models.network import Network, build_model
 from cifarnet.models.spec import Normalization
 from cifarnet.models.weights import Weights
 from cifarnet.recipes import Recipe
@@ -30,7 +30,7 @@ class Student(Trainee):
 
     def __init__(
         self,
-        network: ResNet,
+        network: Network,
         teacher: Weights,
         images: np.ndarray,
         normalization: Normalization,

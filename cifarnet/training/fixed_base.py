@@ -15,7 +15,7 @@ from cifarnet.data.augmentation import normalize
 from cifarnet.data.progress import Progress as Report
 from cifarnet.errors import WeightsError
 from cifarnet.evaluation.inference import BATCH_SIZE, run_batches
-from cifarnet.models.network import ResNet
+from cifarnet.models.network import Network
 from cifarnet.models.spec import Normalization
 from cifarnet.training.held_out import Tester
 from cifarnet.training.trainee import Trainee
@@ -27,15 +27,15 @@ _CHUNK = 20 * BATCH_SIZE  # What is held as float32 at a time: 82 MB.
 
 
 def base_features(
-    network: ResNet, images: np.ndarray, normalization: Normalization, report: Report, activity: str
+    network: Network, images: np.ndarray, normalization: Normalization, report: Report, activity: str
 ) -> keras.Variable:
-    """What the base makes of uint8 ``images`` (n, size, size, 3): bfloat16 (n, size / 4, size / 4, 64), on the device.
+    """What the base makes of uint8 ``images`` (n, size, size, 3): bfloat16 (n, height, width, channels), on the device.
 
     Raises:
         WeightsError: when a feature is not finite.
     """
     model = _Base(network, normalization)
-    shape = (len(images), *network.description[-4].output_shape)
+    shape = (len(images), *network.features_shape)
     features = keras.Variable(initializer=_zeros, shape=shape, dtype="bfloat16", trainable=False, name="features")
     for start in range(0, len(images), _CHUNK):
         chunk = run_batches(model, images[start : start + _CHUNK], BATCH_SIZE)
@@ -92,7 +92,7 @@ class FeatureTester(Tester):
 
     exact = False
 
-    def __init__(self, network: ResNet, features: keras.Variable):
+    def __init__(self, network: Network, features: keras.Variable):
         super().__init__(network, ops.convert_to_numpy(features))
 
     def make_model(self, image_size: int) -> Any:
@@ -101,7 +101,7 @@ class FeatureTester(Tester):
 
 
 class _Base(keras.Model):
-    def __init__(self, network: ResNet, normalization: Normalization):
+    def __init__(self, network: Network, normalization: Normalization):
         super().__init__(name="base")
         self.network = network
         self.normalization = normalization
@@ -111,7 +111,7 @@ class _Base(keras.Model):
 
 
 class _Head(keras.Model):
-    def __init__(self, network: ResNet):
+    def __init__(self, network: Network):
         super().__init__(name="head", autocast=False)
         self.network = network
 

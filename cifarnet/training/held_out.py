@@ -7,7 +7,7 @@ import numpy as np
 
 from cifarnet.data.progress import Progress as Report
 from cifarnet.evaluation.inference import BATCH_SIZE, finite, logits_model, run_batches
-from cifarnet.models.network import ResNet, build_model
+from cifarnet.models.network import Network, build_model
 from cifarnet.models.spec import ModelSpec, Normalization
 
 
@@ -19,7 +19,7 @@ class Tester:
 
     exact = True
 
-    def __init__(self, network: ResNet, inputs: np.ndarray):
+    def __init__(self, network: Network, inputs: np.ndarray):
         self.network = network
         self.inputs = inputs
         self._models: dict[int, Any] = {}

@@ -176,6 +176,11 @@ class Loop:
         for variable, value in zip(self.trainee.metrics_variables, self.metrics, strict=bool(self.metrics)):
             variable.assign(value)
 
+    def seed_draws(self) -> None:
+        """Set the random states of the network's layers to those of the next batch."""
+        progress = self.progress
+        self.trainee.network.seed_draws(self.seed, progress.epoch, progress.batch)
+
     def fit(self, rows: np.ndarray, draws: np.ndarray, callbacks: list[keras.callbacks.Callback]) -> None:
         """Train on ``rows`` in their order."""
         batch, labels = {"rows": rows, "draws": draws}, self.train.labels[rows]
@@ -350,7 +355,7 @@ class Loop:
 
         With a fixed base nearly all of a training step is its forward pass too.
         """
-        passes = 3 if self.trainee.network.stem.trainable else 1
+        passes = 3 if self.trainee.network.trains_base else 1
         return step / self.recipe.batch_size * len(self.held_out) / passes
 
 
@@ -392,6 +397,7 @@ class _Segment(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         # fit has just reset them; without this, an epoch in two parts would report its second part alone.
         self.loop.restore_metrics()
+        self.loop.seed_draws()
         self.loop.trainee.last_logs = None
         self.loop.pace.begin()
 

@@ -37,22 +37,27 @@ def origins(config: RunConfig) -> list[Path]:
     return list(dict.fromkeys(Path(place) for use in ("weights", "teacher") if (place := config.place(use))))
 
 
-def refuse_other_depth(config: RunConfig, base: ModelSpec, depth: int) -> None:
-    """Refuse a network of ``depth`` that can't be begun with the weights of ``base``.
+def refuse_other_network(config: RunConfig, base: ModelSpec, model: str) -> None:
+    """Refuse a network called ``model`` that can't begin with the weights of ``base``.
 
     Raises:
-        InvalidValueError: for fewer layers than ``base`` has, and for more where the base is fixed.
+        InvalidValueError: when the network is another and does not grow from ``base``, or the base is fixed.
     """
-    if depth < base.depth:
-        raise InvalidValueError(
-            f"{config.weights} is a {base.title}, which has too many layers for --depth {depth}. Leave --depth out, or"
-            f" give {base.depth} or more: deeper networks grow from it."
-        )
-    if depth > base.depth and config.freeze_base:
-        raise InvalidValueError(
-            f"{config.weights} is a {base.title}: --depth {depth} would add units to it that have to be trained, and"
-            " --freeze-base would keep them from it. Leave one of the two out."
-        )
+    if model == base.name:
+        return
+    spec = ModelSpec(model, base.classes, base.image_size)
+    if spec.grows_from(base):
+        if config.freeze_base:
+            raise InvalidValueError(
+                f"{config.weights} is a {base.title}. A {spec.title} adds units to it that have to be trained, which"
+                f" --freeze-base prevents. Leave one of the two out. Received: --model {model} and --freeze-base"
+            )
+        return
+    deeper = f" {base.name}, or a deeper one that grows from it" if base.family.grows else f" {base.name}"
+    raise InvalidValueError(
+        f"{config.weights} is a {base.title}, whose weights do not fit into a {spec.title}. Leave --model out, or give"
+        f"{deeper}. Received: --model {model}"
+    )
 
 
 def refuse_other_task(config: RunConfig, teacher: Weights, data: RunData) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from keras import ops
 
 from cifarnet.data.augmentation import normalize, shrink
-from cifarnet.models.network import ResNet
+from cifarnet.models.network import Network
 from cifarnet.models.spec import Normalization
 
 BATCH_SIZE = 256
@@ -31,8 +31,9 @@ class PreciseBatchnorm:
     moments do not depend on the moving averages, so that a resumed run computes the same.
     """
 
-    def __init__(self, network: ResNet, inputs: np.ndarray | keras.Variable, count: int, seed: int):
+    def __init__(self, network: Network, inputs: np.ndarray | keras.Variable, count: int, seed: int):
         self.network = network
+        self.seed = seed
         network.set_batchnorm_momentum(0.0)  # The moving moments then are those of the last batch.
         total = int(inputs.shape[0])
         count = min(count, total)
@@ -52,7 +53,7 @@ class PreciseBatchnorm:
         """Run the twin in training mode on ``inputs`` (batch, ...), shrunk to ``image_size`` pixels."""
         raise NotImplementedError
 
-    def update(self, trained: ResNet, image_size: int, check: Callable[[], None] = lambda: None) -> None:
+    def update(self, trained: Network, image_size: int, check: Callable[[], None] = lambda: None) -> None:
         """Give ``trained`` the moments of its present weights, for images of ``image_size`` pixels.
 
         ``check`` is called before every batch; what it raises leaves ``trained`` as it was.
@@ -61,6 +62,7 @@ class PreciseBatchnorm:
         if not layers:
             return
         self.network.set_tensors(trained.get_tensors())
+        self.network.seed_draws(self.seed, 0, 0)
         means, squares = [], []
         for batch in self._batches:
             check()
@@ -87,7 +89,7 @@ class PreciseBatchnorm:
 class PreciseImages(PreciseBatchnorm):
     """Takes moments from uint8 images (n, size, size, 3), without augmentation."""
 
-    def __init__(self, network: ResNet, images: np.ndarray, normalization: Normalization, count: int, seed: int):
+    def __init__(self, network: Network, images: np.ndarray, normalization: Normalization, count: int, seed: int):
         super().__init__(network, images, count, seed)
         self.normalization = normalization
 

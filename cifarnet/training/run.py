@@ -46,7 +46,7 @@ from cifarnet.training.origins import (
     found_again,
     load_origin,
     origins,
-    refuse_other_depth,
+    refuse_other_network,
     refuse_other_task,
     same_teacher,
     same_weights,
@@ -54,13 +54,13 @@ from cifarnet.training.origins import (
 )
 from cifarnet.training.run_data import RunData
 from cifarnet.training.saving import Saver, latest_checkpoint, remove_previous
-from cifarnet.training.schedule import ENOUGH_FULL_SIZE_STEPS, FULL_SIZE_STEPS, Plan, full_size_steps
+from cifarnet.training.schedule import ENOUGH_FULL_SIZE_STEPS, FULL_SIZE_STEPS, Plan, full_size_steps, require_sizes
 from cifarnet.training.signals import StopRequest, stopping_with
 
 if TYPE_CHECKING:
     import keras
 
-    from cifarnet.models.network import ResNet
+    from cifarnet.models.network import Network
     from cifarnet.training.held_out import Tester
     from cifarnet.training.loop import Loop
     from cifarnet.training.precise_batchnorm import PreciseBatchnorm
@@ -103,13 +103,13 @@ class Result:
         }
 
 
-def make_default_directory(config: RunConfig, depth: int) -> Path:
+def make_default_directory(config: RunConfig, model: str) -> Path:
     """Make and return runs/<network>-<recipe>-<time>, with -2, -3 ... for runs that begin in the same second.
 
     Raises:
         StorageError: when the system refuses.
     """
-    name = f"{ModelSpec(depth).name}-{config.recipe.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    name = f"{model}-{config.recipe.name}-{datetime.now():%Y%m%d-%H%M%S}"
     directory, number = FOLDER / name, 1
     while True:
         try:
@@ -155,10 +155,10 @@ def train(
     choose_backend(config.backend)
     config = config.located()
     base, teacher = load_origin(config, "weights"), load_origin(config, "teacher")
-    depth = config.depth or (base.spec.depth if base else ModelSpec().depth)
+    model = config.model or (base.spec.name if base else ModelSpec().name)
     if base:
-        refuse_other_depth(config, base.spec, depth)
-    require_storable(ModelSpec(depth))
+        refuse_other_network(config, base.spec, model)
+    require_storable(ModelSpec(model))
     if directory is not None:
         directory = as_path(directory, "directory")
         if (directory / LOCK).exists():
@@ -203,7 +203,7 @@ def train(
     recipe, notes = _adapted_recipe(config, data, teacher is not None)
     config = replace(
         config,
-        depth=depth,
+        model=model,
         data_sha256=data.sha256,
         recipe=recipe,
         weights_sha256=base.sha256() if base else None,
@@ -213,7 +213,7 @@ def train(
         jit=execution.jit,
         cores=usable_cores() if place.kind == "cpu" else None,
     )
-    directory = directory or make_default_directory(config, depth)
+    directory = directory or make_default_directory(config, model)
     with run_lock(directory) as require_in_place:
         run = _Run(
             config,
@@ -517,9 +517,10 @@ def _network(config: RunConfig, known: Weights | None, data: RunData) -> tuple[M
     Raises:
         InvalidValueError: when it is larger than what is stored.
     """
-    depth = config.depth or (known.spec.depth if known else ModelSpec().depth)
-    spec = ModelSpec(depth, len(data.train.class_names), data.train.images.shape[1])
+    model = config.model or (known.spec.name if known else ModelSpec().name)
+    spec = ModelSpec(model, len(data.train.class_names), data.train.images.shape[1])
     require_storable(spec)
+    require_sizes(config.recipe, spec)
     return spec, known.normalization if known else Normalization.of(data.train.images)
 
 
@@ -542,7 +543,7 @@ class _Run:
 
     def _start_weights(self) -> dict[str, np.ndarray]:
         """Initial weights, with those of ``base`` where there are; a head for other classes begins anew."""
-        from cifarnet.models.network import adopted_weights, initial_weights
+        from cifarnet.models.initial import adopted_weights, initial_weights
 
         if self.base is None:
             return initial_weights(self.spec, self.config.seed)
@@ -744,7 +745,7 @@ class _Run:
         count = config.recipe.precise_batchnorm
         return trainee, tester, PreciseFeatures(self._twin(), trained_on, count, config.seed) if count else None
 
-    def _twin(self) -> "ResNet":
+    def _twin(self) -> "Network":
         """Build a float32 network with the layers of the trained one, the same of them frozen."""
         from cifarnet.models.network import build_model
 
@@ -753,7 +754,7 @@ class _Run:
             network.freeze_base()
         return network
 
-    def weights(self, network: "ResNet") -> Weights:
+    def weights(self, network: "Network") -> Weights:
         """The network's weights as they are now, with all that using them needs."""
         return Weights(
             self.spec,
@@ -764,7 +765,7 @@ class _Run:
             trained_on=self.config.trained_on,
         )
 
-    def _plan(self, network: "ResNet", loop: "Loop") -> Planned:
+    def _plan(self, network: "Network", loop: "Loop") -> Planned:
         trainable = sum(int(np.prod(variable.shape)) for variable in network.trainable_variables)
         return Planned(
             spec=self.spec,
@@ -787,7 +788,7 @@ class _Run:
             weights=self.config.weights if self.base else None,
             new_head=not self._keeps_head,
             teacher=self.config.teacher,
-            grown_from=self.base.spec if self.base and self.base.spec.depth < self.spec.depth else None,
+            grown_from=self.base.spec if self.base and self.base.spec.name != self.spec.name else None,
             history=tuple(loop.progress.history),
             best_epoch=loop.progress.best_epoch,
             notes=self.notes,

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from cifarnet.errors import InvalidValueError
+from cifarnet.models.spec import ModelSpec
 from cifarnet.recipes import Recipe
 
 FULL_SIZE_STEPS = 20
@@ -88,6 +90,21 @@ def full_size_steps(recipe: Recipe, full_size: int, steps: int) -> int:
     """Return how many of a run's ``steps`` are trained on images of full size."""
     shares = (end - begin for begin, end, size in spans(recipe, full_size) if size == full_size)
     return round(steps * sum(shares))
+
+
+def require_sizes(recipe: Recipe, spec: ModelSpec) -> None:
+    """Refuse a ``recipe`` with image sizes that the network of ``spec`` does not take.
+
+    Raises:
+        InvalidValueError: naming the first such size.
+    """
+    family = spec.family
+    for size, _ in recipe.resolutions:
+        if not family.takes(size):
+            raise InvalidValueError(
+                f"resolutions has an image size that {spec.title} does not take: its images have multiples of"
+                f" {family.image_multiple} pixels, at least {family.smallest_image}. Received: {size}"
+            )
 
 
 def size_at(recipe: Recipe, full_size: int, position: float) -> int:

@@ -154,10 +154,10 @@ def _graph(spec: ModelSpec) -> bytes | None:
     """The network's TensorFlow graph, from normalized images to logits; None on another backend."""
     if use_backend() != "tensorflow":
         return None
-    from cifarnet.models.network import ResNet
+    from cifarnet.models.network import Network
 
     tf = _tensorflow()
-    network = ResNet(spec)
+    network = Network(spec)
     images = tf.TensorSpec((None, spec.image_size, spec.image_size, 3), tf.float32, name="images")
     graph = tf.function(network.logits).get_concrete_function(images).graph
     return graph.as_graph_def(add_shapes=True).SerializeToString()

@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from cifarnet.data.augmentation import CUTOUT_DRAWS, FLIP, MOVE_DRAWS, augment, hide_squares, normalize, shrink
-from cifarnet.models.network import KERAS_POLICIES, ResNet
+from cifarnet.models.network import KERAS_POLICIES, Network
 from cifarnet.models.spec import Normalization
 from cifarnet.recipes import Recipe
 from cifarnet.runtime import Execution
@@ -28,7 +28,7 @@ class Trainee(keras.Model):
 
     def __init__(
         self,
-        network: ResNet,
+        network: Network,
         images: np.ndarray | keras.Variable,
         normalization: Normalization,
         recipe: Recipe,
@@ -86,7 +86,7 @@ class Trainee(keras.Model):
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:
         """Mean of the ``image_losses`` plus the L2 penalty: a scalar."""
-        penalty = sum(ops.sum(ops.square(kernel)) for kernel in self.network.kernels())
+        penalty = sum(ops.sum(ops.square(kernel)) for kernel in self.network.regularized)
         return ops.mean(self.image_losses(y, y_pred)) + self.recipe.l2 * penalty
 
     def image_losses(self, labels: Any, logits: Any) -> Any:

@@ -32,6 +32,7 @@ from cifarnet.fields import Range, typed_fields
 from cifarnet.files import StrPath, as_path, remove_leftovers, sha256_of, write_bytes, write_text
 from cifarnet.json_files import read_object, shown
 from cifarnet.locking import locked
+from cifarnet.models.spec import ModelSpec
 from cifarnet.models.weights import Weights, load_header, load_weights
 from cifarnet.paths import weights_dir
 from cifarnet.provenance import TrainedOn, is_sha256
@@ -266,20 +267,19 @@ def trained_on(wanted: Path) -> TrainedOn | None:
     return header.trained_on or (None if alone else runs.trained_on(file.parent))
 
 
-def for_depth(depth: int) -> Path:
-    """The file of the shipped ResNet of ``depth`` for CIFAR-10.
+def for_model(model: str) -> Path:
+    """Return the file of the shipped weights of the network ``model`` for CIFAR-10.
 
     Raises:
-        WeightsError: when none comes with cifarnet, telling which do.
+        InvalidValueError: when there is no such network.
+        WeightsError: when none comes with cifarnet; the message names those that do.
     """
-    from cifarnet.models.spec import ModelSpec
-
-    known, spec = shipped(), ModelSpec(depth)
+    known, spec = shipped(), ModelSpec(model)
     if entry := known.get(spec.name):
         return entry.verify()
     raise WeightsError(
         f"No trained {spec.title} comes with cifarnet; there are: {', '.join(known) or 'none'}. Train one with"
-        f" `cifarnet train --depth {depth}`, then name its run with --weights. Received: {depth}"
+        f" `cifarnet train --model {model}`, then name its run with --weights. Received: {model}"
     )
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 import cifarnet
 from cifarnet.data.sources import load_data
-from cifarnet.models.network import initial_weights
+from cifarnet.models.initial import initial_weights
 from cifarnet.models.spec import ModelSpec, Normalization
 from cifarnet.models.weights import Weights, save_weights
 
@@ -110,7 +110,7 @@ def test_the_gpu_benchmark_runs_all_its_parts_without_tensorflow(tmp_path, no_te
 @pytest.fixture
 def small_weights(tmp_path):
     """A ResNet-8 for the synthetic classes, with a rejection threshold."""
-    spec, names = ModelSpec(8), load_data("synthetic:50").train.class_names
+    spec, names = ModelSpec("resnet8"), load_data("synthetic:50").train.class_names
     weights = Weights(spec, initial_weights(spec, 0), names, Normalization(120.0, 64.0), reject_below=0.0)
     save_weights(tmp_path / "small.h5", weights)
     return tmp_path / "small.h5"

@@ -18,7 +18,7 @@ from cifarnet.training.run import train
 CONFIG = RunConfig(
     RECIPES["fast"].with_changes(steps=3, batch_size=32, resolutions=()),
     data="synthetic:200",
-    depth=8,
+    model="resnet8",
     validation_split=0.2,
 )
 
@@ -30,7 +30,7 @@ def trained(tmp_path_factory):
     """
     there = tmp_path_factory.mktemp("trained")
     first = train(CONFIG, there / "first")
-    train(replace(CONFIG, depth=14), there / "resnet14")
+    train(replace(CONFIG, model="resnet14"), there / "resnet14")
     shutil.copy(first.directory / runs.WEIGHTS, there / "resnet8-first.h5")
     config = replace(CONFIG, weights=str(there / "resnet8-first.h5"), teacher=str(there / "resnet14"))
     second = train(config, there / "second")

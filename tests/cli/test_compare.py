@@ -14,19 +14,25 @@ def compare(*arguments: object):
 
 
 def test_json_prints_what_the_table_shows(tmp_path):
-    paths = [*save_seeds(tmp_path, {0: 0.7, 1: 0.8}), save_run(tmp_path / "deep", None, replace(CONFIG, depth=14))]
+    paths = [
+        *save_seeds(tmp_path, {0: 0.7, 1: 0.8}),
+        save_run(tmp_path / "deep", None, replace(CONFIG, model="resnet14")),
+    ]
     table, printed = compare(*paths), json.loads(compare(*paths, "--json").stdout)
-    assert printed["differing"] == ["depth"]
+    assert printed["differing"] == ["model"]
     seeds, deep = printed["groups"]
     assert f"{100 * seeds['accuracy']:.2f} ± {100 * seeds['accuracy_deviation']:.2f} %" in table.stdout
     assert re.search(r"deep\s+unfinished\s+–\s+3/3\s+2\s+–", table.stdout)
-    assert re.search(r"depth\s+8\s+14", table.stdout)
+    assert re.search(r"model\s+resnet8\s+resnet14", table.stdout)
     assert deep["runs"][0]["run"] == str(tmp_path / "deep")
 
 
 def test_the_page_has_the_results_the_curves_and_the_differences(tmp_path):
     page = tmp_path / "page.html"
-    paths = [*save_seeds(tmp_path, {0: 0.7, 1: 0.8}), save_run(tmp_path / "<deep>$x$", 0.9, replace(CONFIG, depth=14))]
+    paths = [
+        *save_seeds(tmp_path, {0: 0.7, 1: 0.8}),
+        save_run(tmp_path / "<deep>$x$", 0.9, replace(CONFIG, model="resnet14")),
+    ]
     result = compare(*paths, "--report", page)
     assert result.exit_code == 0, result.output
     html = page.read_text(encoding="utf-8")

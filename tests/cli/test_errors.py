@@ -142,8 +142,8 @@ def test_a_wrong_recipe_file_names_file_field_and_type(content, message, command
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({**CONFIG, "depht": 20}, "A run's configuration has no field depht. Did you mean depth?"),
-        ({**CONFIG, "depth": "20"}, 'depth must be a whole number or null. Received: "20"'),
+        ({**CONFIG, "modle": "resnet20"}, "A run's configuration has no field modle. Did you mean model?"),
+        ({**CONFIG, "depth": "20"}, 'depth must be at least 0 and at most 1,202. Received: "20"'),
         ({**CONFIG, "data": None}, "data must be a text. Received: null"),
         ({**CONFIG, "freeze_base": 1}, "freeze_base must be true or false. Received: 1"),
         (

@@ -21,7 +21,7 @@ def words(text: str) -> frozenset[str]:
 OPTIONS = {
     "train": words(
         """
-        --data --depth --recipe --epochs --budget --weights --output --resume --validation-split --seed
+        --data --model --depth --recipe --epochs --budget --weights --output --resume --validation-split --seed
         --test-split --skip-broken --classes --mirror
         --steps --batch-size --learning-rate --momentum --nesterov --no-nesterov --l2 --label-smoothing
         --batchnorm-momentum --precise-batchnorm
@@ -35,15 +35,29 @@ OPTIONS = {
     ),
     "evaluate": words("--data --tta --batch-size --test-split --skip-broken --mirror --report --json --backend"),
     "compare": words("--report --json"),
-    "summary": words("--depth --weights --classes --units --plain --json"),
-    "predict": words("--weights --depth --top-k --crop --tta --reject --explain --csv --json --report --backend"),
+    "summary": words("--model --depth --weights --classes --units --plain --json"),
+    "predict": words(
+        "--weights --model --depth --top-k --crop --tta --reject --explain --csv --json --report --backend"
+    ),
     "data": words("--download --clear-cache --test-split --skip-broken --mirror --grid --recipe --json"),
     "weights": words("--json"),
     "weights add": words("--replace"),
     "weights remove": words(""),
     "weights convert": words("--replace"),
 }
-COMMON = ["data", "depth", "recipe", "epochs", "budget", "weights", "output", "resume", "validation_split", "seed"]
+COMMON = [
+    "data",
+    "model",
+    "depth",
+    "recipe",
+    "epochs",
+    "budget",
+    "weights",
+    "output",
+    "resume",
+    "validation_split",
+    "seed",
+]
 
 
 def page(name: str, width: int, monkeypatch: pytest.MonkeyPatch) -> str:

@@ -96,7 +96,7 @@ def test_importing_the_package_imports_no_backend_and_the_api_is_there():
         f"import sys, cifarnet\nprint([name for name in {HEAVY!r} if name in sys.modules])\n"
         f"found = {{name: getattr(cifarnet, name) for name in {readme_api()!r}}}\n"
         "print(sorted(name for name in found if name in dir(cifarnet)))\n"
-        "print([name for name, value in found.items() if not callable(value)], cifarnet.ModelSpec(20).title)"
+        "print([name for name, value in found.items() if not callable(value)], cifarnet.ModelSpec('resnet20').title)"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert told.splitlines() == ["[]", str(readme_api()), "['RECIPES'] ResNet-20"]

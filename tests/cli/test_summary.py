@@ -5,7 +5,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cifarnet.cli.main import app
-from cifarnet.models.network import initial_weights
+from cifarnet.models.initial import initial_weights
 from cifarnet.models.spec import ModelSpec, Normalization
 from cifarnet.models.weights import Weights, save_weights
 
@@ -56,7 +56,7 @@ def test_without_arguments_all_five_networks_stand_side_by_side():
 
 @pytest.fixture
 def weight_file(tmp_path) -> Path:
-    spec = ModelSpec(14, 3)
+    spec = ModelSpec("resnet14", 3)
     weights = Weights(spec, initial_weights(spec, 0), ("a", "b", "c"), Normalization(100.0, 50.0), None, 0.625)
     save_weights(tmp_path / "w.h5", weights)
     return tmp_path / "w.h5"

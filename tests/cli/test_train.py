@@ -23,7 +23,7 @@ from cifarnet.training.events import EpochDone, Estimated, HistoryRow, StepDone,
 from cifarnet.training.run import SAVE_INTERVAL, train
 from tests.reports.test_live import PLAN as LIVE_PLAN
 
-PLAN = replace(LIVE_PLAN, spec=ModelSpec(110), data="cifar10", held_out="test")
+PLAN = replace(LIVE_PLAN, spec=ModelSpec("resnet110"), data="cifar10", held_out="test")
 STEP = StepDone(1, 5, 391, 5, 2.0, 0.25, 0.1, 500.0, 100.0)
 EPOCH = EpochDone(HistoryRow(1, 391, 32, 0.1, 1.5, 0.5, 1.25, 0.625), 250, "test", 60.0, 500.0, True)
 
@@ -45,7 +45,7 @@ def test_train_evaluate_and_predict_work_one_after_the_other(tmp_path):
         assert (tmp_path / f"run/plots/{name}.png").stat().st_size > 5000
         assert (tmp_path / f"run/plots/{name}.svg").read_text().count("<text") > 5
     page = (tmp_path / "run/report.html").read_text()
-    assert "cifarnet train --depth 8 --recipe paper --data synthetic:100 --seed 0" in page
+    assert "cifarnet train --model resnet8 --recipe paper --data synthetic:100 --seed 0" in page
     assert "--no-flip" in page
     assert "Curves of loss, accuracy and learning rate over 2 epochs" in page
     evaluated = runner.invoke(app, ["evaluate", str(tmp_path / "run"), "--json"])
@@ -62,11 +62,11 @@ def test_train_evaluate_and_predict_work_one_after_the_other(tmp_path):
         ({"weights": "runs/a", "new_head": False}, "Weights   runs/a"),
         ({"weights": "runs/a"}, "Weights   runs/a; the head begins anew, for these classes"),
         (
-            {"weights": "resnet32", "grown_from": ModelSpec(32), "new_head": False},
+            {"weights": "resnet32", "grown_from": ModelSpec("resnet32"), "new_head": False},
             "Weights   resnet32, a ResNet-32: 13 residual units added to each stage, which change nothing at first",
         ),
         (
-            {"weights": "a\x1b.h5", "grown_from": ModelSpec(104), "new_head": False},
+            {"weights": "a\x1b.h5", "grown_from": ModelSpec("resnet104"), "new_head": False},
             "Weights   a\\x1b.h5, a ResNet-104: 1 residual unit added to each stage, which change nothing at first",
         ),
     ],
@@ -171,13 +171,13 @@ CIFAR10 = replace(PLAN, train_images=50_000, epochs=250, steps=97_750, recipe=RE
 @pytest.mark.parametrize(
     ("plan", "hours"),
     [
-        (replace(CIFAR10, spec=ModelSpec(20)), 8.7),  # 12.5 million images at 400 a second; measured: 9 hours
+        (replace(CIFAR10, spec=ModelSpec("resnet20")), 8.7),  # 12.5 million images at 400 a second; measured: 9 hours
         (CIFAR10, 54.1),  # 252.89 of 40.55 million multiply-accumulates
-        (replace(CIFAR10, spec=ModelSpec(20), epochs=164, steps=64_000, recipe=RECIPES["paper"]), 5.7),
-        (replace(CIFAR10, spec=ModelSpec(20), start_epoch=200), 1.74),
-        (replace(CIFAR10, spec=ModelSpec(20), device=replace(CPU, cores=16)), 1.1),
+        (replace(CIFAR10, spec=ModelSpec("resnet20"), epochs=164, steps=64_000, recipe=RECIPES["paper"]), 5.7),
+        (replace(CIFAR10, spec=ModelSpec("resnet20"), start_epoch=200), 1.74),
+        (replace(CIFAR10, spec=ModelSpec("resnet20"), device=replace(CPU, cores=16)), 1.1),
         # 0.35, 0.25, 0.2, 0.1 and 0.1 of the run at 1/4, 25/64, 9/16, 49/64 and all of the pixels
-        (replace(CIFAR10, spec=ModelSpec(20), epochs=20, steps=3920, recipe=RECIPES["fast"]), 0.328),
+        (replace(CIFAR10, spec=ModelSpec("resnet20"), epochs=20, steps=3920, recipe=RECIPES["fast"]), 0.328),
     ],
 )
 def test_a_cpu_needs_as_long_as_the_network_has_work(plan, hours):
@@ -195,17 +195,17 @@ def test_no_time_is_guessed_where_it_is_unknown_or_short(changes):
 def test_a_deep_network_on_a_cpu_is_advised_a_budget_at_once():
     told = "\n".join(plan_lines(CIFAR10))
     assert "roughly 2 days" in told
-    assert "--depth 20 --budget 20m" in told
-    assert "--depth 20: about 8.7 hours in all" in told
+    assert "--model resnet20 --budget 20m" in told
+    assert "--model resnet20: about 8.7 hours in all" in told
     # It is told once.
     assert len(estimate_lines(Estimated(40 * 86400.0, 14_000.0, 21.0), CIFAR10)) == 1
 
 
 def test_a_long_recipe_on_a_cpu_is_advised_a_budget_at_once():
-    told = "\n".join(plan_lines(replace(CIFAR10, spec=ModelSpec(20))))
+    told = "\n".join(plan_lines(replace(CIFAR10, spec=ModelSpec("resnet20"))))
     assert "roughly 8.7 hours" in told
     assert " --budget 20m" in told
-    assert "--depth" not in told
+    assert "--model" not in told
 
 
 @pytest.mark.parametrize(
@@ -218,12 +218,12 @@ def test_a_long_recipe_on_a_cpu_is_advised_a_budget_at_once():
     ],
 )
 def test_a_budget_is_advised_in_place_of_what_it_does_not_go_with(recipe, told):
-    plan = replace(CIFAR10, spec=ModelSpec(20), recipe=recipe)
+    plan = replace(CIFAR10, spec=ModelSpec("resnet20"), recipe=recipe)
     assert told in "\n".join(plan_lines(plan))
 
 
 def test_a_short_run_is_planned_without_advice():
-    told = "\n".join(plan_lines(replace(CIFAR10, spec=ModelSpec(20), epochs=10, steps=3910)))
+    told = "\n".join(plan_lines(replace(CIFAR10, spec=ModelSpec("resnet20"), epochs=10, steps=3910)))
     assert "roughly" not in told
     assert "--budget" not in told
 
@@ -242,17 +242,17 @@ SMALL = replace(PLAN, device=CPU, epochs=2, steps=2)
 def test_a_plan_that_turns_out_long_is_told_with_what_would_be_sooner():
     told = "\n".join(estimate_lines(SLOW, SMALL))
     assert "about 40 days" in told
-    assert "--depth 20: about 6 days" in told  # 40.55 of 252.89 million multiply-accumulates
-    assert "--depth 20 --budget 20m" in told
+    assert "--model resnet20: about 6 days" in told  # 40.55 of 252.89 million multiply-accumulates
+    assert "--model resnet20 --budget 20m" in told
     assert "GPU" in told
 
 
 @pytest.mark.parametrize(
     ("changes", "told", "never"),
     [
-        ({"weights": "resnet32", "grown_from": ModelSpec(32)}, "--depth 32: about", "--depth 20"),
-        ({"weights": "runs/a"}, "--budget 20m", "--depth"),
-        ({"start_epoch": 1}, "What would be sooner, as a new run:", "--depth 20: "),
+        ({"weights": "resnet32", "grown_from": ModelSpec("resnet32")}, "--model resnet32: about", "--model resnet20"),
+        ({"weights": "runs/a"}, "--budget 20m", "--model"),
+        ({"start_epoch": 1}, "What would be sooner, as a new run:", "--model resnet20: "),
         ({"device": replace(CPU, backend="jax")}, "jax[cuda12]", "tensorflow"),
         ({"device": Device("tensorflow", "gpu", "GPU")}, "--budget", "a machine with"),
     ],

@@ -10,9 +10,8 @@ from typer.testing import CliRunner
 from cifarnet.cli.main import app
 from cifarnet.errors import InvalidValueError
 from cifarnet.evaluation.metrics import wilson_interval
-from cifarnet.models.description import named_weights
-from cifarnet.models.resnet import describe
-from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization
+from cifarnet.models.layers import named_weights
+from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization, describe
 from cifarnet.models.weights import Weights, load_weights, save_weights
 from cifarnet.reports.weights import weights_report
 from cifarnet.weights import catalog
@@ -38,7 +37,7 @@ def test_the_list_has_what_comes_with_cifarnet_and_what_the_user_added(tmp_path)
 
 def add_flowers(tmp_path):
     """Add weights with a name, classes, a recipe and a test set as long as they can be."""
-    spec = ModelSpec(8, 120)
+    spec = ModelSpec("resnet8", 120)
     classes = tuple(f"flower number {number} of the garden" for number in range(120))
     tensors = {name: np.zeros(weight.shape, np.float32) for name, weight in named_weights(describe(spec)).items()}
     run = tmp_path / "run"
@@ -114,7 +113,7 @@ def test_depth_and_weights_are_two_ways_of_saying_the_same(tmp_path):
 
 
 def test_an_original_weight_file_is_converted_with_the_same_tensors(tmp_path):
-    tensors = save_original(tmp_path / "old.h5", ModelSpec(8))
+    tensors = save_original(tmp_path / "old.h5", ModelSpec("resnet8"))
     new = tmp_path / "new.weights.h5"
     assert invoke("weights", "convert", tmp_path / "old.h5", new).exit_code == 0
     converted, old = load_weights(new), load_weights(tmp_path / "old.h5")
@@ -125,7 +124,7 @@ def test_an_original_weight_file_is_converted_with_the_same_tensors(tmp_path):
 
 
 def test_converting_overwrites_nothing_unasked(tmp_path):
-    save_original(tmp_path / "old.h5", ModelSpec(8))
+    save_original(tmp_path / "old.h5", ModelSpec("resnet8"))
     (tmp_path / "new.h5").write_text("precious")
     result = invoke("weights", "convert", tmp_path / "old.h5", tmp_path / "new.h5")
     assert isinstance(result.exception, InvalidValueError)

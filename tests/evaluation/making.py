@@ -13,9 +13,9 @@ SIZE = 8
 
 def save_tiny_weights(path: Path, class_names: tuple[str, ...], bias: tuple[float, ...] | None = None) -> Path:
     """Weights of a ResNet-8 for 8x8 images; with ``bias``, its logits are ``bias`` whatever the image."""
-    from cifarnet.models.network import initial_weights
+    from cifarnet.models.initial import initial_weights
 
-    spec = ModelSpec(8, len(class_names), SIZE)
+    spec = ModelSpec("resnet8", len(class_names), SIZE)
     tensors = initial_weights(spec, seed=1)
     if bias is not None:
         tensors["conv2d_1/kernel"] = np.zeros_like(tensors["conv2d_1/kernel"])

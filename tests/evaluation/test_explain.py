@@ -22,7 +22,8 @@ from cifarnet.evaluation.explain import (
 from cifarnet.evaluation.inference import Classifier
 from cifarnet.evaluation.predict import ImageSource, Prediction
 from cifarnet.files import write_bytes
-from cifarnet.models.network import build_model, initial_weights
+from cifarnet.models.initial import initial_weights
+from cifarnet.models.network import build_model
 from cifarnet.models.spec import ModelSpec
 from cifarnet.models.weights import load_weights
 from tests.evaluation.making import SIZE, save_tiny_weights
@@ -32,7 +33,7 @@ CLASSES = ("ant", "bee", "cow")
 
 def trained_like_network():
     """A small network whose last batch normalization has parameters and moments as training leaves them."""
-    spec = ModelSpec(8, 3, 16)
+    spec = ModelSpec("resnet8", 3, 16)
     tensors = initial_weights(spec, seed=3)
     rng = np.random.default_rng(5)
     for name, (low, high) in {

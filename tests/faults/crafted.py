@@ -34,7 +34,11 @@ def _header(**changes: object) -> Callable[[h5py.File], None]:
 
 
 def _spec(**changes: object) -> Callable[[h5py.File], None]:
-    return _header(spec={**ModelSpec(8).to_dict(), **changes})
+    return _header(spec={**ModelSpec("resnet8").to_dict(), **changes})
+
+
+def _first_spec(**changes: object) -> Callable[[h5py.File], None]:
+    return _header(format=1, spec={"depth": 8, "classes": 10, "image_size": 32, **changes})
 
 
 def _instead(put: Callable[[h5py.File, Path], object], address: str = BIAS) -> Maker:
@@ -349,12 +353,18 @@ CRAFTED: dict[str, Maker] = {
     "a group that holds itself, with a tensor too many": _edited(
         lambda file: (_cycle(file), file.create_dataset("weights/more", data=[1.0]))
     ),
-    "a depth of 6e12 + 2": _edited(_spec(depth=6 * 10**12 + 2)),
-    "a depth of 2,006": _edited(_spec(depth=2006)),
+    "a depth of 6e12 + 2": _edited(_first_spec(depth=6 * 10**12 + 2)),
+    "a depth of 2,006": _edited(_first_spec(depth=2006)),
     "a network with a part that none has": _edited(_header(spec={"depth": 0, "classes": 10, "image_size": 32, "x": 1})),
-    "a depth that is a fraction": _edited(_spec(depth=8.0)),
-    "a depth that is text": _edited(_spec(depth="8")),
-    "a negative depth": _edited(_spec(depth=-4)),
+    "a depth that is a fraction": _edited(_first_spec(depth=8.0)),
+    "a depth that is text": _edited(_first_spec(depth="8")),
+    "a negative depth": _edited(_first_spec(depth=-4)),
+    "a name of a depth of 2,006": _edited(_spec(name="resnet2006")),
+    "a name with a number of 400 digits": _edited(_spec(name="resnet" + "9" * 400)),
+    "a name that no network has": _edited(_spec(name="resnet21")),
+    "a name that is a number": _edited(_spec(name=20)),
+    "a name of a million characters": _edited(_spec(name="r" * 10**6)),
+    "a name with a line break": _edited(_spec(name="resnet8\n")),
     "ten thousand million classes": _edited(_spec(classes=10**10)),
     "images of a million pixels' side": _edited(_spec(image_size=10**6)),
     "class names that are no texts": _edited(_header(class_names=[1] * 10)),

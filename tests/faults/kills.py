@@ -32,7 +32,7 @@ from cifarnet.training.saving import Saver
 CONFIG = RunConfig(
     RECIPES["paper"].with_changes(epochs=3, batch_size=16),
     data="synthetic:100",
-    depth=8,
+    model="resnet8",
     validation_split=0.2,
 )
 STEPS_PER_EPOCH = 5

@@ -17,9 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cifarnet.models.description import named_weights
-from cifarnet.models.resnet import describe
-from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization
+from cifarnet.models.layers import named_weights
+from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization, describe
 from cifarnet.models.weights import Weights
 from cifarnet.training.checkpoint import Checkpoint, Progress
 from cifarnet.training.events import HistoryRow, Warned
@@ -37,7 +36,7 @@ ERRORS = ("ENOSPC", "EIO", "EACCES")
 
 def checkpoint(step: int) -> Checkpoint:
     """A whole state whose every number is that of ``step``."""
-    spec = ModelSpec(8)
+    spec = ModelSpec("resnet8")
     tensors = {name: np.full(weight.shape, step, np.float32) for name, weight in named_weights(describe(spec)).items()}
     rows = [HistoryRow(k + 1, k + 1, 32, 0.1, 1.0, 0.5, 1.0, 0.5) for k in range(step)]
     progress = Progress(step, 0, step, float(step), rows, step, 0.5, Plan(100))

@@ -5,9 +5,8 @@ import pytest
 
 from cifarnet import hdf5
 from cifarnet.errors import WeightsError
-from cifarnet.models.description import named_weights
-from cifarnet.models.resnet import describe
-from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization
+from cifarnet.models.layers import named_weights
+from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization, describe
 from cifarnet.models.weights import Weights, load_weights, save_weights
 from tests.faults.crafted import CRAFTED, MODEL_CONFIG, save_secrets
 from tests.faults.reading import read_apart
@@ -16,7 +15,7 @@ from tests.faults.reading import read_apart
 @pytest.fixture(scope="module")
 def good(tmp_path_factory):
     path = tmp_path_factory.mktemp("good") / "w.h5"
-    spec = ModelSpec(8)
+    spec = ModelSpec("resnet8")
     rng = np.random.default_rng(0)
     tensors = {
         name: rng.standard_normal(weight.shape).astype(np.float32)
@@ -81,5 +80,5 @@ def test_a_model_config_beside_good_weights_is_not_even_read(good, tmp_path, cap
 
     (tmp_path / "w.h5").write_bytes(good)
     edit(tmp_path / "w.h5", lambda file: file.attrs.__setitem__("model_config", MODEL_CONFIG))
-    assert load_weights(tmp_path / "w.h5").spec == ModelSpec(8)
+    assert load_weights(tmp_path / "w.h5").spec == ModelSpec("resnet8")
     assert "was run" not in capfd.readouterr().out

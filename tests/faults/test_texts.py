@@ -113,7 +113,7 @@ def test_an_index_with_a_wrong_field_is_refused_by_it(name, entry, message, tmp_
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("depth", 6 * 10**9 + 2, "a depth of at most 1,202. Received: 6,000,000,002"),
+        ("depth", 6 * 10**9 + 2, "depth must be at least 0 and at most 1,202. Received: 6000000002"),
         ("seed", 2**70, r"seed must be -2\*\*63 to 2\*\*63"),
         ("seed", -1, "The seed must be 0 to 9,223,372,036,854,775,808. Received: -1"),
         ("budget", 1e308, "A budget must be above 0 seconds and at most 31,622,400, a year"),

@@ -21,7 +21,7 @@ from tests.faults.disk import KILL, Killed, disk
 
 ROOT = Path(__file__).parents[2]
 CONFIG = RunConfig(
-    RECIPES["paper"].with_changes(epochs=2, batch_size=32), data="synthetic:100", depth=8, validation_split=0.2
+    RECIPES["paper"].with_changes(epochs=2, batch_size=32), data="synthetic:100", model="resnet8", validation_split=0.2
 )
 FAULTS = (errno.ENOSPC, errno.EIO, errno.EACCES, KILL)
 

@@ -73,7 +73,7 @@ def _run(folder: Path, name: str) -> Path:
         replace(recipe, name="mine"),
         data="folder",
         data_path="/data/folder",
-        depth=20,
+        model="resnet20",
         test_split=0.2,
         validation_split=0.1,
         data_sha256="ab" * 32,

@@ -24,7 +24,9 @@ from cifarnet.training.config import RunConfig
 from cifarnet.training.events import StepDone
 from cifarnet.training.run import train
 
-CONFIG = RunConfig(RECIPES["paper"].with_changes(epochs=2, batch_size=32), data="synthetic:100", depth=8, seed=3)
+CONFIG = RunConfig(
+    RECIPES["paper"].with_changes(epochs=2, batch_size=32), data="synthetic:100", model="resnet8", seed=3
+)
 IMAGES = 4
 STOPPED = 6
 

@@ -4,7 +4,8 @@ import pytest
 import tensorflow as tf
 
 from cifarnet.models.batchnorm import BatchNormalization
-from cifarnet.models.network import build_model, initial_weights
+from cifarnet.models.initial import initial_weights
+from cifarnet.models.network import build_model
 from cifarnet.models.spec import ModelSpec
 
 SHAPES = [(16, 8, 8, 16), (2, 2, 2, 8)]
@@ -73,7 +74,7 @@ def test_in_bfloat16_the_moments_stay_float32():
 
 def test_a_recipes_momentum_reaches_every_layer_of_a_network():
     """At momentum 0 the moving moments are those of the last batch alone: the same network, in training or not."""
-    spec = ModelSpec(8)
+    spec = ModelSpec("resnet8")
     network = build_model(spec, initial_weights(spec, seed=0))
     network.set_batchnorm_momentum(0.0)
     images = tf.constant(np.random.default_rng(0).normal(size=(16, 32, 32, 3)), tf.float32)

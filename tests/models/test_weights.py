@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from cifarnet.errors import WeightsError
-from cifarnet.models.description import named_weights
-from cifarnet.models.resnet import describe
-from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization
+from cifarnet.hdf5 import read_hdf5
+from cifarnet.models.layers import named_weights
+from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization, describe
 from cifarnet.models.weights import HEADER, ORIGINAL_NORMALIZATION, Weights, load_header, load_weights, save_weights
 from tests.models.tampering import edit
 
 
 @pytest.fixture
 def weights():
-    spec = ModelSpec(8, 3)
+    spec = ModelSpec("resnet8", 3)
     rng = np.random.default_rng(0)
     tensors = {
         name: rng.standard_normal(weight.shape).astype(np.float32)
@@ -58,9 +58,9 @@ def save_original(path: Path, spec: ModelSpec) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("depth", [8, 20, 32, 110])
 def test_the_original_projects_layout_is_read_with_the_depth_found_from_the_file(tmp_path, depth):
-    tensors = save_original(tmp_path / "old.h5", ModelSpec(depth))
+    tensors = save_original(tmp_path / "old.h5", ModelSpec(f"resnet{depth}"))
     loaded = load_weights(tmp_path / "old.h5")
-    assert loaded.spec == ModelSpec(depth)
+    assert loaded.spec == ModelSpec(f"resnet{depth}")
     assert loaded.class_names == CIFAR10_CLASSES
     assert loaded.normalization == ORIGINAL_NORMALIZATION
     for name, array in tensors.items():
@@ -198,3 +198,20 @@ def test_a_header_that_could_not_be_read_is_not_written(tmp_path, weights):
     with pytest.raises(WeightsError, match="is not written: its cifarnet takes more than"):
         save_weights(tmp_path / "huge.h5", huge)
     assert not (tmp_path / "huge.h5").exists()
+
+
+def test_a_file_names_its_network(path):
+    header = read_hdf5(path).json(HEADER)
+    assert header["format"] == 2
+    assert header["spec"] == {"name": "resnet8", "classes": 3, "image_size": 32}
+
+
+def test_a_file_of_format_1_has_a_depth(path, weights):
+    def date_back(file):
+        spec = {"depth": 8, "classes": 3, "image_size": 32}
+        file.attrs[HEADER] = json.dumps({**json.loads(file.attrs[HEADER]), "format": 1, "spec": spec})
+
+    edit(path, date_back)
+    loaded = load_weights(path)
+    assert loaded.spec == weights.spec
+    assert loaded.sha256() == weights.sha256()

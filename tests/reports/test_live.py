@@ -13,7 +13,7 @@ from cifarnet.runtime import Device
 from cifarnet.training.events import Classifying, EpochDone, HistoryRow, Measuring, Planned, StepDone
 
 PLAN = Planned(
-    spec=ModelSpec(20),
+    spec=ModelSpec("resnet20"),
     params=1,
     trainable_params=1,
     data="pictures \x1b[2J ü",

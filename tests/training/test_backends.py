@@ -10,7 +10,7 @@ import pytest
 
 from cifarnet import runs
 from cifarnet.evaluation.inference import Classifier
-from cifarnet.models.network import initial_weights
+from cifarnet.models.initial import initial_weights
 from cifarnet.models.spec import ModelSpec, Normalization
 from cifarnet.models.weights import Weights, load_weights, save_weights
 from tests.training.test_run import assert_same_state
@@ -28,7 +28,7 @@ from cifarnet.training.config import RunConfig
 from cifarnet.training.run import resume, train
 
 recipe = RECIPES["documented"].with_changes(epochs=2, batch_size=32, precise_batchnorm=100, resolutions=((16, 0.3),))
-config = RunConfig(recipe, data="synthetic:200", depth=8, backend="jax")
+config = RunConfig(recipe, data="synthetic:200", model="resnet8", backend="jax")
 there = Path(sys.argv[1])
 train(config, there / "alone")
 
@@ -92,7 +92,7 @@ def test_with_jax_a_stopped_run_equals_one_left_alone(tmp_path):
 
 @pytest.mark.slow
 def test_both_backends_give_the_same_logits_and_moments(tmp_path):
-    spec = ModelSpec(20)
+    spec = ModelSpec("resnet20")
     weights = Weights(spec, initial_weights(spec, 0), tuple("abcdefghij"), Normalization(120.0, 64.0))
     images = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), np.uint8)
     save_weights(tmp_path / "w.h5", weights)

@@ -11,7 +11,7 @@ import pytest
 
 from cifarnet import runs
 from cifarnet.errors import InterruptedRunError, InvalidValueError
-from cifarnet.models.network import initial_weights
+from cifarnet.models.initial import initial_weights
 from cifarnet.models.weights import load_weights
 from cifarnet.recipes import RECIPES
 from cifarnet.training.budget import ENDING, Planner
@@ -159,7 +159,7 @@ def test_a_budget_that_is_already_over_still_ends_with_a_step():
     assert plan.at(plan.steps) == 1
 
 
-BUDGET = RunConfig(FAST.with_changes(batch_size=32), data="synthetic:200", depth=8, budget=50.0)
+BUDGET = RunConfig(FAST.with_changes(batch_size=32), data="synthetic:200", model="resnet8", budget=50.0)
 LONG = replace(BUDGET, budget=600.0)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from cifarnet.data.dataset import Dataset
 from cifarnet.errors import WeightsError
-from cifarnet.models.network import initial_weights
+from cifarnet.models.initial import initial_weights
 from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization
 from cifarnet.models.weights import HEADER, Weights
 from cifarnet.recipes import RECIPES
@@ -19,7 +19,9 @@ from cifarnet.training.run import resume
 from cifarnet.training.schedule import Plan
 from tests.models.tampering import edit
 
-WEIGHTS = Weights(ModelSpec(8), initial_weights(ModelSpec(8), 0), CIFAR10_CLASSES, Normalization(120.0, 64.0))
+WEIGHTS = Weights(
+    ModelSpec("resnet8"), initial_weights(ModelSpec("resnet8"), 0), CIFAR10_CLASSES, Normalization(120.0, 64.0)
+)
 
 
 def row(epoch: int) -> HistoryRow:

@@ -8,7 +8,8 @@ import pytest
 from cifarnet import runs
 from cifarnet.data.augmentation import CUTOUT_DRAWS, MOVE_DRAWS, shrink
 from cifarnet.errors import InterruptedRunError, InvalidValueError, RunError
-from cifarnet.models.network import ResNet, build_model, initial_weights
+from cifarnet.models.initial import initial_weights
+from cifarnet.models.network import Network, build_model
 from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization
 from cifarnet.models.weights import Weights, load_weights, save_weights
 from cifarnet.recipes import RECIPES
@@ -20,7 +21,7 @@ from cifarnet.training.run import resume, train
 from cifarnet.training.schedule import Plan
 from tests.training.test_run import Recorder, assert_same_result
 
-SPEC = ModelSpec(8)
+SPEC = ModelSpec("resnet8")
 NORMALIZATION = Normalization(120.0, 64.0)
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), np.uint8)
 RECIPE = RECIPES["paper"].with_changes(batch_size=6, cutout=8, l2=2e-3)
@@ -29,7 +30,9 @@ BATCH = {
     "rows": ROWS,
     "draws": np.random.default_rng(1).random((len(ROWS), MOVE_DRAWS + CUTOUT_DRAWS), np.float32),
 }
-TEACHER = Weights(ModelSpec(14), initial_weights(ModelSpec(14), 7), CIFAR10_CLASSES, Normalization(100.0, 50.0))
+TEACHER = Weights(
+    ModelSpec("resnet14"), initial_weights(ModelSpec("resnet14"), 7), CIFAR10_CLASSES, Normalization(100.0, 50.0)
+)
 
 
 def student(recipe=RECIPE, teacher=TEACHER):
@@ -69,13 +72,13 @@ def test_the_accuracy_is_the_students():
 @pytest.fixture
 def fed(monkeypatch):
     """What each network is fed, by its name."""
-    original, images = ResNet.logits, {}
+    original, images = Network.logits, {}
 
     def logits(network, x, training=None):
         images[network.name] = (np.asarray(x), training)
         return original(network, x, training=training)
 
-    monkeypatch.setattr(ResNet, "logits", logits)
+    monkeypatch.setattr(Network, "logits", logits)
     return images
 
 
@@ -122,7 +125,7 @@ def test_a_student_of_the_answers_alone_comes_to_answer_as_the_teacher_does():
 
 
 SHORT = RECIPES["paper"].with_changes(steps=9, batch_size=32, precise_batchnorm=50)
-SYNTHETIC = RunConfig(SHORT, data="synthetic:200", depth=8, seed=5)
+SYNTHETIC = RunConfig(SHORT, data="synthetic:200", model="resnet8", seed=5)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ import pytest
 from cifarnet import runs
 from cifarnet.choices import PRECISIONS
 from cifarnet.errors import InvalidValueError
-from cifarnet.models.network import build_model, initial_weights
+from cifarnet.models.initial import initial_weights
+from cifarnet.models.network import build_model
 from cifarnet.models.spec import ModelSpec
 from cifarnet.models.weights import load_weights
 from cifarnet.recipes import RECIPES
@@ -25,7 +26,7 @@ RECIPE = RECIPES["fast"].with_changes(steps=5, batch_size=32, learning_rate=0.02
 
 def trained(directory, **options):
     """The tensors after a few steps, with the run's configuration."""
-    train(RunConfig(RECIPE, data="synthetic:200", depth=8, **options), directory)
+    train(RunConfig(RECIPE, data="synthetic:200", model="resnet8", **options), directory)
     return load_weights(directory / runs.WEIGHTS).tensors, json.loads((directory / runs.CONFIG).read_text())
 
 
@@ -35,7 +36,7 @@ def difference(found, wanted):
     def length(tensors):
         return np.sqrt(sum(np.sum(np.square(tensor)) for tensor in tensors))
 
-    initial = initial_weights(ModelSpec(8), 0)
+    initial = initial_weights(ModelSpec("resnet8"), 0)
     apart = length(found[name] - wanted[name] for name in wanted)
     return apart / length(wanted[name] - initial[name] for name in wanted)
 
@@ -63,10 +64,10 @@ def test_a_compiled_step_trains_as_one_that_is_not(tmp_path, reference):
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_weights_head_and_logits_are_float32_in_every_precision(precision):
-    network = build_model(ModelSpec(8), precision=precision)
+    network = build_model(ModelSpec("resnet8"), precision=precision)
     assert {variable.dtype for variable in network.variables} == {"float32"}
     assert str(network.logits(np.zeros((1, 32, 32, 3), np.float32)).dtype).endswith("float32'>")
-    assert network.stem.compute_dtype == precision
+    assert network.compute_dtype_of_features == precision
 
 
 @pytest.mark.slow
@@ -130,7 +131,7 @@ use_backend("jax")
 recipe = RECIPES["fast"].with_changes(steps=6, batch_size=16, learning_rate=0.02, resolutions=())
 for steps in (1, 4):
     Execution.best_on = lambda device, steps=steps: Execution("float32", True, steps)
-    train(RunConfig(recipe, data="synthetic:200", depth=8), Path(sys.argv[1]) / str(steps))
+    train(RunConfig(recipe, data="synthetic:200", model="resnet8"), Path(sys.argv[1]) / str(steps))
 """
 
 

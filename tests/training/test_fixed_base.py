@@ -9,7 +9,8 @@ from cifarnet.data.sources import load_data
 from cifarnet.errors import InvalidValueError, WeightsError
 from cifarnet.evaluation.inference import Classifier
 from cifarnet.evaluation.metrics import measure
-from cifarnet.models.network import build_model, initial_weights
+from cifarnet.models.initial import initial_weights
+from cifarnet.models.network import build_model
 from cifarnet.models.spec import ModelSpec, Normalization
 from cifarnet.models.weights import Weights, load_weights, save_weights
 from cifarnet.recipes import RECIPES
@@ -28,7 +29,7 @@ CLASSES = load_data("synthetic:50").train.class_names
 def base(tmp_path):
     """A weight file to train a head on."""
     path = tmp_path / "base.h5"
-    save_weights(path, Weights(ModelSpec(8), initial_weights(ModelSpec(8), 0), CLASSES, NORMALIZATION))
+    save_weights(path, Weights(ModelSpec("resnet8"), initial_weights(ModelSpec("resnet8"), 0), CLASSES, NORMALIZATION))
     return path
 
 

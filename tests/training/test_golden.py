@@ -26,7 +26,7 @@ def test_the_first_release_is_among_them():
 @pytest.mark.parametrize("release", RELEASES, ids=lambda release: release.name)
 def test_weights_of_a_release_give_the_same_logits(release):
     weights = load_weights(release / "weights.h5")
-    assert weights.spec == ModelSpec(8)
+    assert weights.spec == ModelSpec("resnet8")
     wanted = np.array(json.loads((release / "logits.json").read_text()))
     found = Classifier(weights).logits(load_data(CONFIG.data).test.images[:IMAGES])
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)

@@ -7,7 +7,8 @@ from cifarnet.data.progress import silent
 from cifarnet.data.sources import load_data
 from cifarnet.errors import WeightsError
 from cifarnet.evaluation.inference import Classifier
-from cifarnet.models.network import build_model, initial_weights
+from cifarnet.models.initial import initial_weights
+from cifarnet.models.network import build_model
 from cifarnet.models.spec import ModelSpec, Normalization
 from cifarnet.models.weights import Weights
 from cifarnet.recipes import RECIPES
@@ -16,7 +17,7 @@ from cifarnet.training.events import EpochDone
 from cifarnet.training.held_out import ImageTester
 from cifarnet.training.run import train
 
-SPEC = ModelSpec(8)
+SPEC = ModelSpec("resnet8")
 NORMALIZATION = Normalization(120.0, 64.0)
 TEST = load_data("synthetic:50").test
 FAST = RECIPES["fast"].with_changes(batch_size=25, learning_rate=0.05)
@@ -51,7 +52,7 @@ def test_weights_that_diverged_are_named(tester):
 
 def rows(directory, recipe, **options):
     events = []
-    result = train(RunConfig(recipe, data="synthetic:50", depth=8, **options), directory, report=events.append)
+    result = train(RunConfig(recipe, data="synthetic:50", model="resnet8", **options), directory, report=events.append)
     return [event.row for event in events if isinstance(event, EpochDone)], result
 
 

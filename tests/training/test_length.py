@@ -16,7 +16,7 @@ from tests.training.test_run import Recorder, assert_same_state
 
 # 4 steps an epoch; the learning rate is halved after every epoch, by steps.
 RECIPE = RECIPES["documented"].with_changes(epochs=2, batch_size=25, lr_drop=1, learning_rate=0.02)
-CONFIG = RunConfig(RECIPE, data="synthetic:100", depth=8, seed=5)
+CONFIG = RunConfig(RECIPE, data="synthetic:100", model="resnet8", seed=5)
 
 
 def assert_same_run(one, other):
@@ -103,7 +103,7 @@ def test_a_longer_run_needs_its_checkpoint(tmp_path):
     ],
 )
 def test_a_course_of_fixed_length_is_refused_with_the_command(tmp_path, recipe, budget, length, reason, words):
-    config = RunConfig(RECIPES[recipe], data="synthetic:100", depth=8, budget=budget)
+    config = RunConfig(RECIPES[recipe], data="synthetic:100", model="resnet8", budget=budget)
     runs.write_config(tmp_path / "run", config.to_dict())
     with pytest.raises(InvalidValueError, match=reason) as refused:
         resume(tmp_path / "run", **length)

@@ -14,7 +14,7 @@ from cifarnet.training.lock import OWNER, run_lock
 from cifarnet.training.run import resume, train
 
 ROOT = Path(__file__).parents[2]
-CONFIG = RunConfig(RECIPES["paper"].with_changes(steps=3, batch_size=32), data="synthetic:100", depth=8)
+CONFIG = RunConfig(RECIPES["paper"].with_changes(steps=3, batch_size=32), data="synthetic:100", model="resnet8")
 
 
 def locked_elsewhere(directory):

@@ -14,7 +14,7 @@ from cifarnet.training.run import resume, train
 from cifarnet.training.saving import Saver
 from tests.faults.saves import checkpoint
 
-CONFIG = RunConfig(RECIPES["paper"].with_changes(epochs=2, batch_size=32), data="synthetic:100", depth=8)
+CONFIG = RunConfig(RECIPES["paper"].with_changes(epochs=2, batch_size=32), data="synthetic:100", model="resnet8")
 
 
 def delete(directory):

@@ -18,7 +18,7 @@ from cifarnet.training.loop import Loop
 from cifarnet.training.run import resume, train
 
 RECIPE = RECIPES["documented"].with_changes(epochs=3, batch_size=32)
-CONFIG = RunConfig(RECIPE, data="synthetic:200", depth=8, seed=5)  # 7 steps an epoch
+CONFIG = RunConfig(RECIPE, data="synthetic:200", model="resnet8", seed=5)  # 7 steps an epoch
 BAD_STEP = 8
 
 
@@ -82,7 +82,7 @@ def test_on_nan_restore_goes_back_and_on_at_half_the_learning_rate(tmp_path, poi
     events = []
     recipe = RECIPE.with_changes(precise_batchnorm=50)
     train(
-        RunConfig(recipe, data="synthetic:200", depth=8, seed=5, on_nan="restore"),
+        RunConfig(recipe, data="synthetic:200", model="resnet8", seed=5, on_nan="restore"),
         tmp_path / "run",
         report=events.append,
     )
@@ -112,7 +112,7 @@ def test_the_command_that_a_diverged_run_advises_goes_on_at_half_the_learning_ra
 @pytest.mark.slow
 def test_a_run_that_went_back_is_resumed_at_its_lower_learning_rate(tmp_path, poison):
     poison["times"] = 1
-    config = RunConfig(RECIPE, data="synthetic:200", depth=8, seed=5, on_nan="restore")
+    config = RunConfig(RECIPE, data="synthetic:200", model="resnet8", seed=5, on_nan="restore")
     train(config, tmp_path / "whole")
     poison["times"] = 1
     stopping = Stop(lambda event: isinstance(event, EpochDone) and event.row.epoch == 2)
@@ -136,7 +136,7 @@ class Stop:
 @pytest.mark.slow
 def test_a_run_does_not_go_back_for_ever(tmp_path, poison):
     poison["times"] = 100
-    config = RunConfig(RECIPE, data="synthetic:200", depth=8, seed=5, on_nan="restore")
+    config = RunConfig(RECIPE, data="synthetic:200", model="resnet8", seed=5, on_nan="restore")
     with pytest.raises(DivergedError, match="halved 5 times") as failed:
         train(config, tmp_path / "run")
     assert "--resume" not in str(failed.value)  # It would end the same way.
@@ -147,7 +147,7 @@ def test_a_run_does_not_go_back_for_ever(tmp_path, poison):
 def test_a_weight_that_overflows_in_the_last_step_of_an_epoch_is_not_saved(tmp_path):
     recipe = RECIPES["paper"].with_changes(steps=1, learning_rate=3e38, batch_size=32)
     with pytest.raises(DivergedError, match="NaN or infinite after step 1"):
-        train(RunConfig(recipe, data="synthetic:200", depth=8), tmp_path / "run")
+        train(RunConfig(recipe, data="synthetic:200", model="resnet8"), tmp_path / "run")
     assert load_checkpoint(tmp_path / "run" / runs.CHECKPOINT).progress.step == 0
 
 

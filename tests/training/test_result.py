@@ -21,7 +21,7 @@ from cifarnet.training.lock import LOCK
 from cifarnet.training.run import make_default_directory, resume, train
 
 OPTIONS = "--data synthetic:100 --depth 8 --recipe paper --epochs 2 --batch-size 25 -q"
-CONFIG = RunConfig(RECIPES["paper"].with_changes(epochs=2, batch_size=25), data="synthetic:100", depth=8)
+CONFIG = RunConfig(RECIPES["paper"].with_changes(epochs=2, batch_size=25), data="synthetic:100", model="resnet8")
 PICTURES = [*(f"plots/{name}{kind}" for name in runs.PLOT_NAMES for kind in (".png", ".svg")), runs.REPORT]
 
 
@@ -200,7 +200,7 @@ def test_runs_of_one_second_have_directories_of_their_own(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(training, "datetime", Noon)
     with ThreadPoolExecutor(8) as pool:
-        made = list(pool.map(lambda _: make_default_directory(CONFIG, 8), range(24)))
+        made = list(pool.map(lambda _: make_default_directory(CONFIG, "resnet8"), range(24)))
     name = "resnet8-paper-20240229-120000"
     assert {path.name for path in made} == {name, *(f"{name}-{number}" for number in range(2, 25))}
     assert all(path.is_dir() for path in made)
@@ -210,14 +210,14 @@ def test_runs_that_can_not_be_made_are_told(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").write_text("")
     with pytest.raises(StorageError, match="can't be written"):
-        make_default_directory(CONFIG, 8)
+        make_default_directory(CONFIG, "resnet8")
 
 
 @pytest.mark.slow
 def test_two_trainings_of_one_second_both_have_their_result(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(training, "datetime", Noon)
-    config = RunConfig(RECIPES["paper"].with_changes(steps=1, batch_size=25), data="synthetic:50", depth=8)
+    config = RunConfig(RECIPES["paper"].with_changes(steps=1, batch_size=25), data="synthetic:50", model="resnet8")
     made = [train(config).directory for _ in range(2)]
     assert [path.name for path in made] == ["resnet8-paper-20240229-120000", "resnet8-paper-20240229-120000-2"]
     assert all((path / runs.METRICS).exists() for path in made)

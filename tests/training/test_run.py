@@ -18,7 +18,7 @@ from cifarnet.evaluation.calibration import fit_temperature, rejection_threshold
 from cifarnet.evaluation.evaluate import evaluate
 from cifarnet.evaluation.inference import Classifier
 from cifarnet.evaluation.metrics import cross_entropy
-from cifarnet.models.network import adopted_weights, initial_weights
+from cifarnet.models.initial import adopted_weights, initial_weights
 from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization
 from cifarnet.models.weights import Weights, load_weights, save_weights
 from cifarnet.recipes import RECIPES
@@ -31,7 +31,7 @@ from cifarnet.training.saving import Saver
 from tests.data.making import fill, image_folder
 
 RECIPE = RECIPES["documented"].with_changes(epochs=3, batch_size=32)
-CONFIG = RunConfig(RECIPE, data="synthetic:200", depth=8, seed=5)  # 7 steps an epoch, the last of 8 images
+CONFIG = RunConfig(RECIPE, data="synthetic:200", model="resnet8", seed=5)  # 7 steps an epoch, the last of 8 images
 LEARNING = RECIPES["paper"].with_changes(crop_padding=0, flip=False, batchnorm_momentum=0.8)  # By heart, in few steps.
 
 
@@ -113,7 +113,7 @@ def test_the_run_directory_says_everything_about_the_run(reference):
 @pytest.mark.slow
 def test_the_network_learns_its_images_by_heart(tmp_path):
     recipe = LEARNING.with_changes(epochs=12, batch_size=10, learning_rate=0.02)
-    train(RunConfig(recipe, data="synthetic:50", depth=8, seed=5), tmp_path / "run")
+    train(RunConfig(recipe, data="synthetic:50", model="resnet8", seed=5), tmp_path / "run")
     images = load_data("synthetic:50").train
     answers = Classifier(load_weights(tmp_path / "run" / runs.WEIGHTS)).logits(images.images).argmax(1)
     # 0.96 here; 0.1 by chance, and where images are trained on with others' labels.
@@ -193,7 +193,7 @@ def test_with_a_validation_split_the_best_epoch_is_kept_and_the_test_set_used_on
     events = Recorder()
     # With RECIPE the network answers by chance, for which the highest temperature is the best on any images.
     recipe = LEARNING.with_changes(epochs=4, batch_size=16, learning_rate=0.05)
-    config = RunConfig(recipe, data="synthetic:200", depth=8, seed=5, validation_split=0.2)
+    config = RunConfig(recipe, data="synthetic:200", model="resnet8", seed=5, validation_split=0.2)
     result = train(config, tmp_path / "run", report=events)
     rows = [event.row for event in events.of(EpochDone)]
     best = max(rows, key=lambda row: row.held_accuracy)
@@ -258,11 +258,11 @@ def test_without_freezing_all_weights_are_tuned(reference, tmp_path):
 @pytest.mark.slow
 def test_a_deeper_network_begins_as_the_one_it_grows_from_and_trains_all_its_units(reference, tmp_path):
     base = load_weights(reference[0].directory / runs.WEIGHTS)
-    spec = replace(base.spec, depth=20)
+    spec = replace(base.spec, name="resnet20")
     grown = replace(base, spec=spec, tensors=adopted_weights(spec, 5, base.tensors, keep_head=True))
     images = load_data("synthetic:200").test.images
     assert np.array_equal(Classifier(grown).logits(images), Classifier(base).logits(images))
-    config = replace(CONFIG, recipe=RECIPE.with_changes(steps=2), weights=str(reference[0].directory), depth=20)
+    config = replace(CONFIG, recipe=RECIPE.with_changes(steps=2), weights=str(reference[0].directory), model="resnet20")
     events = Recorder()
     train(config, tmp_path / "run", report=events)
     assert (events[0].weights, events[0].grown_from, events[0].new_head) == (config.weights, base.spec, False)
@@ -272,15 +272,18 @@ def test_a_deeper_network_begins_as_the_one_it_grows_from_and_trains_all_its_uni
 
 
 @pytest.mark.parametrize(
-    ("depth", "freeze_base", "told"),
-    [(8, False, "is a ResNet-14.*too many layers for --depth 8"), (20, True, "is a ResNet-14: --depth 20 would add")],
+    ("model", "freeze_base", "message"),
+    [
+        ("resnet8", False, r"is a ResNet-14, whose weights do not fit into a ResNet-8.*Received: --model resnet8"),
+        ("resnet20", True, r"is a ResNet-14\. A ResNet-20 adds units.*Received: --model resnet20 and --freeze-base"),
+    ],
 )
-def test_weights_of_another_depth_that_can_not_be_taken_over_are_refused(tmp_path, depth, freeze_base, told):
-    spec = ModelSpec(14)
+def test_weights_of_another_network_are_refused(tmp_path, model, freeze_base, message):
+    spec = ModelSpec("resnet14")
     weights = Weights(spec, initial_weights(spec, 0), CIFAR10_CLASSES, Normalization(120, 60))
     save_weights(tmp_path / "fourteen.h5", weights)
-    config = replace(CONFIG, weights=str(tmp_path / "fourteen.h5"), depth=depth, freeze_base=freeze_base)
-    with pytest.raises(InvalidValueError, match=told):
+    config = replace(CONFIG, weights=str(tmp_path / "fourteen.h5"), model=model, freeze_base=freeze_base)
+    with pytest.raises(InvalidValueError, match=message):
         train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -369,7 +372,9 @@ def test_validation_images_that_the_weights_have_learned_are_told(reference, tmp
 @pytest.mark.slow
 def test_a_test_set_that_the_weights_have_learned_is_refused_or_told(tmp_path):
     source = image_folder(tmp_path / "pets", train=10, test=0)
-    config = RunConfig(RECIPE.with_changes(steps=1, precise_batchnorm=50), data=str(source), depth=8, test_split=0.2)
+    config = RunConfig(
+        RECIPE.with_changes(steps=1, precise_batchnorm=50), data=str(source), model="resnet8", test_split=0.2
+    )
     train(config, tmp_path / "base")
     config = replace(config, weights=str(tmp_path / "base"))
     with pytest.raises(InvalidValueError, match=r"held 0\.2 of its data out"):
@@ -384,13 +389,15 @@ def test_a_test_set_that_the_weights_have_learned_is_refused_or_told(tmp_path):
 @pytest.mark.slow
 def test_the_last_epoch_is_cut_short_where_steps_do_not_fill_it(tmp_path):
     events = Recorder()
-    train(RunConfig(RECIPE.with_changes(steps=9), data="synthetic:200", depth=8), tmp_path / "run", report=events)
+    train(
+        RunConfig(RECIPE.with_changes(steps=9), data="synthetic:200", model="resnet8"), tmp_path / "run", report=events
+    )
     assert [event.row.step for event in events.of(EpochDone)] == [7, 9]
 
 
 def test_a_network_that_could_not_be_read_again_is_not_trained(tmp_path):
     with pytest.raises(InvalidValueError, match=r"a depth of at most 1,202\. Received: 1,208"):
-        train(RunConfig(RECIPE, data="synthetic:200", depth=1208), tmp_path / "run")
+        train(RunConfig(RECIPE, data="synthetic:200", model="resnet1208"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -408,7 +415,7 @@ def test_a_validation_folder_selects_the_epoch_and_left_out_files_are_told(tmp_p
     (pets / "train/b/1.png").write_bytes(b"no picture")
     events = Recorder(lambda event: isinstance(event, EpochDone))
     recipe = LEARNING.with_changes(epochs=2, batch_size=5)
-    config = RunConfig(recipe, data=str(pets), depth=8, skip_broken=True)
+    config = RunConfig(recipe, data=str(pets), model="resnet8", skip_broken=True)
     with pytest.raises(InterruptedRunError):
         train(config, tmp_path / "run", report=events)
     left_out = [

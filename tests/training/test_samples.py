@@ -20,7 +20,7 @@ def test_samples_are_the_first_images_of_each_class_in_training_as_training_augm
     recipe = RECIPES["documented"].with_changes(batch_size=100, cutout=8)
     samples = training_samples(shapes, recipe, per_class=3)
     seen = []
-    network = build_model(ModelSpec(8))
+    network = build_model(ModelSpec("resnet8"))
     normalization = Normalization.of(shapes.images)
     trainee = Trainee(network, shapes.images, normalization, recipe, Execution("float32", jit=False, steps_per_call=1))
     network.logits = lambda images, training: seen.append(keras.ops.convert_to_numpy(images))

@@ -24,7 +24,7 @@ from cifarnet.training.run import resume, train
 from cifarnet.training.tensorboard import MISTAKES, TensorBoardLog
 
 RECIPE = RECIPES["documented"].with_changes(epochs=3, batch_size=50)
-CONFIG = RunConfig(RECIPE, data="synthetic:200", depth=8, seed=5)
+CONFIG = RunConfig(RECIPE, data="synthetic:200", model="resnet8", seed=5)
 SCALARS = {
     "loss/training": "loss",
     "loss/test": "test_loss",

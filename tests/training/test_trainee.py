@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from cifarnet.data.augmentation import MOVE_DRAWS, shrink
-from cifarnet.models.network import ResNet, build_model, initial_weights
+from cifarnet.models.initial import initial_weights
+from cifarnet.models.network import Network, build_model
 from cifarnet.models.spec import ModelSpec, Normalization
 from cifarnet.recipes import RECIPES
 from cifarnet.runtime import Execution
@@ -13,7 +14,7 @@ from cifarnet.training.optimizer import PlannedSGD
 from cifarnet.training.schedule import Plan
 from cifarnet.training.trainee import Trainee
 
-SPEC = ModelSpec(8)
+SPEC = ModelSpec("resnet8")
 NORMALIZATION = Normalization(120.0, 64.0)
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), np.uint8)
 STILL = RECIPES["paper"].with_changes(crop_padding=0, flip=False, batch_size=6)
@@ -74,14 +75,14 @@ def test_every_moving_moment_follows_the_batches_at_the_recipes_momentum():
 @pytest.fixture
 def fed(monkeypatch):
     """What the network is fed to train on, as often as it is called or traced."""
-    original, images = ResNet.logits, []
+    original, images = Network.logits, []
 
     def logits(network, x, training=None):
         if training:
             images.append(x)
         return original(network, x, training=training)
 
-    monkeypatch.setattr(ResNet, "logits", logits)
+    monkeypatch.setattr(Network, "logits", logits)
     return images
 
 

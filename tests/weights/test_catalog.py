@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from cifarnet.errors import InvalidValueError, WeightsError
-from cifarnet.models.description import named_weights
-from cifarnet.models.resnet import describe
-from cifarnet.models.spec import ModelSpec, Normalization
+from cifarnet.models.layers import named_weights
+from cifarnet.models.spec import ModelSpec, Normalization, describe
 from cifarnet.models.weights import Weights, load_header, load_weights, save_weights
 from cifarnet.weights import catalog
 
@@ -18,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def make(path, depth=8, half=False, accuracy=0.5):
-    spec = ModelSpec(depth, 3)
+    spec = ModelSpec(f"resnet{depth}", 3)
     rng = np.random.default_rng(0)
     tensors = {
         name: rng.standard_normal(weight.shape).astype(np.float32)
@@ -228,7 +227,7 @@ def test_an_unknown_name_is_answered_with_those_that_there_are(run):
 
 def test_a_depth_that_does_not_come_with_cifarnet_is_answered_with_those_that_do():
     with pytest.raises(WeightsError, match=r"No trained ResNet-26 comes with cifarnet; there are: resnet20"):
-        catalog.for_depth(26)
+        catalog.for_model("resnet26")
 
 
 def test_every_shipped_file_is_listed_intact_and_small():
@@ -248,7 +247,7 @@ def test_every_shipped_file_is_listed_intact_and_small():
 
 @pytest.mark.parametrize("depth", [20, 32])
 def test_a_depth_that_comes_with_cifarnet_is_answered_with_its_file(depth):
-    path = catalog.for_depth(depth)
+    path = catalog.for_model(f"resnet{depth}")
     assert path == catalog.shipped()[f"resnet{depth}"].path
     assert load_weights(path).spec.depth == depth
 
