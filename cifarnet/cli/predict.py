@@ -109,13 +109,13 @@ def predict(
     if depth is not None and weights is not None:
         raise InvalidValueError("--weights gives the depth too: give --depth or --weights, not both. Received: both")
     with console.transient("Starting ..."):
+        from cifarnet.backend.select import choose_backend
         from cifarnet.cli.reporting import page_path
         from cifarnet.evaluation import predict as service
         from cifarnet.evaluation.explain import Explainer, prepare_directory
         from cifarnet.evaluation.inference import Classifier
         from cifarnet.models.weights import load_weights
         from cifarnet.reports.predictions import network_line
-        from cifarnet.runtime import choose_backend
         from cifarnet.weights import catalog
 
     choose_backend(backend)
