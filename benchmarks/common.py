@@ -29,7 +29,7 @@ GIB = 2**30
 def machine(*, torch: str | None = None) -> str:
     """Date, processor and versions in one line; ``torch`` is the peer's version, which another Python may have."""
     from cifarnet import __version__
-    from cifarnet.runtime import usable_cores
+    from cifarnet.backend.devices import usable_cores
 
     versions = [f"Python {platform.python_version()}", f"cifarnet {__version__}"]
     for name in ("keras", "tensorflow", "jax", "torch"):

@@ -56,11 +56,11 @@ def training_loop(
     """
     from dataclasses import replace
 
+    from cifarnet.backend.devices import Execution, device
     from cifarnet.data.dataset import Dataset
     from cifarnet.models.network import build_model
     from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization
     from cifarnet.recipes import named_recipe
-    from cifarnet.runtime import Execution, device
     from cifarnet.training.checkpoint import Progress
     from cifarnet.training.loop import Loop
     from cifarnet.training.schedule import Plan
@@ -101,7 +101,7 @@ def execution() -> dict[str, Any]:
     """What cifarnet chooses on this device."""
     from dataclasses import asdict
 
-    from cifarnet.runtime import Execution, device
+    from cifarnet.backend.devices import Execution, device
 
     here = device()
     return {**asdict(Execution.best_on(here)), "device": str(here), "kind": here.kind, "advice": here.advice}
@@ -113,7 +113,7 @@ def train(depth: int, **settings: Any) -> dict[str, Any]:
     ``step_seconds`` is the median between the loop's notices of finished steps after ``WARMUP_STEPS``, over calls of
     full batches; ``epoch_seconds`` are whole epochs, the first with compilation, with everything that the host does.
     """
-    from cifarnet.runtime import device
+    from cifarnet.backend.devices import device
     from cifarnet.training.events import EpochDone, StepDone
 
     steps: list[tuple[float, Any]] = []
@@ -184,12 +184,12 @@ def infer(depth: int, precision: str = "float32", batch_size: int = 128, steps: 
 
 def logits(source: str | None, data: str, images: int, output: str, depth: int = 20) -> dict[str, Any]:
     """Logits of the first test ``images`` of ``data``, saved to ``output``; by initial weights without a ``source``."""
+    from cifarnet.backend.devices import device
     from cifarnet.data.sources import load_data
     from cifarnet.evaluation.inference import Classifier
     from cifarnet.models.initial import initial_weights
     from cifarnet.models.spec import ModelSpec, Normalization
     from cifarnet.models.weights import Weights, load_weights
-    from cifarnet.runtime import device
 
     test = load_data(data).test
     if source:
@@ -220,9 +220,9 @@ def history(
     of each; training begins, with compilation, ``start_seconds`` after the call, when images are loaded and the network
     is built; and the call comes ``import_seconds`` after the process's start, from which a budget counts.
     """
+    from cifarnet.backend.devices import device
     from cifarnet.models.spec import ModelSpec
     from cifarnet.recipes import named_recipe
-    from cifarnet.runtime import device
     from cifarnet.training.config import RunConfig
     from cifarnet.training.events import EpochDone, Planned
     from cifarnet.training.run import train as train_run
@@ -268,7 +268,7 @@ def product(precision: str, size: int, repeats: int = 10) -> dict[str, Any]:
     """Floating-point operations a second of products of square matrices; the best of ``repeats``."""
     from keras import ops
 
-    from cifarnet.runtime import device
+    from cifarnet.backend.devices import device
 
     rng = np.random.default_rng(0)
     # Products of these keep their size, so that none overflows.
@@ -342,7 +342,7 @@ TASKS: dict[str, Callable[..., dict[str, Any]]] = {
 
 def main() -> None:
     """Run the tasks of the first argument."""
-    from cifarnet.runtime import use_backend
+    from cifarnet.backend.select import use_backend
 
     use_backend(os.environ.get("KERAS_BACKEND"))
     for task in json.loads(sys.argv[1]):

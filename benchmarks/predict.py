@@ -110,9 +110,9 @@ def _synthetic(folder: Path, count: int) -> Path:
 
 
 def _untrained(path: Path) -> Path:
+    from cifarnet.backend.select import use_backend
     from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization
     from cifarnet.models.weights import Weights, save_weights
-    from cifarnet.runtime import use_backend
 
     use_backend()
     from cifarnet.models.initial import initial_weights

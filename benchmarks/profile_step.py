@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=20, help="operations listed, by time")
     parser.add_argument("--keras-batchnorm", action="store_true")
     args = parser.parse_args()
-    from cifarnet.runtime import use_backend
+    from cifarnet.backend.select import use_backend
 
     use_backend("tensorflow")
     if args.keras_batchnorm:

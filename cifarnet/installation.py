@@ -1,10 +1,11 @@
-"""The command that adds packages to the environment that cifarnet runs in, for messages that advise to install some.
+"""What is installed, and the shell command that installs more packages beside cifarnet.
 
-The command names the packages themselves, not extras of cifarnet. So it is right whether cifarnet was installed from an
+The command names the packages themselves, not extras of cifarnet. So it works whether cifarnet was installed from an
 index, a folder, an archive or a repository.
 """
 
 import importlib.util
+import os
 import shlex
 import shutil
 import subprocess
@@ -54,7 +55,7 @@ class Environment:
             prefix=Path(sys.prefix),
             python=sys.executable or "python3",
             isolated=sys.prefix != sys.base_prefix,
-            has_pip=importlib.util.find_spec("pip") is not None,
+            has_pip=is_installed("pip"),
             pip=Path(pip) if pip else None,
             uv=shutil.which("uv") is not None,
             externally_managed=(Path(stdlib) / "EXTERNALLY-MANAGED").exists(),
@@ -131,3 +132,20 @@ def _uv_requirement(recorded: Mapping[str, Any]) -> str:
     if "url" in recorded:
         return f"{name} @ {recorded['url']}"
     return f"{name}{recorded.get('specifier', '')}"
+
+
+def is_installed(module: str) -> bool:
+    """Return whether the top-level ``module`` is installed, without importing it."""
+    return importlib.util.find_spec(module) is not None
+
+
+def versions() -> str:
+    """Return the versions of cifarnet, Python, Keras and the installed backends as a line, importing none of them."""
+    from importlib import metadata
+
+    from cifarnet import __version__
+
+    chosen = os.environ.get("KERAS_BACKEND") or "tensorflow"
+    installed = [f"{name} {metadata.version(name)}" for name in ("keras", "tensorflow", "jax") if is_installed(name)]
+    python = ".".join(map(str, sys.version_info[:3]))
+    return f"cifarnet {__version__} (Python {python}, {', '.join(installed)}; backend: {chosen})"

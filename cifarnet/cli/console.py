@@ -253,7 +253,8 @@ def start_backend(name: str | None = None, *, progress: Callable[[str, int, int 
 
     A terminal shows a line meanwhile. Elsewhere the line goes to ``progress``, the active reporter; None shows nothing.
     """
-    from cifarnet.runtime import choose_backend, ignore_number_variables, use_backend
+    from cifarnet.backend.environment import ignore_number_variables
+    from cifarnet.backend.select import choose_backend, use_backend
 
     chosen = choose_backend(name)
     if "keras" not in sys.modules and (ignored := ignore_number_variables()):

@@ -62,11 +62,11 @@ def evaluate(
     Prints the accuracy, loss, calibration, speed, the score of every class and the confusions between classes.
     """
     with console.transient("Starting ..."):
+        from cifarnet.backend.select import choose_backend
         from cifarnet.cli.reporting import page_path
         from cifarnet.evaluation.evaluate import evaluate as score
         from cifarnet.evaluation.source import find_source
         from cifarnet.runs import read_history
-        from cifarnet.runtime import choose_backend
 
     choose_backend(backend)
     if report_file:

@@ -28,8 +28,8 @@ app = typer.Typer(
 def _print_version(wanted: bool) -> None:
     if not wanted:
         return
+    from cifarnet.installation import versions
     from cifarnet.reports.text import printable
-    from cifarnet.runtime import versions
 
     print(printable(versions()))
     raise typer.Exit

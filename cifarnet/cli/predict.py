@@ -104,13 +104,13 @@ def predict(
         raise InvalidValueError("--csv and --json are two forms of the same output: give one of them. Received: both")
     network = chosen_model(model, depth, weights) or "resnet20"
     with console.transient("Starting ..."):
+        from cifarnet.backend.select import choose_backend
         from cifarnet.cli.reporting import page_path
         from cifarnet.evaluation import predict as service
         from cifarnet.evaluation.explain import Explainer, prepare_directory
         from cifarnet.evaluation.inference import Classifier
         from cifarnet.models.weights import load_weights
         from cifarnet.reports.predictions import network_line
-        from cifarnet.runtime import choose_backend
         from cifarnet.weights import catalog
 
     choose_backend(backend)

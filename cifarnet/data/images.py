@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from cifarnet.backend.devices import usable_cores
 from cifarnet.data import decoding
 from cifarnet.data.decoding import BYTE_LIMIT, decoded, pillow
 from cifarnet.data.progress import Progress, silent
 from cifarnet.errors import DataError
 from cifarnet.files import StrPath, as_path
-from cifarnet.runtime import usable_cores
 
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Event, Lock

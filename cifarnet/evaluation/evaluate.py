@@ -6,6 +6,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from cifarnet.backend.select import use_backend
 from cifarnet.choices import TTA
 from cifarnet.data.dataset import LeftOut, Splits
 from cifarnet.data.progress import Progress, silent
@@ -17,7 +18,6 @@ from cifarnet.evaluation.scored import Scored
 from cifarnet.evaluation.source import find_source, refuse_other_classes
 from cifarnet.files import StrPath, as_path
 from cifarnet.models.weights import load_weights
-from cifarnet.runtime import use_backend
 from cifarnet.weights import catalog
 
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from cifarnet.backend.select import use_backend
 from cifarnet.choices import TTA
 from cifarnet.data.progress import Progress
 from cifarnet.errors import DataError, WeightsError, unknown_value
 from cifarnet.files import StrPath
 from cifarnet.models.weights import Weights
-from cifarnet.runtime import use_backend
 
 BATCH_SIZE = 250
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from cifarnet.backend.devices import usable_cores
 from cifarnet.choices import CROPS, VIEWS
 from cifarnet.data.dataset import LeftOut
 from cifarnet.data.decoding import image_suffixes
@@ -22,7 +23,6 @@ from cifarnet.errors import DataError, InvalidValueError, unknown_value
 from cifarnet.evaluation.inference import Classifier
 from cifarnet.evaluation.metrics import ranking, softmax
 from cifarnet.models.weights import Weights
-from cifarnet.runtime import usable_cores
 
 # On two cores a picture costs 1.03 ms of processor time in batches of 128 and of 250, 1.08 ms in batches of 64; smaller
 # batches are answered sooner.

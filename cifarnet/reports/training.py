@@ -8,11 +8,11 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from cifarnet.backend.gpus import gpu_packages
 from cifarnet.durations import duration, span
 from cifarnet.models.layers import total_macs
 from cifarnet.models.spec import ModelSpec, describe
 from cifarnet.reports.text import printable
-from cifarnet.runtime import gpu_packages
 from cifarnet.training.events import BudgetPlanned, EpochDone, Estimated, Planned
 
 LONG_RUN = 3 * 3600.0

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from cifarnet import __version__, places, runs
+from cifarnet.backend.devices import Device, Execution
 from cifarnet.choices import BACKENDS, ON_NAN, PRECISIONS
 from cifarnet.data.dataset import require_fraction
 from cifarnet.data.sources import source_name
@@ -16,7 +17,6 @@ from cifarnet.models.spec import ModelSpec, model_name
 from cifarnet.models.weights import LARGEST, require_storable
 from cifarnet.provenance import SEEDS, TEXT_LIMIT, TrainedOn
 from cifarnet.recipes import RECIPES, Recipe
-from cifarnet.runtime import Device, Execution
 
 PLACES = ("data", "weights", "teacher")
 """The fields that may be paths, each with its absolute path beside it: ``data_path``, ``weights_path`` ..."""
@@ -36,7 +36,7 @@ class RunConfig:
     ``skip_broken`` leaves pictures out that can't be read.
     ``budget``, seconds, takes the place of the recipe's length.
     ``backend`` None means that of KERAS_BACKEND, or TensorFlow; ``precision`` and ``jit`` None what is fastest on the
-    device (``cifarnet.runtime.Execution``).
+    device (``cifarnet.backend.devices.Execution``).
     ``on_nan`` says what happens when the loss or a weight becomes NaN or infinite: ``stop``, or ``restore`` the last
     good checkpoint and go on at half the learning rate.
     ``data``, ``weights`` and ``teacher`` are kept as given; ``data_path``, ``weights_path`` and ``teacher_path`` are

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from cifarnet.backend.devices import Execution
 from cifarnet.models.layers import total_macs
 from cifarnet.models.network import Network, build_model
 from cifarnet.models.spec import Normalization
 from cifarnet.models.weights import Weights
 from cifarnet.recipes import Recipe
-from cifarnet.runtime import Execution
 from cifarnet.training.trainee import Trainee
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from cifarnet.backend.devices import Device
 from cifarnet.models.spec import ModelSpec
 from cifarnet.recipes import Recipe
-from cifarnet.runtime import Device
 
 
 @dataclass(frozen=True)

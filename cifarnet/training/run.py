@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cifarnet import places, runs
+from cifarnet.backend.devices import device, usable_cores
+from cifarnet.backend.select import choose_backend, use_backend
 from cifarnet.data.dataset import Dataset, Splits
 from cifarnet.data.progress import Progress as DataProgress
 from cifarnet.data.progress import silent
@@ -33,7 +35,6 @@ from cifarnet.files import StrPath, as_path, is_leftover, remove_leftovers, requ
 from cifarnet.models.spec import ModelSpec, Normalization
 from cifarnet.models.weights import Weights, load_weights, require_storable
 from cifarnet.recipes import Recipe
-from cifarnet.runtime import choose_backend, device, usable_cores, use_backend
 from cifarnet.training.budget import too_little_time
 from cifarnet.training.checkpoint import RESTORES, Checkpoint, Progress, require_run
 from cifarnet.training.config import PLACES, RunConfig

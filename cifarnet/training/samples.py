@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cifarnet.backend.select import use_backend
 from cifarnet.data.dataset import Dataset
 from cifarnet.models.spec import Normalization
 from cifarnet.recipes import Recipe
-from cifarnet.runtime import use_backend
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,13 @@ from io import BytesIO
 from typing import Any
 
 from cifarnet import runs
+from cifarnet.backend.environment import native_notices_held
+from cifarnet.backend.select import use_backend
 from cifarnet.errors import BackendError
 from cifarnet.evaluation.scored import Scored
 from cifarnet.installation import install_command
 from cifarnet.models.spec import ModelSpec
 from cifarnet.reports.text import printable
-from cifarnet.runtime import native_notices_held, use_backend
 from cifarnet.training.events import EpochDone, Event, HistoryRow, Planned, Report, Warned
 
 MISTAKES = 24

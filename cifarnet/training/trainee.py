@@ -7,11 +7,11 @@ import keras
 import numpy as np
 from keras import ops
 
+from cifarnet.backend.devices import Execution
 from cifarnet.data.augmentation import CUTOUT_DRAWS, FLIP, MOVE_DRAWS, augment, hide_squares, normalize, shrink
 from cifarnet.models.network import KERAS_POLICIES, Network
 from cifarnet.models.spec import Normalization
 from cifarnet.recipes import Recipe
-from cifarnet.runtime import Execution
 from cifarnet.training.optimizer import PlannedSGD
 
 

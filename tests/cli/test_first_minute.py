@@ -184,7 +184,7 @@ def backend(monkeypatch):
     shown = []
     modules = {name: module for name, module in sys.modules.items() if name != "keras"}
     monkeypatch.setattr(sys, "modules", modules)
-    monkeypatch.setattr("cifarnet.runtime.use_backend", lambda name: shown.append(sys.stderr.getvalue()) or name)
+    monkeypatch.setattr("cifarnet.backend.select.use_backend", lambda name: shown.append(sys.stderr.getvalue()) or name)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("CI", raising=False)
     return shown

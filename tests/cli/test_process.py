@@ -12,10 +12,10 @@ import time
 import pytest
 from PIL import Image
 
+from cifarnet.backend.environment import native_notices_held
 from cifarnet.cli import process
 from cifarnet.cli.main import main
 from cifarnet.errors import StorageError
-from cifarnet.runtime import native_notices_held
 
 
 def shell(script: str, **options) -> subprocess.CompletedProcess:

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
+from cifarnet.backend.devices import Device
 from cifarnet.cli import training_screen as screen
 from cifarnet.cli.main import app
 from cifarnet.cli.options import seconds
@@ -17,7 +18,6 @@ from cifarnet.errors import CifarnetError, InvalidValueError, StorageError
 from cifarnet.models.spec import ModelSpec
 from cifarnet.recipes import RECIPES
 from cifarnet.reports.training import BUDGETS, estimate_lines, guessed_seconds, plan_lines
-from cifarnet.runtime import Device, GpuFacts, _advice
 from cifarnet.training.config import RunConfig
 from cifarnet.training.events import EpochDone, Estimated, HistoryRow, StepDone, Warned
 from cifarnet.training.run import SAVE_INTERVAL, train
@@ -304,26 +304,6 @@ def test_on_a_terminal_the_finished_epochs_stay_below_bars(monkeypatch):
 def test_no_color_is_respected(monkeypatch):
     told = show(True, monkeypatch, TERM="xterm", NO_COLOR="1")
     assert not re.search(r"\x1b\[[0-9;]*3\dm", told)
-
-
-FACTS = GpuFacts("linux", nvidia_hardware=True, nvidia_driver=True, visible_devices=None, cuda_libraries=True)
-
-
-@pytest.mark.parametrize(
-    ("facts", "told"),
-    [
-        (FACTS, "don't fit"),
-        (GpuFacts("linux", True, True, None, False), r"install 'tensorflow\[and-cuda\]'"),
-        (GpuFacts("linux", True, False, None, True), "nvidia-smi"),
-        (GpuFacts("linux", True, True, "-1", True), "CUDA_VISIBLE_DEVICES"),
-    ],
-)
-def test_an_idle_gpu_is_told_with_the_reason_and_what_to_install(facts, told):
-    assert re.search(told, _advice("tensorflow", facts) or "")
-
-
-def test_a_machine_without_a_gpu_gets_no_advice():
-    assert _advice("tensorflow", GpuFacts("linux", False, False, None, False)) is None
 
 
 @pytest.mark.parametrize(

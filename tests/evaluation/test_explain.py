@@ -73,7 +73,7 @@ def test_the_map_is_that_of_tensorflows_gradients():
 JAX_GRADIENTS = """
 import jax
 import numpy as np
-from cifarnet.runtime import use_backend
+from cifarnet.backend.select import use_backend
 
 assert use_backend() == "jax"
 from cifarnet.evaluation.explain import grad_cam

@@ -4,12 +4,12 @@ from pathlib import Path
 import pytest
 from rich.text import Text
 
+from cifarnet.backend.devices import Device
 from cifarnet.models.spec import ModelSpec
 from cifarnet.recipes import RECIPES
 from cifarnet.reports.curve import curve
 from cifarnet.reports.live import LiveRun, Screen, rows_after_wrapping
 from cifarnet.reports.training import epoch_line, wrapped
-from cifarnet.runtime import Device
 from cifarnet.training.events import Classifying, EpochDone, HistoryRow, Measuring, Planned, StepDone
 
 PLAN = Planned(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from cifarnet import runs
+from cifarnet.backend.devices import Execution
 from cifarnet.data.augmentation import CUTOUT_DRAWS, MOVE_DRAWS, shrink
 from cifarnet.errors import InterruptedRunError, InvalidValueError, RunError
 from cifarnet.models.initial import initial_weights
@@ -13,7 +14,6 @@ from cifarnet.models.network import Network, build_model
 from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization
 from cifarnet.models.weights import Weights, load_weights, save_weights
 from cifarnet.recipes import RECIPES
-from cifarnet.runtime import Execution
 from cifarnet.training.config import RunConfig
 from cifarnet.training.distillation import Student
 from cifarnet.training.events import Planned, StepDone, Warned

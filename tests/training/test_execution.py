@@ -16,7 +16,6 @@ from cifarnet.models.network import build_model
 from cifarnet.models.spec import ModelSpec
 from cifarnet.models.weights import load_weights
 from cifarnet.recipes import RECIPES
-from cifarnet.runtime import Device, Execution
 from cifarnet.training.config import RunConfig
 from cifarnet.training.run import train
 
@@ -91,39 +90,12 @@ def test_runs_of_cifarnet_0_1_go_on_in_float32(tmp_path):
     assert (found.precision, found.jit, found.budget) == ("float32", False, None)
 
 
-def test_the_host_of_a_gpu_hears_of_many_steps_at_once():
-    assert Execution.best_on(Device("jax", "gpu", "GPU")).steps_per_call > 1
-    assert Execution.best_on(Device("jax", "cpu", "CPU")).steps_per_call == 1
-
-
-KEPT = """
-import cifarnet.runtime as runtime
-
-runtime._jax_gpus = lambda: ["GPU"]
-runtime.use_backend("jax")
-import jax
-
-print(jax.config.jax_compilation_cache_dir)
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("chosen", [True, False])
-def test_what_jax_compiles_for_a_gpu_is_kept_where_the_user_says_or_in_the_cache(tmp_path, chosen):
-    pytest.importorskip("jax")
-    environment = {**os.environ, "CIFARNET_CACHE": str(tmp_path)}
-    environment.pop("JAX_COMPILATION_CACHE_DIR", None)
-    if chosen:
-        environment["JAX_COMPILATION_CACHE_DIR"] = str(tmp_path / "mine")
-    done = subprocess.run([sys.executable, "-c", KEPT], capture_output=True, text=True, check=True, env=environment)
-    assert done.stdout.strip() == str(tmp_path / ("mine" if chosen else "xla"))
-
-
 MANY_STEPS = """
 import sys
 from pathlib import Path
 from cifarnet.recipes import RECIPES
-from cifarnet.runtime import Execution, use_backend
+from cifarnet.backend.devices import Execution
+from cifarnet.backend.select import use_backend
 from cifarnet.training.config import RunConfig
 from cifarnet.training.run import train
 

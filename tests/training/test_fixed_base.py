@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from cifarnet import runs
+from cifarnet.backend.devices import Device, Execution
 from cifarnet.data.progress import silent
 from cifarnet.data.sources import load_data
 from cifarnet.errors import InvalidValueError, WeightsError
@@ -14,7 +15,6 @@ from cifarnet.models.network import build_model
 from cifarnet.models.spec import ModelSpec, Normalization
 from cifarnet.models.weights import Weights, load_weights, save_weights
 from cifarnet.recipes import RECIPES
-from cifarnet.runtime import Device, Execution
 from cifarnet.training.config import RunConfig
 from cifarnet.training.events import EpochDone
 from cifarnet.training.fixed_base import FeatureTester, base_features

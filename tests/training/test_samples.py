@@ -2,11 +2,11 @@ import keras
 import numpy as np
 import pytest
 
+from cifarnet.backend.devices import Execution
 from cifarnet.data.sources import load_data
 from cifarnet.models.network import build_model
 from cifarnet.models.spec import ModelSpec, Normalization
 from cifarnet.recipes import RECIPES
-from cifarnet.runtime import Execution
 from cifarnet.training.samples import training_samples
 from cifarnet.training.trainee import Trainee, epoch_order
 

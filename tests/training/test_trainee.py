@@ -4,12 +4,12 @@ import keras
 import numpy as np
 import pytest
 
+from cifarnet.backend.devices import Execution
 from cifarnet.data.augmentation import MOVE_DRAWS, shrink
 from cifarnet.models.initial import initial_weights
 from cifarnet.models.network import Network, build_model
 from cifarnet.models.spec import ModelSpec, Normalization
 from cifarnet.recipes import RECIPES
-from cifarnet.runtime import Execution
 from cifarnet.training.optimizer import PlannedSGD
 from cifarnet.training.schedule import Plan
 from cifarnet.training.trainee import Trainee

@@ -1,0 +1,1 @@
+"""The Keras backend of the process: which one, on which device, with which settings."""
