@@ -43,7 +43,7 @@ def scaled(count: int, scale: float) -> int:
 def kills(folder: Path, scale: float) -> list[Row]:
     """SIGKILL at random moments of trainings that save after every step."""
     count = scaled(500, scale)
-    command = [sys.executable, "-m", "tests.faults.kills", folder / "kills", str(count), "0"]
+    command = [sys.executable, "-m", "tests.support.faults.kills", folder / "kills", str(count), "0"]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     told = json.loads(done.stdout.splitlines()[-1])
     survived = (
@@ -56,7 +56,7 @@ def kills(folder: Path, scale: float) -> list[Row]:
 def saves(folder: Path, scale: float) -> list[Row]:
     """Each system call of a save, killed, and failing in three ways."""
     from cifarnet.training.saving import Saver, latest_checkpoint
-    from tests.faults.saves import ERRORS, can_trace, checkpoint, faults, saved_under
+    from tests.support.faults.saves import ERRORS, can_trace, checkpoint, faults, saved_under
 
     if not can_trace():
         return [("system calls of a save", "0", "not tried: strace is missing, or may not trace here")]
@@ -96,7 +96,7 @@ def disks(folder: Path, scale: float) -> list[Row]:
     from cifarnet.recipes import RECIPES
     from cifarnet.training.config import RunConfig
     from cifarnet.training.run import resume, train
-    from tests.faults.disk import disk
+    from tests.support.faults.disk import disk
 
     recipe = RECIPES["paper"].with_changes(epochs=2, batch_size=32)
     config = RunConfig(recipe, data="synthetic:100", depth=8, validation_split=0.2)
@@ -130,8 +130,8 @@ def disks(folder: Path, scale: float) -> list[Row]:
 
 def damage(folder: Path, scale: float) -> list[Row]:
     """Flipped bits and cut ends of every kind of file."""
-    from tests.faults.corruption import damage as damaged
-    from tests.faults.corruption import kinds
+    from tests.support.faults.corruption import damage as damaged
+    from tests.support.faults.corruption import kinds
 
     os.environ["CIFARNET_CACHE"] = str(folder / "cache")
     flips, cuts = scaled(2000, scale), scaled(100, scale)
@@ -153,9 +153,9 @@ def damage(folder: Path, scale: float) -> list[Row]:
 def weights(folder: Path, scale: float) -> list[Row]:
     """Crafted weight files."""
     from cifarnet.models.weights import save_weights
-    from tests.faults.crafted import CRAFTED, save_secrets
-    from tests.faults.reading import read_apart
-    from tests.faults.saves import checkpoint
+    from tests.support.faults.crafted import CRAFTED, save_secrets
+    from tests.support.faults.reading import read_apart
+    from tests.support.faults.saves import checkpoint
 
     paths = [folder / f"{index}.h5" for index in range(len(CRAFTED))]
     for path, make in zip(paths, CRAFTED.values(), strict=True):
@@ -171,7 +171,7 @@ def weights(folder: Path, scale: float) -> list[Row]:
 
 def mutants(folder: Path, scale: float) -> list[Row]:
     """Mutated weight files and checkpoints, sealed anew, ten thousand a process."""
-    from tests.faults.mutated import COUNTS, fuzz
+    from tests.support.faults.mutated import COUNTS, fuzz
 
     rows = []
     for kind in COUNTS:
@@ -192,7 +192,7 @@ def mutants(folder: Path, scale: float) -> list[Row]:
 
 def archives(folder: Path, scale: float) -> list[Row]:
     """Crafted archives."""
-    from tests.faults.archives import CRAFTED, REFUSED, try_crafted
+    from tests.support.faults.archives import CRAFTED, REFUSED, try_crafted
 
     os.environ["CIFARNET_CACHE"] = str(folder / "cache")
     for index, name in enumerate(CRAFTED):
@@ -207,7 +207,7 @@ def archives(folder: Path, scale: float) -> list[Row]:
 
 def pictures(folder: Path, scale: float) -> list[Row]:
     """Mutated pictures, a hundred thousand a process."""
-    from tests.faults.pictures import fuzz
+    from tests.support.faults.pictures import fuzz
 
     left, seed, counts, slowest = scaled(1_000_000, scale), 0, Counter[str](), 0.0
     while left > 0:
@@ -222,7 +222,7 @@ def pictures(folder: Path, scale: float) -> list[Row]:
 
 def readers(folder: Path, scale: float) -> list[Row]:
     """Mutated data sources of each kind."""
-    from tests.faults.mutants import KINDS, fuzz
+    from tests.support.faults.mutants import KINDS, fuzz
 
     rows = []
     for kind in KINDS:
@@ -241,7 +241,7 @@ def texts(folder: Path, scale: float) -> list[Row]:
     import contextlib
     import io
 
-    from tests.faults.texts import KINDS, fuzz
+    from tests.support.faults.texts import KINDS, fuzz
 
     rows = []
     for name in KINDS:
@@ -285,9 +285,9 @@ def stops(folder: Path, scale: float) -> list[Row]:
 
 def operations(folder: Path, scale: float) -> list[Row]:
     """Each operation on a file of a save, a change of named weights, a result, a decoded set and a download."""
-    from tests.data.serving import Server, running
-    from tests.faults.disk import KILL
-    from tests.faults.operations import ACTIONS, FAULTS, downloads, forget, meet
+    from tests.support.faults.disk import KILL
+    from tests.support.faults.operations import ACTIONS, FAULTS, downloads, forget, meet
+    from tests.support.serving import Server, running
 
     rows = []
     with running(Server()) as server:
@@ -312,7 +312,7 @@ def replacements(folder: Path, scale: float) -> list[Row]:
     """SIGKILL at random moments of ``weights add --replace``, and readers meanwhile."""
     from cifarnet.models.weights import save_weights
     from cifarnet.weights import catalog
-    from tests.faults.saves import checkpoint
+    from tests.support.faults.saves import checkpoint
 
     os.environ["CIFARNET_WEIGHTS"] = str(folder / "own")
     sources = [folder / f"{step}.h5" for step in (1, 2)]

@@ -13,7 +13,7 @@ from cifarnet.evaluation.evaluate import evaluate
 from cifarnet.evaluation.inference import Classifier
 from cifarnet.models.weights import load_header, load_weights
 from cifarnet.weights import catalog
-from tests.evaluation.making import SIZE, save_image_folder, save_tiny_weights
+from tests.support.networks import SIZE, save_image_folder, save_tiny_weights
 
 CLASSES = ("ant", "bee", "cow")
 

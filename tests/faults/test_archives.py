@@ -1,6 +1,6 @@
 import pytest
 
-from tests.faults.archives import CRAFTED, try_crafted
+from tests.support.faults.archives import CRAFTED, try_crafted
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 import pytest
 
-from tests.faults.corruption import damage, kinds
+from tests.support.faults.corruption import damage, kinds
 
 
 @pytest.mark.slow

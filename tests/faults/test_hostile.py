@@ -4,7 +4,7 @@ import pytest
 
 from cifarnet.data.sources import load_data
 from cifarnet.errors import DataError
-from tests.faults.hostile import NPZS, PICKLES, TARS, ZIPS, write
+from tests.support.faults.hostile import NPZS, PICKLES, TARS, ZIPS, write
 
 KINDS = {"pickle": PICKLES, "tar": TARS, "zip": ZIPS, "npz": NPZS}
 

@@ -1,6 +1,6 @@
 import pytest
 
-from tests.faults.mutants import KINDS, fuzz
+from tests.support.faults.mutants import KINDS, fuzz
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,6 +1,6 @@
 import pytest
 
-from tests.faults.mutated import COUNTS, fuzz
+from tests.support.faults.mutated import COUNTS, fuzz
 
 
 @pytest.mark.parametrize("kind", COUNTS)

@@ -2,9 +2,9 @@ import errno
 
 import pytest
 
-from tests.data.serving import Server, running
-from tests.faults.disk import KILL
-from tests.faults.operations import ACTIONS, downloads, forget, meet
+from tests.support.faults.disk import KILL
+from tests.support.faults.operations import ACTIONS, downloads, forget, meet
+from tests.support.serving import Server, running
 
 TRIED = (errno.ENOSPC, KILL)
 """benchmarks/faults.py tries EIO too."""

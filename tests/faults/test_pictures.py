@@ -1,7 +1,7 @@
 import pytest
 
 from cifarnet.data.images import read_image
-from tests.faults.pictures import fuzz, seeds
+from tests.support.faults.pictures import fuzz, seeds
 
 
 def test_the_pictures_that_are_mutated_are_good():

@@ -8,7 +8,7 @@ from cifarnet.files import is_leftover, remove_leftovers, write_text
 from cifarnet.models.weights import load_weights
 from cifarnet.training.events import Warned
 from cifarnet.training.saving import DAMAGED, Saver, latest_checkpoint
-from tests.faults.saves import ERRORS, can_trace, checkpoint, faults, saved_under
+from tests.support.faults.saves import ERRORS, can_trace, checkpoint, faults, saved_under
 
 needs_strace = pytest.mark.skipif(not can_trace(), reason="needs strace")
 

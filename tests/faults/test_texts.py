@@ -9,7 +9,7 @@ from cifarnet.comparison import compare
 from cifarnet.errors import CifarnetError, RunError, WeightsError
 from cifarnet.recipes import read_recipe
 from cifarnet.weights import catalog
-from tests.faults.texts import KINDS, VALUES, fuzz, mutants
+from tests.support.faults.texts import KINDS, VALUES, fuzz, mutants
 
 
 @pytest.mark.parametrize("name", KINDS)

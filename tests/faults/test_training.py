@@ -17,7 +17,7 @@ from cifarnet.recipes import RECIPES
 from cifarnet.training.config import RunConfig
 from cifarnet.training.run import resume, train
 from cifarnet.training.saving import latest_checkpoint
-from tests.faults.disk import KILL, Killed, disk
+from tests.support.faults.disk import KILL, Killed, disk
 
 ROOT = Path(__file__).parents[2]
 CONFIG = RunConfig(
@@ -132,7 +132,7 @@ def test_a_real_disk_that_is_full_ends_with_a_message_and_an_exit_status_of_its_
 
 @pytest.mark.slow
 def test_killed_trainings_go_on_to_the_result_of_one_that_was_left_alone(tmp_path):
-    command = [sys.executable, "-m", "tests.faults.kills", tmp_path / "kills", "4", "114"]
+    command = [sys.executable, "-m", "tests.support.faults.kills", tmp_path / "kills", "4", "114"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     counts = json.loads(done.stdout.splitlines()[-1])
