@@ -2,6 +2,8 @@ import pytest
 
 from tests.support.faults.archives import CRAFTED, try_crafted
 
+pytestmark = pytest.mark.faults
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CRAFTED)

@@ -12,6 +12,8 @@ from cifarnet.models.weights import Weights, load_weights, save_weights
 from tests.support.faults.crafted import CRAFTED, MODEL_CONFIG, save_secrets
 from tests.support.faults.reading import read_apart
 
+pytestmark = pytest.mark.faults
+
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory):

@@ -11,6 +11,8 @@ from cifarnet.data.download import fetch
 from cifarnet.errors import DownloadError
 from tests.support.serving import BEHAVIOURS, CONTENT, NAME, Server, running
 
+pytestmark = pytest.mark.faults
+
 FAULTS = sorted(BEHAVIOURS.keys() - {"good"})
 
 

@@ -6,6 +6,8 @@ from cifarnet.data.sources import load_data
 from cifarnet.errors import DataError
 from tests.support.faults.hostile import NPZS, PICKLES, TARS, ZIPS, write
 
+pytestmark = pytest.mark.faults
+
 KINDS = {"pickle": PICKLES, "tar": TARS, "zip": ZIPS, "npz": NPZS}
 
 
