@@ -1,9 +1,24 @@
+import os
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 
 import cifarnet  # noqa: F401 - before a test module imports TensorFlow, which reads cifarnet's settings once
+
+
+def pytest_addoption(parser):
+    parser.addoption("--scale", type=float, default=1.0, help="times the number of faults that -m faults tries")
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Print, of a long run, how many faults were tried and what came of them."""
+    rows = [row for report in terminalreporter.getreports("passed") for row in report.user_properties]
+    if config.getoption("scale") != 1 and rows:
+        terminalreporter.section("faults")
+        for _, cells in rows:
+            terminalreporter.write_line("| " + " | ".join(cells) + " |")
 
 
 @pytest.fixture(autouse=True)
@@ -14,6 +29,17 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.delenv("CIFARNET_MIRROR", raising=False)
     return tmp_path / "cache"
+
+
+@pytest.fixture
+def jpeg_archive(cache, tmp_path_factory, monkeypatch):
+    """The archive of CIFAR-10 (JPEG-75). All tests that read it share a cache: decoding 60,000 images takes 12 s."""
+    if "CIFARNET_TEST_DATA" not in os.environ:
+        pytest.skip("CIFARNET_TEST_DATA names no folder")
+    session = tmp_path_factory.getbasetemp()
+    shared = session.parent if "PYTEST_XDIST_WORKER" in os.environ else session
+    monkeypatch.setenv("CIFARNET_CACHE", str(shared / "jpeg-cache"))
+    return Path(os.environ["CIFARNET_TEST_DATA"]) / "cifar10-jpeg75.tar.xz"
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from cifarnet.data.images import read_image
 from cifarnet.errors import InvalidValueError, RunError, WeightsError
 from cifarnet.recipes import RECIPES
 from cifarnet.weights import catalog
-from tests.data.making import assert_same, image_folder
-from tests.evaluation.making import SIZE, save_image_folder, save_picture, save_tiny_weights
+from tests.support.datasets import assert_same, image_folder
+from tests.support.networks import SIZE, save_image_folder, save_picture, save_tiny_weights
 
 CLASSES = ("ant", "bee")
 

@@ -8,9 +8,9 @@ from cifarnet.class_names import CLASS_LIMIT, NAME_LIMIT, name_fault, names_faul
 from cifarnet.data.sources import load_data
 from cifarnet.errors import DataError, WeightsError
 from cifarnet.models.weights import HEADER, load_header, save_weights
-from tests.data.making import fill, python_layout
-from tests.faults.saves import checkpoint
-from tests.models.tampering import edit
+from tests.support.datasets import fill, python_layout
+from tests.support.faults.saves import checkpoint
+from tests.support.tampering import edit
 
 BAD = {
     "": "must not be empty",

@@ -160,16 +160,6 @@ def test_fine_tuning_is_compared_with_training_from_nothing(tmp_path, small_weig
     assert all(0 <= float(row[2]) <= 100 for row in rows)
 
 
-@pytest.mark.slow
-def test_faults_are_counted():
-    rows = {row[0]: row[1:] for row in run("faults.py", "--parts", "damage", "archives", "--scale", 0.001)}
-    assert rows["a crafted archive"][0] == "24"
-    assert rows["checkpoint: bits flipped, ends cut"][:2] == [
-        "2 + 2",
-        "4 noticed and named, 0 without effect on what is read",
-    ]
-
-
 @pytest.mark.skipif(find_spec("torch") is None, reason="needs torch")
 def test_the_peer_prints_its_rate():
     command = [sys.executable, BENCHMARKS / "pytorch_reference.py", "--depth", "8", "--batch", "8", "--steps", "1"]

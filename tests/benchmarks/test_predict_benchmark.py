@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.evaluation.making import save_tiny_weights
+from tests.support.networks import save_tiny_weights
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "predict.py"
 

@@ -17,7 +17,7 @@ from cifarnet.data.sources import load_data
 from cifarnet.errors import DownloadError, InvalidValueError
 from cifarnet.recipes import RECIPES
 from cifarnet.reports.data import inventory_report
-from tests.data.making import fill, image_folder
+from tests.support.datasets import fill, image_folder
 
 
 def data(*arguments):

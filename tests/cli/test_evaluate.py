@@ -15,7 +15,7 @@ from cifarnet.errors import DataError, InvalidValueError, RunError, StorageError
 from cifarnet.evaluation.inference import Classifier
 from cifarnet.evaluation.metrics import cross_entropy
 from cifarnet.models.weights import load_weights
-from tests.evaluation.making import SIZE, save_image_folder, save_tiny_weights
+from tests.support.networks import SIZE, save_image_folder, save_tiny_weights
 
 CLASSES = ("ant", "bee", "cow")
 

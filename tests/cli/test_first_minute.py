@@ -13,8 +13,8 @@ from cifarnet.cli import console
 from cifarnet.recipes import RECIPES
 from cifarnet.runs import METRICS, write_config
 from cifarnet.training.config import RunConfig
-from tests.data.making import image_folder
-from tests.evaluation.making import save_picture
+from tests.support.datasets import image_folder
+from tests.support.networks import save_picture
 
 # Command, exit status, and a part of what stderr says.
 REFUSED = [

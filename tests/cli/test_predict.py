@@ -24,7 +24,7 @@ from cifarnet.errors import InvalidValueError
 from cifarnet.evaluation.inference import Classifier
 from cifarnet.evaluation.metrics import softmax
 from cifarnet.models.weights import load_weights, save_weights
-from tests.evaluation.making import SIZE, save_picture, save_tiny_weights
+from tests.support.networks import SIZE, save_picture, save_tiny_weights
 
 CLASSES = ("ant", "bee", "cow")
 

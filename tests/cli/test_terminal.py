@@ -13,9 +13,9 @@ from PIL import Image
 from cifarnet.cli import console, training_screen
 from cifarnet.cli.main import main
 from cifarnet.training.events import Warned
-from tests.cli.terminal import Terminal
-from tests.data.making import tar_of
 from tests.reports.test_live import PLAN, done
+from tests.support.datasets import tar_of
+from tests.support.terminal import Terminal
 
 PLAN_WORDS = ["Network", "Data", "Recipe", "Device", "Run"]
 PER_CLASS = {"train": 500, "test": 10}

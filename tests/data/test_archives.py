@@ -8,7 +8,7 @@ from PIL import Image
 from cifarnet.data import archives
 from cifarnet.data.sources import load_data
 from cifarnet.errors import DataError
-from tests.data.making import (
+from tests.support.datasets import (
     assert_same,
     image_folder,
     tar_of,

@@ -4,7 +4,7 @@ import pytest
 
 from cifarnet.data.sources import load_data
 from cifarnet.errors import DataError, InvalidValueError
-from tests.data.making import fill, left_out
+from tests.support.datasets import fill, left_out
 
 
 def load(root, **options):

@@ -8,7 +8,7 @@ from cifarnet.data import cache
 from cifarnet.data.decoding import IMAGE_SUFFIXES
 from cifarnet.data.sources import load_data
 from cifarnet.errors import NoHomeError
-from tests.data.making import (
+from tests.support.datasets import (
     assert_same,
     fill,
     image_folder,

@@ -7,7 +7,7 @@ from cifarnet.data import cifar10
 from cifarnet.data.download import RemoteFile
 from cifarnet.data.sources import load_data
 from cifarnet.errors import DataError, DownloadError
-from tests.data.making import assert_same, binary_layout, python_layout, tar_of
+from tests.support.datasets import assert_same, binary_layout, python_layout, tar_of
 
 KERAS_2 = "cifar-10-batches-py"
 KERAS_3 = "cifar-10-batches-py-target/cifar-10-batches-py"

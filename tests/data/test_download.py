@@ -7,7 +7,7 @@ import pytest
 
 from cifarnet.data.download import fetch
 from cifarnet.errors import DataError, DownloadError
-from tests.data.serving import CONTENT, CUT, NAME, Server, running
+from tests.support.serving import CONTENT, CUT, NAME, Server, running
 
 
 @pytest.fixture

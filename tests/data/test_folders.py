@@ -5,7 +5,7 @@ from PIL import Image
 from cifarnet.data.dataset import Dataset
 from cifarnet.data.sources import load_data
 from cifarnet.errors import DataError, InvalidValueError
-from tests.data.making import assert_same, image_folder, random_images, zip_of
+from tests.support.datasets import assert_same, image_folder, random_images, zip_of
 
 
 def test_an_image_folder_is_read_with_classes_by_name(tmp_path):

@@ -14,7 +14,7 @@ from cifarnet.choices import CROPS
 from cifarnet.data.decoding import PIXEL_LIMIT
 from cifarnet.data.images import read_image, read_images, resize_images
 from cifarnet.errors import DataError
-from tests.data.making import random_images
+from tests.support.datasets import random_images
 
 LOSSLESS = ["png", "bmp", "tiff"]
 

@@ -6,7 +6,7 @@ import numpy as np
 from cifarnet.data.download import RemoteFile
 from cifarnet.data.inventory import summarize, take_inventory
 from cifarnet.data.sources import load_data
-from tests.data.making import image_folder, python_layout
+from tests.support.datasets import image_folder, python_layout
 
 ARCHIVE = RemoteFile("a.tar.gz", "http://example.org/a.tar.gz", 6, hashlib.sha256(b"intact").hexdigest())
 

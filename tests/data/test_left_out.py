@@ -4,7 +4,7 @@ import pytest
 
 from cifarnet.data.dataset import LeftOut
 from cifarnet.data.sources import load_data
-from tests.data.making import fill, left_out, tar_of
+from tests.support.datasets import fill, left_out, tar_of
 
 
 @pytest.fixture

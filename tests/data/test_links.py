@@ -8,7 +8,7 @@ import pytest
 
 from cifarnet.data.sources import load_data
 from cifarnet.errors import DataError
-from tests.data.making import assert_same, fill, left_out, tar_of
+from tests.support.datasets import assert_same, fill, left_out, tar_of
 
 FOLDERS = ("train/cat", "train/dog", "test/cat", "test/dog")
 

@@ -8,7 +8,7 @@ from cifarnet.data.progress import silent
 from cifarnet.data.sources import load_data
 from cifarnet.data.tree import read_tree
 from cifarnet.errors import DataError
-from tests.data.making import CLASSES, Attack, random_images
+from tests.support.datasets import CLASSES, Attack, random_images
 
 LABELS = np.arange(20) % 3
 TEST_LABELS = np.arange(5) % 3

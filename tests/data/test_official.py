@@ -6,7 +6,17 @@ import pytest
 
 from cifarnet.data.sources import load_data
 from cifarnet.errors import DataError
-from tests.data.making import BATCHES, CLASSES, Attack, batches, binary_layout, planes, python_layout, tar_of, zip_of
+from tests.support.datasets import (
+    BATCHES,
+    CLASSES,
+    Attack,
+    batches,
+    binary_layout,
+    planes,
+    python_layout,
+    tar_of,
+    zip_of,
+)
 
 
 def assert_official(splits):

@@ -10,8 +10,8 @@ from PIL import Image
 from cifarnet.data.decoding import HEIC_SUFFIXES, IMAGE_SUFFIXES, has_heic, image_suffixes
 from cifarnet.data.images import open_picture, read_image
 from cifarnet.errors import DataError
-from tests.data.pngs import GREY as GREY_TYPE
-from tests.data.pngs import GREY_ALPHA, PALETTE, RGB, RGBA, png
+from tests.support.pngs import GREY as GREY_TYPE
+from tests.support.pngs import GREY_ALPHA, PALETTE, RGB, RGBA, png
 
 GREY = np.add.outer(np.arange(32) * 3, np.arange(32) * 5) % 256
 COLOUR = np.stack([GREY, 255 - GREY, GREY * 7 % 256], axis=-1)

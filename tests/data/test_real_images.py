@@ -1,20 +1,14 @@
 """CIFAR-10 (JPEG-75), where CIFARNET_TEST_DATA names the folder that holds cifar10-jpeg75.tar.xz."""
 
-import os
-from pathlib import Path
-
 import pytest
 
 from cifarnet.data.sources import load_data
 from cifarnet.models.spec import CIFAR10_CLASSES, Normalization
 
-ARCHIVE = Path(os.environ.get("CIFARNET_TEST_DATA", "")) / "cifar10-jpeg75.tar.xz"
-
 
 @pytest.mark.slow
-@pytest.mark.skipif("CIFARNET_TEST_DATA" not in os.environ, reason="needs CIFARNET_TEST_DATA")
-def test_the_jpeg_archive_gives_cifar10s_images_and_statistics():
-    splits = load_data(str(ARCHIVE))
+def test_the_jpeg_archive_gives_cifar10s_images_and_statistics(jpeg_archive):
+    splits = load_data(str(jpeg_archive))
     assert splits.train.counts().tolist() == [5000] * 10
     assert splits.test.counts().tolist() == [1000] * 10
     assert splits.train.class_names == CIFAR10_CLASSES

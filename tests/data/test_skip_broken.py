@@ -3,7 +3,7 @@ import pytest
 from cifarnet.data.dataset import LeftOut
 from cifarnet.data.sources import load_data
 from cifarnet.errors import DataError
-from tests.data.making import assert_same, fill
+from tests.support.datasets import assert_same, fill
 
 
 @pytest.fixture

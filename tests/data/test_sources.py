@@ -4,7 +4,7 @@ import pytest
 
 from cifarnet.data.sources import load_data
 from cifarnet.errors import DataError, InvalidValueError
-from tests.data.making import assert_same, binary_layout, python_layout
+from tests.support.datasets import assert_same, binary_layout, python_layout
 
 
 def test_a_missing_path_names_what_a_source_can_be(tmp_path):

@@ -8,7 +8,7 @@ from PIL import Image, TiffImagePlugin
 
 from cifarnet.data.images import read_image
 from cifarnet.errors import DataError
-from tests.data.tiffs import (
+from tests.support.tiffs import (
     BLACK_IS_ZERO,
     CIELAB,
     CMYK,

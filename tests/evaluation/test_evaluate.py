@@ -1,6 +1,5 @@
 import json
 import math
-import os
 from pathlib import Path
 from time import perf_counter
 
@@ -13,7 +12,7 @@ from cifarnet.evaluation.evaluate import evaluate
 from cifarnet.evaluation.inference import Classifier
 from cifarnet.models.weights import load_header, load_weights
 from cifarnet.weights import catalog
-from tests.evaluation.making import SIZE, save_image_folder, save_tiny_weights
+from tests.support.networks import SIZE, save_image_folder, save_tiny_weights
 
 CLASSES = ("ant", "bee", "cow")
 
@@ -109,27 +108,19 @@ def test_an_unknown_kind_of_test_time_augmentation_is_refused(folder, constant_w
         evaluate(constant_weights, str(folder), tta="rotate")
 
 
-needs_real_images = pytest.mark.skipif(
-    "CIFARNET_TEST_DATA" not in os.environ, reason="CIFARNET_TEST_DATA names no folder"
-)
-
-
 @pytest.mark.slow
-@needs_real_images
 @pytest.mark.parametrize("name", catalog.shipped())
-def test_shipped_weights_score_what_they_say_on_the_jpeg_images(name):
-    scores = evaluate(Path(name), str(Path(os.environ["CIFARNET_TEST_DATA"]) / "cifar10-jpeg75.tar.xz")).to_dict()
+def test_shipped_weights_score_what_they_say_on_the_jpeg_images(name, jpeg_archive):
+    scores = evaluate(Path(name), str(jpeg_archive)).to_dict()
     assert scores["images"] == catalog.shipped()[name].test_images
     # Another kind of CPU rounds differently, which may decide the class of an image or two.
     assert scores["accuracy"] == pytest.approx(load_header(catalog.find(Path(name))).accuracy, abs=2e-4)
 
 
 @pytest.mark.slow
-@needs_real_images
-def test_the_original_weights_score_79_47_percent_on_the_jpeg_images():
-    data = Path(os.environ["CIFARNET_TEST_DATA"])
-    weights = data.parent / "legacy" / "cifar10-resnet20.h5"
+def test_the_original_weights_score_79_47_percent_on_the_jpeg_images(jpeg_archive):
+    weights = jpeg_archive.parents[1] / "legacy" / "cifar10-resnet20.h5"
     if not weights.exists():
         pytest.skip(f"{weights} is missing")
-    scores = evaluate(weights, str(data / "cifar10-jpeg75.tar.xz")).to_dict()
+    scores = evaluate(weights, str(jpeg_archive)).to_dict()
     assert (scores["accuracy"], scores["images"]) == (0.7947, 10_000)

@@ -26,7 +26,7 @@ from cifarnet.models.initial import initial_weights
 from cifarnet.models.network import build_model
 from cifarnet.models.spec import ModelSpec
 from cifarnet.models.weights import load_weights
-from tests.evaluation.making import SIZE, save_tiny_weights
+from tests.support.networks import SIZE, save_tiny_weights
 
 CLASSES = ("ant", "bee", "cow")
 

@@ -13,7 +13,7 @@ from cifarnet.evaluation.inference import Classifier
 from cifarnet.evaluation.metrics import softmax
 from cifarnet.evaluation.predict import ImageSource, find_images, predict, resolve_top_k
 from cifarnet.models.weights import load_weights
-from tests.evaluation.making import SIZE, save_picture, save_tiny_weights
+from tests.support.networks import SIZE, save_picture, save_tiny_weights
 
 
 def no_stdin():

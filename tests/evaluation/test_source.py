@@ -18,7 +18,7 @@ from cifarnet.models.spec import CIFAR10_CLASSES
 from cifarnet.models.weights import load_weights, save_weights
 from cifarnet.provenance import TrainedOn
 from cifarnet.weights import catalog
-from tests.evaluation.making import SIZE, save_image_folder, save_picture, save_tiny_weights
+from tests.support.networks import SIZE, save_image_folder, save_picture, save_tiny_weights
 
 COUNTS = {"ant": (4, 2), "bee": (4, 2), "cow": (8, 2)}
 

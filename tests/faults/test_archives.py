@@ -1,6 +1,8 @@
 import pytest
 
-from tests.faults.archives import CRAFTED, try_crafted
+from tests.support.faults.archives import CRAFTED, try_crafted
+
+pytestmark = pytest.mark.faults
 
 
 @pytest.mark.slow

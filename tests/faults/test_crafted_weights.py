@@ -8,8 +8,10 @@ from cifarnet.errors import WeightsError
 from cifarnet.models.layers import named_weights
 from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization, describe
 from cifarnet.models.weights import Weights, load_weights, save_weights
-from tests.faults.crafted import CRAFTED, MODEL_CONFIG, save_secrets
-from tests.faults.reading import read_apart
+from tests.support.faults.crafted import CRAFTED, MODEL_CONFIG, save_secrets
+from tests.support.faults.reading import read_apart
+
+pytestmark = pytest.mark.faults
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +78,7 @@ def test_what_could_not_be_read_is_not_written(tmp_path):
 
 
 def test_a_model_config_beside_good_weights_is_not_even_read(good, tmp_path, capfd):
-    from tests.models.tampering import edit
+    from tests.support.tampering import edit
 
     (tmp_path / "w.h5").write_bytes(good)
     edit(tmp_path / "w.h5", lambda file: file.attrs.__setitem__("model_config", MODEL_CONFIG))

@@ -9,7 +9,9 @@ import pytest
 
 from cifarnet.data.download import fetch
 from cifarnet.errors import DownloadError
-from tests.data.serving import BEHAVIOURS, CONTENT, NAME, Server, running
+from tests.support.serving import BEHAVIOURS, CONTENT, NAME, Server, running
+
+pytestmark = pytest.mark.faults
 
 FAULTS = sorted(BEHAVIOURS.keys() - {"good"})
 

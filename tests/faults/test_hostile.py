@@ -4,7 +4,9 @@ import pytest
 
 from cifarnet.data.sources import load_data
 from cifarnet.errors import DataError
-from tests.faults.hostile import NPZS, PICKLES, TARS, ZIPS, write
+from tests.support.faults.hostile import NPZS, PICKLES, TARS, ZIPS, write
+
+pytestmark = pytest.mark.faults
 
 KINDS = {"pickle": PICKLES, "tar": TARS, "zip": ZIPS, "npz": NPZS}
 

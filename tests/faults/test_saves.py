@@ -1,4 +1,5 @@
 import shutil
+from collections import Counter
 
 import pytest
 
@@ -8,12 +9,14 @@ from cifarnet.files import is_leftover, remove_leftovers, write_text
 from cifarnet.models.weights import load_weights
 from cifarnet.training.events import Warned
 from cifarnet.training.saving import DAMAGED, Saver, latest_checkpoint
-from tests.faults.saves import ERRORS, can_trace, checkpoint, faults, saved_under
+from tests.support.faults.saves import ERRORS, can_trace, checkpoint, faults, saved_under
+
+pytestmark = pytest.mark.faults
 
 needs_strace = pytest.mark.skipif(not can_trace(), reason="needs strace")
 
 SAMPLE = 12
-"""Faults of each kind here; benchmarks/faults.py tries all."""
+"""Faults of each kind at --scale 1."""
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +32,7 @@ def before(tmp_path_factory):
     return directory, faults(trial, 3) if can_trace() else []
 
 
-def sample(items, count=SAMPLE):
+def sample(items, count):
     return items[:: max(1, len(items) // count)]
 
 
@@ -47,31 +50,38 @@ def assert_whole(directory, steps):
 
 @pytest.mark.slow
 @needs_strace
-def test_a_save_killed_at_any_system_call_leaves_the_old_state_or_the_new(before, tmp_path):
+def test_a_save_killed_at_any_system_call_leaves_the_old_state_or_the_new(before, tmp_path, scaled, tried):
     directory, calls = before
     assert len(calls) > 20
-    for index, call in enumerate(sample(calls)):
+    found = Counter()
+    for index, call in enumerate(sample(calls, scaled(SAMPLE))):
         copy = tmp_path / str(index)
         shutil.copytree(directory, copy)
         outcome = saved_under(copy, 3, call, "signal=SIGKILL")
         assert outcome.reached, call
         assert outcome.status != 0
-        assert_whole(copy, (2, 3))
+        found[assert_whole(copy, (2, 3))] += 1
+    result = f"{found[2]} old states whole, {found[3]} new"
+    tried("a system call of a save: SIGKILL", found.total(), result)
 
 
 @pytest.mark.slow
 @needs_strace
 @pytest.mark.parametrize("error", ERRORS)
-def test_a_save_whose_system_calls_fail_keeps_the_old_state_and_says_so(before, tmp_path, error):
+def test_a_save_whose_system_calls_fail_keeps_the_old_state_and_says_so(before, tmp_path, error, scaled, tried):
     directory, calls = before
-    for index, call in enumerate(sample(calls, SAMPLE // 2)):
+    found = Counter()
+    for index, call in enumerate(sample(calls, scaled(SAMPLE // 2))):
         copy = tmp_path / str(index)
         shutil.copytree(directory, copy)
         outcome = saved_under(copy, 3, call, f"error={error}")
         assert outcome.reached, call
         assert outcome.status == 0, (call, outcome)
-        if assert_whole(copy, (2, 3)) == 2:
+        step = assert_whole(copy, (2, 3))
+        found[step] += 1
+        if step == 2:
             assert "can't be written" in outcome.warned[0]
+    tried(f"a system call of a save: {error}", found.total(), f"{found[2]} old states whole, {found[3]} new")
 
 
 def test_a_refused_save_is_tried_again_with_all_that_it_should_have_written(tmp_path, monkeypatch):

@@ -9,16 +9,21 @@ from cifarnet.comparison import compare
 from cifarnet.errors import CifarnetError, RunError, WeightsError
 from cifarnet.recipes import read_recipe
 from cifarnet.weights import catalog
-from tests.faults.texts import KINDS, VALUES, fuzz, mutants
+from tests.support.faults.texts import KINDS, VALUES, fuzz, mutants
+
+pytestmark = pytest.mark.faults
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_every_mutant_is_read_or_refused(name, tmp_path):
-    counts, _, crashes = fuzz(name, tmp_path, 120, seed=1)
+def test_every_mutant_is_read_or_refused(name, tmp_path, scaled, tried):
+    count = scaled(120)
+    counts, slowest, crashes = fuzz(name, tmp_path, count, seed=1)
     assert crashes == []
-    assert counts.total() == 120
-    assert counts["refused"] > 20
-    assert counts["read"] > 5
+    assert counts.total() == count
+    assert counts["refused"] > count / 6
+    assert counts["read"] > count / 24
+    result = f"{counts['read']:,} read, {counts['refused']:,} refused; the slowest {slowest:.1f} s"
+    tried(f"a mutated {name}", count, result)
 
 
 def test_mutants_differ_and_use_every_value(tmp_path):

@@ -4,10 +4,13 @@ import errno
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cifarnet import runs
@@ -17,7 +20,9 @@ from cifarnet.recipes import RECIPES
 from cifarnet.training.config import RunConfig
 from cifarnet.training.run import resume, train
 from cifarnet.training.saving import latest_checkpoint
-from tests.faults.disk import KILL, Killed, disk
+from tests.support.faults.disk import KILL, Killed, disk
+
+pytestmark = pytest.mark.faults
 
 ROOT = Path(__file__).parents[2]
 CONFIG = RunConfig(
@@ -66,29 +71,39 @@ def assert_it_can_be_finished(directory, wanted):
 
 
 SAMPLE = 8
+"""Operations that are refused, and kills, at --scale 1."""
 
 
 @pytest.mark.slow
-def test_a_run_survives_each_refused_operation_on_its_files(reference, tmp_path):
+def test_a_run_survives_each_refused_operation_on_its_files(reference, tmp_path, scaled, tried):
     wanted, operations = reference
     assert operations > 30
-    for index, refused in enumerate(range(1, operations + 1, operations // SAMPLE)):
+    went_on = 0
+    places = range(1, operations + 1, operations // scaled(SAMPLE, most=operations))
+    for index, refused in enumerate(places):
         directory = tmp_path / str(refused)
         told = train_on_a_bad_disk(directory, refused, FAULTS[index % 4], for_ever=False)
         assert told is None or isinstance(told, StorageError | Killed)
+        went_on += told is None
         assert_it_can_be_finished(directory, wanted)
+    result = f"{went_on} went on, {len(places) - went_on} stopped and were finished later; all results equal"
+    tried("an operation on a run's file: ENOSPC, EIO, EACCES once, or killed", len(places), result)
 
 
 @pytest.mark.slow
-def test_a_run_on_a_disk_that_stays_full_says_so_and_is_finished_later(reference, tmp_path):
+def test_a_run_on_a_disk_that_stays_full_says_so_and_is_finished_later(reference, tmp_path, scaled, tried):
     wanted, operations = reference
-    for refused in (6, operations // 2, operations - 3):
+    places = range(6, operations - 2, (operations - 9) // scaled(2, most=operations - 9))
+    for refused in places:
         directory = tmp_path / str(refused)
         told = train_on_a_bad_disk(directory, refused, errno.ENOSPC, for_ever=True)
         assert isinstance(told, StorageError)
         assert told.exit_code == 3
         assert "No space left on device" in str(told)
         assert_it_can_be_finished(directory, wanted)
+    tried(
+        "an operation on a run's file: ENOSPC from then on", len(places), "all were finished later; all results equal"
+    )
 
 
 def can_mount(folder):
@@ -131,11 +146,43 @@ def test_a_real_disk_that_is_full_ends_with_a_message_and_an_exit_status_of_its_
 
 
 @pytest.mark.slow
-def test_killed_trainings_go_on_to_the_result_of_one_that_was_left_alone(tmp_path):
-    command = [sys.executable, "-m", "tests.faults.kills", tmp_path / "kills", "4", "114"]
+def test_killed_trainings_go_on_to_the_result_of_one_that_was_left_alone(tmp_path, scaled, tried):
+    command = [sys.executable, "-m", "tests.support.faults.kills", tmp_path / "kills", str(scaled(4)), "114"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     counts = json.loads(done.stdout.splitlines()[-1])
-    assert counts["kills"] == 4
+    assert counts["kills"] == scaled(4)
     assert counts["resumed"] > 0  # 3 here: this seed's first kill comes late.
-    assert counts["equal"] == counts["finished"] > 0
+    assert counts["equal"] == counts["finished"] >= 1
+    equal = f"{counts['equal']} of {counts['finished']} results equal to the last bit"
+    tried("training killed at a random moment", counts["kills"], f"all went on from their last save; {equal}")
+
+
+# A shell's background job inherits an ignored SIGINT.
+INTERRUPTIBLE = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import cifarnet.cli.main as m; m.main()"
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_signals_at_random_moments_save_and_stop_training(tmp_path, number, status, scaled, tried):
+    rng, seconds = np.random.default_rng(0), []
+    for index in range(scaled(1)):
+        directory = tmp_path / str(index)
+        options = ["--data", "synthetic:500", "--depth", "8", "--recipe", "paper", "--epochs", "50"]
+        command = [sys.executable, "-c", INTERRUPTIBLE, "train", *options, "--output", directory]
+        process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        while not (directory / runs.CHECKPOINT).exists() and process.poll() is None:
+            time.sleep(0.05)
+        time.sleep(float(rng.uniform(0, 2)))
+        began = time.monotonic()
+        process.send_signal(number)
+        _, messages = process.communicate()
+        seconds.append(time.monotonic() - began)
+        assert process.returncode == status, messages
+        assert "--resume" in messages
+        assert "Traceback" not in messages
+        shutil.rmtree(directory)
+    times = f"median {np.median(seconds):.1f} s, at most {max(seconds):.1f} s"
+    tried(f"{signal.Signals(number).name} during a training", len(seconds), f"all saved and exited {status}; {times}")

@@ -12,7 +12,7 @@ from cifarnet.hdf5 import read_hdf5
 from cifarnet.models.layers import named_weights
 from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization, describe
 from cifarnet.models.weights import HEADER, ORIGINAL_NORMALIZATION, Weights, load_header, load_weights, save_weights
-from tests.models.tampering import edit
+from tests.support.tampering import edit
 
 
 @pytest.fixture

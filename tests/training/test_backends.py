@@ -13,6 +13,7 @@ from cifarnet.evaluation.inference import Classifier
 from cifarnet.models.initial import initial_weights
 from cifarnet.models.spec import ModelSpec, Normalization
 from cifarnet.models.weights import Weights, load_weights, save_weights
+from tests.support.jax import quick_jax
 from tests.training.test_run import assert_same_state
 
 pytest.importorskip("jax")
@@ -27,8 +28,8 @@ from cifarnet.training.events import EpochDone, StepDone
 from cifarnet.training.config import RunConfig
 from cifarnet.training.run import resume, train
 
-recipe = RECIPES["documented"].with_changes(epochs=2, batch_size=32, precise_batchnorm=100, resolutions=((16, 0.3),))
-config = RunConfig(recipe, data="synthetic:200", model="resnet8", backend="jax")
+recipe = RECIPES["documented"].with_changes(epochs=2, batch_size=25, precise_batchnorm=50, resolutions=((16, 0.3),))
+config = RunConfig(recipe, data="synthetic:100", model="resnet8", backend="jax")
 there = Path(sys.argv[1])
 train(config, there / "alone")
 
@@ -38,7 +39,7 @@ def stop_at(kind, step):
             os.kill(os.getpid(), signal.SIGTERM)
     return stop
 
-for name, kind, step in (("inside", StepDone, 10), ("between", EpochDone, 7)):
+for name, kind, step in (("inside", StepDone, 5), ("between", EpochDone, 4)):
     try:
         train(config, there / name, report=stop_at(kind, step))
         sys.exit("It was not stopped.")
@@ -78,7 +79,7 @@ def run(code: str, *arguments: object, **variables: str) -> None:
 
 @pytest.mark.slow
 def test_with_jax_a_stopped_run_equals_one_left_alone(tmp_path):
-    run(STOP_AND_RESUME, tmp_path)  # Its configuration names the backend.
+    run(STOP_AND_RESUME, tmp_path, **quick_jax(tmp_path))  # The configuration names the backend.
     alone = tmp_path / "alone"
     for stopped in (tmp_path / "inside", tmp_path / "between"):
         assert (alone / runs.HISTORY).read_text() == (stopped / runs.HISTORY).read_text()
@@ -92,13 +93,13 @@ def test_with_jax_a_stopped_run_equals_one_left_alone(tmp_path):
 
 @pytest.mark.slow
 def test_both_backends_give_the_same_logits_and_moments(tmp_path):
-    spec = ModelSpec("resnet20")
+    spec = ModelSpec("resnet8")
     weights = Weights(spec, initial_weights(spec, 0), tuple("abcdefghij"), Normalization(120.0, 64.0))
     images = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), np.uint8)
     save_weights(tmp_path / "w.h5", weights)
     np.save(tmp_path / "images.npy", images)
     files = (tmp_path / name for name in ("w.h5", "images.npy", "logits.npy", "moments.npy"))
-    run(LOGITS_AND_MOMENTS, *files, KERAS_BACKEND="jax", PYTHONPATH=os.pathsep.join(sys.path))
+    run(LOGITS_AND_MOMENTS, *files, KERAS_BACKEND="jax", PYTHONPATH=os.pathsep.join(sys.path), **quick_jax(tmp_path))
     np.testing.assert_allclose(np.load(tmp_path / "moments.npy"), moments(weights, images), rtol=1e-3, atol=1e-4)
     here = Classifier(weights).logits(images)
     np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), here, atol=1e-4 * np.abs(here).max())

@@ -17,7 +17,7 @@ from cifarnet.training.checkpoint import Checkpoint, Progress, load_checkpoint, 
 from cifarnet.training.events import HistoryRow
 from cifarnet.training.run import resume
 from cifarnet.training.schedule import Plan
-from tests.models.tampering import edit
+from tests.support.tampering import edit
 
 WEIGHTS = Weights(
     ModelSpec("resnet8"), initial_weights(ModelSpec("resnet8"), 0), CIFAR10_CLASSES, Normalization(120.0, 64.0)

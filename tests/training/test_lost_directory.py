@@ -12,7 +12,7 @@ from cifarnet.training.events import EpochDone
 from cifarnet.training.lock import OWNER, run_lock
 from cifarnet.training.run import resume, train
 from cifarnet.training.saving import Saver
-from tests.faults.saves import checkpoint
+from tests.support.faults.saves import checkpoint
 
 CONFIG = RunConfig(RECIPES["paper"].with_changes(epochs=2, batch_size=32), data="synthetic:100", model="resnet8")
 

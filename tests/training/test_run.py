@@ -28,7 +28,7 @@ from cifarnet.training.events import Classifying, EpochDone, Estimated, Planned,
 from cifarnet.training.lock import LOCK
 from cifarnet.training.run import resume, train
 from cifarnet.training.saving import Saver
-from tests.data.making import fill, image_folder
+from tests.support.datasets import fill, image_folder
 
 RECIPE = RECIPES["documented"].with_changes(epochs=3, batch_size=32)
 CONFIG = RunConfig(RECIPE, data="synthetic:200", model="resnet8", seed=5)  # 7 steps an epoch, the last of 8 images

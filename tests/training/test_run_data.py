@@ -9,7 +9,7 @@ from cifarnet.errors import DataError, InvalidValueError
 from cifarnet.recipes import RECIPES
 from cifarnet.training.config import RunConfig
 from cifarnet.training.run_data import RunData
-from tests.data.making import fill
+from tests.support.datasets import fill
 
 
 def load(data="synthetic:200", **options):

@@ -22,6 +22,7 @@ from cifarnet.training.config import RunConfig
 from cifarnet.training.events import EpochDone, Warned, ignore
 from cifarnet.training.run import resume, train
 from cifarnet.training.tensorboard import MISTAKES, TensorBoardLog
+from tests.support.jax import quick_jax
 
 RECIPE = RECIPES["documented"].with_changes(epochs=3, batch_size=50)
 CONFIG = RunConfig(RECIPE, data="synthetic:200", model="resnet8", seed=5)
@@ -183,9 +184,9 @@ def test_without_tensorflow_it_is_refused_before_anything_is_trained(tmp_path, m
 @pytest.mark.slow
 def test_under_jax_it_writes_the_same_but_for_the_graph(tmp_path):
     pytest.importorskip("jax")
-    options = "--data synthetic:200 --depth 8 --epochs 3 --batch-size 50 --backend jax --tensorboard"
+    options = "--data synthetic:50 --depth 8 --epochs 3 --batch-size 20 --backend jax --tensorboard"
     command = [sys.executable, "-m", "cifarnet", "train", *options.split(), "--output", str(tmp_path / "run")]
-    environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
+    environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"} | quick_jax(tmp_path)
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
     assert "oneDNN" not in done.stderr
     assert_scalars_are_the_history(tmp_path / "run")

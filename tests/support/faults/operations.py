@@ -34,9 +34,9 @@ from cifarnet.training import saving as saving_module
 from cifarnet.training.config import RunConfig
 from cifarnet.training.saving import Saver, latest_checkpoint
 from cifarnet.weights import catalog
-from tests.data.serving import CONTENT, NAME, Server
-from tests.faults import saves
-from tests.faults.disk import KILL, ForgetfulDisk, Killed, disk, watched
+from tests.support.faults import saves
+from tests.support.faults.disk import KILL, ForgetfulDisk, Killed, disk, watched
+from tests.support.serving import CONTENT, NAME, Server
 
 checkpoint = functools.cache(saves.checkpoint)
 FAULTS = (errno.ENOSPC, errno.EIO, KILL)

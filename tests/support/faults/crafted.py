@@ -18,7 +18,7 @@ import numpy as np
 from cifarnet import hdf5
 from cifarnet.models.spec import ModelSpec
 from cifarnet.models.weights import HEADER
-from tests.models.tampering import edit
+from tests.support.tampering import edit
 
 BIAS = "weights/conv2d_1/bias"
 SECRET = "secret.bin"

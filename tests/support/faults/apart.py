@@ -9,15 +9,15 @@ from typing import Any
 
 
 def fuzz_apart(module: str, arguments: tuple[object, ...], limit: float, slowest: float) -> dict[str, Any]:
-    """Return what ``python -m tests.faults.MODULE ARGUMENTS`` prints as JSON within ``limit`` seconds.
+    """Return what ``python -m tests.support.faults.MODULE ARGUMENTS`` prints as JSON within ``limit`` seconds.
 
     Raises:
         AssertionError: when it crashed or let an error through, or a file took ``slowest`` seconds or more.
     """
     words = [str(argument) for argument in arguments]
     done = subprocess.run(
-        [sys.executable, "-m", f"tests.faults.{module}", *words],
-        cwd=Path(__file__).parents[2],
+        [sys.executable, "-m", f"tests.support.faults.{module}", *words],
+        cwd=Path(__file__).parents[3],
         env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
         capture_output=True,
         text=True,

@@ -2,7 +2,7 @@
 
 A process of its own reads them, so that a crash or a hang of a decoder is seen and counted:
 
-    python -m tests.faults.pictures COUNT SEED
+    python -m tests.support.faults.pictures COUNT SEED
 
 prints, as JSON, how many were read and refused, and the longest time.
 """
@@ -18,8 +18,8 @@ from PIL import Image
 
 from cifarnet.data.images import read_image
 from cifarnet.errors import DataError
-from tests.data import pngs, tiffs
-from tests.faults.apart import fuzz_apart
+from tests.support import pngs, tiffs
+from tests.support.faults.apart import fuzz_apart
 
 SLOWEST = 5.0
 """Seconds that one picture may take."""

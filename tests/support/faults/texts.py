@@ -22,7 +22,7 @@ from cifarnet.reports.weights import weights_report
 from cifarnet.training.config import RunConfig
 from cifarnet.training.schedule import learning_rate, size_at, spans
 from cifarnet.weights import catalog
-from tests.faults.saves import checkpoint
+from tests.support.faults.saves import checkpoint
 
 # As JSON text: some of them can't be made by json.dumps.
 VALUES = [

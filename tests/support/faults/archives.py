@@ -11,7 +11,7 @@ from PIL import Image
 
 from cifarnet.data.sources import load_data
 from cifarnet.errors import DataError
-from tests.data.making import assert_same, image_folder
+from tests.support.datasets import assert_same, image_folder
 
 Maker = Callable[[Path, Path], None]
 

@@ -2,7 +2,7 @@
 
 A process of its own reads them, so that a crash or a hang is seen and counted:
 
-    python -m tests.faults.mutated KIND COUNT SEED
+    python -m tests.support.faults.mutated KIND COUNT SEED
 
 prints, as JSON, how many were read and refused, the longest time and the peak memory.
 """
@@ -25,9 +25,9 @@ from cifarnet import hdf5
 from cifarnet.errors import WeightsError
 from cifarnet.models.weights import load_weights, save_weights
 from cifarnet.training.checkpoint import load_checkpoint, save_checkpoint
-from tests.faults.apart import fuzz_apart
-from tests.faults.memory import peak_memory
-from tests.faults.saves import checkpoint
+from tests.support.faults.apart import fuzz_apart
+from tests.support.faults.memory import peak_memory
+from tests.support.faults.saves import checkpoint
 
 SLOWEST = 5.0
 """Seconds that one file may take."""

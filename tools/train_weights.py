@@ -1,17 +1,17 @@
 """Train the networks that come with cifarnet, several at a time on one GPU.
 
-    KERAS_BACKEND=jax python benchmarks/train_weights.py --data cifar10-jpeg75.tar.xz --output runs --deadline 9m
+    KERAS_BACKEND=jax python tools/train_weights.py --data cifar10-jpeg75.tar.xz --output runs --deadline 9m
 
-trains ResNet-20, 44, 56 and 110, each in a run directory of --output. Started again with the same --output it goes on
-with those that are not finished, so a machine that is lent for minutes can be used to its last one: when --deadline has
-passed, every training saves and stops. The first of them trains an epoch alone: kernels are chosen by trying them,
-which others would disturb, and what it chose is kept for the others. NVIDIA's MPS lets their kernels run at the same
-time: start it with ``nvidia-cuda-mps-control -d``.
+trains ResNet-20, 44, 56 and 110, each in a run directory below --output. When --deadline has passed, every training
+saves and stops; the same command resumes those that are not finished. The first training runs one epoch alone, because
+the choice of kernels by trial takes longer when several processes try at once; the choice is cached for the others.
+NVIDIA's MPS runs the kernels of several processes at the same time: start it with ``nvidia-cuda-mps-control -d``.
 
-ship_weights.py puts a finished run among the weights. A run on all training images has none left for its calibration:
-"calibration" is ResNet-20 once more, less 2 % of the images, for ship_weights.py --calibration.
+ship_weights.py adds a finished run to the weights of the package. A run on all training images leaves none for its
+calibration: "calibration" is ResNet-20 trained without 2 % of the images, for ship_weights.py --calibration.
 """
 
+import argparse
 import signal
 import subprocess
 import sys
@@ -19,16 +19,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-import common
-
 from cifarnet import runs
 from cifarnet.cli.options import seconds
 
 COMMON = ["--recipe", "fast", "--crop-padding", "4", "--checks", "6", "--on-nan", "restore"]
 HELD_OUT = ["--validation-split", "0.02"]
-# ResNet-20 came from 89.2 to 90.0 % with it (README.md, section Recipe). It has held the same images out.
+# ResNet-20 came from 89.2 to 90.0 % with it (benchmarks/README.md, section Recipe). It holds the same images out.
 TAUGHT = ["--teacher", "resnet44"]
-# Deeper networks learn the training images by heart sooner: larger squares are hidden.
+# Deeper networks overfit sooner: larger squares are hidden.
 TRAININGS = {
     "resnet20": ["--depth", "20", "--epochs", "180", "--cutout", "8", *TAUGHT],
     "calibration": ["--depth", "20", "--epochs", "180", "--cutout", "8", *TAUGHT, *HELD_OUT],
@@ -40,14 +38,14 @@ TRAININGS = {
 
 
 def main() -> None:
-    """Start, wait, stop, and tell."""
-    parser = common.parser(__doc__)
+    """Start the trainings, wait for them or for the deadline, and print how each ended."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", default=["resnet20", "calibration", "resnet44", "resnet56", "resnet110"])
     parser.add_argument("--data", default="cifar10")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
     parser.add_argument("--deadline", metavar="TIME", help="save and stop after this long: 9m, 90s (default: never)")
-    parser.add_argument("--epochs", type=int, help="of each, to try the script out")
-    parser.add_argument("--alone", type=float, default=60, help="seconds that the first has for itself at most")
+    parser.add_argument("--epochs", type=int, help="epochs of each training, to try the script out")
+    parser.add_argument("--alone", type=float, default=60, help="most seconds that the first training runs alone")
     args = parser.parse_args()
     if unknown := set(args.names) - TRAININGS.keys():
         raise SystemExit(f"Trainings are {', '.join(TRAININGS)}. Received: {', '.join(sorted(unknown))}")
@@ -66,7 +64,7 @@ def main() -> None:
             process.send_signal(signal.SIGTERM)
     for name, process in started.items():
         status, log = process.wait(), (args.output / f"{name}.log").read_text().splitlines()
-        told = [line for line in log if "accuracy" in line] or log or ["It said nothing."]
+        told = [line for line in log if "accuracy" in line] or log or ["No output."]
         print(f"{name}: status {status}. {told[-1]}")
 
 

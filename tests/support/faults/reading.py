@@ -1,4 +1,4 @@
-"""python -m tests.faults.reading FILES: reads weight files within 1 GiB of memory, and tells what came of each."""
+"""Read weight files within 1 GiB of memory, and print the outcome of each as JSON: run as a module with FILES."""
 
 import json
 import os
@@ -40,8 +40,8 @@ def read_apart(paths: Sequence[Path]) -> list[dict[str, Any]]:
     Raises:
         CalledProcessError: when it let anything but a ``WeightsError`` through.
     """
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OPENBLAS_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "tests.faults.reading", *paths]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "tests.support.faults.reading", *paths]
     limit = 60 + len(paths)
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=limit, check=True)
     assert "was run" not in done.stdout + done.stderr

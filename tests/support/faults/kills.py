@@ -1,6 +1,6 @@
 """Trainings killed without warning, again and again, each gone on with by the same command with ``--resume``.
 
-    python -m tests.faults.kills FOLDER KILLS SEED
+    python -m tests.support.faults.kills FOLDER KILLS SEED
 
 trains ResNet-8 on ``synthetic`` in ``FOLDER``, saving after every step, and kills it at a random moment between its
 start and its end; then the next process goes on, and is killed. Checked each time: it goes on, and from no further back

@@ -18,8 +18,8 @@ from cifarnet.models.weights import load_weights, save_weights
 from cifarnet.recipes import RECIPES
 from cifarnet.training.checkpoint import load_checkpoint, save_checkpoint
 from cifarnet.training.config import RunConfig
-from tests.data.making import fill, image_folder, tar_of, zip_of
-from tests.faults.saves import checkpoint
+from tests.support.datasets import fill, image_folder, tar_of, zip_of
+from tests.support.faults.saves import checkpoint
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 A process of its own reads them, so that a crash or a hang is seen and counted:
 
-    python -m tests.faults.mutants KIND COUNT SEED
+    python -m tests.support.faults.mutants KIND COUNT SEED
 
 prints, as JSON, how many were read and refused, the longest time in seconds, and the process's peak memory in MB.
 """
@@ -29,10 +29,10 @@ from cifarnet.data.official import read_python
 from cifarnet.data.progress import silent
 from cifarnet.data.tree import FileTree, read_tree
 from cifarnet.errors import CifarnetError
-from tests.faults.apart import fuzz_apart
-from tests.faults.hostile import NPZS, PICKLES, TARS, ZIPS
-from tests.faults.memory import peak_memory
-from tests.faults.pictures import mutated, seeds
+from tests.support.faults.apart import fuzz_apart
+from tests.support.faults.hostile import NPZS, PICKLES, TARS, ZIPS
+from tests.support.faults.memory import peak_memory
+from tests.support.faults.pictures import mutated, seeds
 
 SLOWEST = 10.0
 """Seconds that one file may take."""

@@ -1,14 +1,15 @@
-"""Put the weights of a finished run among those that come with cifarnet, and write their model card.
+"""Add the weights of a finished run to those that come with cifarnet, and write their model card.
 
-    python benchmarks/ship_weights.py runs/r20 --data cifar10-jpeg75.tar.xz --test-set "CIFAR-10 (JPEG-75)"
+    python tools/ship_weights.py runs/r20 --data cifar10-jpeg75.tar.xz --test-set "CIFAR-10 (JPEG-75)"
 
-They are rounded to float16, unless that changes the likeliest class of any test image; then they stay float32. Their
-accuracy is measured anew, from the file as it is shipped, and goes into its header; the run's config.json, history.csv
-and metrics.json are kept in benchmarks/runs/, with its curves and the words of --device. A run on all training images
-has none left to fit a temperature and a rejection threshold on: --calibration takes them from a run of the same recipe
-that held some out. Of the weights that a run began with, and of its teacher, the same must be kept there, and of what
-these learned from, back to the first. Where weights replace some that they went on from, rename what is kept of those
-before, and say so: --renamed resnet20=resnet20-first. Run it in a checkout.
+The weights are rounded to float16, unless that changes the likeliest class of a test image; then they stay float32.
+The accuracy in the header of the file is measured from the file as it is shipped. The run's config.json, history.csv
+and metrics.json are copied to benchmarks/runs/NAME, with its curves and the text of --device. The runs that it learned
+from (its first weights, its teacher, and theirs in turn) must be there too. When the new weights replace some of these,
+rename the folder of the old run first and pass both names: --renamed resnet20=resnet20-first.
+
+A run on all training images has none left to fit a temperature and a rejection threshold on: --calibration takes both
+from a run of the same recipe that held images out. Run this script in a checkout.
 """
 
 import argparse
@@ -20,7 +21,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import common
 import numpy as np
 
 from cifarnet import runs
@@ -41,8 +41,8 @@ NOWHERE: dict[str, Any] = {f"{place}_path": None for place in PLACES}
 
 
 def main() -> None:
-    """Round, compare, write, and tell."""
-    parser = common.parser(__doc__)
+    """Round the weights, compare the predictions, and write weights, index, run and model card."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--data", default="cifar10")
     parser.add_argument("--calibration", type=Path, metavar="RUN", help="a run of this recipe with validation images")
@@ -81,12 +81,12 @@ def main() -> None:
 
 
 def _kept(name: str) -> Path:
-    """Where what is kept of the run lies whose weights have that name."""
+    """Return the folder with the record of the run whose weights are called ``name``."""
     return ROOT / "benchmarks" / "runs" / name
 
 
 def _read(run: Path, renamed: Sequence[str] = ()) -> RunConfig:
-    """The configuration of ``run``, with the names of its first weights and its teacher in place of their paths."""
+    """Return the configuration of ``run``, with names in place of the paths of its first weights and its teacher."""
     config = RunConfig.read(run)
     names = dict(pair.split("=", 1) for pair in renamed)
 
@@ -98,7 +98,7 @@ def _read(run: Path, renamed: Sequence[str] = ()) -> RunConfig:
 
 
 def _refuse_unknown_origin(args: argparse.Namespace, name: str) -> None:
-    """A card tells the whole training; images that one part of it learned tell nothing of another's calibration."""
+    """Raise SystemExit unless the records of all runs that this one learned from are complete and consistent."""
     config = _read(args.run, args.renamed)
     calibrated = _read(args.calibration, args.renamed) if args.calibration else config
     same = ("recipe", "weights_sha256", "teacher_sha256")
@@ -111,7 +111,7 @@ def _refuse_unknown_origin(args: argparse.Namespace, name: str) -> None:
         if origin.name == name:
             raise SystemExit(f"{origin} is where {args.run} will be kept: rename it, and give --renamed {name}=NEW.")
         told = json.loads((origin / runs.METRICS).read_text(encoding="utf-8"))
-        # What is shipped may have been rounded since.
+        # The shipped weights may be rounded.
         shipped = catalog.shipped().get(origin.name)
         rounded = [load_weights(shipped.path).sha256()] if shipped else []
         if sha256 not in (None, told["weights_sha256"], *rounded):
@@ -122,7 +122,7 @@ def _refuse_unknown_origin(args: argparse.Namespace, name: str) -> None:
 
 
 def _origins(learner: str, config: RunConfig) -> Iterator[tuple[str, Path, str | None]]:
-    """What ``learner`` learned from, and what that did: who learned, what is kept of the other, its tensors' hash."""
+    """Yield (learner, record of what it learned from, SHA-256 of those tensors), back to the first weights."""
     for name, sha256 in ((config.weights, config.weights_sha256), (config.teacher, config.teacher_sha256)):
         if name is not None:
             origin = _kept(name)
@@ -133,7 +133,7 @@ def _origins(learner: str, config: RunConfig) -> Iterator[tuple[str, Path, str |
 def _keep(args: argparse.Namespace, name: str) -> None:
     kept = _kept(name)
     kept.mkdir(parents=True, exist_ok=True)
-    # Where data and weights lay on the machine that trained is nobody's business.
+    # Paths of the machine that trained stay out of the record.
     config = _read(args.run, args.renamed)
     places = {"data": Path(config.data).name, "weights": config.weights, "teacher": config.teacher}
     runs.write_config(kept, {**runs.read_config(args.run), **places, **NOWHERE})
@@ -172,7 +172,7 @@ def _card(
         )
     return f"""# {weights.spec.title} for CIFAR-10 (`{entry.name}`)
 
-Written by `benchmarks/ship_weights.py`. The run's configuration, history and metrics are in
+Written by `tools/ship_weights.py`. The run's configuration, history and metrics are in
 [`benchmarks/runs/{entry.name}`](../benchmarks/runs/{entry.name}).
 
 | | |
@@ -217,7 +217,7 @@ Most confused: {_confusions(metrics)}.
 
 
 def _training(run: Path) -> str:
-    """The command of ``run``, an option a line, and what it took."""
+    """Return the command of ``run``, one option a line, and its epochs and minutes."""
     config, told = _read(run), json.loads((run / runs.METRICS).read_text(encoding="utf-8"))
     command = shlex.join(config.command(Path(runs.CONFIG))).replace(" --", " \\\n        --")
     device = (run / DEVICE).read_text(encoding="utf-8").strip()
@@ -229,7 +229,7 @@ def _training(run: Path) -> str:
 
 
 def _history(config: RunConfig) -> str:
-    """What the weights went on from, back to the first, and which teachers they had; nothing where there were none."""
+    """Return the teacher and the first weights of a run, back to the first; "" where it has neither."""
     told = ""
     if config.teacher is not None:
         told += f"""

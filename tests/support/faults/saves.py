@@ -1,6 +1,6 @@
 """Faults in a save, at the border between the program and the kernel, by strace.
 
-    python -m tests.faults.saves RUN STEP
+    python -m tests.support.faults.saves RUN STEP
 
 saves the state of ``STEP`` in the run directory ``RUN`` as training does, without importing a backend. ``faults`` lists
 the system calls of such a save; ``saved_under`` repeats it with one of them killed or failing.
@@ -118,8 +118,19 @@ def _traced(
 ) -> Iterator[tuple[str, str]]:
     """(name, line) of each system call of a save of ``step``."""
     log = directory.with_name(f"{directory.name}.trace")
-    command = ["strace", "-o", log, "-s", "200", *options, sys.executable, "-m", "tests.faults.saves", directory]
-    root = Path(__file__).parents[2]
+    command = [
+        "strace",
+        "-o",
+        log,
+        "-s",
+        "200",
+        *options,
+        sys.executable,
+        "-m",
+        "tests.support.faults.saves",
+        directory,
+    ]
+    root = Path(__file__).parents[3]
     process = subprocess.run([*command, str(step)], cwd=root, capture_output=True, text=True, check=False)
     if done is not None:
         done.append(process)

@@ -43,7 +43,7 @@ def trained(tmp_path_factory):
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
     """Where ship_weights.py writes instead of this checkout."""
-    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "tools")
     import ship_weights
 
     monkeypatch.setattr(ship_weights, "ROOT", tmp_path)
