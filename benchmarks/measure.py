@@ -159,7 +159,8 @@ def infer(depth: int, precision: str = "float32", batch_size: int = 128, steps: 
 
     In float32 by cifarnet's Classifier; other precisions by the same model on a network of that precision.
     """
-    from cifarnet.evaluation.inference import Classifier, logits_model, run_batches
+    from cifarnet.inference.classifier import Classifier
+    from cifarnet.models.answers import Logits, run_batches
     from cifarnet.models.initial import initial_weights
     from cifarnet.models.network import build_model
     from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec
@@ -174,7 +175,7 @@ def infer(depth: int, precision: str = "float32", batch_size: int = 128, steps: 
         def classify() -> None:
             classifier.logits(images, batch_size=batch_size)
     else:
-        model = logits_model(build_model(spec, weights.tensors, precision=precision), weights.normalization)
+        model = Logits(build_model(spec, weights.tensors, precision=precision), weights.normalization)
 
         def classify() -> None:
             run_batches(model, images, batch_size)
@@ -186,7 +187,7 @@ def logits(source: str | None, data: str, images: int, output: str, depth: int =
     """Logits of the first test ``images`` of ``data``, saved to ``output``; by initial weights without a ``source``."""
     from cifarnet.backend.devices import device
     from cifarnet.data.sources import load_data
-    from cifarnet.evaluation.inference import Classifier
+    from cifarnet.inference.classifier import Classifier
     from cifarnet.models.initial import initial_weights
     from cifarnet.models.spec import ModelSpec, Normalization
     from cifarnet.models.weights import Weights, load_weights

@@ -25,7 +25,7 @@ def scores(task: dict[str, Any]) -> dict[str, float]:
     import numpy as np
 
     from cifarnet.data.sources import load_data
-    from cifarnet.evaluation.inference import Classifier
+    from cifarnet.inference.classifier import Classifier
     from cifarnet.models.weights import load_weights
     from cifarnet.recipes import RECIPES
     from cifarnet.training.config import RunConfig

@@ -17,8 +17,8 @@ import numpy as np
 from cifarnet.choices import CROPS
 from cifarnet.data.images import read_image, resize_images
 from cifarnet.data.sources import load_data
-from cifarnet.evaluation.inference import Classifier
 from cifarnet.evaluation.predict import find_images, predict, required_threshold
+from cifarnet.inference.classifier import Classifier
 from cifarnet.models.weights import load_weights
 from cifarnet.weights import catalog
 

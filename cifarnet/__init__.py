@@ -15,7 +15,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 # The module of each name, and its name there.
 _API = {
-    "Classifier": ("cifarnet.evaluation.inference", "Classifier"),
+    "Classifier": ("cifarnet.inference.classifier", "Classifier"),
     "ModelSpec": ("cifarnet.models.spec", "ModelSpec"),
     "RECIPES": ("cifarnet.recipes", "RECIPES"),
     "Recipe": ("cifarnet.recipes", "Recipe"),
@@ -25,6 +25,7 @@ _API = {
     "load_data": ("cifarnet.data.sources", "load_data"),
     "load_weights": ("cifarnet.weights.catalog", "load"),
     "resume": ("cifarnet.training.run", "resume"),
+    "serving_model": ("cifarnet.models.serving", "serving_model"),
     "train": ("cifarnet.training.run", "train"),
 }
 

@@ -25,8 +25,8 @@ import numpy as np
 
 from cifarnet import runs
 from cifarnet.data.sources import load_data
-from cifarnet.evaluation.inference import Classifier
 from cifarnet.evaluation.metrics import Metrics, accuracy, measure
+from cifarnet.inference.classifier import Classifier
 from cifarnet.models.weights import Weights, load_weights, save_weights
 from cifarnet.reports import plots
 from cifarnet.training.config import PLACES, RunConfig

@@ -108,7 +108,7 @@ def predict(
         from cifarnet.cli.reporting import page_path
         from cifarnet.evaluation import predict as service
         from cifarnet.evaluation.explain import Explainer, prepare_directory
-        from cifarnet.evaluation.inference import Classifier
+        from cifarnet.inference.classifier import Classifier
         from cifarnet.models.weights import load_weights
         from cifarnet.reports.predictions import network_line
         from cifarnet.weights import catalog

@@ -12,11 +12,12 @@ from cifarnet.data.dataset import LeftOut, Splits
 from cifarnet.data.progress import Progress, silent
 from cifarnet.data.sources import load_data, source_name
 from cifarnet.errors import InvalidValueError, unknown_value
-from cifarnet.evaluation.inference import BATCH_SIZE, Classifier
 from cifarnet.evaluation.metrics import Metrics, measure
 from cifarnet.evaluation.scored import Scored
 from cifarnet.evaluation.source import find_source, refuse_other_classes
 from cifarnet.files import StrPath, as_path
+from cifarnet.inference.classifier import Classifier
+from cifarnet.inference.engines import BATCH_SIZE
 from cifarnet.models.weights import load_weights
 from cifarnet.weights import catalog
 

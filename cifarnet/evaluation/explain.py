@@ -6,16 +6,16 @@ Gradient-weighted class activation mapping (Selvaraju et al. 2017, arXiv:1610.02
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from cifarnet.data.images import open_picture, read_image
-from cifarnet.errors import InvalidValueError, StorageError
-from cifarnet.evaluation.inference import Classifier, run_batches
+from cifarnet.errors import InvalidValueError, StorageError, unknown_value
 from cifarnet.evaluation.predict import ImageSource, Prediction
+from cifarnet.inference.classifier import Classifier
+from cifarnet.inference.engines.keras import KerasEngine
 
 SMALLEST_SHOWN, LARGEST_SHOWN = 256, 1200
 """A picture whose longer side has fewer or more pixels is shown enlarged or shrunk."""
@@ -56,10 +56,6 @@ class Explainer:
         self.weights = classifier.weights
         self.crop = crop
 
-    @cached_property
-    def _features(self) -> Any:
-        return _features_model(self.classifier)
-
     def explain(self, source: ImageSource, prediction: Prediction) -> Explanation:
         """Where the network saw the likeliest class of ``prediction``, its answer for ``source``.
 
@@ -75,24 +71,28 @@ class Explainer:
         return Explanation(prediction, picture, heat, view)
 
     def class_map(self, view: np.ndarray, label: int) -> np.ndarray:
-        """Grad-CAM's map, float32 (size / 4, size / 4), of a uint8 ``view`` (size, size, 3) for the class ``label``."""
-        features = run_batches(self._features, view[None], 1, compiled=False)
-        return np.asarray(grad_cam(self.classifier.network, features, np.array([label], np.int32)))[0]
+        """Return Grad-CAM's map, float32 (height, width), of a uint8 ``view`` (size, size, 3) for the class ``label``.
+
+        Raises:
+            InvalidValueError: when the classifier's engine has no gradients.
+        """
+        engine = self.classifier.engine
+        if not isinstance(engine, KerasEngine):
+            raise unknown_value("The engine for maps of gradients", type(engine).__name__, ("keras",))
+        features = engine.features(view[None], batch_size=1, compiled=False)
+        gradients = engine.feature_gradients(features, np.array([label], np.int32))
+        return grad_cam(features, gradients)[0]
 
 
-def grad_cam(network: Any, features: Any, labels: Any) -> Any:
-    """Return Grad-CAM's maps, float32 (batch, height, width), none below 0, for the logits of ``labels`` int (batch,).
+def grad_cam(features: np.ndarray, gradients: np.ndarray) -> np.ndarray:
+    """Return Grad-CAM's maps, float32 (batch, height, width), none below 0.
 
-    ``features`` (batch, height, width, channels) is the output of ``network.features``. A map is ReLU of the sum of its
-    channels, each weighted by the mean over all positions of the logit's gradient.
+    ``features`` (batch, height, width, channels) are those of the network's base, ``gradients`` those of one logit of
+    each image by them. A map is ReLU of the sum of the channels, each weighted by the mean over all positions of its
+    gradient.
     """
-    from keras import ops
-
-    from cifarnet.models.gradients import feature_gradients
-
-    features = ops.cast(features, "float32")
-    importance = ops.mean(feature_gradients(network, features, labels), axis=(1, 2), keepdims=True)
-    return ops.relu(ops.sum(features * importance, axis=-1))
+    importance = gradients.mean(axis=(1, 2), keepdims=True)
+    return np.maximum((features * importance).sum(axis=-1), 0)
 
 
 def seen_area(width: int, height: int, crop: str, size: int) -> Area:
@@ -177,23 +177,6 @@ def prepare_directory(directory: Path) -> None:
         raise StorageError(directory, error, advice) from error
     if not os.access(directory, os.W_OK):
         raise StorageError(directory, PermissionError("permission denied"), advice)
-
-
-def _features_model(classifier: Classifier) -> Any:
-    """A Keras model from uint8 images (batch, size, size, 3) to the last stage's feature maps."""
-    import keras
-
-    from cifarnet.data.augmentation import normalize
-
-    class Features(keras.Model):
-        def __init__(self) -> None:
-            super().__init__(name="features")
-            self.network = classifier.network
-
-        def call(self, images: Any) -> Any:
-            return self.network.features(normalize(images, classifier.weights.normalization), training=False)
-
-    return Features()
 
 
 def _shown(content: bytes, told: str, crop: str, size: int) -> tuple[np.ndarray, Area]:

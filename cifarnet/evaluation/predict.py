@@ -20,8 +20,8 @@ from cifarnet.data.leftovers import Leftovers
 from cifarnet.data.progress import Progress, silent
 from cifarnet.data.walk import is_picture, is_system_name, passes_through_loop, walk
 from cifarnet.errors import DataError, InvalidValueError, unknown_value
-from cifarnet.evaluation.inference import Classifier
 from cifarnet.evaluation.metrics import ranking, softmax
+from cifarnet.inference.classifier import Classifier
 from cifarnet.models.weights import Weights
 
 # On two cores a picture costs 1.03 ms of processor time in batches of 128 and of 250, 1.08 ms in batches of 64; smaller

@@ -11,10 +11,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from cifarnet.data.augmentation import normalize
 from cifarnet.data.progress import Progress as Report
 from cifarnet.errors import WeightsError
-from cifarnet.evaluation.inference import BATCH_SIZE, run_batches
+from cifarnet.inference.engines import BATCH_SIZE
+from cifarnet.models.answers import Features, HeadLogits, run_batches
 from cifarnet.models.network import Network
 from cifarnet.models.spec import Normalization
 from cifarnet.training.held_out import Tester
@@ -34,7 +34,7 @@ def base_features(
     Raises:
         WeightsError: when a feature is not finite.
     """
-    model = _Base(network, normalization)
+    model = Features(network, normalization)
     shape = (len(images), *network.features_shape)
     features = keras.Variable(initializer=_zeros, shape=shape, dtype="bfloat16", trainable=False, name="features")
     for start in range(0, len(images), _CHUNK):
@@ -97,23 +97,4 @@ class FeatureTester(Tester):
 
     def make_model(self, image_size: int) -> Any:
         """The head alone."""
-        return _Head(self.network)
-
-
-class _Base(keras.Model):
-    def __init__(self, network: Network, normalization: Normalization):
-        super().__init__(name="base")
-        self.network = network
-        self.normalization = normalization
-
-    def call(self, images: Any) -> Any:
-        return self.network.features(normalize(images, self.normalization), training=False)
-
-
-class _Head(keras.Model):
-    def __init__(self, network: Network):
-        super().__init__(name="head", autocast=False)
-        self.network = network
-
-    def call(self, features: Any) -> Any:
-        return self.network.head_logits(ops.cast(features, "float32"), training=False)
+        return HeadLogits(self.network)

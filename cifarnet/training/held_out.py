@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 
 from cifarnet.data.progress import Progress as Report
-from cifarnet.evaluation.inference import BATCH_SIZE, finite, logits_model, run_batches
+from cifarnet.inference.classifier import require_finite
+from cifarnet.inference.engines import BATCH_SIZE
+from cifarnet.models.answers import Logits, run_batches
 from cifarnet.models.network import Network, build_model
 from cifarnet.models.spec import ModelSpec, Normalization
 
@@ -39,7 +41,7 @@ class Tester:
         """
         self.network.set_tensors(tensors)
         logits = run_batches(self._model(image_size), self.inputs, BATCH_SIZE, report)
-        return finite(logits, self.network.spec.title)
+        return require_finite(logits, self.network.spec.title)
 
     def time(self, count: int) -> float:
         """Seconds that classifying ``count`` of the inputs takes, at full size."""
@@ -63,4 +65,4 @@ class ImageTester(Tester):
 
     def make_model(self, image_size: int) -> Any:
         """The network, behind normalization and shrinking."""
-        return logits_model(self.network, self.normalization, image_size)
+        return Logits(self.network, self.normalization, image_size)

@@ -466,7 +466,7 @@ def _scored_again(
     data_report: DataProgress,
 ) -> Result:
     """Return the result of the finished run in ``directory``; its history is written again from the checkpoint."""
-    from cifarnet.evaluation.inference import Classifier
+    from cifarnet.inference.classifier import Classifier
 
     weights, kept = load_weights(directory / runs.WEIGHTS), runs.read_result(directory) or runs.StoredResult()
     epoch, seconds = runs.result_values(directory, "epoch", "training_seconds") or (0.0, 0.0)
@@ -819,7 +819,7 @@ class _Run:
             raise saver.failure
         saver.write_history(loop.progress.history)
         from cifarnet.evaluation.calibration import with_calibration
-        from cifarnet.evaluation.inference import Classifier
+        from cifarnet.inference.classifier import Classifier
 
         test, held_out = self.data.test, self.data.held_out
         if self.data.has_validation:

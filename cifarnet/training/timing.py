@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from cifarnet.durations import span
-from cifarnet.evaluation.inference import BATCH_SIZE
+from cifarnet.inference.engines import BATCH_SIZE
 from cifarnet.recipes import Recipe
 from cifarnet.training.budget import ENDING, Planner, too_little_time
 from cifarnet.training.events import BudgetPlanned, Measuring, Warned

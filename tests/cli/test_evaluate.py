@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from cifarnet.cli.main import app
 from cifarnet.data.sources import load_data
 from cifarnet.errors import DataError, InvalidValueError, RunError, StorageError, WeightsError
-from cifarnet.evaluation.inference import Classifier
 from cifarnet.evaluation.metrics import cross_entropy
+from cifarnet.inference.classifier import Classifier
 from cifarnet.models.weights import load_weights
 from tests.support.networks import SIZE, save_image_folder, save_tiny_weights
 

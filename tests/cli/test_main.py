@@ -126,7 +126,7 @@ def test_the_version_names_the_backends():
         (["train", "--data", ""], 2, "source is empty"),
         (["data", "synthetic:1000000000000"], 2, "has 50 to 100,000 training images. Received: 1000000000000"),
         (["summary", "--weights", "nowhere"], 1, "no run or weight file"),
-        (["summary", "--plain"], 2, "its --depth or --weights"),
+        (["summary", "--plain"], 2, "its --model, --depth or --weights"),
         (["evaluate", "nowhere"], 1, "no run or weight file"),
         (["data", "nowhere"], 1, "no file or folder"),
     ],

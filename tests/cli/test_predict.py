@@ -21,8 +21,8 @@ from cifarnet.cli.main import app
 from cifarnet.cli.predict import predict as command
 from cifarnet.data.images import read_image
 from cifarnet.errors import InvalidValueError
-from cifarnet.evaluation.inference import Classifier
 from cifarnet.evaluation.metrics import softmax
+from cifarnet.inference.classifier import Classifier
 from cifarnet.models.weights import load_weights, save_weights
 from tests.support.networks import SIZE, save_picture, save_tiny_weights
 

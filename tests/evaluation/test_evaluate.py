@@ -9,7 +9,7 @@ import pytest
 from cifarnet.data.sources import load_data
 from cifarnet.errors import DataError, InvalidValueError, WeightsError
 from cifarnet.evaluation.evaluate import evaluate
-from cifarnet.evaluation.inference import Classifier
+from cifarnet.inference.classifier import Classifier
 from cifarnet.models.weights import load_header, load_weights
 from cifarnet.weights import catalog
 from tests.support.networks import SIZE, save_image_folder, save_tiny_weights

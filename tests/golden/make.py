@@ -17,7 +17,7 @@ from typing import Any
 import cifarnet
 from cifarnet.data.sources import load_data
 from cifarnet.errors import InterruptedRunError
-from cifarnet.evaluation.inference import Classifier
+from cifarnet.inference.classifier import Classifier
 from cifarnet.models.weights import load_weights
 from cifarnet.recipes import RECIPES
 from cifarnet.training.config import RunConfig

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cifarnet import runs
-from cifarnet.evaluation.inference import Classifier
+from cifarnet.inference.classifier import Classifier
 from cifarnet.models.initial import initial_weights
 from cifarnet.models.spec import ModelSpec, Normalization
 from cifarnet.models.weights import Weights, load_weights, save_weights
@@ -52,7 +52,7 @@ LOGITS_AND_MOMENTS = """
 import sys
 import numpy as np
 from pathlib import Path
-from cifarnet.evaluation.inference import Classifier
+from cifarnet.inference.classifier import Classifier
 from cifarnet.models.weights import load_weights
 from tests.training.test_backends import moments
 

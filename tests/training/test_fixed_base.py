@@ -8,8 +8,8 @@ from cifarnet.backend.devices import Device, Execution
 from cifarnet.data.progress import silent
 from cifarnet.data.sources import load_data
 from cifarnet.errors import InvalidValueError, WeightsError
-from cifarnet.evaluation.inference import Classifier
 from cifarnet.evaluation.metrics import measure
+from cifarnet.inference.classifier import Classifier
 from cifarnet.models.initial import initial_weights
 from cifarnet.models.network import build_model
 from cifarnet.models.spec import ModelSpec, Normalization

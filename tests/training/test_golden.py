@@ -9,7 +9,7 @@ import pytest
 
 from cifarnet import runs
 from cifarnet.data.sources import load_data
-from cifarnet.evaluation.inference import Classifier
+from cifarnet.inference.classifier import Classifier
 from cifarnet.models.spec import ModelSpec
 from cifarnet.models.weights import load_weights
 from cifarnet.training.checkpoint import load_checkpoint

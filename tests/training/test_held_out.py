@@ -6,7 +6,7 @@ from cifarnet.data.dataset import hold_out
 from cifarnet.data.progress import silent
 from cifarnet.data.sources import load_data
 from cifarnet.errors import WeightsError
-from cifarnet.evaluation.inference import Classifier
+from cifarnet.inference.classifier import Classifier
 from cifarnet.models.initial import initial_weights
 from cifarnet.models.network import build_model
 from cifarnet.models.spec import ModelSpec, Normalization

@@ -16,8 +16,8 @@ from cifarnet.data.sources import load_data
 from cifarnet.errors import InterruptedRunError, InvalidValueError, RunError
 from cifarnet.evaluation.calibration import fit_temperature, rejection_threshold
 from cifarnet.evaluation.evaluate import evaluate
-from cifarnet.evaluation.inference import Classifier
 from cifarnet.evaluation.metrics import cross_entropy
+from cifarnet.inference.classifier import Classifier
 from cifarnet.models.initial import adopted_weights, initial_weights
 from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization
 from cifarnet.models.weights import Weights, load_weights, save_weights

@@ -1,0 +1,97 @@
+"""Classify images with the preprocessing that the weights carry."""
+
+from collections.abc import Callable
+from functools import cached_property
+
+import numpy as np
+
+from cifarnet.backend.select import use_backend
+from cifarnet.choices import TTA
+from cifarnet.data.progress import Progress
+from cifarnet.errors import DataError, WeightsError, unknown_value
+from cifarnet.files import StrPath
+from cifarnet.inference.engines import BATCH_SIZE, Engine, start_engine
+from cifarnet.models.weights import Weights
+
+
+class Classifier:
+    """A network that classifies images.
+
+    The engine starts when it is first used, which may take seconds.
+
+    Args:
+        weights: the weights, or a run directory, weight file or name that they are read from.
+        start_backend: imports the Keras backend; by default the one that ``use_backend`` chooses.
+        engine: one of ``cifarnet.inference.engines.ENGINES``.
+
+    Raises:
+        InvalidValueError: when ``weights`` is neither weights nor a path or name.
+        WeightsError: when there are no readable weights.
+    """
+
+    def __init__(
+        self,
+        weights: Weights | StrPath,
+        start_backend: Callable[[], object] = use_backend,
+        *,
+        engine: str = "keras",
+    ):
+        if not isinstance(weights, Weights):
+            from cifarnet.weights.catalog import load
+
+            weights = load(weights)
+        self.weights = weights
+        self._start_backend = start_backend
+        self._engine_name = engine
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The engine, started."""
+        return start_engine(self._engine_name, self.weights, self._start_backend)
+
+    def logits(
+        self,
+        images: np.ndarray,
+        *,
+        tta: str = "none",
+        batch_size: int = BATCH_SIZE,
+        compiled: bool = True,
+        report: Progress | None = None,
+    ) -> np.ndarray:
+        """Return logits, float32 (n, classes), of uint8 ``images`` (n, size, size, 3).
+
+        ``tta="flip"`` averages the logits of each image and its mirror image (test-time augmentation). ``compiled`` and
+        ``report`` are those of ``Engine.logits``.
+
+        Raises:
+            DataError: for images of another type or size than the network takes.
+            InvalidValueError: for an unknown ``tta``.
+            WeightsError: when a logit is not a finite number.
+        """
+        size = self.weights.spec.image_size
+        if images.dtype != np.uint8 or images.shape[1:] != (size, size, 3):
+            raise DataError(
+                f"{self.weights.spec.title} takes uint8 images of shape (n, {size}, {size}, 3)."
+                f" Received: {images.dtype} {images.shape}"
+            )
+        if tta not in TTA:
+            raise unknown_value("Test-time augmentation", tta, TTA)
+        logits = self.engine.logits(images, batch_size=batch_size, compiled=compiled, report=report)
+        if tta == "flip":
+            mirrored = self.engine.logits(images[:, :, ::-1], batch_size=batch_size, compiled=compiled, report=report)
+            logits = (logits + mirrored) / 2
+        return require_finite(logits, self.weights.spec.title)
+
+
+def require_finite(logits: np.ndarray, title: str) -> np.ndarray:
+    """Return ``logits`` of the network called ``title``.
+
+    Raises:
+        WeightsError: when one is not a finite number.
+    """
+    if not np.isfinite(logits).all():
+        raise WeightsError(
+            f"The {title} gives logits that are not finite numbers: its training diverged, or its weights are damaged."
+            " Train it again, with a lower learning rate where it diverged."
+        )
+    return logits

@@ -1,0 +1,47 @@
+"""Engines compute logits from images. A new engine is one module here and one row of ``ENGINES``."""
+
+import importlib
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+from cifarnet.backend.select import use_backend
+from cifarnet.data.progress import Progress
+from cifarnet.errors import unknown_value
+from cifarnet.models.weights import Weights
+
+BATCH_SIZE = 250
+
+ENGINES = {"keras": ("cifarnet.inference.engines.keras", "KerasEngine")}
+"""Module and class of each engine. A module is imported when its engine starts."""
+
+
+class Engine(Protocol):
+    """Computes the logits of one network. Engines agree to 1e-4 in logits.
+
+    It is made from the weights and a function that starts the Keras backend, which engines without Keras do not call.
+    """
+
+    def logits(
+        self, images: np.ndarray, *, batch_size: int, compiled: bool = True, report: Progress | None = None
+    ) -> np.ndarray:
+        """Return logits, float32 (n, classes), of uint8 ``images`` (n, size, size, 3).
+
+        ``report`` is called after every ``batch_size`` images. Without ``compiled`` an engine answers the first batch
+        as soon as it can, and may need more time for others.
+        """
+        ...
+
+
+def start_engine(name: str, weights: Weights, start_backend: Callable[[], object] = use_backend) -> Engine:
+    """Return the engine called ``name`` for the network of ``weights``.
+
+    Raises:
+        InvalidValueError: when there is no such engine.
+    """
+    if name not in ENGINES:
+        raise unknown_value("The engine", name, tuple(ENGINES))
+    module, attribute = ENGINES[name]
+    engine: Engine = getattr(importlib.import_module(module), attribute)(weights, start_backend)
+    return engine

@@ -1,0 +1,70 @@
+"""Compute logits with Keras, on the backend that it runs on."""
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cifarnet.data.progress import Progress
+from cifarnet.models.weights import Weights
+
+if TYPE_CHECKING:
+    from cifarnet.models.network import Network
+
+
+class KerasEngine:
+    """Answers with the Keras model of a network.
+
+    The model is built when it is first used. That imports Keras and its backend, which takes seconds.
+    """
+
+    def __init__(self, weights: Weights, start_backend: Callable[[], object]):
+        self.weights = weights
+        self._start_backend = start_backend
+
+    @cached_property
+    def network(self) -> "Network":
+        """The Keras model."""
+        self._start_backend()
+        from cifarnet.models.network import build_model
+
+        return build_model(self.weights.spec, self.weights.tensors)
+
+    @cached_property
+    def _logits(self) -> Any:
+        network = self.network
+        from cifarnet.models.answers import Logits
+
+        return Logits(network, self.weights.normalization)
+
+    @cached_property
+    def _features(self) -> Any:
+        network = self.network
+        from cifarnet.models.answers import Features
+
+        return Features(network, self.weights.normalization)
+
+    def logits(
+        self, images: np.ndarray, *, batch_size: int, compiled: bool = True, report: Progress | None = None
+    ) -> np.ndarray:
+        """Return logits, float32 (n, classes), of uint8 ``images`` (n, size, size, 3); see ``Engine``."""
+        return self._run(self._logits, images, batch_size, compiled, report)
+
+    def features(self, images: np.ndarray, *, batch_size: int, compiled: bool = True) -> np.ndarray:
+        """Return the output of the network's base for uint8 ``images`` (n, size, size, 3)."""
+        return self._run(self._features, images, batch_size, compiled, None)
+
+    def feature_gradients(self, features: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Return the gradients of the logits of ``labels`` int (n,) by ``features``, in their shape."""
+        network = self.network
+        from cifarnet.models.gradients import feature_gradients
+
+        return np.asarray(feature_gradients(network, features, labels))
+
+    def _run(
+        self, model: Any, images: np.ndarray, batch_size: int, compiled: bool, report: Progress | None
+    ) -> np.ndarray:
+        from cifarnet.models.answers import run_batches
+
+        return run_batches(model, images, batch_size, report, compiled)
