@@ -13,12 +13,11 @@ accuracy   runs of recipe ``fast``, tested after every epoch: when the test accu
 logits     whether the GPU's logits are the CPU's, to 1e-4 of the largest, in float32 without TF32; of the network that
            ``accuracy`` trained, where it did
 
---device cpu with small settings tries the script itself out where there is no GPU:
+--device cpu with small settings tries the script out without a GPU:
 
     KERAS_BACKEND=jax python benchmarks/gpu.py --device cpu --data synthetic:200 --depths 8 --steps 4 --epochs 1
 
-Most of its time is compilation. Where a machine is lent for minutes only, run it once for each part, with the same
---json and --output.
+Most of its time is compilation. To run it in pieces, run it once for each part, with the same --json and --output.
 """
 
 import json
@@ -30,7 +29,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import common
+import harness
 
 PARTS = ("roofline", "epochs", "peer", "accuracy", "logits")
 PRECISIONS = ("float32", "bfloat16")
@@ -45,10 +44,10 @@ def main() -> None:
     """Run the chosen parts, print the tables and write the figures."""
     args = _arguments()
     environment = CPU if args.device == "cpu" else {}
-    here = common.measure_one({"task": "execution"}, environment)
+    here = harness.measure_one({"task": "execution"}, environment)
     if here["kind"] != args.device:
         raise SystemExit(f"No GPU: {here['device']}. {here['advice'] or ''} --device cpu tries the script out.")
-    report = _Report(f"{common.machine()}; {here['device']}", args.json)
+    report = _Report(f"{harness.machine()}; {here['device']}", args.json)
     report.note("device", here)
     with tempfile.TemporaryDirectory() as temporary:
         output = args.output or Path(temporary)
@@ -69,13 +68,11 @@ def main() -> None:
 
 
 def _arguments() -> Any:
-    parser = common.parser(__doc__)
-    parser.add_argument("--data", default="cifar10", help="for accuracy and logits, as cifarnet train takes it")
+    parser = harness.parser(__doc__, "data", "batch")
     parser.add_argument("--device", choices=["gpu", "cpu"], default="gpu")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--depths", type=int, nargs="+", default=[20, 32, 44, 56, 110])
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS)
-    parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--steps", type=int, help="of an epoch, scaled up to 50,000 images (default: a whole one)")
     parser.add_argument("--timed", type=int, default=3, help="timed epochs, after the one that compiles")
     parser.add_argument(
@@ -115,21 +112,21 @@ class _Report:
         if self.file:
             self.file.write_text(json.dumps(self.figures, indent=2) + "\n")
 
-    def print(self, title: str, columns: tuple[str, ...], rows: list[list[Any]]) -> None:
-        print(common.table(title, columns, rows, self.facts), flush=True)
+    def print(self, title: str, columns: str, rows: list[list[Any]]) -> None:
+        harness.print_table(title, columns, rows, self.facts)
 
 
 def _roofline(args: Any, report: _Report, environment: dict[str, str]) -> None:
     on_gpu = args.device == "gpu"
     size = args.size or (8192 if on_gpu else 1024)
     tasks = [{"task": "product", "precision": precision, "size": size} for precision in args.precisions]
-    tasks.append({"task": "copy", "size": common.GIB if on_gpu else 64 * common.MIB})
-    *products, copied = common.measure(tasks, environment)
+    tasks.append({"task": "copy", "size": harness.GIB if on_gpu else 64 * harness.MIB})
+    *products, copied = harness.measure(tasks, environment)
     flops = {result["precision"]: result["flops"] for result in products}
     report.note("roofline", {"flops": flops, **copied})
     rows = [[f"matrix product, {size} x {size}, {name}", f"{rate / 1e12:.2f} TFLOP/s"] for name, rate in flops.items()]
     rows.append(["copy", f"{copied['bytes_per_s'] / 1e9:,.0f} GB/s"])
-    report.print("Limits of the device, measured", ("work", "rate"), rows)
+    report.print("Limits of the device, measured", "work | rate", rows)
 
 
 def _epochs(args: Any, report: _Report, environment: dict[str, str]) -> None:
@@ -139,7 +136,7 @@ def _epochs(args: Any, report: _Report, environment: dict[str, str]) -> None:
     cases = [(d, p, n) for d in args.depths for p in args.precisions for n in args.steps_per_call]
     tasks = [{"task": "train", "depth": d, "precision": p, "steps_per_call": n, **settings} for d, p, n in cases]
     figures = []
-    for (depth, precision, _), result in zip(cases, common.measure(tasks, environment), strict=True):
+    for (depth, precision, _), result in zip(cases, harness.measure(tasks, environment), strict=True):
         first, *others = result["epoch_seconds"]
         measured = statistics.median(others)
         figures.append(
@@ -147,13 +144,13 @@ def _epochs(args: Any, report: _Report, environment: dict[str, str]) -> None:
                 "depth": depth,
                 "precision": precision,
                 "batch": args.batch,
-                "epoch_seconds": measured * common.EPOCH / result["images"],
+                "epoch_seconds": measured * harness.EPOCH / result["images"],
                 "compile_seconds": first - measured,
                 **{key: result[key] for key in ("steps_per_call", "step_seconds", "tensorflow_imported")},
             }
         )
         report.note("epochs", figures)
-        common.tell(f"ResNet-{depth}, {precision}: {figures[-1]['epoch_seconds']:.2f} s per epoch")
+        harness.note(f"ResNet-{depth}, {precision}: {figures[-1]['epoch_seconds']:.2f} s per epoch")
 
 
 def _peer(args: Any, report: _Report) -> None:
@@ -167,20 +164,20 @@ def _peer(args: Any, report: _Report) -> None:
         for depth, precision in cases:
             options = ["--depth", depth, "--batch", args.batch, "--steps", args.steps or 100, "--train-only", *on_gpu]
             try:
-                told = common.pytorch(args.torch_python, *options, *(["--bf16"] if precision == "bfloat16" else []))
+                peer = harness.pytorch(args.torch_python, *options, *(["--bf16"] if precision == "bfloat16" else []))
             except RuntimeError as error:
                 figures["skipped"] = f"it failed: {error}"
                 break
-            figures["framework"] = told["framework"]
-            seconds = common.EPOCH / told["train_images_per_s"]
+            figures["framework"] = peer["framework"]
+            seconds = harness.EPOCH / peer["train_images_per_s"]
             figures["rates"].append(
                 {"depth": depth, "precision": precision, "batch": args.batch, "epoch_seconds": seconds}
             )
-            common.tell(f"PyTorch, ResNet-{depth}, {precision}: {seconds:.2f} s per epoch")
+            harness.note(f"PyTorch, ResNet-{depth}, {precision}: {seconds:.2f} s per epoch")
             report.note("peer", figures)
     report.note("peer", figures)
     if "skipped" in figures:
-        common.tell(f"PyTorch skipped: {figures['skipped']}.")
+        harness.note(f"PyTorch skipped: {figures['skipped']}.")
 
 
 def _print_speed(args: Any, report: _Report) -> None:
@@ -194,37 +191,17 @@ def _print_speed(args: Any, report: _Report) -> None:
         depth, precision, batch, seconds = (case[key] for key in ("depth", "precision", "batch", "epoch_seconds"))
         theirs = peers.get((depth, precision, batch))
         rate = limits and limits["flops"].get(precision)
-        arithmetic = rate and common.EPOCH * common.operations(depth) / rate
-        traffic = limits and common.EPOCH * common.feature_map_bytes(depth, precision) / limits["bytes_per_s"]
-        rows.append(
-            [
-                f"ResNet-{depth}",
-                precision,
-                batch,
-                case["steps_per_call"],
-                common.number(case["compile_seconds"], 1),
-                common.number(seconds, 2),
-                common.number(theirs, 2),
-                common.number(theirs / seconds if theirs and seconds else None, 2),
-                common.number(arithmetic, 3),
-                f"{arithmetic / seconds:.1%}" if arithmetic and seconds else "-",
-                common.number(traffic, 3),
-                f"{traffic / seconds:.1%}" if traffic and seconds else "-",
-            ]
-        )
+        arithmetic = rate and harness.EPOCH * harness.operations(depth) / rate
+        traffic = limits and harness.EPOCH * harness.feature_map_bytes(depth, precision) / limits["bytes_per_s"]
+        shares = [(f"{bound / seconds:.1%}" if bound and seconds else "-") for bound in (arithmetic, traffic)]
+        cells = [harness.number(case["compile_seconds"], 1), harness.number(seconds, 2), harness.number(theirs, 2)]
+        cells += [harness.number(theirs / seconds if theirs and seconds else None, 2)]
+        cells += [harness.number(arithmetic, 3), shares[0], harness.number(traffic, 3), shares[1]]
+        rows.append([f"ResNet-{depth}", precision, batch, case["steps_per_call"], *cells])
     columns = (
-        "network",
-        "precision",
-        "batch",
-        "steps per call",
-        "compilation, s",
-        "s per epoch",
-        "PyTorch, s per epoch",
-        "speed, cifarnet / PyTorch",
-        "arithmetic alone, s",
-        "of the arithmetic peak",
-        "feature maps' traffic alone, s",
-        "of the copy's rate",
+        "network | precision | batch | steps per call | compilation, s | s per epoch | PyTorch, s per epoch"
+        " | speed, cifarnet / PyTorch | arithmetic alone, s | of the arithmetic peak | feature maps' traffic alone, s"
+        " | of the copy's rate"
     )
     report.print("Training", columns, rows)
     if "framework" in peer:
@@ -239,26 +216,14 @@ def _accuracy(args: Any, report: _Report, environment: dict[str, str], output: P
         run = _run_directory(output, args.depth, epochs)
         changes = {"epochs": epochs, "checks": 0}
         settings = {"depth": args.depth, "recipe": "fast", "changes": changes, "data": args.data}
-        result = common.measure_one({"task": "history", "output": str(run), **settings}, environment)
-        reached = {mark: common.reached(result["epochs"], mark) for mark in common.MARKS}
+        result = harness.measure_one({"task": "history", "output": str(run), **settings}, environment)
+        reached = {mark: harness.reached(result["epochs"], mark) for mark in harness.MARKS}
         figures.append({**result, "run_epochs": epochs, "reached": {f"{m:.0%}": t for m, t in reached.items()}})
         report.note("accuracy", figures)
-        rows.append(
-            [
-                epochs,
-                common.number(result["start_seconds"], 1),
-                *(common.number(when, 1) for when in reached.values()),
-                common.number(result["epochs"][-1][0], 1),
-                f"{result['accuracy']:.2%}",
-            ]
-        )
-    columns = (
-        "epochs of the run",
-        "start, s",
-        *(f"to {mark:.0%}, s" for mark in common.MARKS),
-        "to the end, s",
-        "test accuracy",
-    )
+        times = [result["start_seconds"], *reached.values(), result["epochs"][-1][0]]
+        rows.append([epochs, *(harness.number(each, 1) for each in times), f"{result['accuracy']:.2%}"])
+    marks = " | ".join(f"to {mark:.0%}, s" for mark in harness.MARKS)
+    columns = f"epochs of the run | start, s | {marks} | to the end, s | test accuracy"
     title = f"Time to accuracy, after the start, with compilation and tests: ResNet-{args.depth}, fast, {args.data}"
     report.print(title, columns, rows)
 
@@ -280,12 +245,12 @@ def _logits(args: Any, report: _Report, environment: dict[str, str], output: Pat
         for side, variables in sides.items():
             file = Path(directory) / "logits.npy"
             settings = {"source": source and str(source), "data": args.data, "images": args.images, "depth": args.depth}
-            told = common.measure_one({"task": "logits", "output": str(file), **settings}, variables)
+            result = harness.measure_one({"task": "logits", "output": str(file), **settings}, variables)
             arrays[side] = np.load(file)
     largest = float(np.abs(arrays["CPU"]).max())
     differences = {side: float(np.abs(arrays[side] - arrays["CPU"]).max()) / largest for side in list(sides)[1:]}
     agree = differences["device"] <= TOLERANCE
-    report.note("logits", {"agree": agree, "differences": differences, "largest": largest, **told})
+    report.note("logits", {"agree": agree, "differences": differences, "largest": largest, **result})
     verdict = [f"{TOLERANCE:.0e}", "yes" if agree else "NO"]
     rows = [[f"{args.device} in float32, TF32 off", f"{differences['device']:.1e}", *verdict]]
     if "device, default" in differences:
@@ -293,8 +258,8 @@ def _logits(args: Any, report: _Report, environment: dict[str, str], output: Pat
     what = source.parent.name if source else "initial weights"
     report.print(
         f"Largest difference from the CPU's logits, relative to the largest of these, {largest:.1f}:"
-        f" ResNet-{told['depth']} ({what}), {told['images']} test images of {args.data}",
-        ("computed on", "difference", "tolerance", "agree"),
+        f" ResNet-{result['depth']} ({what}), {result['images']} test images of {args.data}",
+        "computed on | difference | tolerance | agree",
         rows,
     )
 

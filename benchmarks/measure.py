@@ -1,4 +1,4 @@
-"""One process's measurements; the other scripts start it with a JSON list of tasks and read a JSON line for each.
+"""The measurements of one process: the scripts start it with a JSON list of tasks and read a JSON line for each.
 
     python benchmarks/measure.py '[{"task": "train", "depth": 20, "warm_steps": 30}]'
 
@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import common
+import harness
 import numpy as np
 
 STARTED = time.monotonic()
@@ -25,7 +25,7 @@ WARMUP_STEPS = 8
 
 
 class _NoTester:
-    """In the place of what classifies the held-out images, where training alone is timed."""
+    """Replaces the evaluator of the held-out images where training alone is timed."""
 
     def __init__(self, classes: int):
         self.classes = classes
@@ -41,7 +41,7 @@ def training_loop(
     depth: int,
     report: Callable[[Any], None],
     *,
-    images: int = common.EPOCH,
+    images: int = harness.EPOCH,
     batch_size: int = 128,
     recipe: str = "paper",
     precision: str | None = None,
@@ -49,10 +49,10 @@ def training_loop(
     warm_steps: int | None = None,
     epochs: int | None = None,
 ) -> Any:
-    """Cifarnet's own loop, as ``cifarnet train`` runs it, on random images; without the test after each epoch.
+    """Return the training loop of ``cifarnet train`` on random images, without the test after each epoch.
 
-    The arithmetic does not depend on the pixels. ``precision`` and ``steps_per_call`` None are what cifarnet chooses.
-    It lasts ``epochs``, or ``WARMUP_STEPS`` and ``warm_steps`` more within one epoch, whose images are made that many.
+    ``precision`` and ``steps_per_call`` None are what cifarnet chooses. The loop lasts ``epochs``, or ``WARMUP_STEPS``
+    and ``warm_steps`` more within one epoch, which has images enough.
     """
     from dataclasses import replace
 
@@ -139,7 +139,7 @@ def train(depth: int, **settings: Any) -> dict[str, Any]:
         and after.step - before.step == calls
     ]
     step_seconds = statistics.median(seconds) if seconds else None
-    peak = common.status().get("VmHWM")
+    peak = harness.status().get("VmHWM")
     return {
         "device": str(device()),
         "kind": device().kind,
@@ -214,25 +214,28 @@ def history(
     precision: str | None = None,
     weights: str | None = None,
     freeze_base: bool = False,
+    moving: bool = False,
 ) -> dict[str, Any]:
-    """A run as ``cifarnet train`` makes it, in the new directory ``output``, and when it had come how far.
+    """Train as ``cifarnet train`` does, in the new directory ``output``; return accuracy and times.
 
     ``changes`` are made to the recipe. ``epochs`` are (seconds since training began, test accuracy or None) at the end
-    of each; training begins, with compilation, ``start_seconds`` after the call, when images are loaded and the network
-    is built; and the call comes ``import_seconds`` after the process's start, from which a budget counts.
+    of each. Training begins, with compilation, ``start_seconds`` after the call, which comes ``import_seconds`` after
+    the start of the process; a budget counts from there. ``refused`` is the message about a budget that is too small.
+    ``moving`` adds the test accuracy with moving averages in place of moments from training images.
     """
     from cifarnet.backend.devices import device
-    from cifarnet.models.spec import ModelSpec
+    from cifarnet.errors import InvalidValueError
     from cifarnet.recipes import named_recipe
     from cifarnet.training.config import RunConfig
-    from cifarnet.training.events import EpochDone, Planned
+    from cifarnet.training.events import EpochDone, Planned, StepDone, Warned
     from cifarnet.training.run import train as train_run
 
-    ModelSpec(f"resnet{depth}")
-    chosen = named_recipe(recipe, depth).with_changes(**(changes or {}))
+    averaged = _moving_averages() if moving else None
+    chosen = named_recipe(recipe).for_model(f"resnet{depth}").with_changes(**(changes or {}))
     directory = Path(output)
     done: list[tuple[float, float | None]] = []
     began: list[float] = []
+    steps, warned = [0], [False]
 
     def note(event: Any) -> None:
         if isinstance(event, Planned):
@@ -241,28 +244,67 @@ def history(
             seconds, accuracy = time.monotonic() - began[0], event.row.held_accuracy
             done.append((seconds, accuracy))
             tested = "" if accuracy is None else f", test {accuracy:.2%}"
-            common.tell(f"{directory.name}: epoch {event.row.epoch}/{event.epochs} at {seconds:.0f} s{tested}")
+            harness.note(f"{directory.name}: epoch {event.row.epoch}/{event.epochs} at {seconds:.0f} s{tested}")
+
+        if isinstance(event, StepDone):
+            steps[0] = event.step
+        warned[0] |= isinstance(event, Warned) and "is enough for" in event.message
 
     called = time.monotonic()
     config = RunConfig(
         chosen.on(device().kind),
         data=data,
-        depth=depth,
+        model=f"resnet{depth}",
         seed=seed,
         budget=budget,
         precision=precision,
         weights=weights,
         freeze_base=freeze_base,
     )
-    result = train_run(config, directory, started=STARTED if budget else called, report=note)
+    try:
+        result = train_run(config, directory, started=STARTED if budget else called, report=note)
+    except InvalidValueError as error:
+        if not budget:
+            raise
+        return {"refused": str(error), "seconds": time.monotonic() - STARTED}
     return {
         "import_seconds": called - STARTED,
         "start_seconds": began[0] - called,
         "epochs": done,
         "accuracy": result.metrics.accuracy,
         "seconds": result.seconds,
+        "steps": steps[0],
+        "below_one_epoch": warned[0],
+        **({"moving": _accuracy(directory, data, averaged)} if averaged is not None else {}),
         "tensorflow_imported": sys.modules.get("tensorflow") is not None,
     }
+
+
+def _moving_averages() -> dict[str, Any]:
+    """Return a dictionary that receives the tensors before each computation of moments from training images."""
+    from cifarnet.training.precise_batchnorm import PreciseBatchnorm
+
+    averaged: dict[str, Any] = {}
+    update = PreciseBatchnorm.update
+
+    def recording(precise: PreciseBatchnorm, trained: Any, *arguments: Any) -> None:
+        averaged.update(trained.get_tensors())
+        update(precise, trained, *arguments)
+
+    PreciseBatchnorm.update = recording  # type: ignore[method-assign]
+    return averaged
+
+
+def _accuracy(run: Path, data: str, tensors: dict[str, Any]) -> float:
+    from dataclasses import replace
+
+    from cifarnet.data.sources import load_data
+    from cifarnet.inference.classifier import Classifier
+    from cifarnet.models.weights import load_weights
+
+    weights, test = load_weights(run / "weights.h5"), load_data(data).test
+    logits = Classifier(replace(weights, tensors=tensors)).logits(test.images)
+    return float(np.mean(logits.argmax(axis=1) == test.labels))
 
 
 def product(precision: str, size: int, repeats: int = 10) -> dict[str, Any]:

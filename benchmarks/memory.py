@@ -13,29 +13,25 @@ import tempfile
 import time
 from pathlib import Path
 
-import common
+import harness
 
 GOAL_MB = 1200
 
 
 def main() -> None:
     """Run, sample and print the table."""
-    parser = common.parser(__doc__)
-    parser.add_argument("--data", default="cifar10", help="as cifarnet train takes it")
-    parser.add_argument("--depth", type=int, default=20)
+    parser = harness.parser(__doc__, "data", "depth")
     parser.add_argument("--recipe", default="documented")
     parser.add_argument(
-        "--freeze-base",
-        metavar="WEIGHTS",
-        help="train the head alone on the features of these weights' base, computed once: without augmentation",
+        "--freeze-base", metavar="WEIGHTS", help="train the head alone on features of these weights, computed once"
     )
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--epochs", type=int, default=3)
     length.add_argument("--steps", type=int)
     args = parser.parse_args()
-    if not common.status():
+    if not harness.status():
         raise SystemExit("This measurement needs /proc, that is Linux.")
-    imported = common.tensorflow_mb()
+    imported = harness.tensorflow_mb()
     size = ["--steps", args.steps] if args.steps else ["--epochs", args.epochs]
     with tempfile.TemporaryDirectory() as directory:
         run = Path(directory) / "run"
@@ -44,34 +40,28 @@ def main() -> None:
             options += ["--weights", args.freeze_base, "--freeze-base", "--no-flip", "--crop-padding", 0]
             options += ["--rotation", 0, "--shift", 0]
         rows = _sampled(run, ["--backend", "tensorflow", "--quiet", *map(str, options)], imported)
-    print(
-        common.table(
-            f"Memory of training ResNet-{args.depth}{', the head alone,' if args.freeze_base else ''} on {args.data},"
-            f" recipe {args.recipe} (goal: {GOAL_MB:,} MB above)",
-            ("after", "resident, MB", "peak so far, MB", "peak above TensorFlow, MB"),
-            rows,
-            f"{common.machine()}; TensorFlow alone {imported:,.0f} MB",
-        )
-    )
+    what = f"ResNet-{args.depth}{', the head alone,' if args.freeze_base else ''} on {args.data}, recipe {args.recipe}"
+    columns = "after | resident, MB | peak so far, MB | peak above TensorFlow, MB"
+    facts = f"{harness.machine()}; TensorFlow alone {imported:,.0f} MB"
+    harness.print_table(f"Memory of training {what} (goal: {GOAL_MB:,} MB above)", columns, rows, facts)
 
 
 def _sampled(run: Path, options: list[str], imported: float) -> list[list[str]]:
-    """A row at the end of each epoch, and one at the end of the process."""
+    """Return a row at the end of each epoch, and one at the end of the process."""
     rows: list[list[str]] = []
 
     def row(after: str) -> list[str]:
         resident, peak = last["VmRSS"], last["VmHWM"]
-        return [after, *(common.number(value) for value in (resident, peak, peak - imported))]
+        return [after, *(harness.number(value) for value in (resident, peak, peak - imported))]
 
-    command = [sys.executable, "-m", "cifarnet", "train", *options]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen([sys.executable, "-m", "cifarnet", "train", *options], stdout=subprocess.DEVNULL) as process:
         last = {"VmRSS": 0.0, "VmHWM": 0.0}
         while process.poll() is None:
-            # A process that has just ended has no memory to tell.
-            last = common.status(process.pid) or last
+            # The status of a process that has just ended has no memory.
+            last = harness.status(process.pid) or last
             if _epochs(run) > len(rows):
                 rows.append(row(f"epoch {len(rows) + 1}"))
-                common.tell(" ".join(rows[-1]))
+                harness.note(" ".join(rows[-1]))
             time.sleep(0.05)
     if process.returncode:
         raise SystemExit(f"cifarnet train ended with status {process.returncode}.")

@@ -3,9 +3,8 @@
     python benchmarks/profile_step.py --depth 20
     python benchmarks/profile_step.py --depth 20 --precision float32 --keras-batchnorm
 
-Records a few steps of cifarnet's own loop with TensorFlow's profiler. Operations run side by side on several threads,
-so their times add up to more than the step where more than one core is at work. --keras-batchnorm puts Keras's own
-batch normalization in the place of cifarnet's, which shows what the latter is for. Takes a minute.
+Records a few steps of cifarnet's own loop with TensorFlow's profiler. Operations run on several threads, so their times
+add up to more than the step. --keras-batchnorm replaces cifarnet's batch normalization by Keras's. Takes a minute.
 """
 
 import os
@@ -15,7 +14,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import common
+import harness
 import measure
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -23,12 +22,9 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 
 def main() -> None:
     """Profile and print the table."""
-    parser = common.parser(__doc__)
-    parser.add_argument("--depth", type=int, default=20)
+    parser = harness.parser(__doc__, "depth", "batch", "images")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], help="(default: what cifarnet chooses here)")
-    parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--steps", type=int, default=10, help="recorded steps")
-    parser.add_argument("--images", type=int, default=common.EPOCH, help="training images held in memory")
     parser.add_argument("--rows", type=int, default=20, help="operations listed, by time")
     parser.add_argument("--keras-batchnorm", action="store_true")
     args = parser.parse_args()
@@ -42,22 +38,16 @@ def main() -> None:
         milliseconds, counts = _by_operation(Path(directory))
     total = sum(milliseconds.values())
     rows = [
-        [name, common.number(value / args.steps, 2), common.number(counts[name] / args.steps), f"{value / total:.1%}"]
+        [name, harness.number(value / args.steps, 2), harness.number(counts[name] / args.steps), f"{value / total:.1%}"]
         for name, value in milliseconds.most_common(args.rows)
     ]
     rest = total - sum(value for _, value in milliseconds.most_common(args.rows))
-    rows.append(["all others", common.number(rest / args.steps, 2), "", f"{rest / total:.1%}"])
-    rows.append(["all operations", common.number(total / args.steps, 2), "", "100.0%"])
-    rows.append(["the step, by the clock", common.number(1000 * seconds / args.steps, 2), "", ""])
+    rows.append(["all others", harness.number(rest / args.steps, 2), "", f"{rest / total:.1%}"])
+    rows.append(["all operations", harness.number(total / args.steps, 2), "", "100.0%"])
+    rows.append(["the step, by the clock", harness.number(1000 * seconds / args.steps, 2), "", ""])
     kind = "Keras's" if args.keras_batchnorm else "cifarnet's"
-    print(
-        common.table(
-            f"A training step of ResNet-{args.depth}, batch {args.batch}, {precision}, {kind} batch normalization",
-            ("operation", "ms per step", "times per step", "share"),
-            rows,
-            common.machine(),
-        )
-    )
+    title = f"A training step of ResNet-{args.depth}, batch {args.batch}, {precision}, {kind} batch normalization"
+    harness.print_table(title, "operation | ms per step | times per step | share", rows)
 
 
 def _use_keras_batchnorm() -> None:
@@ -71,7 +61,7 @@ def _use_keras_batchnorm() -> None:
 
 
 def _record(args: Any, directory: str) -> tuple[float, str]:
-    """Train, the last ``args.steps`` steps under the profiler; their seconds, and the precision."""
+    """Train with the last ``args.steps`` steps under the profiler; return their seconds and the precision."""
     import tensorflow as tf
 
     from cifarnet.training.events import StepDone
@@ -96,7 +86,7 @@ def _record(args: Any, directory: str) -> tuple[float, str]:
 
 
 def _by_operation(directory: Path) -> tuple[Counter[str], Counter[str]]:
-    """Milliseconds and number of the events of each operation in the profile that lies in ``directory``."""
+    """Return milliseconds and number of the events of each operation in the profile in ``directory``."""
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
     space = xplane_pb2.XSpace()

@@ -1,37 +1,10 @@
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from cifarnet import runs
 from cifarnet.comparison import compare
 from cifarnet.errors import InvalidValueError, RunError
-from cifarnet.recipes import RECIPES
-from cifarnet.training.config import RunConfig
-
-CONFIG = RunConfig(RECIPES["documented"].with_changes(epochs=3), model="resnet8", data_sha256="abc")
-HISTORY = """epoch,step,image_size,learning_rate,loss,accuracy,test_loss,test_accuracy
-1,10,32,0.1,2.0,0.3,1.9,0.35
-2,20,32,0.1,1.0,0.6,0.8,0.8
-3,30,32,0.1,0.5,0.8,0.9,0.75
-"""
-
-
-def save_run(
-    directory: Path, accuracy: float | None = 0.75, config: RunConfig = CONFIG, history: str = HISTORY, **metrics
-) -> Path:
-    """A run directory with all that a comparison reads; unfinished without an ``accuracy``."""
-    runs.write_config(directory, config.to_dict())
-    (directory / runs.HISTORY).write_text(history)
-    if accuracy is not None:
-        outcome = {"accuracy": accuracy, "loss": 0.9, "epoch": 3, "training_seconds": 60.0, **metrics}
-        (directory / runs.METRICS).write_text(json.dumps(outcome))
-    return directory
-
-
-def save_seeds(folder: Path, accuracies: dict[int, float | None], config: RunConfig = CONFIG) -> list[Path]:
-    return [save_run(folder / f"s{seed}", a, replace(config, seed=seed)) for seed, a in accuracies.items()]
+from tests.support.runs import CONFIG, HISTORY, save_run, save_seeds
 
 
 def test_runs_equal_but_for_their_seed_are_one_group_with_mean_and_sample_deviation(tmp_path):

@@ -10,7 +10,7 @@ from cifarnet.errors import RunError
 from cifarnet.locking import SOFT, locked
 from cifarnet.training.lock import LOCK, run_lock
 from cifarnet.weights import catalog
-from tests.weights.test_catalog import make
+from tests.support.weights import make
 
 
 @pytest.fixture(params=["ENOSYS", "ENOLCK", "EOPNOTSUPP"])

@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from cifarnet.cli.main import app
 from cifarnet.errors import InvalidValueError, RunError
-from tests.test_comparison import CONFIG, save_run, save_seeds
+from tests.support.runs import CONFIG, save_run, save_seeds
 
 
 def compare(*arguments: object):

@@ -12,8 +12,7 @@ from cifarnet.cli import console
 from cifarnet.reports.comparison import comparison_report
 from cifarnet.reports.evaluation import evaluation_report
 from cifarnet.reports.predictions import Columns, prediction_block
-from tests.reports.test_comparison import COMPARISON
-from tests.reports.test_evaluation import evaluation
+from tests.support.reports import COMPARISON, evaluation
 
 ANSWER = (("cat", 0.72), ("a-class-with-a-long-name", 0.28), ("dog", 0.0))
 

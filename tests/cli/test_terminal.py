@@ -13,8 +13,8 @@ from PIL import Image
 from cifarnet.cli import console, training_screen
 from cifarnet.cli.main import main
 from cifarnet.training.events import Warned
-from tests.reports.test_live import PLAN, done
 from tests.support.datasets import tar_of
+from tests.support.reports import PLAN, done
 from tests.support.terminal import Terminal
 
 PLAN_WORDS = ["Network", "Data", "Recipe", "Device", "Run"]

@@ -21,7 +21,7 @@ from cifarnet.reports.training import BUDGETS, estimate_lines, guessed_seconds, 
 from cifarnet.training.config import RunConfig
 from cifarnet.training.events import EpochDone, Estimated, HistoryRow, StepDone, Warned
 from cifarnet.training.run import SAVE_INTERVAL, train
-from tests.reports.test_live import PLAN as LIVE_PLAN
+from tests.support.reports import PLAN as LIVE_PLAN
 
 PLAN = replace(LIVE_PLAN, spec=ModelSpec("resnet110"), data="cifar10", held_out="test")
 STEP = StepDone(1, 5, 391, 5, 2.0, 0.25, 0.1, 500.0, 100.0)

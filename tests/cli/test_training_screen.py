@@ -7,7 +7,7 @@ from rich.console import Console
 
 from cifarnet.cli import training_screen as screen
 from cifarnet.training.events import Warned
-from tests.reports.test_live import PLAN, done
+from tests.support.reports import PLAN, done
 
 
 @pytest.fixture(autouse=True)

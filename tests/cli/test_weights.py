@@ -15,8 +15,8 @@ from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization, desc
 from cifarnet.models.weights import Weights, load_weights, save_weights
 from cifarnet.reports.weights import weights_report
 from cifarnet.weights import catalog
-from tests.models.test_weights import save_original
 from tests.support.networks import save_image_folder, save_picture, save_tiny_weights
+from tests.support.weights import save_original
 
 
 def invoke(*arguments):

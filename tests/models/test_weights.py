@@ -1,7 +1,6 @@
 import json
 import os
 from dataclasses import replace
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -13,6 +12,7 @@ from cifarnet.models.layers import named_weights
 from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization, describe
 from cifarnet.models.weights import HEADER, ORIGINAL_NORMALIZATION, Weights, load_header, load_weights, save_weights
 from tests.support.tampering import edit
+from tests.support.weights import save_original
 
 
 @pytest.fixture
@@ -43,17 +43,6 @@ def test_a_weight_file_gives_back_all_that_was_saved(path, weights):
 def test_the_header_alone_can_be_read(path, weights):
     assert load_header(path).header() == weights.header()
     assert load_header(path).tensors == {}
-
-
-def save_original(path: Path, spec: ModelSpec) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(1)
-    tensors = {}
-    with h5py.File(path, "w") as file:
-        for name, weight in named_weights(describe(spec)).items():
-            tensors[name] = rng.standard_normal(weight.shape).astype(np.float32)
-            file[f"{name.split('/')[0]}/{name}:0"] = tensors[name]
-        file.create_group("activation")
-    return tensors
 
 
 @pytest.mark.parametrize("depth", [8, 20, 32, 110])

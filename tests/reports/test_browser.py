@@ -9,7 +9,7 @@ import pytest
 from cifarnet.evaluation.metrics import measure, reliability_bins, softmax
 from cifarnet.reports.evaluation_page import Training, evaluation_page
 from cifarnet.reports.gallery import Gallery
-from tests.reports.test_plots import HISTORY
+from tests.support.reports import HISTORY
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
 DRIVER = shutil.which("chromedriver")

@@ -4,59 +4,7 @@ import pytest
 from rich.console import Console
 
 from cifarnet.reports.comparison import comparison_report, group_names, results_rows, settings_rows
-
-
-def run(path: str, seed: int = 0, accuracy: float | None = 0.9, **changes) -> dict:
-    done = accuracy is not None
-    return {
-        "run": path,
-        "seed": seed,
-        "finished": done,
-        "accuracy": accuracy,
-        "loss": 0.25 if done else None,
-        "epoch": 7,
-        "epochs": 9,
-        "held_out": "test",
-        "best_epoch": 6,
-        "training_seconds": 432.0 if done else None,
-        **changes,
-    }
-
-
-def group(members: list[dict], deviation: float | None = None, **settings) -> dict:
-    first = members[0]
-    seeds = {"seeds": len(members), "finished_seeds": len(members), "accuracy_deviation": deviation}
-    return {
-        "settings": settings,
-        **seeds,
-        **{k: first[k] for k in ("accuracy", "loss", "training_seconds")},
-        "runs": members,
-    }
-
-
-COMPARISON = {
-    "same_images": True,
-    "differing": ["recipe", "resolutions", "nesterov", "l2", "budget"],
-    "groups": [
-        group(
-            [run("runs/fast-0"), run("runs/fast-1", 1)],
-            deviation=0.0123,
-            recipe="fast",
-            resolutions=((16, 0.5), (20, 0.25)),
-            nesterov=True,
-            l2=2.5e-4,
-            budget=None,
-        ),
-        group(
-            [run("runs/a\x1b[31m", accuracy=None, epochs=None)],
-            recipe="[red]mine",
-            resolutions=(),
-            nesterov=False,
-            l2=0.0,
-            budget=60.0,
-        ),
-    ],
-}
+from tests.support.reports import COMPARISON, group, run
 
 
 def shown(comparison: dict, width: int) -> str:

@@ -6,31 +6,13 @@ from rich.console import Console
 from cifarnet.models.spec import CIFAR10_CLASSES
 from cifarnet.reports.evaluation import class_table, confusion_table, evaluation_report, worst_errors
 from cifarnet.reports.text import printable
+from tests.support.reports import evaluation
 
 
 def shown(renderable, width, **options):
     console = Console(file=io.StringIO(), width=width, **options)
     console.print(renderable)
     return console.file.getvalue()
-
-
-def evaluation(names=("cat", "dog", "eel"), matrix=((2, 1, 0), (0, 1, 0), (1, 1, 0))):
-    return {
-        "accuracy": 0.5,
-        "accuracy_interval": [0.1876, 0.8124],
-        "loss": 1.25,
-        "top5_accuracy": 1.0,
-        "ece": 0.0123,
-        "per_class": [
-            {"class": name, "precision": 2 / 3, "recall": 0.5, "f1": 0.25, "support": sum(row)}
-            for name, row in zip(names, matrix, strict=True)
-        ],
-        "confusion_matrix": [list(row) for row in matrix],
-        "images": 1234,
-        "images_per_second": 5678.9,
-        "weights": "runs/[red]x/weights.h5",
-        "data": "cifar10",
-    }
 
 
 def test_the_report_shows_every_headline_number():

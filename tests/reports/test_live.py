@@ -1,41 +1,13 @@
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from rich.text import Text
 
-from cifarnet.backend.devices import Device
-from cifarnet.models.spec import ModelSpec
-from cifarnet.recipes import RECIPES
 from cifarnet.reports.curve import curve
 from cifarnet.reports.live import LiveRun, Screen, rows_after_wrapping
 from cifarnet.reports.training import epoch_line, wrapped
-from cifarnet.training.events import Classifying, EpochDone, HistoryRow, Measuring, Planned, StepDone
-
-PLAN = Planned(
-    spec=ModelSpec("resnet20"),
-    params=1,
-    trainable_params=1,
-    data="pictures \x1b[2J ü",
-    train_images=50_000,
-    held_out_images=10_000,
-    held_out="validation",
-    recipe=RECIPES["documented"],
-    device=Device("tensorflow", "cpu", "CPU, 2 cores"),
-    epochs=250,
-    steps=97_750,
-    directory=Path("runs/x"),
-    start_epoch=0,
-    start_batch=0,
-    frozen_base=False,
-    precision="float32",
-    budget=None,
-)
-
-
-def done(epoch, accuracy=0.5, best=False, held_accuracy=0.25, held_out="validation"):
-    row = HistoryRow(epoch, 391 * epoch, 32, 0.1, 2 / epoch, accuracy, 3 / epoch, held_accuracy)
-    return EpochDone(row, 250, held_out, 60.0, 500.0, best)
+from cifarnet.training.events import Classifying, Measuring, StepDone
+from tests.support.reports import PLAN, done
 
 
 def run(epochs=0, plan=PLAN):

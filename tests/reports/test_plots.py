@@ -7,12 +7,8 @@ from PIL import Image
 
 from cifarnet.errors import StorageError
 from cifarnet.reports import plots
+from tests.support.reports import HISTORY
 
-HISTORY = [
-    {"epoch": 1.0, "learning_rate": 0.1, "loss": 2.0, "accuracy": 0.3, "test_loss": 1.9, "test_accuracy": 0.35},
-    {"epoch": 2.0, "learning_rate": 0.1, "loss": 1.0, "accuracy": 0.6, "test_loss": None, "test_accuracy": None},
-    {"epoch": 3.0, "learning_rate": 0.01, "loss": 0.5, "accuracy": 0.8, "test_loss": 0.9, "test_accuracy": 0.75},
-]
 CLASSES = [{"class": name, "precision": 0.5, "recall": 0.25, "f1": 0.3, "support": 4} for name in ("cat", "$x_1$")]
 
 

@@ -14,7 +14,7 @@ from cifarnet.models.initial import initial_weights
 from cifarnet.models.spec import ModelSpec, Normalization
 from cifarnet.models.weights import Weights, load_weights, save_weights
 from tests.support.jax import quick_jax
-from tests.training.test_run import assert_same_state
+from tests.support.training import assert_same_state, moments
 
 pytest.importorskip("jax")
 
@@ -54,22 +54,12 @@ import numpy as np
 from pathlib import Path
 from cifarnet.inference.classifier import Classifier
 from cifarnet.models.weights import load_weights
-from tests.training.test_backends import moments
+from tests.support.training import moments
 
 weights, images = load_weights(Path(sys.argv[1])), np.load(sys.argv[2])
 np.save(sys.argv[3], Classifier(weights).logits(images))
 np.save(sys.argv[4], moments(weights, images))
 """
-
-
-def moments(weights, images):
-    """Return all moments that images of 20 pixels give the network: (2 * channels,)."""
-    from cifarnet.models.network import build_model
-    from cifarnet.training.precise_batchnorm import PreciseImages
-
-    network = build_model(weights.spec, weights.tensors)
-    PreciseImages(build_model(weights.spec), images, weights.normalization, 20, seed=0).update(network, 20)
-    return np.concatenate([tensor for name, tensor in network.get_tensors().items() if "/moving_" in name])
 
 
 def run(code: str, *arguments: object, **variables: str) -> None:

@@ -19,7 +19,7 @@ from cifarnet.training.distillation import Student
 from cifarnet.training.events import BudgetPlanned, Planned, StepDone, Warned
 from cifarnet.training.run import resume, train
 from cifarnet.training.schedule import Plan
-from tests.training.test_run import Recorder, assert_same_result
+from tests.support.training import Recorder, assert_same_result
 
 SPEC = ModelSpec("resnet8")
 NORMALIZATION = Normalization(120.0, 64.0)

@@ -12,7 +12,7 @@ from cifarnet.recipes import RECIPES
 from cifarnet.training.config import RunConfig
 from cifarnet.training.events import StepDone
 from cifarnet.training.run import resume, train
-from tests.training.test_run import Recorder, assert_same_state
+from tests.support.training import Recorder, assert_same_state
 
 # 4 steps an epoch; the learning rate is halved after every epoch, by steps.
 RECIPE = RECIPES["documented"].with_changes(epochs=2, batch_size=25, lr_drop=1, learning_rate=0.02)

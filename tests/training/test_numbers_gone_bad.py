@@ -35,7 +35,7 @@ def poison(monkeypatch):
         left["rates"].append(float(np.asarray(loop.trainee.sgd.learning_rate)))
         if loop.progress.epoch == 1 and left["times"]:
             left["times"] -= 1
-            kernel = loop.trainee.network.kernels()[left["kernel"]]
+            kernel = loop.trainee.network.regularized[left["kernel"]]
             kernel.assign(np.full(kernel.shape, np.nan, np.float32))
         original(loop, *arguments)
 

@@ -1,5 +1,4 @@
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -29,26 +28,11 @@ from cifarnet.training.lock import LOCK
 from cifarnet.training.run import resume, train
 from cifarnet.training.saving import Saver
 from tests.support.datasets import fill, image_folder
+from tests.support.training import Recorder, assert_same_result
 
 RECIPE = RECIPES["documented"].with_changes(epochs=3, batch_size=32)
 CONFIG = RunConfig(RECIPE, data="synthetic:200", model="resnet8", seed=5)  # 7 steps an epoch, the last of 8 images
 LEARNING = RECIPES["paper"].with_changes(crop_padding=0, flip=False, batchnorm_momentum=0.8)  # By heart, in few steps.
-
-
-class Recorder(list):
-    """Keeps all events; sends this process ``signal_number`` at the first event that ``when`` holds for."""
-
-    def __init__(self, when=None, signal_number=signal.SIGTERM):
-        self.when, self.signal_number = when, signal_number
-
-    def __call__(self, event):
-        self.append(event)
-        if self.when and self.when(event):
-            self.when = None
-            os.kill(os.getpid(), self.signal_number)
-
-    def of(self, kind):
-        return [event for event in self if isinstance(event, kind)]
 
 
 @pytest.fixture(scope="module")
@@ -57,30 +41,6 @@ def reference(tmp_path_factory):
     events = Recorder()
     directory = tmp_path_factory.mktemp("reference") / "run"
     return train(CONFIG, directory, report=events), events
-
-
-def assert_same_result(directory: Path, reference) -> None:
-    expected = reference[0].directory
-    assert (directory / runs.HISTORY).read_text() == (expected / runs.HISTORY).read_text()
-    found = json.loads((directory / runs.METRICS).read_text())
-    wanted = json.loads((expected / runs.METRICS).read_text())
-    for metrics in (found, wanted):
-        del metrics["training_seconds"]
-    assert found == wanted
-    assert load_weights(directory / runs.WEIGHTS).sha256() == load_weights(expected / runs.WEIGHTS).sha256()
-    assert_same_state(directory, expected)
-
-
-def assert_same_state(one: Path, other: Path) -> None:
-    """Weights, optimizer, metrics and progress in the two runs' checkpoints are equal to the last bit."""
-    a, b = (load_checkpoint(directory / runs.CHECKPOINT) for directory in (one, other))
-    assert a.weights.sha256() == b.weights.sha256()
-    assert replace(a.progress, seconds=0.0) == replace(b.progress, seconds=0.0)
-    for kind in ("optimizer", "metrics"):
-        mine, theirs = getattr(a, kind), getattr(b, kind)
-        assert len(mine) == len(theirs)
-        for array, wanted in zip(mine, theirs, strict=True):
-            np.testing.assert_array_equal(array, wanted)
 
 
 @pytest.mark.slow

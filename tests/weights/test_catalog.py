@@ -8,24 +8,11 @@ import numpy as np
 import pytest
 
 from cifarnet.errors import InvalidValueError, WeightsError
-from cifarnet.models.layers import named_weights
-from cifarnet.models.spec import ModelSpec, Normalization, describe
-from cifarnet.models.weights import Weights, load_header, load_weights, save_weights
+from cifarnet.models.weights import load_header, load_weights
 from cifarnet.weights import catalog
+from tests.support.weights import make
 
 ROOT = Path(__file__).parents[2]
-
-
-def make(path, depth=8, half=False, accuracy=0.5):
-    spec = ModelSpec(f"resnet{depth}", 3)
-    rng = np.random.default_rng(0)
-    tensors = {
-        name: rng.standard_normal(weight.shape).astype(np.float32)
-        for name, weight in named_weights(describe(spec)).items()
-    }
-    weights = Weights(spec, tensors, ("a", "b", "c"), Normalization(1.5, 2.5), {"name": "paper"}, accuracy)
-    save_weights(path, weights, half=half)
-    return path
 
 
 @pytest.fixture

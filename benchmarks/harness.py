@@ -1,15 +1,17 @@
-"""What the benchmarks share: the machine's facts, Markdown tables, and measurements in processes of their own.
+"""What the benchmarks share: the description of the machine, timing, tables, and measurements in other processes.
 
-It imports no backend: what is measured runs in ``measure.py``, in a process that nothing else disturbs.
+It imports no backend: ``measure.py`` measures, in a process of its own.
 """
 
 import argparse
 import json
 import os
 import platform
+import statistics
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from importlib import metadata
 from pathlib import Path
@@ -20,14 +22,24 @@ EPOCH = 50_000
 """Images of an epoch of CIFAR-10."""
 
 MARKS = (0.80, 0.84, 0.86, 0.88)
-"""Test accuracies whose times are told."""
+"""Test accuracies whose times are reported."""
 
 MIB = 2**20
 GIB = 2**30
 
+SHARED: dict[str, dict[str, Any]] = {
+    "data": {"default": "cifar10", "help": "as cifarnet train takes it (default: %(default)s)"},
+    "depth": {"type": int, "default": 20, "help": "(default: %(default)s)"},
+    "batch": {"type": int, "default": 128, "help": "images of a batch (default: %(default)s)"},
+    "images": {"type": int, "default": EPOCH, "help": "training images in memory (default: %(default)s)"},
+    "seeds": {"type": int, "default": 3, "help": "(default: %(default)s)"},
+    "textures": {"type": Path, "nargs": "*", "default": [], "help": "pictures of textures, 512 x 512 pixels"},
+}
+"""The options that several scripts have."""
+
 
 def machine(*, torch: str | None = None) -> str:
-    """Date, processor and versions in one line; ``torch`` is the peer's version, which another Python may have."""
+    """Return date, processor and versions in one line; ``torch`` is the version of PyTorch in another Python."""
     from cifarnet import __version__
     from cifarnet.backend.devices import usable_cores
 
@@ -47,7 +59,7 @@ def _version(package: str) -> str | None:
 
 
 def _cpu() -> str:
-    """The processor by name, family and model: virtual machines often tell no more of the name than "AMD EPYC"."""
+    """Return the processor's name, family and model: in virtual machines the name may be "AMD EPYC" only."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -59,10 +71,11 @@ def _cpu() -> str:
     return name
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], facts: str) -> str:
-    """A Markdown table below its title and the machine's facts."""
-    lines = [f"### {title}", "", facts, "", _row(columns), "|---|" + "---:|" * (len(columns) - 1)]
-    return "\n".join([*lines, *map(_row, rows), ""])
+def print_table(title: str, columns: str, rows: Sequence[Sequence[Any]], facts: str = "") -> None:
+    """Print a Markdown table with its title and ``facts`` (the machine); ``columns`` are separated by " | "."""
+    names = columns.split(" | ")
+    lines = [f"### {title}", "", facts or machine(), "", _row(names), "|---|" + "---:|" * (len(names) - 1)]
+    print("\n".join([*lines, *map(_row, rows), ""]), flush=True)
 
 
 def _row(cells: Sequence[Any]) -> str:
@@ -70,15 +83,47 @@ def _row(cells: Sequence[Any]) -> str:
 
 
 def number(value: float | None, digits: int = 0) -> str:
-    """A number with thousands separated; a dash where there is none."""
+    """Return a number with thousands separators, and "-" for None."""
     return "-" if value is None else f"{value:,.{digits}f}"
 
 
-def measure(tasks: Sequence[dict[str, Any]], environment: dict[str, str] | None = None) -> Iterator[dict[str, Any]]:
-    """Run ``tasks`` (see ``measure.py``) one after the other in one process of their own; a result for each.
+def spread(values: Sequence[float], digits: int = 0) -> list[str]:
+    """Return median and range of ``values`` as two cells; dashes where there are none."""
+    if not values:
+        return ["-", "-"]
+    low, median, high = (number(function(values), digits) for function in (min, statistics.median, max))
+    return [median, f"{low} - {high}"]
+
+
+def in_turn(rounds: int, actions: dict[str, Callable[[], float]]) -> dict[str, list[float]]:
+    """Measure ``actions`` one after the other, ``rounds`` times, because a machine's speed drifts."""
+    found: dict[str, list[float]] = {name: [] for name in actions}
+    for turn in range(rounds):
+        for name, action in actions.items():
+            note(f"Round {turn + 1} of {rounds}: {name}")
+            found[name].append(action())
+    return found
+
+
+def seconds(*command: object) -> float:
+    """Return the seconds that a process takes from start to end.
 
     Raises:
-        SystemExit: when the process fails; what it said is on stderr.
+        SystemExit: when it fails, with its error output.
+    """
+    start = time.perf_counter()
+    done = subprocess.run(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    elapsed = time.perf_counter() - start
+    if done.returncode:
+        raise SystemExit(f"{' '.join(map(str, command))} ended with status {done.returncode}:\n{done.stderr}")
+    return elapsed
+
+
+def measure(tasks: Sequence[dict[str, Any]], environment: dict[str, str] | None = None) -> Iterator[dict[str, Any]]:
+    """Run ``tasks`` (see ``measure.py``) one after the other in one process of their own; yield their results.
+
+    Raises:
+        SystemExit: when the process fails; its error output is on stderr.
     """
     command = [sys.executable, str(HERE / "measure.py"), json.dumps(list(tasks))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})}) as run:
@@ -91,28 +136,16 @@ def measure(tasks: Sequence[dict[str, Any]], environment: dict[str, str] | None 
 
 
 def measure_one(task: dict[str, Any], environment: dict[str, str] | None = None) -> dict[str, Any]:
-    """The result of a single task in a process of its own."""
+    """Return the result of a single task in a process of its own."""
     (result,) = measure([task], environment)
     return result
 
 
-def python(script: Path, argument: str) -> dict[str, Any]:
-    """Return what ``script`` prints last, as JSON, when it runs in a process of its own.
-
-    Raises:
-        SystemExit: when the process fails; what it said is on stderr.
-    """
-    done = subprocess.run([sys.executable, str(script), argument], stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{script.name} ended with status {done.returncode}.")
-    return dict(json.loads(done.stdout.splitlines()[-1]))
-
-
 def pytorch(python: str, *options: object) -> dict[str, Any]:
-    """What ``pytorch_reference.py`` prints when ``python`` runs it.
+    """Return what ``pytorch_reference.py`` prints when ``python`` runs it.
 
     Raises:
-        RuntimeError: with the last line that it said, when it fails.
+        RuntimeError: when it fails, with its last line of output.
     """
     command = [python, str(HERE / "pytorch_reference.py"), *map(str, options)]
     try:
@@ -124,18 +157,21 @@ def pytorch(python: str, *options: object) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def tell(text: str) -> None:
-    """Progress, to stderr: a table on stdout can go to a file."""
+def note(text: str) -> None:
+    """Print progress to stderr: a table on stdout can go to a file."""
     print(text, file=sys.stderr, flush=True)
 
 
-def parser(doc: str | None) -> argparse.ArgumentParser:
-    """A parser that shows a script's docstring as it is."""
-    return argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parser(doc: str | None, *names: str) -> argparse.ArgumentParser:
+    """Return a parser with the docstring of a script as its description, and the shared options ``names``."""
+    made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in names:
+        made.add_argument(f"--{name}", **SHARED[name])
+    return made
 
 
 def status(pid: int | str = "self") -> dict[str, float]:
-    """Memory of a process in MB (10^6 bytes): ``VmRSS`` resident now, ``VmHWM`` its highest so far; empty when gone."""
+    """Return the memory of a process in MB (10^6 bytes): ``VmRSS`` now, ``VmHWM`` its peak; {} after its end."""
     try:
         return _memory(Path(f"/proc/{pid}/status").read_text())
     except OSError:
@@ -148,21 +184,21 @@ def _memory(text: str) -> dict[str, float]:
 
 
 def tensorflow_mb() -> float:
-    """Resident memory of a process that has imported TensorFlow and done nothing else, MB."""
+    """Return the resident memory of a process that has only imported TensorFlow, MB."""
     code = "import tensorflow; print(open('/proc/self/status').read())"
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "-1"}
     command = [sys.executable, "-c", code]
-    told = subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, **quiet}).stdout
-    return _memory(told)["VmRSS"]
+    text = subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, **quiet}).stdout
+    return _memory(text)["VmRSS"]
 
 
 def reached(epochs: Sequence[tuple[float, float | None]], mark: float) -> float | None:
-    """The seconds after which the test accuracy ``mark`` was first seen, in ``epochs`` as ``measure.history`` gives."""
+    """Return the seconds until the test accuracy ``mark``, in ``epochs`` as ``measure.history`` returns them."""
     return next((seconds for seconds, accuracy in epochs if accuracy is not None and accuracy >= mark), None)
 
 
 def operations(depth: int) -> float:
-    """Floating-point operations of training on one image: 2 a multiply-accumulate, three products a convolution."""
+    """Return the floating-point operations of training on one image: 2 a multiply-accumulate, 3 products each."""
     from cifarnet.models.layers import total_macs
     from cifarnet.models.spec import ModelSpec, describe
 
@@ -170,7 +206,7 @@ def operations(depth: int) -> float:
 
 
 def feature_map_bytes(depth: int, precision: str) -> float:
-    """Bytes of feature maps that training on one image moves at the very least.
+    """Return the bytes of feature maps that training on one image moves at least.
 
     Each convolution reads its input and writes its output forward, and reads both the output's gradient and the input
     and writes the input's gradient backward (the first one has none to write). Everything else (normalization, ReLU,

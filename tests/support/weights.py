@@ -1,0 +1,33 @@
+"""Weight files that several tests use."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from cifarnet.models.layers import named_weights
+from cifarnet.models.spec import ModelSpec, Normalization, describe
+from cifarnet.models.weights import Weights, save_weights
+
+
+def make(path, depth=8, half=False, accuracy=0.5):
+    spec = ModelSpec(f"resnet{depth}", 3)
+    rng = np.random.default_rng(0)
+    tensors = {
+        name: rng.standard_normal(weight.shape).astype(np.float32)
+        for name, weight in named_weights(describe(spec)).items()
+    }
+    weights = Weights(spec, tensors, ("a", "b", "c"), Normalization(1.5, 2.5), {"name": "paper"}, accuracy)
+    save_weights(path, weights, half=half)
+    return path
+
+
+def save_original(path: Path, spec: ModelSpec) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(1)
+    tensors = {}
+    with h5py.File(path, "w") as file:
+        for name, weight in named_weights(describe(spec)).items():
+            tensors[name] = rng.standard_normal(weight.shape).astype(np.float32)
+            file[f"{name.split('/')[0]}/{name}:0"] = tensors[name]
+        file.create_group("activation")
+    return tensors
