@@ -1,6 +1,6 @@
-"""cifarnet: train, check, inspect and use CIFAR-10 ResNets.
+"""cifarnet: train, evaluate, inspect and use ResNets for CIFAR-10 and other small images.
 
-The public API is resolved on first use, so that ``import cifarnet`` costs nothing and imports no backend.
+The names of the public API are imported on first use, so that ``import cifarnet`` is fast and imports no backend.
 """
 
 import importlib
@@ -10,7 +10,7 @@ from typing import Any
 __version__ = "0.2.0.dev0"
 
 # oneDNN makes a training step of ResNet-20 about 1.75 times faster on AVX2 CPUs, and rounds differently. TensorFlow
-# reads the variable once, when it is imported; so it is set here, before any module of cifarnet can import it.
+# reads this variable when it is imported, so it is set before any module of cifarnet can import TensorFlow.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 # The module of each name, and its name there.

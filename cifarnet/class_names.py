@@ -1,4 +1,4 @@
-"""What a class may be called, and how many classes there may be, wherever their names come from."""
+"""The limits on class names and on the number of classes."""
 
 import unicodedata
 from collections import Counter
@@ -7,19 +7,19 @@ from collections.abc import Sequence
 from cifarnet.errors import listed
 
 CLASS_LIMIT = 5_000
-"""The most classes. The confusion matrix of so many takes 200 MB, and 50 MB of metrics.json."""
+"""The most classes. Their confusion matrix takes 200 MB of memory and 50 MB of metrics.json."""
 NAME_LIMIT = 100
-"""The most characters of a class's name."""
+"""The most characters of a class name."""
 
 _SHOWN = 60
-# Unicode's categories of control characters, halves of characters, and separators of lines and paragraphs.
+# Unicode categories of control characters, surrogates, and line and paragraph separators.
 _REFUSED_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
-# Its controls of the direction of writing, which make a terminal show a name as another one.
+# Unicode controls of the writing direction, which can make one name look like another in a terminal.
 _REFUSED_DIRECTIONS = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
 
 
 def name_fault(name: str) -> str | None:
-    """Return why ``name`` is not accepted as a class's name, as the end of a sentence; None when it is."""
+    """Return why ``name`` is not a valid class name, as the end of a sentence; None if it is valid."""
     if not name.strip():
         return f"must not be empty. Received: {name!r:.{_SHOWN}}"
     if len(name) > NAME_LIMIT:
@@ -33,9 +33,9 @@ def name_fault(name: str) -> str | None:
 
 
 def names_fault(names: Sequence[str]) -> str | None:
-    """Return why ``names`` are not accepted as the names of the classes; None when they are.
+    """Return why ``names`` are not valid class names, as the end of a sentence; None if they are valid.
 
-    Names are equal when they are in Unicode's normal form C, without spaces at their ends.
+    Names are compared in Unicode's normal form C, without leading and trailing spaces.
     """
     if len(names) > CLASS_LIMIT:
         return f"must name at most {CLASS_LIMIT:,} classes. Received: {len(names):,} names"

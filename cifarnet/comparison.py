@@ -1,4 +1,4 @@
-"""What sets training runs apart and what they came to, from what they left in their directories."""
+"""Compares training runs: the settings in which they differ, and their results."""
 
 import json
 import math
@@ -17,7 +17,7 @@ from cifarnet.training.config import PLACES, RunConfig
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a finished run came to on the test images; ``epoch`` (from 1) is the one whose weights were chosen."""
+    """The result of a finished run on the test images. ``epoch``, from 1, is the epoch whose weights were selected."""
 
     accuracy: float
     loss: float
@@ -27,10 +27,14 @@ class Outcome:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A run's directory as plain data.
+    """A run as plain data.
 
-    ``settings`` are all fields of its recipe and configuration but the seed, by the names of their options, and the
-    ``cifarnet`` that wrote them. ``outcome`` is None while the run is unfinished.
+    Attributes:
+        directory: the run directory.
+        seed: the run's seed.
+        settings: all other fields of the recipe and configuration, and the version of cifarnet that wrote them.
+        history: the rows of history.csv.
+        outcome: the result; None while the run is unfinished.
     """
 
     directory: Path
@@ -41,12 +45,12 @@ class RunRecord:
 
     @property
     def epoch(self) -> int:
-        """The last epoch that has ended, counted from 1; 0 before the first."""
+        """The number of finished epochs."""
         return int(self.history[-1]["epoch"] or 0) if self.history else 0
 
     @property
     def epochs(self) -> int | None:
-        """Epochs from beginning to end; None where that is open: with a budget, or by steps before the first epoch."""
+        """The planned number of epochs; None if unknown: with a budget, or with steps before the first epoch ends."""
         if self.outcome:
             return self.epoch
         if self.settings["budget"]:
@@ -58,12 +62,12 @@ class RunRecord:
 
     @property
     def held_out(self) -> str:
-        """The images that its epochs ended with: validation or test."""
+        """The images that were scored after each epoch: "validation" or "test"."""
         return runs.held_out_name(self.history)
 
     @property
     def best_epoch(self) -> int | None:
-        """The epoch with the highest accuracy on the held-out images; None where none has been measured."""
+        """The epoch with the highest accuracy on the held-out images; None if there is no measurement."""
         if self.outcome and self.held_out == "validation":
             return self.outcome.epoch
         column = f"{self.held_out}_accuracy"
@@ -71,7 +75,7 @@ class RunRecord:
         return int(max(checked, key=lambda row: row[column] or 0.0)["epoch"] or 0) if checked else None
 
     def to_dict(self) -> dict[str, Any]:
-        """The run in JSON-ready form."""
+        """Return the run as JSON-ready data."""
         outcome = self.outcome
         return {
             "run": str(self.directory),
@@ -89,14 +93,14 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that are equal but for their seed, the best first."""
+    """Runs that differ only in their seed, the best first."""
 
     runs: tuple[RunRecord, ...]
 
     def values(self, quantity: str) -> list[float]:
-        """A field of the ``Outcome`` for each seed that has finished; runs that share their seed are one, their mean.
+        """Return a field of ``Outcome`` for each finished seed.
 
-        Two runs with the same seed say nothing of how much seeds differ.
+        Runs with the same seed count once, with their mean, because they don't show how much seeds differ.
         """
         by_seed: dict[int, list[float]] = {}
         for run in self.runs:
@@ -106,11 +110,11 @@ class Group:
 
     @cached_property
     def accuracy(self) -> float | None:
-        """Mean test accuracy over the finished seeds; None without one."""
+        """The mean test accuracy over the finished seeds; None if no run has finished."""
         return mean(values) if (values := self.values("accuracy")) else None
 
     def to_dict(self, differing: Iterable[str]) -> dict[str, Any]:
-        """The group in JSON-ready form, with those of its settings that are ``differing``."""
+        """Return the group as JSON-ready data, with its ``differing`` settings."""
         accuracy, loss, seconds = (self.values(name) for name in ("accuracy", "loss", "seconds"))
         return {
             "settings": {name: self.runs[0].settings[name] for name in differing},
@@ -126,9 +130,9 @@ class Group:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Groups of runs, the highest mean accuracy first and those without a finished run last.
+    """Groups of runs, sorted by mean accuracy, the highest first. Groups without a finished run are last.
 
-    ``differing`` are the settings that are not the same in all groups, in the order of their declaration.
+    ``differing`` are the names of the settings that differ between groups, in the order of their declaration.
     """
 
     groups: tuple[Group, ...]
@@ -136,11 +140,11 @@ class Comparison:
 
     @property
     def same_images(self) -> bool:
-        """Whether all runs were trained and tested on the same images, so that their accuracies can be compared."""
+        """Whether all runs used the same images, so that their accuracies are comparable."""
         return not {"data_sha256", "data"} & set(self.differing)
 
     def to_dict(self) -> dict[str, Any]:
-        """What ``cifarnet compare --json`` prints."""
+        """Return the JSON-ready data that ``cifarnet compare --json`` prints."""
         return {
             "same_images": self.same_images,
             "differing": list(self.differing),
@@ -149,18 +153,18 @@ class Comparison:
 
 
 def compare(directories: Sequence[Path]) -> Comparison:
-    """The runs in ``directories`` beside each other; a directory that is given twice counts once.
+    """Compare the runs in ``directories``. A directory that is given twice counts once.
 
     Raises:
-        InvalidValueError: when there is none.
-        RunError: when one is no run, or what it holds is damaged.
+        InvalidValueError: when ``directories`` is empty.
+        RunError: when one is not a run, or a file of it is damaged.
     """
     distinct = list({path.resolve(): path for path in reversed(directories)}.values())[::-1]
     if not distinct:
-        raise InvalidValueError("There is nothing to compare: give run directories, runs/* say.")
+        raise InvalidValueError("There is nothing to compare. Give run directories, such as runs/*. Received: none")
     records = [read_run(path) for path in distinct]
     for place in PLACES:
-        _tell_once(records, place, f"{place}_sha256")
+        _merge_places(records, place, f"{place}_sha256")
     by_settings: dict[str, list[RunRecord]] = {}
     for record in records:
         by_settings.setdefault(json.dumps(record.settings), []).append(record)
@@ -172,10 +176,10 @@ def compare(directories: Sequence[Path]) -> Comparison:
 
 
 def read_run(directory: Path) -> RunRecord:
-    """The run in ``directory``.
+    """Return the run in ``directory``.
 
     Raises:
-        RunError: when it is no run, or what it holds is damaged.
+        RunError: when it is not a run, or a file of it is damaged.
     """
     if not directory.exists():
         raise RunError(f"There is no run {directory}. Give run directories, such as those that train writes to runs/.")
@@ -199,16 +203,19 @@ def _accuracy(run: RunRecord) -> float:
     return run.outcome.accuracy if run.outcome else -1.0
 
 
-def _tell_once(records: list[RunRecord], place: str, checksum: str) -> None:
-    """Have ``records`` say once, and not twice, whose images, first weights or teacher are others."""
-    # The same images may lie at different places: all are told by the first of them.
+def _merge_places(records: list[RunRecord], place: str, checksum: str) -> None:
+    """Make the settings ``place`` and ``checksum`` of ``records`` differ only where the content differs, and only once.
+
+    ``place`` is the path of the images, initial weights or teacher, and ``checksum`` their SHA-256.
+    """
+    # Equal content may be at different paths. All get the first path.
     first: dict[str, Any] = {}
     for record in records:
         if (known := record.settings[checksum]) is not None:
             record.settings[place] = first.setdefault(known, record.settings[place])
-    told = {(record.settings[place], record.settings[checksum]) for record in records}
-    # Others at the same place can be told by their checksums alone.
-    if len({where for where, _ in told}) == len(told):
+    distinct = {(record.settings[place], record.settings[checksum]) for record in records}
+    # If the paths alone distinguish the contents, the checksums are redundant.
+    if len({path for path, _ in distinct}) == len(distinct):
         for record in records:
             del record.settings[checksum]
 

@@ -1,4 +1,4 @@
-"""Values from JSON files, checked against the types of a dataclass's fields."""
+"""Checks values from JSON files against the types of a dataclass's fields."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,11 +19,11 @@ _NAMES: dict[type, str] = {
 }
 
 FLOAT_LIMIT = 3.4e38
-"""The largest number of a recipe: float32, in which networks are trained, ends there."""
+"""The largest number in a recipe, about the maximum of float32."""
 
 
 class Range(NamedTuple):
-    """The numbers that a field may have: ``low`` to ``high``, each of which may be excluded."""
+    """The valid range of a field: ``low`` to ``high``, each included or excluded."""
 
     low: float
     high: float
@@ -41,10 +41,10 @@ class Range(NamedTuple):
         return f"{low} {_number(self.low)} and {high} {_number(self.high)}"
 
     def require(self, name: str, value: float | None) -> None:
-        """Refuse a ``value`` of the field ``name`` outside the range; None is a field without a value.
+        """Check that ``value`` of the field ``name`` is in the range, or None for a field without a value.
 
         Raises:
-            InvalidValueError: naming the field and the range.
+            InvalidValueError: when it is outside.
         """
         if value is not None and value not in self:
             raise InvalidValueError(f"{name} must be {self}. Received: {shown(value)}")
@@ -57,18 +57,17 @@ def _number(value: float) -> str:
 def typed_fields(cls: type[Any], data: Mapping[str, Any], what: str, *, others: bool = False) -> dict[str, Any]:
     """Return ``data`` with values of the types that the dataclass ``cls`` declares.
 
-    JSON has no tuples and writes ``1`` for ``1.0``: lists become tuples and whole numbers become floats where those are
-    declared. No other value is converted.
+    JSON has no tuples and may write ``1`` for ``1.0``. So lists become tuples, and integers become floats, where the
+    dataclass declares these types. Other values are not converted.
 
     Args:
         cls: a dataclass.
         data: values by field name; fields with a default may be missing.
         what: the kind of object for the messages: ``"A recipe"``.
-        others: whether ``data`` may have other fields, which are left out.
+        others: whether ``data`` may have other fields, which are ignored.
 
     Raises:
-        InvalidValueError: when ``data`` is no object, and for a field that ``cls`` does not have, a missing field or a
-            value of another type.
+        InvalidValueError: when ``data`` is not an object, a field is unknown or missing, or a value has another type.
     """
     hints = get_type_hints(cls)
     if not isinstance(data, Mapping):
@@ -98,7 +97,7 @@ def _required(field: "Field[Any]") -> bool:
 
 
 def _converted(value: Any, hint: Any) -> Any:
-    """Return ``value`` as the type ``hint``; raise a TypeError when it has another type."""
+    """Return ``value`` as the type ``hint``, or raise a TypeError."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is UnionType:
         for argument in arguments:
@@ -114,7 +113,7 @@ def _converted(value: Any, hint: Any) -> Any:
         return tuple(_converted(item, kind) for item, kind in zip(value, kinds, strict=True))
     if hint is float and type(value) is int:
         return float(value)
-    # Not isinstance: for Python, true is an int.
+    # Not isinstance, because bool is a subclass of int.
     if type(value) is not (origin or hint):
         raise TypeError
     return value

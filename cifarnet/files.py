@@ -1,4 +1,4 @@
-"""Writing files so that a crash leaves the old content or the new, never a part of it; and knowing them by checksum."""
+"""Atomic file writes, which leave the old or the new content after a crash, and checksums of files."""
 
 import hashlib
 import os
@@ -13,14 +13,14 @@ from tempfile import TemporaryFile
 from cifarnet.errors import InvalidValueError, StorageError
 
 StrPath = str | os.PathLike[str]
-"""A path, or a name that is accepted in place of one."""
+"""A path as text or path object."""
 
 
 def as_path(value: StrPath, what: str) -> Path:
-    """Return ``value`` as a path; ``what`` names the argument in messages.
+    """Return ``value`` as a path. ``what`` names the argument in messages.
 
     Raises:
-        InvalidValueError: for anything else than a text or a path, and for an empty text.
+        InvalidValueError: when ``value`` is neither text nor a path, or is empty.
     """
     if not isinstance(value, str | os.PathLike) or not isinstance(text := os.fspath(value), str) or not text:
         raise InvalidValueError(f"{what} takes a path, as str or pathlib.Path. Received: {value!r:.80}")
@@ -28,10 +28,10 @@ def as_path(value: StrPath, what: str) -> Path:
 
 
 def require_writable(folder: Path) -> None:
-    """Check that files can be written into ``folder``, or that it can be made, without leaving anything.
+    """Check that files can be written to ``folder``, or that it can be created, without leaving anything behind.
 
     Raises:
-        StorageError: when the system refuses.
+        StorageError: when they can't.
     """
     existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     try:
@@ -43,17 +43,17 @@ def require_writable(folder: Path) -> None:
 
 @contextmanager
 def replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; when the block ends well, sync it and rename it over ``path``.
+    """Yield a temporary path next to ``path``. When the block succeeds, sync the file and rename it to ``path``.
 
-    What ``path`` held before becomes ``previous``, where that is given. The directory is synced too: without that, a
-    rename can be lost in a power cut although the file was synced. When anything fails, the temporary file is removed
-    and ``path`` stays as it was.
+    An existing file ``path`` is first renamed to ``previous``, if given. The directory is synced too; otherwise a power
+    cut could undo the rename of a synced file. When anything fails, the temporary file is removed and ``path`` is
+    unchanged.
 
     Raises:
-        StorageError: when the system refuses, for want of space or permission, say; also from within the block.
+        StorageError: when an OSError occurs, in the block or here, such as a full disk or a missing permission.
     """
-    # The suffix stays last, because writers such as numpy.savez choose the format (or the name) by it. Processes in two
-    # containers may have the same number.
+    # The suffix stays last, because writers such as numpy.savez depend on it. The random part is for processes in two
+    # containers, which may have the same process id.
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.{secrets.token_hex(4)}.tmp{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,10 +68,10 @@ def replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
 
 
 def move_into_place(temporary: Path, path: Path, previous: Path | None = None) -> None:
-    """Sync ``temporary``, rename it over ``path`` in the same folder and sync the folder; see ``replacing``.
+    """Sync ``temporary``, rename it to ``path`` in the same folder, and sync the folder (see ``replacing``).
 
     Raises:
-        OSError: when the system refuses.
+        OSError: when that fails.
     """
     _sync(temporary, os.O_RDWR)
     _rename(temporary, path, previous)
@@ -83,7 +83,7 @@ def _rename(temporary: Path, path: Path, previous: Path | None) -> None:
     if previous is None or not path.exists():
         os.replace(temporary, path)
         return
-    # Killed between the two, ``previous`` is the newest that is whole: readers of ``path`` must look there too.
+    # After a kill between the two renames only ``previous`` exists, so readers of ``path`` must look there too.
     os.replace(path, previous)
     try:
         os.replace(temporary, path)
@@ -101,25 +101,25 @@ def _sync(path: Path, flags: int) -> None:
 
 
 def write_bytes(path: Path, content: bytes, previous: Path | None = None) -> None:
-    """Write ``content``, atomically (see ``replacing``)."""
+    """Write ``content`` atomically (see ``replacing``)."""
     with replacing(path, previous) as temporary:
         temporary.write_bytes(content)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` as UTF-8, atomically (see ``replacing``)."""
+    """Write ``text`` as UTF-8 atomically (see ``replacing``)."""
     write_bytes(path, text.encode("utf-8"))
 
 
 def is_leftover(path: Path) -> bool:
-    """Whether ``path`` has the name of a temporary file of ``replacing``, left by a process that was killed."""
+    """Return whether ``path`` is named like a temporary file of ``replacing``, as a killed process leaves behind."""
     return bool(re.fullmatch(r"\..+\.\d+(\.[0-9a-f]{8})?\.tmp(\.\w+)?", path.name))
 
 
 def remove_leftovers(folder: Path, age: float = 0.0) -> None:
-    """Delete the temporary files in ``folder`` that are older than ``age`` seconds, as far as the system allows it.
+    """Delete temporary files in ``folder`` that are older than ``age`` seconds, ignoring errors.
 
-    Nobody must be writing to younger ones. A ``folder`` that does not exist has none.
+    No process may still be writing to files of that age. ``folder`` need not exist.
     """
     with suppress(OSError):
         for path in filter(is_leftover, folder.iterdir()):
@@ -129,6 +129,6 @@ def remove_leftovers(folder: Path, age: float = 0.0) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """The file's SHA-256 as hexadecimal digits."""
+    """Return the SHA-256 of the file as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -23,14 +23,14 @@ class Environment:
     """The Python environment that runs cifarnet.
 
     Attributes:
-        prefix: its folder, ``sys.prefix``.
-        python: its interpreter.
+        prefix: the folder of the environment, ``sys.prefix``.
+        python: the interpreter.
         isolated: whether it is a virtual environment.
         has_pip: whether it has pip.
-        pip: the command ``pip`` that the shell would find, or None.
-        uv: whether the shell would find the command ``uv``.
-        externally_managed: whether the system forbids pip to change it (PEP 668).
-        user_site: whether cifarnet is installed for this user alone, outside of ``prefix``.
+        pip: the command ``pip`` in the shell's path, or None.
+        uv: whether the command ``uv`` is in the shell's path.
+        externally_managed: whether the system forbids pip to change the environment (PEP 668).
+        user_site: whether cifarnet is installed only for this user, outside ``prefix``.
         windows: whether commands are quoted for Windows.
     """
 
@@ -64,7 +64,7 @@ class Environment:
         )
 
     def install_words(self, packages: Sequence[str]) -> list[list[str]]:
-        """Return the commands, each as its words, that add ``packages``."""
+        """Return the commands that install ``packages``, each as a list of words."""
         if (self.prefix / "pipx_metadata.json").is_file():
             return [["pipx", "inject", self.prefix.name, *packages]]
         if (receipt := self.prefix / "uv-receipt.toml").is_file():
@@ -77,7 +77,7 @@ class Environment:
 
     @property
     def _pip(self) -> list[str]:
-        # Where the shell has not activated the environment, its pip is that of another one.
+        # If the environment is not activated in the shell, the command pip belongs to another environment.
         own = self.pip is not None and self.pip.parent == Path(self.python).parent
         return ["pip"] if own else [self.python, "-m", "pip"]
 
@@ -90,11 +90,11 @@ class Environment:
 
 
 def install_command(*packages: str, environment: Environment | None = None) -> str:
-    """Return the shell command that installs ``packages`` beside cifarnet, for the tool that installed cifarnet.
+    """Return the shell command that installs ``packages`` into the environment, with the tool that installed cifarnet.
 
     Args:
-        packages: requirements as pip takes them: ``"tensorflow[and-cuda]"``.
-        environment: the environment to install into; by default that of this process.
+        packages: requirements in pip's format, such as ``"tensorflow[and-cuda]"``.
+        environment: the environment; by default that of this process.
     """
     environment = environment or Environment.current()
     quoted = subprocess.list2cmdline if environment.windows else shlex.join
@@ -102,14 +102,14 @@ def install_command(*packages: str, environment: Environment | None = None) -> s
 
 
 def _uv_tool_words(receipt: Path, packages: Sequence[str]) -> list[str]:
-    """Return the ``uv tool install`` that installs the tool of ``receipt`` again, with ``packages`` added."""
+    """Return the ``uv tool install`` command that reinstalls the tool of ``receipt`` with ``packages`` added."""
     try:
         tool: dict[str, Any] = tomllib.loads(receipt.read_text(encoding="utf-8"))["tool"]
         own, *others = tool["requirements"]
         words = ["uv", "tool", "install"]
         if python := tool.get("python"):
             words += ["--python", str(python)]
-        # uv forgets the packages of an earlier --with that are not given again.
+        # uv removes packages of an earlier --with that are not repeated.
         for other in [*map(_uv_requirement, others), *packages]:
             words += ["--with", other]
         return [*words, *(["--editable"] if "editable" in own else []), _uv_requirement(own)]
@@ -118,7 +118,7 @@ def _uv_tool_words(receipt: Path, packages: Sequence[str]) -> list[str]:
 
 
 def _uv_requirement(recorded: Mapping[str, Any]) -> str:
-    """Return the requirement that uv wrote into a receipt, as its command line takes it."""
+    """Return a requirement from uv's receipt in the format of its command line."""
     extras = f"[{','.join(recorded['extras'])}]" if recorded.get("extras") else ""
     for local in ("directory", "editable", "path"):
         if local in recorded:

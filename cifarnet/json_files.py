@@ -1,8 +1,7 @@
-"""JSON that may be damaged or come from a stranger, read within limits.
+"""Reads JSON files that may be damaged or come from strangers, within limits.
 
-A file is a regular file of a limited size. What it holds is nested to a limited depth, has no field twice, and has only
-numbers and texts that can be used: 64-bit whole numbers, finite floats, and text that can be a file's name. Whoever
-reads it then checks the fields (``cifarnet.fields``).
+A file must be a regular file of limited size and nesting, and no field may occur twice. Integers must fit into 64 bits,
+floats must be finite, and texts must be valid file names. The caller then checks the fields (``cifarnet.fields``).
 """
 
 import json
@@ -15,12 +14,12 @@ from typing import Any
 from cifarnet.errors import InvalidValueError
 
 SIZE_LIMIT = 2**20
-"""Bytes of the largest file that is read, where a reader sets no other limit."""
+"""The default limit of the file size in bytes."""
 DEPTH_LIMIT = 16
-"""Objects and lists within each other; cifarnet's own files have 4 at most."""
+"""The deepest nesting of objects and lists. cifarnet's own files have at most 4 levels."""
 
 _WHOLE = 2**63
-# Python refuses to convert more than 4,300 digits (CVE-2020-10735); fewer of them are out of range too.
+# Python refuses to convert more than 4,300 digits (CVE-2020-10735). A prefix is out of range as well.
 _DIGITS = 1000
 _SHOWN = 60
 
@@ -29,7 +28,7 @@ def read_object(path: Path, limit: int = SIZE_LIMIT) -> dict[str, Any]:
     """Return the JSON object in the file ``path``, which has at most ``limit`` bytes.
 
     Raises:
-        InvalidValueError: when there is none. The message is a clause without the path: "it is empty".
+        InvalidValueError: when there is no valid object. The message is a clause without the path: "it is empty".
     """
     data = parse(read_bytes(path, limit))
     if not isinstance(data, dict):
@@ -41,11 +40,11 @@ def read_bytes(path: Path, limit: int) -> bytes:
     """Return the content of the regular file ``path``, which has at most ``limit`` bytes.
 
     Raises:
-        InvalidValueError: as ``read_object``.
+        InvalidValueError: when it can't be read. The message is a clause, as for ``read_object``.
     """
-    # Reading a named pipe would wait for its writer, and a device may have no end.
+    # Reading a named pipe would wait for its writer, and a device may be endless.
     if not os.path.isfile(path):
-        kind = "a folder" if os.path.isdir(path) else "no regular file" if os.path.lexists(path) else "missing"
+        kind = "a folder" if os.path.isdir(path) else "not a regular file" if os.path.lexists(path) else "missing"
         raise InvalidValueError(f"it is {kind}")
     try:
         with path.open("rb") as file:
@@ -62,7 +61,7 @@ def parse(text: str | bytes) -> Any:
     """Return the value of the JSON ``text``; bytes are UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
 
     Raises:
-        InvalidValueError: as ``read_object``.
+        InvalidValueError: when it is not valid JSON within the limits. The message is a clause, as for ``read_object``.
     """
     if not text.strip():
         raise InvalidValueError("it is empty")
@@ -104,7 +103,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _fault(value: Any, depth: int = 0) -> tuple[list[str], str] | None:
-    """Return where in ``value`` a number, text or depth is out of range (keys, the outermost last), and the message."""
+    """Return the keys of the first value out of range, the outermost last, and the message; None if there is none."""
     if isinstance(value, str):
         return None if _is_usable(value) else ([], f"must be text without NUL characters. Received: {shown(value)}")
     if isinstance(value, int):
@@ -128,7 +127,7 @@ def _fault(value: Any, depth: int = 0) -> tuple[list[str], str] | None:
 
 
 def _is_usable(text: str) -> bool:
-    """Return whether ``text`` can be the name of a file: bytes that are no UTF-8 are lone surrogates in cifarnet's."""
+    """Return whether ``text`` can be a file name. In these, bytes that are not UTF-8 are lone surrogates."""
     try:
         return "\0" not in text and bool(text.encode("utf-8", "surrogateescape") or True)
     except UnicodeEncodeError:

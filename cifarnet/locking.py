@@ -10,26 +10,26 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 LONGEST_WAIT = 60.0
-"""Seconds to wait for a lock that is held for a moment only."""
+"""Seconds to wait for a lock that is only held briefly."""
 
 SOFT = ".soft"
-"""The suffix of the lock file that is used where ``flock`` is missing."""
+"""The suffix of the lock file that is used without ``flock``."""
 
-# What flock answers on some NFS mounts and in some containers.
+# The errors of flock on some NFS mounts and in some containers.
 _WITHOUT_FLOCK = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 
 @contextmanager
 def locked(path: Path, timeout: float = LONGEST_WAIT) -> Iterator[None]:
-    """Hold the lock file ``path``, whose folder must exist; the system releases it when the process dies.
+    """Hold the lock file ``path``, whose folder must exist. The system releases the lock when the process ends.
 
-    A file system without ``flock`` gets a soft lock: ``path`` with the suffix ``.soft`` exists while the lock is held
-    and names the process and its host. A soft lock of a dead process of this host is removed. One of another host is
-    waited for like a living one, because nobody can tell whether its process lives.
+    On a file system without ``flock`` a soft lock is used: the file ``path`` with the suffix ``.soft`` exists while the
+    lock is held, and names the process and its host. The soft lock of a dead process on this host is removed. A soft
+    lock of another host is always waited for, because it is unknown whether its process is alive.
 
     Raises:
-        TimeoutError: when another process holds it for longer than ``timeout`` seconds.
-        OSError: when the system refuses.
+        TimeoutError: when another process holds the lock for longer than ``timeout`` seconds.
+        OSError: when the lock file can't be created.
     """
     lock = _acquired(path, timeout)
     try:
@@ -42,7 +42,7 @@ def locked(path: Path, timeout: float = LONGEST_WAIT) -> Iterator[None]:
 def _acquired(path: Path, timeout: float) -> "BaseFileLock":
     from filelock import FileLock, SoftFileLock, Timeout
 
-    # FileLock's own fallback takes the file that an earlier flock left behind for a held lock, and waits for ever.
+    # FileLock's own fallback mistakes the file that an earlier flock left behind for a held lock, and waits forever.
     lock: BaseFileLock = FileLock(path, fallback_to_soft=False)
     remedy = ""
     try:

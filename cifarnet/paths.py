@@ -1,4 +1,4 @@
-"""The folders that cifarnet keeps files in, and paths as users type them."""
+"""The folders of cifarnet's cache and weights, and the expansion of paths that users type."""
 
 import os
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from cifarnet.errors import NoHomeError
 
 
 def cache_dir() -> Path:
-    """Return the folder of downloads and decoded sets: $CIFARNET_CACHE, else the platform's cache folder.
+    """Return the folder of downloads and decoded images: $CIFARNET_CACHE, else the platform's cache folder.
 
     Raises:
         NoHomeError: when the variable is not set and the account has no home folder.
@@ -22,7 +22,7 @@ def cache_dir() -> Path:
 
 
 def weights_dir() -> Path:
-    """Return the folder of the user's own weights: $CIFARNET_WEIGHTS, else one in the platform's folder for user data.
+    """Return the folder of the user's weights: $CIFARNET_WEIGHTS, else one in the platform's user data folder.
 
     Raises:
         NoHomeError: when the variable is not set and the account has no home folder.
@@ -35,7 +35,7 @@ def weights_dir() -> Path:
 
 
 def keras_dir() -> Path | None:
-    """Return Keras's folder, $KERAS_HOME or ~/.keras; None for an account without a home folder."""
+    """Return Keras's folder: $KERAS_HOME, else ~/.keras; None for an account without a home folder."""
     if chosen := os.environ.get("KERAS_HOME"):
         return typed(Path(chosen))
     home = home_dir()
@@ -43,7 +43,7 @@ def keras_dir() -> Path | None:
 
 
 def home_dir() -> Path | None:
-    """Return the user's home folder; None for an account without one, as that of ``docker run --user 12345``."""
+    """Return the user's home folder; None for an account without one, such as in ``docker run --user 12345``."""
     try:
         return Path.home().absolute()
     except RuntimeError:
@@ -51,10 +51,10 @@ def home_dir() -> Path | None:
 
 
 def typed(path: Path) -> Path:
-    """Return the absolute form of a ``path`` that a user typed.
+    """Return a ``path`` that a user typed as an absolute path.
 
     A leading ``~`` or ``~name`` is replaced by the home folder, unless a file or folder has that name or there is no
-    such home.
+    such home folder.
     """
     if not os.path.lexists(path):
         with suppress(RuntimeError):
@@ -69,7 +69,7 @@ def _platform_dir(find: Callable[..., Path], purpose: str, variable: str) -> Pat
     # Without a home, platformdirs 4.14 raises RuntimeError; earlier versions return a path that begins with a ~.
     if folder is None or folder.parts[:1] == ("~",):
         raise NoHomeError(
-            f"There is no folder for the {purpose}: this account has no home folder. Set {variable} to a folder that"
-            f" can be written to. Received: HOME={os.environ.get('HOME', '')}"
+            f"There is no folder for the {purpose}, because this account has no home folder. Set {variable} to a"
+            f" writable folder. Received: HOME={os.environ.get('HOME', '')}"
         )
     return folder.absolute()

@@ -1,4 +1,4 @@
-"""The paths of a run's data and weights: recorded as absolute ones too, which are right from every directory."""
+"""The recorded paths of a run's data and weights. They are absolute, so that they are valid in every directory."""
 
 import os
 from pathlib import Path
@@ -7,24 +7,24 @@ from cifarnet.paths import typed
 
 
 def is_name(source: str) -> bool:
-    """Return whether the data ``source`` is ``cifar10`` or ``synthetic``, not a path."""
+    """Return whether the data ``source`` is ``cifar10`` or ``synthetic`` rather than a path."""
     return source == "cifar10" or source.partition(":")[0] == "synthetic"
 
 
 def of_data(source: str) -> str | None:
-    """Return the absolute path of the data ``source``, links resolved; None for ``cifar10`` and ``synthetic``."""
+    """Return the absolute path of the data ``source`` with links resolved; None for ``cifar10`` and ``synthetic``."""
     return None if is_name(source) else os.path.realpath(typed(Path(source)))
 
 
 def of_weights(text: str | None) -> str | None:
-    """Return the absolute path of the run or weight file ``text``, links resolved; None for a name."""
+    """Return the absolute path of the run or weight file ``text`` with links resolved; None for a name."""
     return os.path.realpath(text) if text and os.path.exists(text) else None
 
 
 def keep_or_find(text: str, recorded: str | None, found: str | None) -> str | None:
-    """Return ``recorded`` if it is a path of ``text``, otherwise the path ``found`` now.
+    """Return ``recorded`` if it ends with the path ``text``, otherwise ``found``.
 
-    A configuration that was read from a run may have been given another ``text`` since.
+    ``text`` may have changed since ``recorded`` was written, such as by ``--resume RUN --data NEW``.
     """
     tail = tuple(part for part in Path(os.path.normpath(text)).parts if part != os.pardir)
     belongs = recorded is not None and (not tail or Path(recorded).parts[-len(tail) :] == tail)
@@ -32,11 +32,11 @@ def keep_or_find(text: str, recorded: str | None, found: str | None) -> str | No
 
 
 def find(text: str, recorded: str | None, run: Path | None = None) -> str | None:
-    """Return the present place of the data, run or file ``text``, which was at ``recorded``; None when it is gone.
+    """Return the current path of the data, run or file ``text``, which was at ``recorded``; None if it is gone.
 
-    A project may have been moved or copied as a whole. So where nothing is left at ``recorded``, a relative ``text`` is
-    looked for below the current directory, and below ``run`` and each folder above it. The caller has to check by its
-    SHA-256 what is found there. Without ``recorded`` the place is ``text``.
+    A project may have been moved or copied as a whole. So if there is nothing at ``recorded``, a relative ``text`` is
+    searched in the current directory, in ``run`` and in all its parents. The caller must check the SHA-256 of what is
+    found. If ``recorded`` is None, the result is ``text``.
     """
     if recorded is None:
         return text
@@ -49,6 +49,6 @@ def find(text: str, recorded: str | None, run: Path | None = None) -> str | None
 
 
 def _is_there(path: Path) -> bool:
-    # A path may come from a stranger's file, and reading a pipe or a device may wait forever.
-    # Unlike pathlib, these answer for names that are too long as well.
+    # The path may come from a stranger's file, and reading a pipe or device may wait forever. Unlike pathlib's methods,
+    # these don't raise an error for names that are too long.
     return os.path.isdir(path) or os.path.isfile(path)

@@ -1,4 +1,4 @@
-"""Which images weights were trained on: recorded in a run's config.json, in weight files and for named weights."""
+"""The record of the images that weights were trained on, in config.json, weight files and named weights."""
 
 import re
 from collections.abc import Mapping
@@ -11,21 +11,21 @@ from cifarnet.fields import Range, typed_fields
 
 SEEDS = Range(0, 2**63)
 TEXT_LIMIT = 4096
-"""Characters of the longest path."""
+"""The most characters of a path."""
 
 
 @dataclass(frozen=True)
 class TrainedOn:
-    """The images that weights were trained on, checked because a weight file may come from a stranger.
+    """The images that weights were trained on. Fields are validated, because a weight file may come from a stranger.
 
     Attributes:
         data: the data source as it was given.
         data_path: its absolute path; None for ``cifar10`` and ``synthetic``.
-        data_sha256: SHA-256 of all images and labels, split as for the training; None where it was not recorded.
-        test_split: the fraction that was held out of every class to test on; None where the source has test images.
-        validation_split: the fraction of the training images that was held out to select an epoch; None for none.
-        seed: the seed that the validation images were drawn with.
-        skip_broken: whether pictures that can't be read were left out.
+        data_sha256: SHA-256 of all images and labels in their splits; None if it was not recorded.
+        test_split: the fraction of every class held out as test images; None if the source has test images.
+        validation_split: the fraction of the training images held out to select an epoch; None if there were none.
+        seed: the seed with which the validation images were drawn.
+        skip_broken: whether unreadable pictures were left out.
 
     Raises:
         InvalidValueError: when a field has another type or an impossible value.
@@ -58,15 +58,15 @@ class TrainedOn:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:
-        """Return the record in ``record``, which may have other fields too, as a run's configuration has.
+        """Return the record in ``record``, such as a run's configuration. Other fields are ignored.
 
         Raises:
-            InvalidValueError: as the class, and when there is no ``data``.
+            InvalidValueError: when a field has another type or an impossible value, or ``data`` is missing.
         """
         return cls(**typed_fields(cls, record, "A record of training images", others=True))
 
     def is_at(self, source: str) -> bool:
-        """Return whether ``source`` names the same place."""
+        """Return whether ``source`` is the same path or name as the recorded data."""
         path = places.of_data(source)
         return source == self.data if path is None else path == (self.data_path or places.of_data(self.data))
 
@@ -76,7 +76,7 @@ def _is_path(value: object) -> bool:
 
 
 def is_sha256(value: object) -> bool:
-    """Return whether ``value`` is a SHA-256 as hexadecimal digits."""
+    """Return whether ``value`` is a SHA-256 in hexadecimal digits."""
     return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
 
 

@@ -129,7 +129,7 @@ def test_a_run_given_twice_counts_once(tmp_path):
 
 
 def test_nothing_to_compare_is_refused():
-    with pytest.raises(InvalidValueError, match=r"give run directories"):
+    with pytest.raises(InvalidValueError, match=r"Give run directories"):
         compare([])
 
 

@@ -57,10 +57,10 @@ def test_names_of_files_that_are_no_utf8_are_read():
 def test_only_regular_files_are_read(tmp_path):
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
-    for name, message in (("folder", "a folder"), ("pipe", "no regular file"), ("nothing", "missing")):
+    for name, message in (("folder", "a folder"), ("pipe", "not a regular file"), ("nothing", "missing")):
         with pytest.raises(InvalidValueError, match=f"^it is {message}$"):
             read_object(tmp_path / name)
-    with pytest.raises(InvalidValueError, match="no regular file"):
+    with pytest.raises(InvalidValueError, match="not a regular file"):
         read_bytes(tmp_path.__class__("/dev/zero"), 10)
 
 

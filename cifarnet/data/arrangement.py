@@ -1,4 +1,4 @@
-"""Which pictures of an image folder belong to which split and class."""
+"""Assigns the pictures of an image folder to splits and classes."""
 
 import os
 import re
@@ -26,28 +26,28 @@ ROLES = {
 Classes = dict[str, list[str]]
 """The names of a split's pictures by class, both sorted."""
 
-# A word of a folder's name, which capitals may begin (TestImages).
+# A word of a folder name, separated by punctuation or capitals (TestImages).
 _WORD = re.compile("[A-Z]?[a-z]+|[A-Z]+")
-# What follows a split's name without a gap (trainset).
+# Endings that may follow the name of a split directly (trainset).
 _ENDINGS = ("set", "sets", "data", "images", "imgs")
 
 _NOUNS = {"train": "training", "test": "test", "validation": "validation"}
 
 
 def role_of(folder: str) -> str | None:
-    """Return the split that a folder of this name usually holds, whatever its case: train, test or validation."""
+    """Return the split that a folder of this name usually holds, ignoring case: train, test or validation."""
     return ROLES.get(folder.strip().casefold())
 
 
 def holds_images(tree: FileTree) -> bool:
-    """Whether ``tree`` has any picture, including HEIC pictures where they can't be read."""
+    """Return whether ``tree`` has any picture, including HEIC pictures even if they can't be read."""
     return any(map(_is_image, tree.files))
 
 
 def without_outer_folders(tree: FileTree, left_out: Leftovers) -> FileTree:
-    """Return ``tree`` without folders that hold all pictures, such as ``images/``.
+    """Return ``tree`` without outer folders that contain all pictures, such as ``images/``.
 
-    Files beside them are added to ``left_out``.
+    Files next to such a folder are added to ``left_out``.
     """
     while len(tops := _tops(tree, "")) == 1 and not any(map(_is_image, tree.top_files())):
         ((top, folder),) = tops.items()
@@ -63,16 +63,16 @@ def without_outer_folders(tree: FileTree, left_out: Leftovers) -> FileTree:
 
 
 def arrange(tree: FileTree, left_out: Leftovers) -> dict[str, Classes]:
-    """Sort the pictures of ``tree`` by split (train, test, validation) and class; training images alone are one split.
+    """Sort the pictures of ``tree`` by split (train, test, validation) and class.
 
-    Splits are the folders train/, test/ and val/ under any of their usual ``ROLES``, at the top or in every class
-    folder. Without them the folders at the top are classes. A folder that directly holds pictures beside other class
-    folders is a class, even when it is called train or test. Pictures count at any depth below their class folder.
-    Files that belong to no class are added to ``left_out``.
+    Splits are folders with a name in ``ROLES``, at the top level or in every class folder. Without them the folders at
+    the top level are the classes of the training split. A folder that directly contains pictures, next to other class
+    folders, is a class even if it is named train or test. Pictures may lie at any depth below their class folder. Files
+    that belong to no class are added to ``left_out``.
 
     Raises:
         DataError: when there is no training split, fewer than two classes, a class without pictures, two folders for
-            one split, or folders that can be taken for splits as well as for classes.
+            one split, or folders that could be either splits or classes.
     """
     for name in tree.files:
         if not is_picture(name):
@@ -92,7 +92,7 @@ def arrange(tree: FileTree, left_out: Leftovers) -> dict[str, Classes]:
 
 @dataclass
 class _Folder:
-    """A folder with its pictures: ``direct`` lie in it, ``nested`` below its ``subfolders``."""
+    """A folder with its pictures: ``direct`` are in the folder itself, ``nested`` in its ``subfolders``."""
 
     direct: list[str] = field(default_factory=list)
     nested: list[str] = field(default_factory=list)
@@ -104,7 +104,7 @@ class _Folder:
 
     @property
     def holds_classes(self) -> bool:
-        """Whether it holds class folders, as a split does."""
+        """Whether it contains class folders, as a split does."""
         return bool(self.nested or (self.subfolders and not self.direct))
 
 
@@ -113,7 +113,7 @@ def _is_image(name: str) -> bool:
 
 
 def _tops(tree: FileTree, prefix: str) -> dict[str, _Folder]:
-    """Return the folders directly below ``prefix``, which is empty or ends with a slash, by name."""
+    """Return the folders directly in ``prefix``, which is empty or ends with a slash, by name."""
     found: dict[str, _Folder] = {}
     for name in sorted(tree.folders):
         if name.startswith(prefix):
@@ -135,7 +135,7 @@ def _holds_splits(tree: FileTree) -> bool:
 
 
 def _splits_at_the_top(tree: FileTree, tops: Mapping[str, _Folder], left_out: Leftovers) -> dict[str, Classes] | None:
-    """Return the classes of each split folder at the top; None without such folders."""
+    """Return the classes of each split folder at the top level; None if there is no such folder."""
     splits = {top: role for top in tops if (role := role_of(top))}
     if len(set(splits.values())) < 2:
         splits = _splits_by_part_of_name(tops) or splits
@@ -144,23 +144,23 @@ def _splits_at_the_top(tree: FileTree, tops: Mapping[str, _Folder], left_out: Le
         return None
     if not any(tops[top].holds_classes for top in splits):
         if others and sum(bool(tops[top].pictures) for top in splits) == 1:
-            return None  # Classes called train or test.
+            return None  # Classes named train or test.
         raise DataError(
-            f"{tree.origin} has {_told_folders(splits)} without class folders in"
+            f"{tree.origin} has {_listed_folders(splits)} without class folders in"
             f" {'it' if len(splits) == 1 else 'them'}. A split needs a folder of pictures for each class:"
             f" {next(iter(splits))}/cat/1.png. If these are classes, put all class folders into a folder train/."
-            f" Received: {_told_folders(tops)}"
+            f" Received: {_listed_folders(tops)}"
         )
     _refuse_two_of_a_role(tree, splits)
     if "train" not in splits.values():
         raise DataError(
-            f"{tree.origin} has {_told_folders(splits)} but no train/ beside it. Put the class folders of the training"
-            f" images into train/. Received: {_told_folders(tops)}"
+            f"{tree.origin} has {_listed_folders(splits)} but no train/ beside it. Put the class folders of the"
+            f" training images into train/. Received: {_listed_folders(tops)}"
         )
     for top in splits:
         if tops[top].direct and not tops[top].nested:
             raise DataError(
-                f"{tree.told(top)} holds {len(tops[top].direct):,} pictures without class folders, so that their"
+                f"{tree.display_name(top)} holds {len(tops[top].direct):,} pictures without class folders, so their"
                 f" classes are unknown. Put them into class folders ({top}/cat/1.png), or move {top}/ elsewhere."
                 f" Received: {tops[top].direct[0]}"
             )
@@ -168,23 +168,25 @@ def _splits_at_the_top(tree: FileTree, tops: Mapping[str, _Folder], left_out: Le
         (top,) = splits
         raise DataError(
             f"{tree.origin} has a folder {top}/ with folders in it, and other folders of pictures beside it:"
-            f" {_told_folders(others)}. If {top}/ is the training split, name it as the source: {tree.told(top)}. If it"
-            f" is a class, put all class folders into a folder train/. Received: {_told_folders(tops)}"
+            f" {_listed_folders(others)}. If {top}/ is the training split, give it as the source:"
+            f" {tree.display_name(top)}. If it is a class, put all class folders into a folder train/."
+            f" Received: {_listed_folders(tops)}"
         )
-    beside = f"pictures beside {_told_folders(splits)}"
+    beside = f"pictures beside {_listed_folders(splits)}"
     for name in _pictures(tree.top_files()):
         left_out.add(beside, name)
     for top in others:
         for name in _pictures(tops[top].pictures):
-            left_out.add(f"pictures in folders beside {_told_folders(splits)}", name)
+            left_out.add(f"pictures in folders beside {_listed_folders(splits)}", name)
     order = sorted(splits, key=lambda top: list(_NOUNS).index(splits[top]))
     return {splits[top]: _classes(tree, f"{top}/", left_out) for top in order}
 
 
 def _splits_by_part_of_name(tops: Mapping[str, _Folder]) -> dict[str, str]:
-    """Return the split of each folder of class folders by a word of its name (``seg_train``, ``TestSet``).
+    """Return the split of each folder of class folders, by a word of the folder's name (``seg_train``, ``TestSet``).
 
-    Empty unless there is a training split and another one, since classes have such names too (``train_station``).
+    The result is empty unless there are a training split and another one, since classes can have such names too
+    (``train_station``).
     """
     found = {}
     for top, folder in tops.items():
@@ -195,7 +197,7 @@ def _splits_by_part_of_name(tops: Mapping[str, _Folder]) -> dict[str, str]:
 
 
 def _role_of_word(word: str) -> str | None:
-    """The split of a ``word`` in lower case that may end in one of ``_ENDINGS``."""
+    """Return the split of a lower-case ``word``, which may end in one of ``_ENDINGS``."""
     return role_of(word) or next(
         (role for end in _ENDINGS if word.endswith(end) and (role := role_of(word.removesuffix(end)))), None
     )
@@ -215,7 +217,7 @@ def _refuse_two_of_a_role(tree: FileTree, splits: Mapping[str, str], prefix: str
 def _splits_in_every_class(
     tree: FileTree, tops: Mapping[str, _Folder], left_out: Leftovers
 ) -> dict[str, Classes] | None:
-    """Return the classes of each split when the class folders hold split folders; None when they don't."""
+    """Return the classes of each split if the class folders contain split folders; otherwise None."""
     inside = {
         top: {sub: role for sub in sorted(folder.subfolders) if (role := role_of(sub))}
         for top, folder in tops.items()
@@ -226,15 +228,15 @@ def _splits_in_every_class(
         return None
     if undivided := [top for top, splits in inside.items() if not splits]:
         raise DataError(
-            f"{tree.origin} has class folders with the splits {_told_folders(inside[divided[0]])} in them"
-            f" ({_told_folders(divided)}) and class folders without ({_told_folders(undivided)}). Divide all class"
-            f" folders, or none. Received: {_told_folders(tops)}"
+            f"{tree.origin} has class folders with the splits {_listed_folders(inside[divided[0]])} in them"
+            f" ({_listed_folders(divided)}) and class folders without ({_listed_folders(undivided)}). Divide all class"
+            f" folders, or none. Received: {_listed_folders(tops)}"
         )
     roles = [role for role in _NOUNS if any(role in splits.values() for splits in inside.values())]
     if "train" not in roles:
         raise DataError(
-            f"The class folders of {tree.origin} hold {_told_folders(inside[divided[0]])} but no train/. Put the"
-            f" training images of each class into CLASS/train. Received: {_told_folders(tops)}"
+            f"The class folders of {tree.origin} hold {_listed_folders(inside[divided[0]])} but no train/. Put the"
+            f" training images of each class into CLASS/train. Received: {_listed_folders(tops)}"
         )
     found: dict[str, Classes] = {role: {top: [] for top in tops} for role in roles}
     for top, splits in inside.items():
@@ -251,18 +253,18 @@ def _splits_in_every_class(
         for top, names in classes.items():
             if not names:
                 raise DataError(
-                    f"{tree.told(top)} holds no {_NOUNS[role]} pictures, while other class folders do. Give every class"
-                    f" some. Received: {_told_folders(tops[top].subfolders) or 'an empty folder'}"
+                    f"{tree.display_name(top)} holds no {_NOUNS[role]} pictures, but other class folders do. Give every"
+                    f" class some. Received: {_listed_folders(tops[top].subfolders) or 'an empty folder'}"
                 )
-        _require_names(tree.told(""), classes)
+        _require_names(tree.display_name(""), classes)
     return found
 
 
 def _refuse_equal_folders(tree: FileTree, tops: Mapping[str, _Folder]) -> None:
-    """Refuse folders that all hold the same folders: they may be splits of unusual names instead of classes.
+    """Refuse top-level folders that all contain the same subfolders: they could be splits with unusual names.
 
     Raises:
-        DataError: when there are several of either, and no picture directly in one of the outer folders.
+        DataError: when there are several outer and several inner folders, and no outer folder directly has pictures.
     """
     inner = {frozenset(folder.subfolders) for folder in tops.values()}
     if len(tops) < 2 or len(inner) > 1 or any(folder.direct for folder in tops.values()):
@@ -270,64 +272,64 @@ def _refuse_equal_folders(tree: FileTree, tops: Mapping[str, _Folder]) -> None:
     (subfolders,) = inner
     if len(subfolders) > 1:
         raise DataError(
-            f"All folders in {tree.origin} hold the same folders, {_told_folders(subfolders)}: which of them are the"
-            " classes can't be known. Name splits train/, test/ and val/. If the outer folders are the classes, put"
-            f" all of them into a folder train/. Received: {_told_folders(tops)}"
+            f"All folders in {tree.origin} hold the same folders, {_listed_folders(subfolders)}, so it is unclear which"
+            " are the classes. Name splits train/, test/ and val/. If the outer folders are the classes, put"
+            f" all of them into a folder train/. Received: {_listed_folders(tops)}"
         )
 
 
 def _classes(tree: FileTree, prefix: str, left_out: Leftovers) -> Classes:
-    """Return the pictures of each folder directly below ``prefix``, which is empty or ends with a slash."""
+    """Return the pictures of each folder directly in ``prefix``, which is empty or ends with a slash."""
     depth = prefix.count("/")
     loose = _pictures(name for name in tree.files if name.startswith(prefix) and name.count("/") == depth)
     for name in loose:
         left_out.add("pictures beside the class folders", name)
     classes = {top: _pictures(folder.pictures) for top, folder in _tops(tree, prefix).items()}
-    told = tree.told(prefix.rstrip("/"))
+    what = tree.display_name(prefix.rstrip("/"))
     if not classes:
         raise DataError(
-            f"{told} has no class folders: put the pictures of each class into a folder of its name."
-            f" Received: {len(loose):,} pictures beside each other"
+            f"{what} has no class folders: put the pictures of each class into a folder of its name."
+            f" Received: {len(loose):,} pictures in one folder"
         )
     for name, pictures in classes.items():
         if not pictures:
             raise DataError(
-                f"The class folder {tree.told(prefix + name)} holds no pictures{_unread(tree, prefix + name)}"
+                f"The class folder {tree.display_name(prefix + name)} holds no pictures{_unread(tree, prefix + name)}"
             )
-    _require_names(told, classes)
+    _require_names(what, classes)
     return classes
 
 
 def _unread(tree: FileTree, folder: str) -> str:
-    """Return the end of the error for a folder without pictures: the files that it has instead."""
+    """Return the end of the error about a folder without pictures, with the files it contains instead."""
     files = Leftovers()
     for name in tree.files:
         if name.startswith(f"{folder}/"):
             files.add_kind(name)
     lines = [line.line.removeprefix("Left out: ") for line in files.summary()]
-    return f" that are read. Received: {'; '.join(lines)}" if lines else ". Remove it, or put some in."
+    return f" that are read. Received: {'; '.join(lines)}" if lines else ". Remove the folder, or add pictures."
 
 
-def _require_names(told: str, classes: Collection[str]) -> None:
-    """Refuse class names that can't be stored or distinguished.
+def _require_names(what: str, classes: Collection[str]) -> None:
+    """Check the names of class folders.
 
     Raises:
-        DataError: naming the class.
+        DataError: when there are too many, or a name can't be stored or is not distinct.
     """
     if len(classes) > CLASS_LIMIT:
-        raise DataError(f"{told} must have at most {CLASS_LIMIT:,} class folders. Received: {len(classes):,}")
+        raise DataError(f"{what} must have at most {CLASS_LIMIT:,} class folders. Received: {len(classes):,}")
     by_text: dict[str, str] = {}
     for name in classes:
         if not _is_text(name):
             raise DataError(
-                f"{told} has a class folder whose name is not valid UTF-8. Rename it. Received: {os.fsencode(name)!r}"
+                f"{what} has a class folder whose name is not valid UTF-8. Rename it. Received: {os.fsencode(name)!r}"
             )
         if fault := name_fault(name):
-            raise DataError(f"The name of a class folder in {told} {fault}")
+            raise DataError(f"The name of a class folder in {what} {fault}")
         if (other := by_text.setdefault(name.strip(), name)) != name:
             raise DataError(
-                f"{told} has two class folders whose names differ only in spaces at their ends. Merge or rename them."
-                f" Received: {other!r} and {name!r}"
+                f"{what} has two class folders whose names differ only in leading or trailing spaces. Merge or rename"
+                f" them. Received: {other!r} and {name!r}"
             )
 
 
@@ -343,7 +345,7 @@ def _pictures(names: Iterable[str]) -> list[str]:
     return sorted(filter(is_picture, names))
 
 
-def _told_folders(names: Collection[str], most: int = 10) -> str:
+def _listed_folders(names: Collection[str], most: int = 10) -> str:
     folders = [f"{name}/" for name in sorted(names)[:most]]
     if len(names) > most:
         return f"{', '.join(folders)}, ... ({len(names)} folders)"

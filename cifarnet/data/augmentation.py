@@ -1,8 +1,7 @@
-"""What happens to a batch of images before the network sees it, on the device.
+"""Normalization and augmentation of batches, on the device.
 
-Rotations, shifts, crops and flips are one affine map an image. The random numbers are an argument: uniform numbers,
-drawn on the host from (seed, epoch); ``MOVE_DRAWS`` an image for the map, then ``CUTOUT_DRAWS`` where a square is
-hidden.
+Rotation, shift, crop and flip are one affine map per image. The random numbers are an argument. They are uniform and
+drawn on the host from (seed, epoch): ``MOVE_DRAWS`` per image for the map, then ``CUTOUT_DRAWS`` for the hidden square.
 """
 
 from functools import cache
@@ -13,24 +12,28 @@ import numpy as np
 from cifarnet.models.spec import Normalization
 from cifarnet.recipes import Recipe
 
-MOVE_DRAWS = 4  # rotation, vertical move, horizontal move, flip
+MOVE_DRAWS = 4  # rotation, vertical shift, horizontal shift, flip
 FLIP = 3
-CUTOUT_DRAWS = 2  # vertical and horizontal place
+CUTOUT_DRAWS = 2  # vertical and horizontal position
 
 
 def normalize(pixels: Any, normalization: Normalization) -> Any:
-    """Uint8 ``pixels`` (batch, size, size, channels) as the network takes them: float32, of the same shape."""
+    """Return uint8 ``pixels`` (batch, size, size, channels) normalized, as float32 of the same shape."""
     from keras import ops
 
     return (ops.cast(pixels, "float32") - normalization.mean) / normalization.std
 
 
 def augment(images: Any, draws: Any, recipe: Recipe) -> Any:
-    """Move ``images`` about at random as ``recipe`` says.
+    """Return ``images`` randomly rotated, shifted, cropped and flipped according to ``recipe``.
 
-    ``images`` float32 (batch, size, size, channels), normalized; ``draws`` float32 (batch, draws), uniform in [0, 1).
-    Crops are padded with zeros, which normalization made the mean grey, as He et al. 2015 do; what rotation and shift
-    uncover repeats the border, as Keras's ImageDataGenerator, the original project's tool, did.
+    Crops are padded with zeros, the mean grey after normalization (He et al. 2015). Rotations and shifts repeat the
+    border, like Keras's ImageDataGenerator, which the original project used.
+
+    Args:
+        images: float32 (batch, size, size, channels), normalized.
+        draws: float32 (batch, draws), uniform in [0, 1).
+        recipe: the augmentation settings.
     """
     if not recipe.moves_images:
         return images
@@ -41,7 +44,7 @@ def augment(images: Any, draws: Any, recipe: Recipe) -> Any:
 
 
 def _sample_whole(images: Any, maps: Any) -> Any:
-    """Crops and flips, exactly: whole pixels, zeros outside."""
+    """Sample at whole pixels, with zeros outside: for crops and flips."""
     from keras import ops
 
     size = images.shape[1]
@@ -55,7 +58,7 @@ def _sample_whole(images: Any, maps: Any) -> Any:
 
 
 def _sample_between(images: Any, maps: Any) -> Any:
-    """Rotations and shifts by fractions: bilinear, the border repeated outside."""
+    """Sample bilinearly, with the border repeated outside: for rotations and shifts by fractions of a pixel."""
     from keras import ops
 
     size = images.shape[1]
@@ -70,7 +73,7 @@ def _sample_between(images: Any, maps: Any) -> Any:
 
 
 def _coordinates(maps: Any, size: int) -> tuple[Any, Any]:
-    """Where in the input each output pixel comes from: x and y, each (batch, size, size)."""
+    """Return the input coordinates x and y of each output pixel, each (batch, size, size)."""
     from keras import ops
 
     across, down = ops.meshgrid(ops.arange(size, dtype="float32"), ops.arange(size, dtype="float32"))
@@ -79,7 +82,7 @@ def _coordinates(maps: Any, size: int) -> tuple[Any, Any]:
 
 
 def _pixels(images: Any, x: Any, y: Any) -> Any:
-    """The pixels (batch, size, size, channels) of ``images`` at integer x and y (batch, size, size)."""
+    """Return the pixels (batch, size, size, channels) of ``images`` at integer x and y (batch, size, size)."""
     from keras import ops
 
     size, channels = images.shape[1], images.shape[3]
@@ -88,9 +91,9 @@ def _pixels(images: Any, x: Any, y: Any) -> Any:
 
 
 def affine_maps(draws: Any, recipe: Recipe, size: int) -> Any:
-    """The maps (batch, 6) from output pixels (u, v) to input pixels: x = a u + b v + c, y = d u + e v + f.
+    """Return the maps (batch, 6) from output pixels (u, v) to input pixels: x = a u + b v + c, y = d u + e v + f.
 
-    An output pixel is mirrored, rotated about the centre and then moved.
+    An output pixel is mirrored, then rotated about the centre, then shifted.
     """
     import math
 
@@ -100,7 +103,7 @@ def affine_maps(draws: Any, recipe: Recipe, size: int) -> Any:
     angle = turn * math.radians(recipe.rotation)
     if recipe.crop_padding:
         reach = recipe.crop_padding + 0.5
-        # Clipped, because (1 - 2**-24) * 4.5 rounds to 4.5 in float32, which is half a pixel too far.
+        # Clipped, because (1 - 2**-24) * 4.5 rounds to 4.5 in float32, half a pixel too far.
         dy, dx = (
             ops.clip(ops.round(move * reach), -recipe.crop_padding, recipe.crop_padding) for move in (down, right)
         )
@@ -121,7 +124,7 @@ def affine_maps(draws: Any, recipe: Recipe, size: int) -> Any:
 
 
 def hide_squares(images: Any, draws: Any, side: int) -> Any:
-    """Set a square of ``side`` pixels, centred anywhere in the image, to zero (the mean grey) in each image."""
+    """Set a square of ``side`` pixels to zero (the mean grey) in each image; its centre may be anywhere (cutout)."""
     if not side:
         return images
     from keras import ops
@@ -139,7 +142,7 @@ def hide_squares(images: Any, draws: Any, side: int) -> Any:
 
 
 def shrink(images: Any, size: int) -> Any:
-    """Resample float32 images (batch, n, n, channels) to (batch, size, size, channels), without aliasing."""
+    """Resample float32 images (batch, n, n, channels) to (batch, size, size, channels), with anti-aliasing."""
     if images.shape[1] == size:
         return images
     from keras import ops
@@ -152,7 +155,7 @@ def shrink(images: Any, size: int) -> Any:
 
 @cache
 def _triangle(old: int, new: int) -> np.ndarray:
-    """Weights (new, old) of a triangle filter as wide as the reduction: Pillow's BILINEAR."""
+    """Return the weights (new, old) of a triangle filter as wide as the reduction, like Pillow's BILINEAR."""
     scale = old / new
     centres = (np.arange(new) + 0.5) * scale
     distances = np.abs(np.arange(old)[None] + 0.5 - centres[:, None]) / scale

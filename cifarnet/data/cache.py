@@ -1,4 +1,4 @@
-"""The cache directory, and the decoded image folders in it."""
+"""The cache of decoded image folders and archives."""
 
 import hashlib
 import json
@@ -22,32 +22,32 @@ from cifarnet.json_files import parse
 from cifarnet.paths import cache_dir
 
 _LOGGER = logging.getLogger(__name__)
-# Part of every fingerprint: raise it when decoding changes, so that no older entry is taken.
+# Part of every fingerprint. Increase it when decoding changes, so that older entries are not used.
 _VERSION = 2
 
 _ARRAYS = {"fingerprint", "source", "class_names", "left_out"}
 _SPLITS = ("train", "test", "validation")
 
-# Seconds after which a temporary file is no longer being written to.
+# Seconds after which a temporary file counts as abandoned.
 _LONGEST_WRITE = 24 * 3600.0
 
 
 def compiled_dir() -> Path:
-    """Where JAX keeps what it compiled for a GPU, in the cache directory."""
+    """Return the cache folder of programs that JAX compiled for a GPU."""
     return cache_dir() / "xla"
 
 
 def decoded_dir() -> Path:
-    """Where decoded sets are kept, in the cache directory."""
+    """Return the cache folder of decoded images."""
     return cache_dir() / "decoded"
 
 
 @dataclass(frozen=True)
 class DecodedSet:
-    """The cache's entry for the pictures at ``source`` (absolute) at ``image_size`` pixels.
+    """The cache entry for the pictures at the absolute path ``source``, at ``image_size`` pixels.
 
-    A source has one entry for each image size; a changed source overwrites its own, so that the cache doesn't
-    grow with every change.
+    A source has one entry per image size. A changed source overwrites its entry, so that the cache doesn't grow with
+    every change.
     """
 
     source: Path
@@ -60,17 +60,17 @@ class DecodedSet:
         return decoded_dir() / f"{key}.npz"
 
     def fingerprint(self) -> str:
-        """Return a SHA-256 that differs when the source has changed, or when it would be read differently.
+        """Return a SHA-256 that changes when the source changes or would be read differently.
 
-        It covers the name, size, inode and times of each file. A file that was replaced, even by one of equal size and
-        modification time, has another inode or time of change. Links count as the files that they lead to.
+        It covers the name, size, inode, modification time and change time of each file. A file that is replaced by one
+        of equal size and modification time has another inode or change time. Links are resolved.
 
         Raises:
             DataError: when the source can't be listed.
         """
         suffixes = ",".join(sorted(image_suffixes()))
         digest = hashlib.sha256(os.fsencode(f"{_VERSION}\n{self.source}\n{self.image_size}\n{suffixes}\n"))
-        # An archive is told by its own state: reading its members is most of the work that the cache saves.
+        # For an archive, the state of the archive file: reading its members is most of the work that the cache saves.
         files = {"": self.source}
         if self.source.is_dir():
             tree = read_tree(self.source)
@@ -81,14 +81,14 @@ class DecodedSet:
         return digest.hexdigest()
 
     def load(self, fingerprint: str) -> Parts | None:
-        """Return the images stored under ``fingerprint``; None where there are none, or damaged ones."""
+        """Return the images stored under ``fingerprint``; None if there are none or the entry is damaged."""
         try:
-            # Opened here, because np.load leaves a file that is no zip open.
+            # Opened here, because np.load does not close a file that is not a zip.
             with _open(self.path) as file, np.load(file, allow_pickle=False) as stored:
                 if str(stored["fingerprint"]) != fingerprint:
                     return None
                 splits = {split for split in _SPLITS if f"{split}_images" in stored.files}
-                # A changed letter in the name of an array is all that its checksum does not see.
+                # The checksums of the zip do not cover the names of the arrays.
                 expected = _ARRAYS | {f"{split}_{kind}" for split in splits for kind in ("images", "labels", "names")}
                 if set(stored.files) != expected:
                     raise DataError(f"it holds {', '.join(stored.files)}")
@@ -97,12 +97,12 @@ class DecodedSet:
                 return Parts(**datasets, left_out=_left_out(str(stored["left_out"])))
         except (FileNotFoundError, NoHomeError):
             return None
-        except Exception as error:  # A thousand flipped bits raised ten kinds, from OSError to tokenize.TokenError.
+        except Exception as error:  # Flipped bits raise many types, from OSError to tokenize.TokenError.
             _LOGGER.warning("%s is damaged (%s): %s is decoded again.", self.path, error, self.source)
             return None
 
     def store(self, fingerprint: str, parts: Parts) -> None:
-        """Keep the images under ``fingerprint``. Where the cache can't be written, that is logged and no error."""
+        """Store the images under ``fingerprint``. A cache that can't be written is logged, not an error."""
         arrays = {
             "fingerprint": np.array(fingerprint),
             "source": np.array(str(self.source)),
@@ -117,13 +117,13 @@ class DecodedSet:
             with replacing(self.path) as temporary:
                 np.savez(temporary, allow_pickle=False, **arrays)
         except (StorageError, NoHomeError) as error:
-            _LOGGER.warning("The decoded images are not kept: %s", error)
+            _LOGGER.warning("The decoded images are not cached: %s", error)
 
 
 def _open(path: Path) -> BinaryIO:
     # Opening a named pipe would wait for its writer.
     if os.path.lexists(path) and not os.path.isfile(path):
-        raise DataError("it is no regular file")
+        raise DataError("it is not a regular file")
     return path.open("rb")
 
 
@@ -134,7 +134,7 @@ def _left_out(text: str) -> tuple[LeftOut, ...]:
 
 
 def _state(file: Path) -> str:
-    """Return a text that changes with the content of ``file``, or of the file that it links to."""
+    """Return a text that changes when the content of ``file`` or of its link target changes."""
     try:
         state = file.stat()
     except OSError as error:
@@ -153,7 +153,7 @@ def _stored_part(stored: Mapping[str, np.ndarray], prefix: str, class_names: tup
 
 
 def decoded_sets() -> dict[Path, str]:
-    """The files of the cache's decoded sets, each with the source that it was decoded from."""
+    """Return the files of decoded images in the cache, each with its source."""
     sets = {}
     for path in sorted(decoded_dir().glob("*.npz")):
         if is_leftover(path):
@@ -167,7 +167,7 @@ def decoded_sets() -> dict[Path, str]:
 
 
 def clear() -> None:
-    """Delete every decoded set and what JAX compiled: what is used again is decoded or compiled again."""
+    """Delete all decoded images and compiled programs. They are created again when needed."""
     shutil.rmtree(compiled_dir(), ignore_errors=True)
     for path in decoded_dir().glob("*.npz"):
         path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""CIFAR-10 itself: a copy on this machine, or the official archive downloaded."""
+"""CIFAR-10: finds a copy on this machine, or downloads the official archive."""
 
 import logging
 import os
@@ -21,15 +21,15 @@ BINARY_ARCHIVE = RemoteFile(
     170_052_171,
     "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
 )
-# keras.datasets.cifar10 gets the Python layout, and checks this.
+# keras.datasets.cifar10 downloads this archive in the Python layout, and checks this SHA-256.
 PYTHON_ARCHIVE_SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
 
 
 def find_or_fetch(mirrors: Sequence[str] = (), report: Progress = silent, archive: RemoteFile = BINARY_ARCHIVE) -> Path:
-    """The path of a copy of CIFAR-10: the cached archive if it is intact, else Keras's, else a download.
+    """Return the path of a copy of CIFAR-10: the cached archive if it is intact, else Keras's copy, else a download.
 
     Raises:
-        DownloadError: when there is no copy and no address gives one.
+        DownloadError: when there is no copy and every address fails.
         NoHomeError: when there is no copy and no cache directory to download into.
     """
     with suppress(NoHomeError):
@@ -40,20 +40,20 @@ def find_or_fetch(mirrors: Sequence[str] = (), report: Progress = silent, archiv
 
 
 def download(mirrors: Sequence[str] = (), report: Progress = silent, archive: RemoteFile = BINARY_ARCHIVE) -> Path:
-    """The path of the archive in the cache directory, downloaded unless it is there and intact.
+    """Return the path of the archive in the cache directory, after a download if it is missing or damaged.
 
     Raises:
-        DownloadError: when no address gives it.
+        DownloadError: when every address fails.
         NoHomeError: when there is no cache directory.
     """
     return fetch(archive, cache_dir(), mirrors=mirrors, report=report)
 
 
 def keras_copy() -> Path | None:
-    """Return the copy that ``keras.datasets.cifar10`` has left in $KERAS_HOME or ~/.keras: a folder or an archive.
+    """Return the copy that ``keras.datasets.cifar10`` downloaded to $KERAS_HOME or ~/.keras, a folder or an archive.
 
-    A folder needs all its batches, whole; Keras has checked the archive that they come from. An archive's checksum
-    must hold. A folder that was unpacked in part is logged and not used. None where there is no copy.
+    A folder must have all its batches complete; Keras has verified the archive they come from. An incomplete folder is
+    logged and not used. An archive must match its checksum. The result is None if there is no copy.
     """
     keras = keras_dir()
     if keras is None:
@@ -70,9 +70,9 @@ def keras_copy() -> Path | None:
 
 
 def torchvision_copy(root: Path) -> Path | None:
-    """Return the copy that ``torchvision.datasets.CIFAR10`` has left in its folder ``root``: a folder or its archive.
+    """Return the copy that ``torchvision.datasets.CIFAR10`` downloaded to its folder ``root``, a folder or its archive.
 
-    The archive stands in for a folder that was unpacked in part, which is logged. None where there is no copy.
+    If the folder is incomplete, that is logged and the archive is used. The result is None if there is no copy.
     """
     if found := _whole_folder([root / "cifar-10-batches-py"]):
         return found
@@ -81,7 +81,7 @@ def torchvision_copy(root: Path) -> Path | None:
 
 
 def _whole_folder(folders: Iterable[Path]) -> Path | None:
-    """Return the first of ``folders`` that has all batches; log those that were unpacked in part."""
+    """Return the first of ``folders`` that has all batches; log incomplete ones."""
     for folder in folders:
         if not os.path.isdir(folder):
             continue

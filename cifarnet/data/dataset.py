@@ -1,4 +1,4 @@
-"""Images with labels, and a source's splits: what every source turns into and every service takes."""
+"""Labelled images and splits: the common form of all data sources."""
 
 import hashlib
 import re
@@ -14,13 +14,16 @@ from cifarnet.errors import DataError, InvalidValueError, listed
 
 @dataclass(frozen=True)
 class Dataset:
-    """Labelled images: ``images`` uint8 (n, size, size, 3) RGB, ``labels`` int32 (n,), ``class_names`` by label.
+    """Labelled images.
 
-    Class names are brought to Unicode's normal form C, so that names from macOS equal those from elsewhere.
-    ``names`` are those of the images' files, relative to the source; None for images that come from arrays.
+    Attributes:
+        images: uint8 (n, size, size, 3) RGB.
+        labels: int32 (n,), indices into ``class_names``.
+        class_names: the classes, in Unicode's normal form C, so that names from macOS equal those from other systems.
+        names: the files of the images, relative to the source; None for images from arrays.
 
     Raises:
-        DataError: when the arrays contradict each other or a label names no class.
+        DataError: when the arrays have other types or inconsistent shapes, or a label is not a class.
     """
 
     images: np.ndarray
@@ -32,9 +35,9 @@ class Dataset:
         names = tuple(unicodedata.normalize("NFC", name) for name in self.class_names)
         object.__setattr__(self, "class_names", names)
         if self.images.dtype != np.uint8 or self.images.ndim != 4 or self.images.shape[3] != 3:
-            raise DataError(f"Images must be uint8 (n, height, width, 3). Received: {_told(self.images)}")
+            raise DataError(f"Images must be uint8 (n, height, width, 3). Received: {_described(self.images)}")
         if self.labels.dtype != np.int32 or self.labels.shape != self.images.shape[:1]:
-            raise DataError(f"Labels must be int32 ({len(self.images)},). Received: {_told(self.labels)}")
+            raise DataError(f"Labels must be int32 ({len(self.images)},). Received: {_described(self.labels)}")
         if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < len(self.class_names):
             raise DataError(
                 f"Labels must be 0 to {len(self.class_names) - 1}, one per class of {', '.join(self.class_names)}."
@@ -47,21 +50,23 @@ class Dataset:
         return len(self.images)
 
     def take(self, rows: np.ndarray) -> Self:
-        """The data set of these ``rows`` (integers), in their order."""
+        """Return the images with the indices ``rows``, in their order."""
         names = None if self.names is None else tuple(self.names[row] for row in rows.tolist())
         return type(self)(self.images[rows], self.labels[rows], self.class_names, names)
 
     def counts(self) -> np.ndarray:
-        """Images per class, by label."""
+        """Return the number of images of each class, by label."""
         return np.bincount(self.labels, minlength=len(self.class_names))
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Files of a source that are not read: how many, the names of the first, and why.
+    """Files of a source that are not read.
 
-    ``reason`` is a noun for the files; advice may follow after a colon.
-    ``examples`` are POSIX names relative to the source.
+    Attributes:
+        reason: a plural noun for the files; advice may follow after a colon.
+        count: the number of files.
+        examples: the names of the first files, as POSIX paths relative to the source.
     """
 
     reason: str
@@ -80,10 +85,10 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Parts:
-    """The images of a source, and the files left out; ``test`` and ``validation`` are None where it has none.
+    """The images of a source as it is stored; ``test`` and ``validation`` are None if it has no such split.
 
     Raises:
-        DataError: when the parts differ in classes or image size.
+        DataError: when the splits differ in classes or image size.
     """
 
     train: Dataset
@@ -100,7 +105,7 @@ class Parts:
 
 @dataclass(frozen=True)
 class Splits:
-    """A source's training and test images, and its validation images if it has any; all share their classes.
+    """Training and test images, and validation images if the source has any.
 
     Raises:
         DataError: when the splits differ in classes or image size.
@@ -125,10 +130,10 @@ class Splits:
 
 
 def require_same_classes(train: Sequence[str], other: Sequence[str], name: str) -> None:
-    """Refuse classes of the split ``name`` (Test or Validation) that differ from those of the training images.
+    """Check that the split ``name`` (Test or Validation) has the classes of the training images, in the same order.
 
     Raises:
-        DataError: when they differ or are in another order; the message names the classes that one of the two lacks.
+        DataError: when they differ. The message lists the classes that one of the two lacks.
     """
     if tuple(train) == tuple(other):
         return
@@ -165,9 +170,9 @@ def _require_same_size(train: Dataset, other: Dataset, name: str) -> None:
 
 
 def hold_out(data: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
-    """Split ``data`` at random into (rest, held out), the latter with ``fraction`` of every class, at least one.
+    """Split ``data`` at random into (rest, held out). The second part gets ``fraction`` of every class, at least one.
 
-    Stratified, so that a class with few images is in both parts; rows keep their order.
+    The split is stratified, so that both parts have every class. Images keep their order.
 
     Raises:
         InvalidValueError: when ``fraction`` is not between 0 and 1.
@@ -186,14 +191,14 @@ def hold_out(data: Dataset, fraction: float, seed: int) -> tuple[Dataset, Datase
 
 
 def require_fraction(what: str, fraction: float) -> None:
-    """Refuse a ``fraction`` that leaves no images in one of two parts; ``what`` names it in the message.
+    """Check that ``fraction`` lies between 0 and 1, both excluded. ``what`` names it in the message.
 
     Raises:
-        InvalidValueError: when it does not lie between 0 and 1.
+        InvalidValueError: when it does not.
     """
     if not 0 < fraction < 1:
         raise InvalidValueError(f"{what} must lie between 0 and 1, both excluded. Received: {fraction}")
 
 
-def _told(array: np.ndarray) -> str:
+def _described(array: np.ndarray) -> str:
     return f"{array.dtype} {array.shape}"

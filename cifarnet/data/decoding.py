@@ -1,4 +1,4 @@
-"""Decode the content of an image file to an upright RGB picture: formats, limits, bit depths and transparency."""
+"""Decodes image files to upright RGB pictures: formats, limits, bit depths and transparency."""
 
 import importlib.util
 import io
@@ -19,30 +19,31 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-"""The suffixes of the formats that are always read, in lower case."""
+"""Suffixes of the formats that are always supported, in lower case."""
 HEIC_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
-"""The suffixes of HEIC pictures, which need pillow-heif, in lower case."""
+"""Suffixes of HEIC pictures, which need pillow-heif, in lower case."""
 
 PIXEL_LIMIT = 100_000_000
-"""The most pixels that are decoded: 400 MB in Pillow. A decompression bomb has more."""
+"""The most pixels that are decoded. They take 400 MB in Pillow."""
 JPEG_PIXEL_LIMIT = 250_000_000
-"""The most pixels of a JPEG, which is decoded at a fraction of its size when it has more than ``PIXEL_LIMIT``.
+"""The most pixels of a JPEG. One with more than ``PIXEL_LIMIT`` pixels is decoded at a fraction of its size.
 
-Phone cameras have up to 200 million. A baseline JPEG of so many takes 0.7 s and 30 MB at an eighth of its size.
+Phone cameras have up to 200 million pixels. A baseline JPEG of that size takes 0.7 s and 30 MB at 1/8 of its size.
 """
-# A progressive JPEG is held as coefficients of 2 bytes, whatever the fraction: at 200 million pixels 3.0 s and 600 MB
-# with halved colours (4:2:0), 5.6 s and 1.2 GB without. This is what PIXEL_LIMIT pixels take without.
+# A progressive JPEG needs memory for all its coefficients, 2 bytes each, at any fraction of its size. 200 million
+# pixels take 3.0 s and 600 MB with halved colours (4:2:0), 5.6 s and 1.2 GB without. This is what PIXEL_LIMIT pixels
+# take without.
 _COEFFICIENT_LIMIT = 6 * PIXEL_LIMIT
 BYTE_LIMIT = 256 << 20
 
-# A TIFF of one kilobyte that claimed 89 million pixels took 7 s to read; an empty page, scanned, has 300 a byte.
-PIXELS_A_BYTE = 2000
+# A TIFF of one kilobyte that claims 89 million pixels takes 7 s to read. A scanned empty page has 300 pixels per byte.
+PIXELS_PER_BYTE = 2000
 MANY_PIXELS = 10_000_000
 LARGE_PIXELS = 25_000_000
-"""Pictures of more pixels are decoded one at a time. Most cameras' pictures have fewer: one core each decodes those."""
+"""Pictures with more pixels are decoded one at a time, others in parallel. Most cameras' pictures have fewer."""
 _STRIP_PIXELS = 1_000_000
-# Only these decoders are tried, so that a file can't reach Pillow's rarer ones (EPS starts Ghostscript). JPEG's opens
-# MPO, files of several JPEGs, as well.
+# Only these decoders are tried, so that a file can't reach Pillow's rarer ones; the one for EPS starts Ghostscript. The
+# JPEG decoder also opens MPO, files of several JPEGs.
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 _NAMES = "PNG, JPEG, WebP, BMP, GIF or TIFF"
 
@@ -51,64 +52,64 @@ _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 
 
 def heic_remedy() -> str:
-    """Return the advice for a HEIC picture where pillow-heif is not installed."""
+    """Return the advice for a HEIC picture if pillow-heif is not installed."""
     return f"Install pillow-heif with: {install_command('pillow-heif')}; or save the picture as JPEG or PNG."
 
 
 def has_heic() -> bool:
-    """Whether HEIC pictures can be read: pillow-heif is installed."""
+    """Return whether pillow-heif is installed, so that HEIC pictures can be read."""
     return importlib.util.find_spec("pillow_heif") is not None
 
 
 def image_suffixes() -> frozenset[str]:
-    """Return the suffixes of the pictures that can be read here, in lower case: HEIC's only with pillow-heif."""
+    """Return the suffixes of supported pictures in lower case, with HEIC's only if pillow-heif is installed."""
     return IMAGE_SUFFIXES | HEIC_SUFFIXES if has_heic() else IMAGE_SUFFIXES
 
 
 one_large: AbstractContextManager[Any] = threading.Lock()
-"""Held while a large picture is decoded and used; the processes that decode the pictures of a data set share one."""
+"""A lock for decoding large pictures. The worker processes that decode a data set share one."""
 
 
 @contextmanager
-def decoded(content: bytes, told: str, shorter: int) -> Iterator["Image"]:
-    """Decode a picture to upright RGB, inside ``pillow``; of pictures with many pixels one at a time.
+def decoded(content: bytes, what: str, shorter: int) -> Iterator["Image"]:
+    """Decode a picture to upright RGB. Use it inside ``pillow``.
 
-    The first of several frames or pages is taken. The EXIF orientation is applied, and transparency put on white. A
-    JPEG of more than ``PIXEL_LIMIT`` pixels is decoded at a half, a quarter or an eighth of its size, the smallest that
-    keeps its shorter side at least ``shorter`` pixels long; any other picture at its full size.
+    Of several frames or pages, the first is used. The EXIF orientation is applied, and transparent pixels are blended
+    with white. A JPEG with more than ``PIXEL_LIMIT`` pixels is decoded at 1/2, 1/4 or 1/8 of its size, the smallest
+    that keeps its shorter side at least ``shorter`` pixels long. Other pictures are decoded at full size.
 
     Args:
         content: the content of the file.
-        told: what error messages call the picture.
-        shorter: the pixels that the shorter side of a very large JPEG needs.
+        what: the name of the picture in error messages.
+        shorter: the minimum length of the shorter side of a reduced JPEG, in pixels.
 
     Raises:
-        DataError: when the picture is too large, or of an unknown format.
-        Exception: of nearly any kind when the picture is damaged; ``pillow`` makes it a DataError.
+        DataError: when the picture is too large, or its format is not supported.
+        Exception: of nearly any kind when the picture is damaged. ``pillow`` turns it into a DataError.
     """
     from PIL import ImageOps
 
-    with _opened(content, told) as image:
+    with _opened(content, what) as image:
         full = image.width * image.height
         _shrink_on_load(image, shorter)
-        decoded_pixels = _checked_pixels(image, content, told)
+        decoded_pixels = _checked_pixels(image, content, what)
         with one_large if max(full, decoded_pixels) > LARGE_PIXELS else nullcontext():
             if image.format == "TIFF":
-                tiff.prepare(image, told)
+                tiff.prepare(image, what)
             image.load()
             ImageOps.exif_transpose(image, in_place=True)
-            yield _rgb(image, content, told)
+            yield _rgb(image, content, what)
 
 
 class _PillowSettings:
-    """Sets Pillow's globals while any thread is inside, and restores them after.
+    """Changes Pillow's global settings while at least one thread is inside.
 
-    Pillow's warnings (odd metadata, large pictures) are dropped, its limit of pixels is replaced by those above, and
-    every TIFF is read by libtiff: Pillow's own reader mixes up the channels of 16-bit RGB in separate planes, and
-    reads no subsampled YCbCr.
+    Pillow's warnings (odd metadata, large pictures) are ignored, its pixel limit is replaced by those above, and every
+    TIFF is read by libtiff. Pillow's own TIFF reader mixes up the channels of 16-bit RGB in separate planes, and can't
+    read subsampled YCbCr.
 
-    These are globals: threads that overlap would restore each other's values. So the first one in sets them and the
-    last one out restores them.
+    The settings are shared by all threads. So the first thread to enter sets them, and the last one to leave restores
+    them.
     """
 
     def __init__(self) -> None:
@@ -146,8 +147,8 @@ _PILLOW_SETTINGS = _PillowSettings()
 
 
 @contextmanager
-def pillow(told: str) -> Iterator[None]:
-    """Set Pillow's globals for a picture that messages call ``told``, and turn whatever it raises into a DataError."""
+def pillow(what: str) -> Iterator[None]:
+    """Apply the Pillow settings, and turn any exception into a DataError about the picture ``what``."""
     try:
         with _PILLOW_SETTINGS:
             yield
@@ -155,12 +156,12 @@ def pillow(told: str) -> Iterator[None]:
         raise
     except Exception as error:
         # Damaged files make decoders raise nearly anything: OSError, SyntaxError, struct.error, ValueError, ...
-        raise DataError(f"{told} is a damaged or truncated image: {error}") from error
+        raise DataError(f"{what} is a damaged or truncated image: {error}") from error
 
 
 @cache
 def _formats() -> tuple[str, ...]:
-    """Return Pillow's names of the formats that are read, and register HEIC's reader if it is installed."""
+    """Return Pillow's names of the supported formats, and register the HEIC reader if it is installed."""
     if not has_heic():
         return _FORMATS
     import pillow_heif
@@ -170,60 +171,60 @@ def _formats() -> tuple[str, ...]:
 
 
 @contextmanager
-def _opened(content: bytes, told: str) -> Iterator[Any]:
-    """Open a picture and read its header, not yet its pixels.
+def _opened(content: bytes, what: str) -> Iterator[Any]:
+    """Open a picture and read its header, without its pixels.
 
     Raises:
-        DataError: when its format or kind is not supported.
+        DataError: when its format is not supported.
     """
     from PIL import Image, UnidentifiedImageError
 
     try:
         image = Image.open(io.BytesIO(content), formats=_formats())
     except Exception as error:
-        # KeyError: a compression of TIFF that Pillow does not know.
+        # KeyError: a TIFF compression that Pillow does not know.
         if isinstance(error, UnidentifiedImageError | KeyError):
-            raise DataError(_why_not_opened(content, told)) from error
+            raise DataError(_why_not_opened(content, what)) from error
         raise
     with image:
         yield image
 
 
-def _why_not_opened(content: bytes, told: str) -> str:
+def _why_not_opened(content: bytes, what: str) -> str:
     brand = content[8:12] if content[4:8] == b"ftyp" else b""
     if brand in _HEIC_BRANDS:
-        return f"{told} is a damaged HEIC image." if has_heic() else f"{told} is a HEIC image. {heic_remedy()}"
+        return f"{what} is a damaged HEIC image." if has_heic() else f"{what} is a HEIC image. {heic_remedy()}"
     if brand in _AVIF_BRANDS:
-        return f"{told} is an AVIF image, which is not supported. Save it as PNG or JPEG."
-    if tiff.is_tiff(content) and (reason := tiff.refusal(content, told)):
+        return f"{what} is an AVIF image, which is not supported. Save it as PNG or JPEG."
+    if tiff.is_tiff(content) and (reason := tiff.refusal(content, what)):
         return reason
-    return f"{told} is not a {_NAMES} image."
+    return f"{what} is not a {_NAMES} image."
 
 
 def _shrink_on_load(image: Any, shorter: int) -> None:
-    """Have a JPEG of too many pixels decoded at a fraction of its size."""
+    """Make Pillow decode a JPEG with too many pixels at a fraction of its size."""
     if image.format not in ("JPEG", "MPO") or not PIXEL_LIMIT < image.width * image.height <= JPEG_PIXEL_LIMIT:
         return
     if image.info.get("progressive") and _coefficient_bytes(image) > _COEFFICIENT_LIMIT:
         return
-    # Half of the size is always within the limit.
+    # Half the size is always within the limit.
     side = min(shorter, min(image.size) // 2)
     image.draft(None, (side, side))
 
 
 def _coefficient_bytes(image: Any) -> float:
-    """Return the memory that libjpeg takes for all coefficients of a progressive JPEG."""
-    factors = [(across, down) for _, across, down, _ in image.layer]  # How often each channel is sampled.
+    """Return the bytes that libjpeg needs for the coefficients of a progressive JPEG."""
+    factors = [(across, down) for _, across, down, _ in image.layer]  # The sampling factors of each channel.
     samples = sum(across * down for across, down in factors)
     unit = max(across for across, _ in factors) * max(down for _, down in factors)
     return 2 * image.width * image.height * samples / unit
 
 
-def _checked_pixels(image: Any, content: bytes, told: str) -> int:
-    """Return the number of pixels that are decoded, and refuse what would take too much memory or time.
+def _checked_pixels(image: Any, content: bytes, what: str) -> int:
+    """Return the number of pixels to decode.
 
     Raises:
-        DataError: when the picture has too many pixels, or too many for the size of its file.
+        DataError: when the picture has too many pixels, in total or for the size of its file.
     """
     width, height = tiff.decoded_size(image) if image.format == "TIFF" else image.size
     pixels = width * height
@@ -232,30 +233,30 @@ def _checked_pixels(image: Any, content: bytes, told: str) -> int:
         if image.format in ("JPEG", "MPO"):
             limit += f" ({JPEG_PIXEL_LIMIT:,} in a baseline JPEG)"
         raise DataError(
-            f"{told} has too many pixels: more than {limit} are refused. Save it at a smaller size."
+            f"{what} has too many pixels: more than {limit} are refused. Save it at a smaller size."
             f" Received: {width} x {height} pixels"
         )
-    if pixels > max(MANY_PIXELS, PIXELS_A_BYTE * len(content)):
+    if pixels > max(MANY_PIXELS, PIXELS_PER_BYTE * len(content)):
         raise DataError(
-            f"{told} claims {width} x {height} pixels in {len(content):,} bytes: it is damaged, or a"
+            f"{what} claims {width} x {height} pixels in {len(content):,} bytes: it is damaged, or a"
             " decompression bomb."
         )
     return int(pixels)
 
 
-def _rgb(image: Any, content: bytes, told: str) -> "Image":
-    """Return the decoded ``image`` in 8-bit RGB, transparency put on white."""
+def _rgb(image: Any, content: bytes, what: str) -> "Image":
+    """Return the decoded ``image`` as 8-bit RGB, with transparent pixels blended with white."""
     if image.mode.startswith("I;16"):
         return _from_deep_grey(image)
     if image.mode in ("I", "F"):
-        raise DataError(f"{told} has 32 bits per channel, whose range is not defined. Save it with 8 or 16 bits.")
+        raise DataError(f"{what} has 32 bits per channel, whose range is not defined. Save it with 8 or 16 bits.")
     if image.mode == "LAB":
         return _from_lab(image)
     if image.format == "PNG" and image.mode in ("L", "RGB") and "transparency" in image.info:
         return _from_keyed_png(image, content)
     if not image.has_transparency_data:
         return image if image.mode == "RGB" else image.convert("RGB")
-    # 32-bit BMP files and TIFF files with an unnamed fourth sample often leave it empty.
+    # 32-bit BMP files, and TIFF files with an unnamed fourth sample, often leave the fourth channel empty.
     doubtful = image.format == "BMP" or (image.format == "TIFF" and tiff.has_doubtful_alpha(image))
     if doubtful and "A" in image.getbands() and image.getchannel("A").getextrema() == (0, 0):
         return image.convert("RGB")
@@ -263,7 +264,7 @@ def _rgb(image: Any, content: bytes, told: str) -> "Image":
 
 
 def _from_deep_grey(image: Any) -> "Image":
-    """Return grey of 10 to 16 bits, scaled to 8; Pillow's own conversion clips at 255."""
+    """Return a grey image of 10 to 16 bits scaled to 8 bits. Pillow's own conversion clips at 255."""
     from PIL import Image
 
     if image.format == "TIFF":
@@ -291,7 +292,7 @@ def _from_lab(image: Any) -> "Image":
 
 
 def _from_keyed_png(image: Any, content: bytes) -> "Image":
-    """Return a PNG with one transparent level or colour, which the file gives at its own bit depth."""
+    """Return a PNG that has one transparent level or colour, given at the file's bit depth."""
     depth, key = content[24], image.info["transparency"]
     if depth == 16:
         return _on_white(_keyed_16_bit_rgb(image, content, key))
@@ -300,11 +301,11 @@ def _from_keyed_png(image: Any, content: bytes) -> "Image":
 
 
 def _keyed_16_bit_rgb(image: Any, content: bytes, key: tuple[int, int, int]) -> "Image":
-    """Return 16-bit RGB with the transparent colour ``key`` as RGBA; ``image`` has the upper 8 bits."""
+    """Return a 16-bit RGB image with the transparent colour ``key`` as RGBA. ``image`` has the upper 8 bits."""
     from PIL import Image, ImageOps
 
     with Image.open(io.BytesIO(content), formats=("PNG",)) as lower:
-        # Read as little-endian, the lower 8 bits pass for the upper ones.
+        # Read as little-endian, the lower 8 bits take the place of the upper ones.
         lower.tile = [tile._replace(args="RGB;16L") for tile in lower.tile]
         lower.load()
         ImageOps.exif_transpose(lower, in_place=True)
@@ -320,13 +321,13 @@ def _keyed_16_bit_rgb(image: Any, content: bytes, key: tuple[int, int, int]) -> 
 
 
 def _on_white(image: "Image") -> "Image":
-    """Return RGB of an ``image`` of any mode with transparency, put on white."""
+    """Return an ``image`` of any mode with transparency as RGB, blended with white."""
     from PIL import Image
 
     on_white = Image.new("RGB", image.size)
     for rows in _strips(image):
         strip = image.crop((0, rows.start, image.width, rows.stop))
-        # Pillow has no conversion of La to RGBA.
+        # Pillow can't convert La to RGBA.
         rgba = strip.convert("LA").convert("RGBA") if strip.mode == "La" else strip.convert("RGBA")
         on_white.paste(
             Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB"), (0, rows.start)
@@ -335,6 +336,6 @@ def _on_white(image: "Image") -> "Image":
 
 
 def _strips(image: "Image") -> Iterator[slice]:
-    """Yield the rows of ``image`` in parts of about a million pixels, so that intermediate results stay small."""
+    """Yield slices of rows of about a million pixels, so that intermediate results stay small."""
     step = max(1, _STRIP_PIXELS // image.width)
     return (slice(top, min(top + step, image.height)) for top in range(0, image.height, step))

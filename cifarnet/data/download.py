@@ -1,4 +1,4 @@
-"""Downloading a file whose checksum is known: resumed where it was cut, from the first address that has it."""
+"""Downloads files with known checksums: resumable, from the first of several addresses that works."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,11 +12,11 @@ from cifarnet.files import move_into_place, sha256_of
 from cifarnet.locking import locked
 
 TIMEOUT = (10.0, 30.0)
-"""Seconds to wait for a connection, and for more bytes once it stands."""
+"""Seconds to wait for a connection, and for more bytes on an open connection."""
 
 _CHUNK = 1 << 18
 
-# Seconds to wait for another process that downloads the same file.
+# Seconds to wait for another process that is downloading the same file.
 _LONGEST_DOWNLOAD = 3600.0
 
 
@@ -30,7 +30,7 @@ class RemoteFile:
     sha256: str
 
     def is_intact(self, path: Path) -> bool:
-        """Whether the file at ``path`` is this one, by size and checksum."""
+        """Return whether the file at ``path`` has the right size and checksum."""
         return os.path.isfile(path) and path.stat().st_size == self.size and sha256_of(path) == self.sha256
 
 
@@ -42,15 +42,15 @@ def fetch(
     report: Progress = silent,
     timeout: tuple[float, float] = TIMEOUT,
 ) -> Path:
-    """The path of ``remote`` in ``folder``, downloaded unless a copy whose checksum holds is there.
+    """Return the path of ``remote`` in ``folder``, downloading it unless an intact copy is there.
 
-    Tries ``mirrors``, then those in $CIFARNET_MIRROR (separated by commas), then the file's own address; one that
-    ends with a slash names the directory of the file. What a cut connection has brought stays beside the file as
-    ``<name>.part`` and is gone on from, now or at the next call; the file gets its name once its checksum holds.
+    The addresses are ``mirrors``, then those in $CIFARNET_MIRROR (separated by commas), then the file's own. An address
+    that ends with a slash is a directory that contains the file. An interrupted download is kept as ``<name>.part`` and
+    continued, also by a later call. The file is renamed to its final name after its checksum has been verified.
 
     Raises:
-        DownloadError: when no address gives the file; the message tells why, and how to put it there by hand.
-        DataError: when ``folder`` can't be written to.
+        DownloadError: when every address fails. The message has the reasons, and how to install the file manually.
+        DataError: when ``folder`` can't be written to, or another process takes too long to download the file.
     """
     from requests import RequestException
 
@@ -62,10 +62,10 @@ def fetch(
                 return target
             for url in _addresses(remote, mirrors):
                 try:
-                    _Download(remote, part, report, timeout).go_on(url)
+                    _Download(remote, part, report, timeout).complete(url)
                     move_into_place(part, target)
                     return target
-                except (RequestException, DownloadError, ValueError) as error:  # ValueError: no web address.
+                except (RequestException, DownloadError, ValueError) as error:  # ValueError: not a web address.
                     failures.append(f"{url}: {_reason(error)}")
     except TimeoutError as error:
         raise DataError(
@@ -79,7 +79,7 @@ def fetch(
     raise DownloadError(
         f"{remote.name} could not be downloaded.\n  "
         + "\n  ".join(failures)
-        + "\nTry again later (a part that has arrived is kept), or name another address with --mirror URL."
+        + "\nTry again later (the part that has arrived is kept), or give another address with --mirror URL."
         f" Without a connection, get {remote.url} elsewhere ({remote.size:,} bytes, SHA-256 {remote.sha256})"
         f" and save it as {folder / remote.name}"
     )
@@ -87,7 +87,7 @@ def fetch(
 
 @contextmanager
 def _alone(remote: RemoteFile, folder: Path, report: Progress) -> Iterator[None]:
-    """Hold the download of ``remote`` into ``folder``: two processes would write into one part."""
+    """Hold a lock on the download of ``remote`` into ``folder``, so that two processes don't write to one file."""
     folder.mkdir(parents=True, exist_ok=True)
     lock = folder / f".{remote.name}.lock"
     with ExitStack() as stack:
@@ -106,17 +106,17 @@ def _addresses(remote: RemoteFile, mirrors: Sequence[str]) -> Iterator[str]:
 
 
 class _Download:
-    """A download into ``part``, which goes on from what is there."""
+    """A download into the file ``part``, which continues an earlier one."""
 
     def __init__(self, remote: RemoteFile, part: Path, report: Progress, timeout: tuple[float, float]):
         self.remote, self.part, self.report, self.timeout = remote, part, report, timeout
 
-    def go_on(self, url: str) -> None:
+    def complete(self, url: str) -> None:
         """Complete the part from ``url``.
 
         Raises:
             RequestException: when the address does not answer with the whole file.
-            DownloadError: when it answers with something else. The part is deleted then.
+            DownloadError: when it answers with another file. The part is deleted then.
         """
         from requests import ConnectionError, Timeout
         from requests.exceptions import ChunkedEncodingError
@@ -128,15 +128,15 @@ class _Download:
                 self._append(url)
                 break
             except (ConnectionError, Timeout, ChunkedEncodingError):
-                # A long download is often cut: go on as long as every try brings more.
+                # Long downloads are often cut. Continue as long as every attempt adds bytes.
                 if self.part.stat().st_size <= reached:
                     raise
         if sha256_of(self.part) != self.remote.sha256:
             self.part.unlink()
-            raise DownloadError("the SHA-256 of what it gave is another one")
+            raise DownloadError("sent a file with another SHA-256")
 
     def _append(self, url: str) -> None:
-        """Append what is missing to the part, or all of it where the server can't send a range."""
+        """Append the missing bytes to the part, or download all if the server doesn't support ranges."""
         import requests
 
         start = self.part.stat().st_size
@@ -144,7 +144,7 @@ class _Download:
             return
         if start > self.remote.size:
             start = 0
-        # Identity: a server that compresses on the way would make lengths incomparable.
+        # Identity: if the server compressed the response, its length would not be that of the file.
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
         with requests.get(url, headers=headers, stream=True, timeout=self.timeout) as response:
             response.raise_for_status()
@@ -163,19 +163,19 @@ class _Download:
             raise DownloadError(f"sent {done:,} bytes instead of {self.remote.size:,}")
 
     def _check(self, headers: Mapping[str, str], start: int, resumed: bool) -> None:
-        """Refuse an answer that can't be the file before it touches what has arrived."""
+        """Refuse a response that can't be the file, before anything is overwritten."""
         if headers.get("Content-Type", "").startswith("text/html"):
             raise DownloadError("answered with a web page instead of the file")
         if resumed and not headers.get("Content-Range", "").startswith(f"bytes {start}-"):
             raise DownloadError(f"sent another range ({headers.get('Content-Range')}) than the one asked for")
         length = headers.get("Content-Length", "")
-        # As text: Python converts no number of more than 4,300 digits.
+        # Compared as text: Python does not convert numbers with more than 4,300 digits.
         if length.isdecimal() and length.lstrip("0") != str(self.remote.size - start):
             raise DownloadError(f"offers {int(length[:20]):,} bytes instead of {self.remote.size - start:,}")
 
 
 def _reason(error: Exception) -> str:
-    """Why an address failed, without the nested exceptions that requests puts in its messages."""
+    """Return why an address failed, without the nested exceptions in the messages of requests."""
     import requests
 
     if isinstance(error, requests.HTTPError) and error.response is not None:

@@ -1,4 +1,4 @@
-"""Image folders: ``train/<class>/*.jpg`` with ``test/`` and ``val/`` beside it, or the class folders alone."""
+"""Reads image folders: ``train/<class>/*.jpg`` with optional ``test/`` and ``val/``, or only class folders."""
 
 from collections.abc import Mapping
 
@@ -15,7 +15,7 @@ from cifarnet.errors import DataError
 UNREADABLE = "pictures that can't be read"
 """The ``LeftOut.reason`` of pictures that ``skip_broken`` leaves out."""
 
-# The most broken pictures that a message names.
+# The most broken pictures that a message lists.
 _NAMED = 10
 
 _ACTIVITIES = {
@@ -28,12 +28,17 @@ _ACTIVITIES = {
 def read_image_folder(tree: FileTree, image_size: int, report: Progress, skip_broken: bool = False) -> Parts:
     """Read the training images of an image folder, and its test and validation images if it has any.
 
-    Splits and classes are those of ``arrange``; classes are in the order of their names. ``skip_broken`` leaves
-    pictures out that can't be read.
+    ``arrange`` finds the splits and classes. Classes are sorted by name.
+
+    Args:
+        tree: the folder or archive.
+        image_size: side of the images in pixels.
+        report: receives the progress.
+        skip_broken: leave out pictures that can't be read.
 
     Raises:
-        DataError: when pictures can't be read, naming the first ten; when ``skip_broken`` leaves a class without
-            pictures; when the splits differ in classes; and as ``arrange``.
+        DataError: when pictures can't be read (the message lists the first ten), a class has no readable pictures, the
+            splits differ in classes, or the folders have no valid arrangement.
     """
     left_out = Leftovers()
     tree = without_outer_folders(tree, left_out)
@@ -49,7 +54,7 @@ def read_image_folder(tree: FileTree, image_size: int, report: Progress, skip_br
         broken |= messages
     if broken and not skip_broken:
         total = sum(len(names) for classes in splits.values() for names in classes.values())
-        raise DataError(_told_broken(broken, total))
+        raise DataError(_broken_message(broken, total))
     for split, dataset in datasets.items():
         _require_all_classes(dataset, split, broken)
     skipped = (LeftOut(UNREADABLE, len(broken), tuple(list(broken)[:_NAMED])),) if broken else ()
@@ -57,7 +62,7 @@ def read_image_folder(tree: FileTree, image_size: int, report: Progress, skip_br
 
 
 def skips_pictures(parts: Parts) -> bool:
-    """Whether ``skip_broken`` has left pictures out of ``parts``."""
+    """Return whether pictures of ``parts`` were left out because of ``skip_broken``."""
     return any(left.reason == UNREADABLE for left in parts.left_out)
 
 
@@ -67,7 +72,7 @@ def _decoded(
     """Return the pictures of ``classes`` that can be read, and the error messages of the others by name."""
     names = [name for pictures in classes.values() for name in pictures]
     labels = np.repeat(np.arange(len(classes), dtype=np.int32), [len(pictures) for pictures in classes.values()])
-    files = [(tree.told(name), tree.files[name]) for name in names]
+    files = [(tree.display_name(name), tree.files[name]) for name in names]
     images, broken = read_images(files, image_size, report, activity)
     rows = {row for row, _ in broken}
     read = tuple(name for row, name in enumerate(names) if row not in rows)
@@ -75,7 +80,7 @@ def _decoded(
     return dataset, {names[row]: message for row, message in broken}
 
 
-def _told_broken(broken: Mapping[str, str], total: int) -> str:
+def _broken_message(broken: Mapping[str, str], total: int) -> str:
     messages = list(broken.values())
     if len(messages) > _NAMED:
         messages[_NAMED:] = [f"... and {len(messages) - _NAMED:,} more."]
@@ -83,7 +88,7 @@ def _told_broken(broken: Mapping[str, str], total: int) -> str:
         [
             f"{len(broken):,} of {total:,} pictures can't be read:",
             *messages,
-            "Mend or remove them, or leave them out with --skip-broken.",
+            "Repair or remove them, or leave them out with --skip-broken.",
         ]
     )
 
@@ -92,6 +97,6 @@ def _require_all_classes(dataset: Dataset, split: str, broken: Mapping[str, str]
     lost = [name for name, count in zip(dataset.class_names, dataset.counts(), strict=True) if not count]
     if lost:
         raise DataError(
-            f"No picture of a class is left without those that can't be read. Received: {', '.join(lost)} among the"
-            f" {split} images, {len(broken):,} pictures that can't be read, such as:\n{next(iter(broken.values()))}"
+            f"Every class needs a picture that can be read. Received: none of {', '.join(lost)} among the {split}"
+            f" images, {len(broken):,} pictures that can't be read, such as:\n{next(iter(broken.values()))}"
         )

@@ -1,4 +1,4 @@
-"""Image files in, uint8 RGB squares out: the one way in which data sets and ``predict`` read pictures."""
+"""Reads image files as square uint8 RGB arrays, for data sets and for ``predict``."""
 
 import os
 import signal
@@ -23,60 +23,60 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image
 
-# What pads: the mean level of CIFAR-10's training images, which normalization makes zero, as random crops have it in
-# training.
+# The padding colour: the mean level of CIFAR-10's training images. Normalization makes it zero, the padding of random
+# crops in training.
 _GREY = (121, 121, 121)
 
-# A very large JPEG is decoded to at least this many times the size that it is shrunk to. Of 108 and 200 million pixels
-# at 32 x 32, no level differs from the full decode by more than 1, or 2 where the centre falls between two pixels.
+# A very large JPEG is decoded to at least this many times the target size. For 108 and 200 million pixels at 32 x 32,
+# levels differ from a full decode by at most 1, or 2 where the centre falls between two pixels.
 _MARGIN = 4
-# The shorter side of a picture that is shown, in pixels; reports and explanations shrink it to 1,200 pixels or fewer.
+# The shorter side of a displayed picture, in pixels. Reports and explanations reduce it to 1,200 pixels or fewer.
 _SHOWN = 1200
 
-# A small file holds millions of images of few pixels, and a stranger's weights may name a large image size. Enlarged
-# images take at most so many bytes, or so many times as many as before: 224 x 224 for 32 x 32 is 49 times.
+# A small file can hold millions of tiny images, and weights from a stranger can have a large image size. Enlarged
+# images take at most so many bytes, or so many times their former bytes: 224 x 224 is 49 times 32 x 32.
 _RESIZED_LIMIT = 4 << 30
 _ENLARGED_LIMIT = 50
 _ENLARGED_MILLIONS_LIMIT = 8
 
-# Below this, starting worker processes takes longer than decoding.
+# For fewer pictures, starting worker processes takes longer than decoding.
 _PARALLEL_FROM = 1000
 _CHUNK = 256
 
 NamedFile = tuple[str, Path | bytes]
-"""What messages call a picture, and its file or content."""
+"""The name of a picture in messages, and its file or content."""
 
 Broken = tuple[int, str]
-"""A picture that can't be read: its place among the files, and the error message."""
+"""A picture that can't be read: its index among the files, and the error message."""
 
 
 def read_image(source: StrPath | bytes, size: int = 32, *, name: str | None = None, crop: str = "center") -> np.ndarray:
     """Read one picture as uint8 (size, size, 3) RGB.
 
-    PNG, JPEG, WebP, BMP, GIF and TIFF are read, and HEIC where pillow-heif is installed; of several frames the first.
-    The EXIF orientation is applied. More than 8 bits per channel are scaled to 8. Transparency is put on white, for
-    which most cut-out pictures are made. A picture that is not square becomes so by ``crop``. One whose side is not
-    ``size`` is then resampled; one of (size, size) is returned as decoded, pixel for pixel. A JPEG of more than
-    ``decoding.PIXEL_LIMIT`` pixels is decoded at a fraction of its size.
+    The formats are PNG, JPEG, WebP, BMP, GIF and TIFF, and HEIC if pillow-heif is installed. Of several frames, the
+    first is used. The EXIF orientation is applied. More than 8 bits per channel are scaled to 8. Transparent pixels are
+    blended with white. ``crop`` makes the picture square, and Lanczos resampling brings it to ``size``. A picture that
+    already has that size keeps its pixels. A JPEG with more than ``decoding.PIXEL_LIMIT`` pixels is decoded at a
+    fraction of its size.
 
     Args:
-        source: a file, as text or path, or a file's content.
+        source: the path of a file, or the content of one as bytes.
         size: side of the result in pixels.
-        name: what error messages call the picture; by default its path.
+        name: the name of the picture in error messages; by default its path.
         crop: one of ``cifarnet.choices.CROPS``.
 
     Raises:
-        DataError: when the file is missing, empty, truncated, no picture, or unreasonably large.
+        DataError: when the file is missing, empty, damaged, not a picture, or too large.
     """
     if isinstance(source, bytes):
-        told, content = name or "The image", source
+        what, content = name or "The image", source
     else:
         path = as_path(source, "read_image")
-        told = name or str(path)
-        content = read_file(path, told)
+        what = name or str(path)
+        content = read_file(path, what)
     if not content:
-        raise DataError(f"{told} is empty.")
-    with pillow(told), decoded(content, told, _MARGIN * size) as image:
+        raise DataError(f"{what} is empty.")
+    with pillow(what), decoded(content, what, _MARGIN * size) as image:
         return _fitted(image, size, crop)
 
 
@@ -86,10 +86,10 @@ def read_images(
     report: Progress = silent,
     activity: str = "Decoding images",
 ) -> tuple[np.ndarray, list[Broken]]:
-    """Read pictures as uint8 (n, size, size, 3) RGB, and list those that ``read_image`` refuses.
+    """Read pictures as uint8 (n, size, size, 3) RGB, and list those that can't be read.
 
-    From a thousand pictures on they are read in one process per core. A script that calls this therefore needs the
-    usual ``if __name__ == "__main__":`` guard.
+    A thousand or more pictures are read by one process per core. A script that calls this therefore needs the usual
+    ``if __name__ == "__main__":`` guard.
 
     Args:
         files: the pictures.
@@ -98,11 +98,11 @@ def read_images(
         activity: the name of the work in ``report``.
 
     Returns:
-        The images of the files that can be read, in their order, and the files that can't: for each its index in
-        ``files`` and the error message.
+        The images of the readable files, in their order; and for each unreadable file its index in ``files`` and the
+        error message.
 
     Raises:
-        DataError: when the processes that read the pictures die.
+        DataError: when a worker process dies.
     """
     images = np.empty((len(files), size, size, 3), np.uint8)
     broken: list[Broken] = []
@@ -120,10 +120,12 @@ def read_images(
 
 
 def resize_images(images: np.ndarray, size: int) -> np.ndarray:
-    """Bring uint8 (n, height, width, 3) images to (n, size, size, 3) as ``read_image`` does; no copy if they are.
+    """Crop and resample uint8 (n, height, width, 3) images to (n, size, size, 3), like ``read_image``.
+
+    Images that already have this size are returned without a copy.
 
     Raises:
-        DataError: when tiny images would take gigabytes.
+        DataError: when the enlarged images would take too much memory.
     """
     if images.shape[1:3] == (size, size):
         return images
@@ -142,43 +144,43 @@ def resize_images(images: np.ndarray, size: int) -> np.ndarray:
     return resized
 
 
-def read_file(path: Path, told: str, limit: int = BYTE_LIMIT, advice: str = " Save it at a smaller size.") -> bytes:
+def read_file(path: Path, what: str, limit: int = BYTE_LIMIT, advice: str = " Save it at a smaller size.") -> bytes:
     """Return the content of a file, which may be a picture.
 
     Args:
         path: the file.
-        told: what error messages call it.
+        what: the name of the file in error messages.
         limit: the most bytes that are read.
-        advice: what to do about a larger file.
+        advice: the remedy for a larger file.
 
     Raises:
-        DataError: when it can't be read, is a device, pipe or socket, or has more than ``limit`` bytes.
+        DataError: when the file can't be read, is a device, pipe or socket, or has more than ``limit`` bytes.
     """
     try:
         state = path.stat()
         if not stat.S_ISREG(state.st_mode):
-            raise DataError(f"{told} is not a file.")
+            raise DataError(f"{what} is not a file.")
         if state.st_size > limit:
-            raise DataError(f"{told} has more than {limit >> 20} MiB.{advice} Received: {state.st_size:,} bytes")
+            raise DataError(f"{what} has more than {limit >> 20} MiB.{advice} Received: {state.st_size:,} bytes")
         return path.read_bytes()
     except OSError as error:
-        raise DataError(f"{told} can't be read: {error.strerror}.") from error
+        raise DataError(f"{what} can't be read: {error.strerror}.") from error
 
 
-def open_picture(content: bytes, told: str) -> "Image":
-    """Return a picture as ``read_image`` decodes it, upright and in RGB, but neither cut nor resampled.
+def open_picture(content: bytes, what: str) -> "Image":
+    """Return a picture decoded like ``read_image``, upright and in RGB, but neither cropped nor resampled.
 
     A JPEG of more than ``decoding.PIXEL_LIMIT`` pixels is decoded at a fraction of its size, with a shorter side of at
     least 1,200 pixels.
 
     Args:
         content: the content of the file.
-        told: what error messages call the picture.
+        what: the name of the picture in error messages.
 
     Raises:
-        DataError: when it can't be read, or is too large.
+        DataError: when the picture can't be read, or is too large.
     """
-    with pillow(told), decoded(content, told, _SHOWN) as image:
+    with pillow(what), decoded(content, what, _SHOWN) as image:
         return image
 
 
@@ -186,8 +188,7 @@ def _fitted(image: "Image", size: int, crop: str) -> np.ndarray:
     from PIL import ImageOps
     from PIL.Image import Resampling
 
-    # Lanczos: Pillow widens its support by the reduction, which is the anti-aliasing, and of Pillow's filters it keeps
-    # the most detail, of which 32 pixels hold little enough.
+    # Lanczos keeps the most detail of Pillow's filters. Pillow scales it with the reduction, so that it anti-aliases.
     if crop == "pad" and image.width != image.height:
         return np.array(ImageOps.pad(image, (size, size), Resampling.LANCZOS, color=_GREY))
     if crop == "center" and image.width != image.height:
@@ -199,12 +200,12 @@ def _fitted(image: "Image", size: int, crop: str) -> np.ndarray:
     return np.array(image)
 
 
-# In a worker process, set when its pictures are no longer needed.
+# In a worker process: set when its pictures are no longer needed.
 _stop: "Event | None" = None
 
 
 class _Decoded(NamedTuple):
-    """The images of a chunk that can be read, uint8 (n, size, size, 3), and the pictures that can't."""
+    """The readable images of a chunk, uint8 (n, size, size, 3), and its unreadable pictures."""
 
     images: np.ndarray
     broken: list[Broken]
@@ -227,14 +228,14 @@ def _in_turn(chunks: Sequence[Sequence[NamedFile]], size: int) -> Iterator[_Deco
 
 
 def _in_parallel(chunks: Sequence[Sequence[NamedFile]], size: int) -> Iterator[_Decoded]:
-    # Processes, not threads: the 60,000 JPEG files of CIFAR-10 take 7.8 s in one thread on two cores, 14 s in two
-    # and 16 s in four (at this size they mostly wait for the interpreter), 5.7 s in two processes, which includes
-    # starting them. Spawned, not forked: TensorFlow's threads don't survive a fork.
+    # Processes, not threads: on two cores the 60,000 JPEG files of CIFAR-10 take 7.8 s in one thread, 14 s in two and
+    # 16 s in four (small pictures mostly wait for the interpreter), but 5.7 s in two processes, including their start.
+    # Spawned, not forked: TensorFlow's threads don't survive a fork.
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
     from concurrent.futures.process import BrokenProcessPool
 
-    workers = min(usable_cores(), len(chunks), 61)  # 61 is Windows' limit.
+    workers = min(usable_cores(), len(chunks), 61)  # Windows allows 61.
     context = multiprocessing.get_context("spawn")
     stop, one_large = context.Event(), context.Lock()
     with ProcessPoolExecutor(workers, context, initializer=_begin_worker, initargs=(stop, one_large)) as pool:
@@ -248,13 +249,13 @@ def _in_parallel(chunks: Sequence[Sequence[NamedFile]], size: int) -> Iterator[_
                 ' `if __name__ == "__main__":`; otherwise memory may have run out.'
             ) from error
         finally:
-            # After Ctrl-C or a picture that can't be read, leaving the pool waits for the chunks that are begun.
+            # Leaving the pool waits for chunks in progress. After Ctrl-C or an error they are not needed.
             stop.set()
 
 
 @contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    """Block SIGINT, so that processes that are started inherit this: Ctrl-C reaches the whole process group.
+    """Block SIGINT for the processes started in the block, since Ctrl-C reaches the whole process group.
 
     The parent handles an interrupt when the block ends.
     """
@@ -277,7 +278,7 @@ def _begin_worker(stop: "Event", one_large: "Lock") -> None:
 
 
 def _end_with_parent() -> None:
-    # A parent that was killed leaves its workers waiting for chunks for ever otherwise.
+    # Otherwise workers whose parent was killed would wait for chunks forever.
     import multiprocessing
 
     parent = multiprocessing.parent_process()

@@ -1,4 +1,4 @@
-"""What ``cifarnet data`` tells: which data are on this machine, and what a source holds. Plain numbers only."""
+"""The facts that ``cifarnet data`` shows, as plain data: the cache, and summaries of sources."""
 
 import os
 from dataclasses import asdict, dataclass
@@ -15,7 +15,7 @@ from cifarnet.paths import cache_dir
 
 @dataclass(frozen=True)
 class HeldFile:
-    """A file in the cache; ``source`` is what it was decoded from."""
+    """A file of decoded images in the cache, and the source it was decoded from."""
 
     path: str
     bytes: int
@@ -24,7 +24,10 @@ class HeldFile:
 
 @dataclass(frozen=True)
 class Inventory:
-    """What is in the cache and in Keras's; ``checksum_holds`` is None while there is no file ``archive_path``."""
+    """The contents of the cache, and Keras's copy of CIFAR-10.
+
+    ``checksum_holds`` is None when there is no file ``archive_path``.
+    """
 
     cache: str
     archive_path: str
@@ -38,15 +41,15 @@ class Inventory:
     decoded: tuple[HeldFile, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """The inventory as JSON-ready data: what ``cifarnet data --json`` prints."""
+        """Return the JSON-ready data that ``cifarnet data --json`` prints."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class SourceSummary:
-    """A source's classes, images per class and split, image size in pixels, and the training images' statistics.
+    """The classes of a source, its images per class and split, the image size, and statistics of the training images.
 
-    ``validation_counts`` is None for a source without validation images. ``left_out`` counts the files that are not
+    ``validation_counts`` is None for a source without validation images. ``left_out`` has the files that are not
     read.
     """
 
@@ -61,7 +64,7 @@ class SourceSummary:
     left_out: tuple[LeftOut, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """The summary as JSON-ready data: what ``cifarnet data SOURCE --json`` prints."""
+        """Return the JSON-ready data that ``cifarnet data SOURCE --json`` prints."""
         return {
             **asdict(self),
             "train_images": sum(self.train_counts),
@@ -71,7 +74,7 @@ class SourceSummary:
 
 
 def take_inventory(archive: RemoteFile = BINARY_ARCHIVE) -> Inventory:
-    """Look at the cache directory and at Keras's; hashes the archive, which takes about a second."""
+    """Return the inventory of the cache. Hashing the archive takes about a second."""
     path = cache_dir() / archive.name
     part = path.with_name(f"{path.name}.part")
     copy = keras_copy()
@@ -90,7 +93,7 @@ def take_inventory(archive: RemoteFile = BINARY_ARCHIVE) -> Inventory:
 
 
 def summarize(source: str, splits: Splits) -> SourceSummary:
-    """The numbers of ``splits``, which ``source`` names."""
+    """Return the summary of ``splits``, which were read from ``source``."""
     normalization = Normalization.of(splits.train.images)
     return SourceSummary(
         source=source,

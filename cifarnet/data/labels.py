@@ -1,4 +1,4 @@
-"""Labels and class names as sources store them, checked and brought to one form."""
+"""Checks labels and class names from files, and converts them to one form."""
 
 import unicodedata
 from collections.abc import Iterable
@@ -10,16 +10,16 @@ import numpy as np
 from cifarnet.class_names import CLASS_LIMIT, name_fault, names_fault
 from cifarnet.errors import DataError, listed
 
-# Characters of a text that is normalized before its length is checked: spaces at its ends don't count.
+# The most characters of a text that is normalized before its length is checked, since outer spaces don't count.
 _TEXT_LIMIT = 1000
-# Probabilities of float16 add up to 1 within this.
+# The sum of float16 probabilities differs from 1 by less than this.
 _SUM_TOLERANCE = 0.01
 
 
 class StoredLabels(NamedTuple):
-    """Labels as a file stores them: ``values`` int32 (n,), or the classes' names, str (n,).
+    """Labels from a file: ``values`` are int32 (n,), or class names, str (n,).
 
-    ``width`` is the number of classes where the labels are one-hot, otherwise None.
+    ``width`` is the number of classes of one-hot labels, otherwise None.
     """
 
     values: np.ndarray
@@ -27,129 +27,133 @@ class StoredLabels(NamedTuple):
 
     @property
     def are_names(self) -> bool:
-        """Whether the labels are names instead of numbers."""
+        """Whether the labels are class names instead of numbers."""
         return self.values.dtype.kind == "U"
 
 
-def class_name(value: Any, told: str) -> str:
-    """Return ``value``, text, UTF-8 bytes or a number, as a class's name: in normal form C, without outer spaces.
+def class_name(value: Any, what: str) -> str:
+    """Return text, UTF-8 bytes or a number as a class name: in normal form C, without outer spaces.
+
+    Args:
+        value: the stored name.
+        what: the name of the value in error messages.
 
     Raises:
-        DataError: when it is no text, empty, too long or has control characters; ``told`` is what the message calls it.
+        DataError: when it is not text, is empty or too long, or has control characters.
     """
     if not isinstance(value, str | bytes | int):
-        raise DataError(f"{told} must be text. Received: {type(value).__name__}")
+        raise DataError(f"{what} must be text. Received: {type(value).__name__}")
     try:
         text = value.decode() if isinstance(value, bytes) else str(value)
-    except ValueError as error:  # No UTF-8, or a number of more than 4,300 digits.
-        raise DataError(f"{told} must be text in UTF-8. Received: {value!r:.60}") from error
-    # A long text first: its normal form takes a time that is quadratic in its length.
+    except ValueError as error:  # Not UTF-8, or a number with more than 4,300 digits.
+        raise DataError(f"{what} must be text in UTF-8. Received: {value!r:.60}") from error
+    # Long texts are refused first: normalization takes a time that is quadratic in the length.
     if fault := name_fault(text) if len(text) > _TEXT_LIMIT else None:
-        raise DataError(f"{told} {fault}")
+        raise DataError(f"{what} {fault}")
     name = unicodedata.normalize("NFC", text).strip()
     if fault := name_fault(name):
-        raise DataError(f"{told} {fault}")
+        raise DataError(f"{what} {fault}")
     return name
 
 
-def as_class_names(values: Iterable[Any], told: str) -> tuple[str, ...]:
+def as_class_names(values: Iterable[Any], what: str) -> tuple[str, ...]:
     """Return the names of a source's classes, in their order.
 
     Args:
         values: text or UTF-8 bytes.
-        told: what error messages call them.
+        what: the name of the values in error messages.
 
     Raises:
-        DataError: when a name is no text or no class's name, or given twice, or when there are too many.
+        DataError: when a name is not a valid class name or occurs twice, or there are too many.
     """
-    names = tuple(class_name(value, f"Every name in {told}") for value in islice(values, CLASS_LIMIT + 1))
+    names = tuple(class_name(value, f"Every name in {what}") for value in islice(values, CLASS_LIMIT + 1))
     if fault := names_fault(names):
-        raise DataError(f"{told} {fault}")
+        raise DataError(f"{what} {fault}")
     return names
 
 
-def as_labels(values: Any, count: int, told: str) -> np.ndarray:
-    """Return ``values``, the numbers of the classes of ``count`` images, as int32 (count,).
+def as_labels(values: Any, count: int, what: str) -> np.ndarray:
+    """Return the class numbers of ``count`` images as int32 (count,).
 
     Args:
         values: whole numbers (count,) or (count, 1), of an integer, bool or floating-point type; or one-hot
             (count, classes).
         count: the number of images.
-        told: what error messages call the labels.
+        what: the name of the labels in error messages.
 
     Raises:
-        DataError: when they are something else, or no number can be a class's.
+        DataError: when they have another form, or a number is out of range.
     """
     if isinstance(values, list | tuple):
-        # NumPy would give every label the room of the longest text.
+        # NumPy would allocate the length of the longest text for every label.
         rows = (value if isinstance(value, list | tuple) else [value] for value in values)
         if odd := [item for row in rows for item in row if not isinstance(item, int | float)]:
-            raise DataError(f"{told} must be {count:,} whole numbers. Received: {odd[0]!r:.60}")
-    stored = stored_labels(values, count, told)
+            raise DataError(f"{what} must be {count:,} whole numbers. Received: {odd[0]!r:.60}")
+    stored = stored_labels(values, count, what)
     if stored.are_names:
-        raise DataError(f"{told} must be {count:,} whole numbers. Received: text, such as {stored.values[0]!s:.60}")
+        raise DataError(f"{what} must be {count:,} whole numbers. Received: text, such as {stored.values[0]!s:.60}")
     return stored.values
 
 
-def stored_labels(values: Any, count: int, told: str) -> StoredLabels:
-    """Return the labels ``values`` as ``as_labels`` takes them, or the names of the classes as text or bytes.
+def stored_labels(values: Any, count: int, what: str) -> StoredLabels:
+    """Return labels that are class numbers, as for ``as_labels``, or class names as text or bytes.
 
     Raises:
-        DataError: when they are something else, or no number can be a class's.
+        DataError: when they have another form, or a number is out of range.
     """
     try:
         labels = np.asarray(values)
     except ValueError as error:
-        raise DataError(f"{told} must be {count:,} whole numbers: {error}") from error
+        raise DataError(f"{what} must be {count:,} whole numbers: {error}") from error
     received = f"Received: {labels.dtype} {labels.shape}"
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.shape[:1] != (count,) or labels.ndim > 2 or labels.dtype.kind not in "biufUS":
-        raise DataError(f"{told} must be {count:,} whole numbers. {received}")
+        raise DataError(f"{what} must be {count:,} whole numbers. {received}")
     if labels.ndim == 2:
         if labels.dtype.kind in "US":
-            raise DataError(f"{told} must be {count:,} names. {received}")
-        return StoredLabels(_from_one_hot(labels, told, received), labels.shape[1])
+            raise DataError(f"{what} must be {count:,} names. {received}")
+        return StoredLabels(_from_one_hot(labels, what, received), labels.shape[1])
     if labels.dtype.kind in "US":
-        return StoredLabels(_names(labels, told))
+        return StoredLabels(_names(labels, what))
     if labels.dtype.kind == "f":
-        _require_whole(labels, told, received)
+        _require_whole(labels, what, received)
     if count and not 0 <= labels.min() <= labels.max() < CLASS_LIMIT:
         raise DataError(
-            f"{told} must number classes from 0, below {CLASS_LIMIT:,}. Received: {labels.min()} to {labels.max()}"
+            f"{what} must number classes from 0, below {CLASS_LIMIT:,}. Received: {labels.min()} to {labels.max()}"
         )
     return StoredLabels(labels.astype(np.int32))
 
 
-def _names(labels: np.ndarray, told: str) -> np.ndarray:
+def _names(labels: np.ndarray, what: str) -> np.ndarray:
     different, rows = np.unique(labels, return_inverse=True)
-    return np.array([class_name(value, f"Every label in {told}") for value in different], str)[rows]
+    return np.array([class_name(value, f"Every label in {what}") for value in different], str)[rows]
 
 
-def _require_whole(labels: np.ndarray, told: str, received: str) -> None:
+def _require_whole(labels: np.ndarray, what: str, received: str) -> None:
     if np.isnan(labels).any():
-        raise DataError(f"{told} must be whole numbers: a missing label is NaN. Leave its image out. {received}")
+        raise DataError(f"{what} must be whole numbers: a missing label is NaN. Leave its image out. {received}")
     odd = labels[labels != np.floor(labels)]
     if len(odd):
         raise DataError(
-            f"{told} must be whole numbers, the classes' numbers. {received}, such as {odd[0]}: save labels, not"
+            f"{what} must be whole numbers, the classes' numbers. {received}, such as {odd[0]}: save labels, not"
             " scores or targets of a regression"
         )
 
 
-def _from_one_hot(labels: np.ndarray, told: str, received: str) -> np.ndarray:
-    """Return the place of the one in every row of ``labels`` (n, classes)."""
+def _from_one_hot(labels: np.ndarray, what: str, received: str) -> np.ndarray:
+    """Return the index of the 1 in every row of ``labels`` (n, classes)."""
     valid = np.isin(labels, (0, 1)).all()
     sums = labels.sum(axis=1, dtype=np.float64)
     if valid and (sums == 1).all():
         return labels.argmax(axis=1).astype(np.int32)
-    message = f"{told} must be whole numbers, or one-hot: a single 1 in every row."
+    message = f"{what} must be whole numbers, or one-hot: a single 1 in every row."
     if valid:
         row = int(np.flatnonzero(sums != 1)[0])
         raise DataError(f"{message} An image has one class only. {received}, with {sums[row]:.0f} classes in row {row}")
     if labels.min() >= 0 and np.allclose(sums, 1, atol=_SUM_TOLERANCE):
         raise DataError(
-            f"{message} Probabilities are no labels: y.argmax(axis=1) gives the likeliest classes. {received}"
+            f"{message} Probabilities are not labels: use y.argmax(axis=1), the most probable classes. {received}"
         )
     raise DataError(f"{message} {received}")
 
@@ -157,27 +161,27 @@ def _from_one_hot(labels: np.ndarray, told: str, received: str) -> np.ndarray:
 def numbered(
     labels: dict[str, StoredLabels], names: tuple[str, ...] | None, origin: str
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...] | None]:
-    """Return the labels of all splits as the classes' numbers, and the names of the classes.
+    """Return the labels of all splits as class numbers, and the class names.
 
     Args:
-        labels: the labels of each array, by its name; the first are the training images'.
-        names: the names of the classes by their number, where the file has them.
-        origin: the file, for error messages.
+        labels: the labels by name of the array, those of the training images first.
+        names: the class names by number, if the file has them.
+        origin: the name of the file in error messages.
 
     Returns:
-        int32 labels (n,) by the array's name; and ``names``, or the sorted labels that are names, or None where there
-        are only numbers.
+        int32 labels (n,) by name of the array; and the class names: ``names``, or the sorted names in the labels, or
+        None if there are only numbers.
 
     Raises:
-        DataError: when the splits store labels in different ways, a class has no name or no training image, or there
+        DataError: when the splits store labels in different forms, a class has no name or no training image, or there
             are fewer than two classes.
     """
     train, *others = labels
     for other in others:
         if labels[other].are_names != labels[train].are_names or labels[other].width != labels[train].width:
             raise DataError(
-                f"{train} and {other} in {origin} must store labels in one way. Received: {_way(labels[train])} and"
-                f" {_way(labels[other])}"
+                f"{train} and {other} in {origin} must store labels in the same form. Received: {_way(labels[train])}"
+                f" and {_way(labels[other])}"
             )
     order = names
     if labels[train].are_names:
@@ -188,9 +192,7 @@ def numbered(
     }
     present = np.unique(numbers[train])
     if len(present) < 2:
-        raise DataError(
-            f"{train} in {origin} has one class alone; at least 2 are needed. Received: labels {present[0]}"
-        )
+        raise DataError(f"{train} in {origin} has only one class; at least 2 are needed. Received: labels {present[0]}")
     classes = labels[train].width or 1 + int(present.max())
     if classes > CLASS_LIMIT:
         raise DataError(f"{train} in {origin} must have at most {CLASS_LIMIT:,} classes. Received: {classes:,}")
@@ -211,21 +213,21 @@ def _way(stored: StoredLabels) -> str:
     return "numbers" if stored.width is None else f"one-hot labels of {stored.width} classes"
 
 
-def _by_name(labels: np.ndarray, order: tuple[str, ...], told: str) -> np.ndarray:
-    """Return the places in ``order`` of the names ``labels`` (n,), int32 (n,)."""
+def _by_name(labels: np.ndarray, order: tuple[str, ...], what: str) -> np.ndarray:
+    """Return the indices in ``order`` of the names ``labels`` (n,), as int32 (n,)."""
     number = {name: label for label, name in enumerate(order)}
     different, rows = np.unique(labels, return_inverse=True)
     unknown = [name for name in different.tolist() if name not in number]
     if unknown:
         raise DataError(
-            f"{told} has labels that are not among the classes of the training images or, where the file has it, of"
+            f"{what} has labels that are neither among the classes of the training images nor, if there is one, in"
             f" class_names: {listed(unknown)}. Received: the classes {listed(order)}"
         )
     return np.array([number[name] for name in different.tolist()], np.int32)[rows]
 
 
 def _numbering_advice(present: np.ndarray) -> str:
-    """Return what to do about labels that are not 0, 1, 2, ...; ``present`` are the different ones, in order."""
+    """Return the remedy for labels that are not 0, 1, 2, ...; ``present`` are the distinct labels, sorted."""
     first = int(present[0])
     if first and present[-1] - first + 1 == len(present):
         return f" Do the labels begin at {first}? Subtract {first} from all of them."
@@ -233,28 +235,28 @@ def _numbering_advice(present: np.ndarray) -> str:
 
 
 def _require_images_and_names(
-    present: np.ndarray, classes: int, names: tuple[str, ...] | None, told: str, advice: str
+    present: np.ndarray, classes: int, names: tuple[str, ...] | None, what: str, advice: str
 ) -> None:
-    """Refuse a class without training images or without a name.
+    """Check that every class has a training image and a name.
 
     Args:
-        present: the different labels of the training images, in order.
-        classes: the number of classes by the labels.
-        names: the names of the classes by number, where the file has them.
-        told: what error messages call the labels of the training images.
-        advice: what to do about gaps between the labels.
+        present: the distinct labels of the training images, sorted.
+        classes: the number of classes according to the labels.
+        names: the class names by number, if the file has them.
+        what: the name of the training labels in error messages.
+        advice: the remedy for gaps between the labels.
 
     Raises:
-        DataError: when there is such a class.
+        DataError: when a class has none.
     """
     received = f"Received: labels {listed(present)}"
     if names and len(names) < classes:
         raise DataError(
-            f"class_names must name every class. {told} has labels up to {classes - 1}, and there are {len(names)}"
+            f"class_names must name every class. {what} has labels up to {classes - 1}, and there are {len(names)}"
             f" names.{advice if present[0] else ''} {received}; names {listed(names)}"
         )
     if empty := sorted(set(range(len(names or range(classes)))) - set(present.tolist())):
         lacking = [names[label] for label in empty] if names else empty
         raise DataError(
-            f"Every class needs a training image. {told} has none of class {listed(lacking)}.{advice} {received}"
+            f"Every class needs a training image. {what} has none of class {listed(lacking)}.{advice} {received}"
         )

@@ -1,4 +1,4 @@
-"""Count the files of a source or folder that are not read, by the reason why."""
+"""Counts the files of a source that are not read, by reason."""
 
 import os
 from collections import defaultdict
@@ -7,17 +7,17 @@ from cifarnet.data.dataset import LeftOut
 from cifarnet.data.decoding import HEIC_SUFFIXES
 
 EXAMPLES = 3
-# More kinds of files than these are counted together.
+# The most kinds of files that are listed; the others are counted together.
 _KINDS = 6
 
 
 def is_heic(name: str) -> bool:
-    """Whether a file of this ``name`` is a HEIC picture, as phones write them."""
+    """Return whether the file ``name`` is a HEIC picture, by its suffix."""
     return os.path.splitext(name)[1].lower() in HEIC_SUFFIXES
 
 
 def kind_of(name: str) -> str:
-    """Return the reason why a file of this ``name`` is not read as a picture: its suffix, and advice if any."""
+    """Return the reason why the file ``name`` is not read as a picture: its suffix, and a remedy if there is one."""
     suffix = os.path.splitext(name)[1].lower()
     if is_heic(name):
         return f"{suffix} files: install cifarnet[heic] to read them"
@@ -25,7 +25,7 @@ def kind_of(name: str) -> str:
 
 
 class Leftovers:
-    """Files that are not read, collected by reason."""
+    """Collects the files that are not read, by reason."""
 
     def __init__(self) -> None:
         self._reasons: dict[str, list[str]] = defaultdict(list)
@@ -40,7 +40,7 @@ class Leftovers:
         self._kinds[kind_of(name)].append(name)
 
     def summary(self) -> tuple[LeftOut, ...]:
-        """Return the counts with the first names. Kinds of files come last: HEIC, then those with the most files."""
+        """Return counts and first names by reason. Kinds of files come last, HEIC first, then by number of files."""
         kinds = sorted(self._kinds.items(), key=lambda item: (not is_heic(item[1][0]), -len(item[1]), item[0]))
         if len(kinds) > _KINDS:
             rest = [name for _, names in kinds[_KINDS - 1 :] for name in names]

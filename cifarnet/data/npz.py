@@ -1,4 +1,4 @@
-"""An .npz file with x_train, y_train, x_test and y_test, as ``keras.datasets`` arranges them."""
+"""Reads .npz files with x_train, y_train, x_test and y_test, like those of ``keras.datasets``."""
 
 import io
 import math
@@ -15,39 +15,39 @@ from cifarnet.models.spec import CIFAR10_CLASSES, Normalization
 
 _NAMES = "class_names"
 _SPLITS = {"train": ("train",), "test": ("test",), "validation": ("val", "valid", "validation", "dev")}
-"""The splits, each with the names of its arrays after ``x_`` and ``y_``."""
+"""The names of each split's arrays after ``x_`` and ``y_``."""
 _IMAGES_AND_LABELS = frozenset(f"{kind}_{end}" for kind in "xy" for ends in _SPLITS.values() for end in ends)
 _KNOWN = _IMAGES_AND_LABELS | {_NAMES}
 
-# Of CIFAR-10's training images; those that were stored as JPEG with a quality of 75 have 120.69 and 63.86.
+# Statistics of CIFAR-10's training images. After JPEG compression with quality 75 they are 120.69 and 63.86.
 _CIFAR10_LEVELS = Normalization(120.71, 64.15)
 
-_RENAME = "np.savez(path, x_train=..., y_train=..., x_test=..., y_test=...) names them so."
+_RENAME = "Save them with np.savez(path, x_train=..., y_train=..., x_test=..., y_test=...)."
 _GREY, _COLOUR = 1, 3
 
 
 def is_npz(tree: FileTree) -> bool:
-    """Whether ``tree`` holds the arrays of an .npz file, which is a zip of .npy files."""
+    """Return whether ``tree`` has the arrays of an .npz file, which is a zip of .npy files."""
     arrays = [name for name in tree.files if name.endswith(".npy") and "/" not in name]
     only_arrays = bool(arrays) and len(arrays) == len(tree.files)
     return only_arrays or any(_stem(name).lower() in _IMAGES_AND_LABELS for name in arrays)
 
 
 def read_npz(tree: FileTree, image_size: int, report: Progress) -> Parts:
-    """Read the images and labels of an .npz file, at ``image_size`` pixels; its other arrays are left out.
+    """Read the images and labels of an .npz file, at ``image_size`` pixels. Its other arrays are left out.
 
-    ``x_train``, ``x_test`` and ``x_val`` are images of levels 0 to 255: uint8, or another type that holds such whole
-    numbers, (n, height, width, 3), (n, 3, height, width) or grey (n, height, width), (n, height, width, 1) or
-    (n, 1, height, width). ``y_train``, ``y_test`` and ``y_val`` are whole numbers from 0, (n,) or (n, 1), one-hot
-    (n, classes), or the classes' names (n,). Capitals in the arrays' names don't matter.
+    ``x_train``, ``x_test`` and ``x_val`` are images with levels 0 to 255, as uint8 or another type with integer values.
+    Shapes are (n, height, width, 3) or (n, 3, height, width), and for grey images (n, height, width),
+    (n, height, width, 1) or (n, 1, height, width). ``y_train``, ``y_test`` and ``y_val`` are integers from 0, (n,) or
+    (n, 1), one-hot (n, classes), or class names (n,). Array names are case-insensitive.
 
-    The classes are named by an array ``class_names`` by number, or by labels that are names, in alphabetical order.
-    CIFAR-10 itself, which is known by its counts and statistics, has CIFAR-10's names. Other classes are named 0, 1,
-    2, ... by number. Every class needs a training image.
+    Class names come from an array ``class_names``, by number, or from labels that are names, sorted. The images of
+    CIFAR-10, recognized by counts and statistics, get CIFAR-10's names. Otherwise the names are 0, 1, 2, ... Every
+    class needs a training image.
 
     Raises:
-        DataError: when an array is missing, of another type or shape, or pickled; when a class has no training image
-            or no name.
+        DataError: when an array is missing, pickled, or of another type or shape; or a class has no training image or
+            no name.
     """
     arrays = _Arrays(tree)
     images, labels = {}, {}
@@ -67,14 +67,14 @@ def read_npz(tree: FileTree, image_size: int, report: Progress) -> Parts:
 
 
 def default_names(images: np.ndarray, labels: np.ndarray) -> tuple[str, ...]:
-    """Return the names of classes that a file only numbers: CIFAR-10's for CIFAR-10 itself, otherwise 0, 1, 2, ...
+    """Return names for classes that a file only numbers: CIFAR-10's for CIFAR-10, otherwise 0, 1, 2, ...
 
     Args:
         images: the training images, uint8 (n, height, width, 3).
-        labels: their classes' numbers, (n,).
+        labels: their class numbers, (n,).
     """
     counts = np.bincount(labels)
-    # Other sets of 32 x 32 pixels have ten classes as well: of digits (SVHN) or clothes (Fashion-MNIST, padded).
+    # Other sets also have ten classes and 32 x 32 pixels: digits (SVHN), clothes (padded Fashion-MNIST).
     if images.shape == (50_000, 32, 32, 3) and counts.tolist() == [5_000] * len(CIFAR10_CLASSES):
         levels = Normalization.of(images)
         if abs(levels.mean - _CIFAR10_LEVELS.mean) < 1 and abs(levels.std - _CIFAR10_LEVELS.std) < 1:
@@ -83,7 +83,7 @@ def default_names(images: np.ndarray, labels: np.ndarray) -> tuple[str, ...]:
 
 
 class _Arrays:
-    """The arrays of an .npz file by their usual names, whose capitals don't matter."""
+    """The arrays of an .npz file by their case-insensitive names."""
 
     def __init__(self, tree: FileTree):
         self._tree = tree
@@ -99,10 +99,10 @@ class _Arrays:
             self._stored[name] = file
 
     def splits(self) -> dict[str, tuple[str, str]]:
-        """Return the names of the arrays of images and labels of each split that the file has.
+        """Return the names of the image and label arrays of each split in the file.
 
         Raises:
-            DataError: when one of the two is missing, or those of the training images are.
+            DataError: when the training split or one array of a split is missing, or a split occurs twice.
         """
         found = {}
         for split, ends in _SPLITS.items():
@@ -117,22 +117,22 @@ class _Arrays:
         return found
 
     def unused(self) -> tuple[str, ...]:
-        """Return the names of the arrays that are neither images nor labels nor names of classes."""
+        """Return the names of the arrays that are not images, labels or class names."""
         return tuple(_stem(file) for name, file in self._stored.items() if name not in _KNOWN)
 
     def class_names(self) -> tuple[str, ...] | None:
-        """Return the names of the classes by number; None where the file has none.
+        """Return the class names by number; None if the file has none.
 
         Raises:
-            DataError: when they are no list of texts, or a name is empty or given twice.
+            DataError: when the array is not a list of texts, or a name is empty or occurs twice.
         """
         if _NAMES not in self._stored:
             return None
-        told, names = f"{_NAMES} in {self._tree.origin}", self.read(_NAMES)
+        what, names = f"{_NAMES} in {self._tree.origin}", self.read(_NAMES)
         # (k,), (k, 1) or (1, k).
         if names.dtype.kind not in "USiu" or names.ndim not in (1, 2) or names.size != max(names.shape):
-            raise DataError(f"{told} must be a list of texts. Received: {names.dtype} {names.shape}")
-        return as_class_names(names.reshape(-1).tolist(), told)
+            raise DataError(f"{what} must be a list of texts. Received: {names.dtype} {names.shape}")
+        return as_class_names(names.reshape(-1).tolist(), what)
 
     def read(self, name: str) -> np.ndarray:
         """Return the array ``name``.
@@ -145,7 +145,7 @@ class _Arrays:
             _require_content(content)
             array: np.ndarray = np.lib.format.read_array(content, allow_pickle=False)
         except Exception as error:
-            # Damaged headers are evaluated: SyntaxError, RecursionError, tokenize.TokenError, MemoryError, ...
+            # NumPy evaluates the header: SyntaxError, RecursionError, tokenize.TokenError, MemoryError, ...
             advice = ". Save arrays of numbers or text: y.astype(str)" if "pickle" in str(error) else ""
             raise DataError(f"{name} in {self._tree.origin} can't be read: {error!s:.300}{advice}") from error
         return array
@@ -163,19 +163,19 @@ class _Arrays:
 
 
 def _require_content(file: io.BytesIO) -> None:
-    """Refuse an .npy ``file`` whose header states more than the file has, before NumPy allocates it.
+    """Check that an .npy ``file`` is as long as its header states, before NumPy allocates memory.
 
     Raises:
-        ValueError: naming the stated type and shape.
+        ValueError: when it is shorter.
         Exception: of several kinds when the header is damaged.
     """
     numpy_format = np.lib.format
     version = numpy_format.read_magic(file)
-    # Version 3 differs from 2 only in the names of the fields of records.
+    # Version 3 differs from version 2 only in the encoding of field names.
     read = numpy_format.read_array_header_1_0 if version == (1, 0) else numpy_format.read_array_header_2_0
     shape, _, dtype = read(file)
     held = len(file.getbuffer()) - file.tell()
-    # Texts of no characters take no bytes, in any number.
+    # Empty texts take no bytes, so their number is unlimited.
     if not dtype.hasobject and math.prod(shape) * max(1, dtype.itemsize) > held:
         raise ValueError(f"it has {held:,} bytes for {dtype} {shape}")
     file.seek(0)
@@ -185,16 +185,16 @@ def _stem(file: str) -> str:
     return file.removesuffix(".npy")
 
 
-def _images(array: np.ndarray, told: str) -> np.ndarray:
+def _images(array: np.ndarray, what: str) -> np.ndarray:
     """Return ``array`` as uint8 (n, height, width, 3).
 
     Raises:
-        DataError: when its shape or its levels could mean different pictures, or none.
+        DataError: when its shape or levels are ambiguous or not those of images.
     """
     received = f"Received: {array.dtype} {array.shape}"
-    wanted = f"{told} must be uint8 (n, height, width, 3), with levels of 0 to 255."
+    wanted = f"{what} must be uint8 (n, height, width, 3), with levels of 0 to 255."
     if not array.size:
-        raise DataError(f"{wanted} There are no images in it. {received}")
+        raise DataError(f"{wanted} It has no images. {received}")
     if array.ndim == 3:
         array = array[..., None]
     if advice := _shape_advice(array):
@@ -209,27 +209,27 @@ def _images(array: np.ndarray, told: str) -> np.ndarray:
 
 
 def _shape_advice(array: np.ndarray) -> str | None:
-    """Return why the shape of images is not accepted, and what to do; None where their channels are first or last."""
+    """Return why a shape is not accepted, with the remedy; None if the channels are the first or last axis."""
     if array.ndim == 2:
         return "The height and width of flat rows of pixels are unknown: reshape them."
     if array.ndim != 4:
         return "It must have 3 or 4 axes."
     first, last = (array.shape[axis] in (_GREY, _COLOUR) for axis in (1, 3))
     if first and last:
-        return "Its first or its last axis may be the channels: the images are too small to tell."
+        return "Its first or its last axis may be the channels: the images are too small to decide."
     if first or last:
         return None
     if 4 in (array.shape[1], array.shape[3]):
-        return "Four channels have no agreed meaning: put transparency on a ground, or leave it out (x[..., :3])."
+        return "Four channels are ambiguous: blend transparency with a background, or drop it (x[..., :3])."
     if array.shape[2] in (_GREY, _COLOUR):
         return "The images are along its last axis: x.transpose(3, 0, 1, 2) puts them along the first."
     return "It has neither 1 nor 3 channels."
 
 
 def _levels_advice(array: np.ndarray) -> str | None:
-    """Return why the numbers of ``array`` can't be taken for levels of 0 to 255, and what to do; None if they can."""
+    """Return why the values of ``array`` are not levels 0 to 255, with the remedy; None if they are."""
     if array.dtype == np.uint8:
-        # An image of the level 0 alone may be meant so.
+        # All zeros may be intended.
         return "Black and white must be 0 and 255: x * 255." if array.max() == 1 else None
     if array.dtype.kind == "b":
         return "Black and white must be 0 and 255: x.astype('uint8') * 255."
@@ -247,7 +247,7 @@ def _levels_advice(array: np.ndarray) -> str | None:
     if lowest >= -1 and highest <= 1:
         return "Levels of -1 to 1 must become 0 to 255: ((x + 1) * 127.5).round().astype('uint8')."
     if lowest < 0 or highest > 255:
-        return "Images must not be normalized: save the levels that they had before."
+        return "Images must not be normalized: save the original levels."
     if array.dtype.kind == "f" and (array != np.floor(array)).any():
         return "Fractions must be rounded: x.round().astype('uint8')."
     return None

@@ -1,7 +1,8 @@
-"""Pickles of NumPy arrays and plain containers, read by a small machine that imports and calls nothing they name.
+"""A safe unpickler for NumPy arrays and plain containers.
 
-Python's unpickler recurses without a limit, allocates a memo of any size and shares tuples that double. This machine
-takes only the opcodes that a batch of CIFAR-10 needs (``pickletools`` defines them), and no more than the file holds.
+It never imports or calls anything that a pickle names. It supports only the opcodes that CIFAR-10's batches need
+(``pickletools`` defines them), within limits on number, depth and size. Python's own unpickler recurses without a
+limit, allocates a memo of any size, and can share tuples so that they double in size at every level.
 """
 
 import codecs
@@ -13,30 +14,30 @@ from typing import Any
 
 import numpy as np
 
-# By NumPy's type codes. Others could hold references to objects.
+# NumPy's type codes. Other types could hold references to objects.
 _WHOLE_NUMBERS = frozenset({"u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8"})
 
 _OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
-# An official batch has 60,000 opcodes, most for its labels and file names. Half a million take 2 s and 50 MB.
+# An official batch has 60,000 opcodes, mostly for labels and file names. Half a million take 2 s and 50 MB.
 _OPCODE_LIMIT = 500_000
-# A batch is a dictionary of lists; labels of shape (n, 1) are lists of lists.
+# A batch is a dictionary of lists. Labels of shape (n, 1) are lists of lists.
 _LEVEL_LIMIT = 4
-# Characters of a received name that an error message shows.
+# The most characters of a received name in an error message.
 _SHOWN = 60
 
 
 class RefusedPickleError(pickle.UnpicklingError):
-    """A pickle that asks for something that no batch needs; the message says for what."""
+    """A pickle asks for something that no batch needs. The message names it."""
 
 
 def load_arrays(content: bytes) -> Any:
-    """Return the object in the pickle ``content``; arrays in a dictionary are NumPy arrays.
+    """Return the object in the pickle ``content``, with NumPy arrays in a dictionary.
 
     Strings that Python 2 wrote are bytes.
 
     Raises:
-        RefusedPickleError: when it names a global other than those of arrays of whole numbers, uses an opcode that no
-            batch needs, or is nested too deeply.
+        RefusedPickleError: when it names a global that arrays of integers don't need, uses an unsupported opcode, or
+            is nested too deeply.
         Exception: of nearly any kind when it is damaged.
     """
     loaded = _Machine(len(content)).run(operations(content))
@@ -47,11 +48,11 @@ def load_arrays(content: bytes) -> Any:
 
 
 def operations(content: bytes) -> Iterator[tuple[str, Any]]:
-    """Yield the name and argument of every opcode of the pickle ``content``, to the end of the pickle.
+    """Yield the name and argument of every opcode of the pickle ``content``.
 
     Raises:
-        ValueError: when an opcode is unknown, or its argument is damaged or cut off.
-        RefusedPickleError: when there are more than any batch needs.
+        ValueError: when an opcode is unknown, or its argument is damaged or truncated.
+        RefusedPickleError: when there are too many opcodes.
     """
     file = io.BytesIO(content)
     for _ in range(_OPCODE_LIMIT):
@@ -81,18 +82,18 @@ def _require_shallow(value: Any, levels: int) -> None:
 
 
 class _Dtype:
-    """Stands in for ``numpy.dtype``."""
+    """Replaces ``numpy.dtype``."""
 
     def __init__(self, code: Any, *_: Any):
         self.code = code.decode() if isinstance(code, bytes) else code
-        # The type first: the hash of a deeply nested tuple overflows the stack.
+        # The type is checked first: hashing a deeply nested tuple overflows the stack.
         if not isinstance(self.code, str) or self.code not in _WHOLE_NUMBERS:
             shown = repr(self.code) if isinstance(self.code, str) else type(self.code).__name__
             raise RefusedPickleError(f"an array of type {shown:.{_SHOWN}}")
         self.byte_order = "|"
 
     def build(self, state: Any) -> None:
-        """Take the byte order from the ``state`` that NumPy pickles."""
+        """Set the byte order from the pickled ``state``."""
         order = state[1]
         self.byte_order = order.decode() if isinstance(order, bytes) else order
         if self.byte_order not in ("<", ">", "=", "|"):
@@ -100,18 +101,18 @@ class _Dtype:
 
 
 class _Array:
-    """Stands in for an array: keeps its state, since NumPy's own ``__setstate__`` trusts what it is given."""
+    """Replaces ``numpy.ndarray``: keeps the pickled state, because ``ndarray.__setstate__`` does not validate it."""
 
     def __init__(self, *_: Any):
         self.state: Any = None
 
     def build(self, state: Any) -> None:
-        """Keep the ``state`` that NumPy pickles."""
+        """Keep the pickled ``state``."""
         self.state = state
 
     @classmethod
     def from_buffer(cls, buffer: Any, dtype: Any, shape: Any, order: Any, *_: Any) -> "_Array":
-        """Return the array of a pickle of protocol 5."""
+        """Return an array as pickle protocol 5 stores it."""
         array = cls()
         array.state = (1, shape, dtype, order == "F", buffer)
         return array
@@ -120,7 +121,7 @@ class _Array:
         """Return the array.
 
         Raises:
-            Exception: of several kinds when its state is not an array's.
+            Exception: of several kinds when the state is not that of an array.
         """
         _, shape, dtype, is_fortran, raw = self.state
         if not (isinstance(raw, bytes | bytearray) and isinstance(dtype, _Dtype)):
@@ -130,14 +131,14 @@ class _Array:
 
 
 def _encode(text: Any, encoding: Any) -> bytes:
-    """Stands in for ``_codecs.encode``, with which Python 3 writes bytes in the protocols of Python 2."""
+    """Replaces ``_codecs.encode``, which Python 3 uses to write bytes in the protocols of Python 2."""
     if encoding != "latin1":
         raise RefusedPickleError(f"the encoding {encoding!r:.{_SHOWN}}" if isinstance(encoding, str) else "an encoding")
     return bytes(text, "latin1")
 
 
-_ADMITTED: dict[tuple[str, str], Callable[..., Any]] = {
-    # NumPy 1 and 2 differ in the name of their core.
+_ALLOWED_GLOBALS: dict[tuple[str, str], Callable[..., Any]] = {
+    # The core module has different names in NumPy 1 and 2.
     ("numpy.core.multiarray", "_reconstruct"): _Array,
     ("numpy._core.multiarray", "_reconstruct"): _Array,
     ("numpy.core.numeric", "_frombuffer"): _Array.from_buffer,
@@ -156,17 +157,17 @@ _PLAIN = _NUMBERS | _TEXTS | _BYTES
 
 
 class _Machine:
-    """The stack and the memo of an unpickler. The memo never shares containers, so that objects are trees."""
+    """The stack and memo of an unpickler. The memo can't share containers, so that objects are trees."""
 
     def __init__(self, size: int):
         self._stack: list[Any] = []
         self._marks: list[int] = []
         self._memo: dict[int, Any] = {}
-        # Bytes that may still be encoded from text, which the memo can give more than once.
+        # The bytes that may still be encoded from text. The memo could repeat a text many times.
         self._encodable = size
 
     def run(self, found: Iterator[tuple[str, Any]]) -> Any:
-        """Return the object that the operations ``found`` make."""
+        """Execute the operations ``found`` and return the resulting object."""
         for name, argument in found:
             self._step(name, argument)
         return self._stack.pop()
@@ -200,9 +201,9 @@ class _Machine:
             items = self._popped(2) if name == "SETITEM" else self._marked()
             self._top(dict).update(_dictionary(items))
         elif name == "GLOBAL":
-            stack.append(_admitted(*argument.split(" ", 1)))
+            stack.append(_allowed_global(*argument.split(" ", 1)))
         elif name == "STACK_GLOBAL":
-            stack.append(_admitted(*self._popped(2)))
+            stack.append(_allowed_global(*self._popped(2)))
         elif name == "REDUCE":
             stack.append(self._made(*self._popped(2)))
         elif name == "BUILD":
@@ -252,10 +253,10 @@ def _dictionary(items: list[Any]) -> dict[Any, Any]:
     return dict(zip(keys, values, strict=True))
 
 
-def _admitted(module: Any, name: Any) -> Callable[..., Any]:
+def _allowed_global(module: Any, name: Any) -> Callable[..., Any]:
     if not (isinstance(module, str) and isinstance(name, str)):
         raise TypeError("a global without a name")
     try:
-        return _ADMITTED[module, name]
+        return _ALLOWED_GLOBALS[module, name]
     except KeyError:
         raise RefusedPickleError(f"{f'{module}.{name}':.{_SHOWN}}") from None

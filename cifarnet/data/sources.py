@@ -1,4 +1,4 @@
-"""``--data SOURCE``: from its name or path to training and test images."""
+"""Loads data sources by name or path: the option ``--data``."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +23,7 @@ __all__ = ["Progress", "load_data"]
 
 @dataclass(frozen=True)
 class Layout:
-    """One form in which arrays of images come: its name, how it is recognised, and what reads it."""
+    """A file layout of image arrays: its name, how it is recognized, and the function that reads it."""
 
     name: str
     is_in: Callable[[FileTree], bool]
@@ -35,7 +35,7 @@ LAYOUTS = (
     Layout("the official Python layout (data_batch_1, ...)", official.is_python, official.read_python),
     Layout("an .npz file (x_train, y_train, x_test, y_test)", npz.is_npz, npz.read_npz),
 )
-# Of the number of synthetic images.
+# The most digits of the number of synthetic images.
 _MOST_DIGITS = 20
 _IMAGE_FOLDER = "an image folder (train/<class>/*.png)"
 
@@ -56,25 +56,25 @@ def load_data(
 
     Args:
         source: ``"cifar10"`` (found on this machine or downloaded); ``"synthetic"`` or ``"synthetic:N"`` with N
-            training images, 50 to 100,000; or, as text or path, the place of an image folder, or of a folder or
-            archive in one of ``LAYOUTS``.
-        test_split: fraction of every class to hold out as test images, for a source that has none.
-        mirrors: addresses to try before the official one, for ``cifar10``.
-        image_size: side of the images in pixels; others are cropped to a square and resized.
-        seed: what ``synthetic`` and ``test_split`` draw from.
-        skip_broken: leave pictures of an image folder out that can't be read, instead of raising a DataError.
+            training images, 50 to 100,000; or the path of an image folder, or of a folder or archive in one of
+            ``LAYOUTS``.
+        test_split: fraction of every class to hold out as test images, for a source without test images.
+        mirrors: for ``cifar10``, addresses to try before the official one.
+        image_size: side of the images in pixels. Images of other sizes are cropped to a square and resized.
+        seed: the seed for ``synthetic`` and ``test_split``.
+        skip_broken: leave out unreadable pictures of an image folder instead of raising a DataError.
         report: receives the progress.
 
     Raises:
-        InvalidValueError: when ``source`` or ``test_split`` can't be meant.
-        DataError: when the source is missing, damaged, in no known layout, or has no test images.
-        DownloadError: when CIFAR-10 is not on this machine and no address gives it.
+        InvalidValueError: when ``source`` or ``test_split`` is invalid.
+        DataError: when the source is missing, damaged, in an unknown layout, or has no test images.
+        DownloadError: when CIFAR-10 is not on this machine and can't be downloaded.
     """
     source = source_name(source)
     kind, _, argument = source.partition(":")
     if test_split is not None:
         require_fraction("--test-split", test_split)
-        if places.is_name(source):  # Known before anything is downloaded or read.
+        if places.is_name(source):  # Checked before anything is downloaded or read.
             raise _split_of_split_data(source, test_split)
     if kind == "synthetic":
         parts = _synthetic(source, argument, image_size, seed)
@@ -99,10 +99,10 @@ def _is_npz_file(source: str) -> bool:
 
 
 def source_name(source: StrPath) -> str:
-    """Return ``source`` as text: a name, or a path, with ``./`` before a path that would be taken for a name.
+    """Return ``source`` as text. A ``Path`` that looks like a name gets the prefix ``./``.
 
     Raises:
-        InvalidValueError: when it is neither, or empty.
+        InvalidValueError: when it is empty, or neither text nor a path.
     """
     if isinstance(source, str):
         if not source.strip():
@@ -116,15 +116,15 @@ def source_name(source: StrPath) -> str:
 
 def _split_of_split_data(source: str, test_split: float) -> InvalidValueError:
     return InvalidValueError(
-        f"{source} has test images of its own: --test-split is for a source without. Received: {test_split}"
+        f"{source} has test images. --test-split is only for sources without them. Received: {test_split}"
     )
 
 
 def read_path(path: Path, image_size: int, report: Progress, skip_broken: bool = False) -> Parts:
-    """Read the images at the absolute ``path``, whose layout is found from its content.
+    """Read the images at the absolute ``path``. The layout is recognized by the content.
 
     Raises:
-        DataError: when there is nothing, nothing known, or something damaged.
+        DataError: when ``path`` is missing, damaged, or in an unknown layout.
     """
     if not path.exists():
         raise DataError(
@@ -148,24 +148,24 @@ def read_path(path: Path, image_size: int, report: Progress, skip_broken: bool =
             if layout.is_in(level):
                 return layout.read(level, image_size, report)
     if not holds_images(tree):
-        raise DataError(_told_unknown(tree))
+        raise DataError(_unknown_layout(tree))
     parts = folders.read_image_folder(tree, image_size, report, skip_broken)
     stored.store(fingerprint, parts)
     return parts
 
 
 def _levels(tree: FileTree) -> Iterator[FileTree]:
-    """Yield ``tree``, then the trees inside folders that hold everything else (``cifar-10-batches-bin/``)."""
+    """Yield ``tree``, then the trees inside outer folders that contain everything (``cifar-10-batches-bin/``)."""
     yield tree
     while len(tops := tree.top_folders()) == 1:
         tree = tree.inside(tops[0])
         yield tree
 
 
-def _told_unknown(tree: FileTree) -> str:
+def _unknown_layout(tree: FileTree) -> str:
     known = "; ".join([*(layout.name for layout in LAYOUTS), _IMAGE_FOLDER])
     archives = [name for name in tree.files if name.lower().endswith(_ARCHIVE_SUFFIXES)]
-    hint = f" To read an archive in it, name that: {tree.told(archives[0])}" if archives else ""
+    hint = f" To read an archive in it, give its path: {tree.display_name(archives[0])}" if archives else ""
     if tree.left_out:
         reason, name = tree.left_out[0]
         hint += f" Left out: {name} ({reason}), one of {len(tree.left_out):,}."
@@ -173,10 +173,10 @@ def _told_unknown(tree: FileTree) -> str:
 
 
 def _synthetic(source: str, argument: str, image_size: int, seed: int) -> Parts:
-    # Python converts no number of more than 4,300 digits, and no set is so large.
+    # Python does not convert numbers with more than 4,300 digits.
     if argument and not (argument.isdecimal() and len(argument) <= _MOST_DIGITS):
         raise InvalidValueError(
-            f"After synthetic: comes the number of training images, {MINIMUM} to {MAXIMUM:,}. Received: {source:.60}"
+            f"synthetic:N needs the number of training images, {MINIMUM} to {MAXIMUM:,}. Received: {source:.60}"
         )
     splits = synthetic(int(argument or DEFAULT_SIZE), seed)
     train, test = (

@@ -1,4 +1,4 @@
-"""Ten classes of coloured shapes and textures on noise, made by code: for first runs, tests and benchmarks."""
+"""Generates images of ten coloured shapes and textures on noise, for first runs, tests and benchmarks."""
 
 from collections.abc import Callable
 
@@ -12,19 +12,19 @@ Array = NDArray[np.floating]
 
 DEFAULT_SIZE = 5000
 MINIMUM, MAXIMUM = 50, 100_000
-"""The least and most training images."""
-# Images whose pixels are computed at a time: in float64 they take 25 kB each.
+"""The range of the number of training images."""
+# Images per chunk. In float64, an image takes 25 kB.
 _CHUNK = 1000
 _PIXELS = 32
 
 
 def synthetic(train_images: int = DEFAULT_SIZE, seed: int = 0) -> Splits:
-    """``train_images`` training images and a fifth as many test images, uint8 (n, 32, 32, 3), classes balanced.
+    """Return generated training images and a fifth as many test images, uint8 (n, 32, 32, 3), with balanced classes.
 
-    The same size and seed give the same bytes on every machine: random numbers are drawn as integers, and the
-    arithmetic is what IEEE 754 fixes to the last bit (no sine, no logarithm, nothing that a compiler may fuse).
+    The same size and seed give the same bytes on every machine. Random numbers are drawn as integers, and only
+    operations that IEEE 754 defines exactly are used (no sine, no logarithm, nothing that a compiler may fuse).
 
-    100,000 training images take some 2 GB while they are drawn.
+    Generating 100,000 training images takes about 2 GB of memory.
 
     Raises:
         InvalidValueError: when ``train_images`` is less than 50 or more than 100,000.
@@ -43,7 +43,7 @@ def _draw(count: int, seed: list[int]) -> Dataset:
     for label in range(len(SYNTHETIC_CLASSES)):
         rows = np.flatnonzero(labels == label)
         inside[rows] = _coverage(label, len(rows), rng)
-    # A shape is brighter than its ground in most images, in each channel by an amount of its own.
+    # In most images the shape is brighter than the background, by a different amount in each channel.
     ground = rng.integers(60, 140, (count, 1, 1, 3))
     contrast = rng.integers(25, 100, (count, 1, 1, 3)) * rng.choice([1, 1, 1, 1, -1], (count, 1, 1, 1))
     noise, factors = _noise(count, rng), contrast.astype(np.float32)
@@ -55,19 +55,19 @@ def _draw(count: int, seed: list[int]) -> Dataset:
 
 
 def _coverage(label: int, count: int, rng: np.random.Generator) -> Array:
-    """How much of each pixel is inside a shape of class ``label``, float32 (count, 32, 32), 0 to 1 at its edge."""
+    """Return the fraction of each pixel that is inside a shape of class ``label``, float32 (count, 32, 32)."""
     pixels = np.arange(_PIXELS, dtype=np.float32)
     radius, period = _uniform(rng, 6, 12, count), _uniform(rng, 5, 9, count)
     x = pixels[None, None, :] - _uniform(rng, 12, 19, count)
     y = pixels[None, :, None] - _uniform(rng, 12, 19, count)
-    # The distance in pixels from the shape's edge, negative inside, is what defines a shape.
+    # A shape is defined by the distance in pixels from its edge, negative inside.
     distance = _SHAPES[SYNTHETIC_CLASSES[label]](x, y, radius, period)
     coverage: Array = np.clip(np.float32(0.5) - distance, 0, 1)
     return coverage
 
 
 def _noise(count: int, rng: np.random.Generator) -> NDArray[np.int16]:
-    """Fine grain and coarse 8 x 8 blocks, int16 (count, 32, 32, 3)."""
+    """Return fine grain plus 8 x 8 blocks, int16 (count, 32, 32, 3)."""
     noise, second = rng.integers(-30, 31, (2, count, _PIXELS, _PIXELS, 3), np.int16)
     blocks = rng.integers(-25, 26, (count, 4, 4, 3), np.int16)
     noise += second
@@ -76,7 +76,7 @@ def _noise(count: int, rng: np.random.Generator) -> NDArray[np.int16]:
 
 
 def _uniform(rng: np.random.Generator, low: int, high: int, count: int) -> Array:
-    """Numbers from ``low`` to ``high`` in steps of 1/256, float32 (count, 1, 1)."""
+    """Return numbers from ``low`` to ``high`` in steps of 1/256, float32 (count, 1, 1)."""
     return (rng.integers(low * 256, high * 256, (count, 1, 1)) / 256).astype(np.float32)
 
 
@@ -93,7 +93,7 @@ def _stripes(along: Array, period: Array) -> Array:
 
 
 def _to_centre(along: Array, period: Array) -> Array:
-    """Distance to the centre of the next stripe, 0 to period / 2."""
+    """Return the distance to the centre of the nearest stripe, 0 to period / 2."""
     turns = along / period
     return np.abs(turns - np.floor(turns) - np.float32(0.5)) * period
 
@@ -113,8 +113,8 @@ def _cross(x: Array, y: Array) -> Array:
     return arms
 
 
-# By class: the distance in pixels from the edge of a shape with this radius (r), negative inside; textures are
-# cut out of a square. Numbers are binary fractions.
+# By class: the distance in pixels from the edge of a shape of radius r, negative inside. Textures are clipped to a
+# square. Constants are binary fractions.
 _SHAPES: dict[str, Callable[[Array, Array, Array, Array], Array]] = {
     "circle": lambda x, y, r, period: _circle(x, y) - r,
     "ring": lambda x, y, r, period: np.abs(_circle(x, y) - r * 3 / 4) - r / 4,

@@ -1,4 +1,4 @@
-"""A folder or an archive as one thing: names with files behind them. Archives are read into memory, never extracted."""
+"""A uniform view of folders and archives: files by name. Archives are read into memory, never extracted."""
 
 import os
 import unicodedata
@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cifarnet.data.archives import MEMBER_LIMIT, read_archive
+from cifarnet.data.archive_contents import MEMBER_LIMIT
+from cifarnet.data.archives import read_archive
 from cifarnet.data.images import read_file
 from cifarnet.data.walk import walk
 from cifarnet.errors import DataError
@@ -20,10 +21,16 @@ FILE_LIMIT = MEMBER_LIMIT
 
 @dataclass(frozen=True)
 class FileTree:
-    """Files by POSIX name relative to the source's root, and the names of its folders, empty ones included.
+    """The files and folders of a source.
 
-    Names are in Unicode's normal form C. Hidden and system names (``.git``, ``@eaDir``) are skipped. ``left_out`` has
-    the reason and the name of everything else that is not read, such as broken links.
+    Names are POSIX paths relative to the source, in Unicode's normal form C. Hidden and system names (``.git``,
+    ``@eaDir``) are skipped.
+
+    Attributes:
+        origin: the path of the source.
+        files: the files by name.
+        folders: the names of the folders, including empty ones.
+        left_out: the reason and name of everything else that is not read, such as broken links.
     """
 
     origin: Path
@@ -39,13 +46,13 @@ class FileTree:
         """
         file = self.files[name]
         if isinstance(file, Path):
-            return read_file(file, self.told(name), limit, advice="")
+            return read_file(file, self.display_name(name), limit, advice="")
         if len(file) > limit:
-            raise DataError(f"{self.told(name)} has more than {limit:,} bytes. Received: {len(file):,} bytes")
+            raise DataError(f"{self.display_name(name)} has more than {limit:,} bytes. Received: {len(file):,} bytes")
         return file
 
-    def told(self, name: str) -> str:
-        """Return the name of the file or folder ``name`` for error messages; the empty name is the source itself."""
+    def display_name(self, name: str) -> str:
+        """Return the name of a file or folder for error messages. The empty ``name`` is the source itself."""
         if not name:
             return str(self.origin)
         file = self.files.get(name)
@@ -54,15 +61,15 @@ class FileTree:
         return str(file) if isinstance(file, Path) else f"{name} in {self.origin}"
 
     def top_folders(self) -> list[str]:
-        """Return the names of the folders that are in no other, sorted."""
+        """Return the names of the top-level folders, sorted."""
         return sorted(name for name in self.folders if "/" not in name)
 
     def top_files(self) -> list[str]:
-        """Return the names of the files that are in no folder."""
+        """Return the names of the top-level files."""
         return [name for name in self.files if "/" not in name]
 
     def inside(self, folder: str) -> "FileTree":
-        """Return the tree of the top folder ``folder`` alone."""
+        """Return the tree of the top-level folder ``folder``."""
         start = len(folder) + 1
         return FileTree(
             self.origin / folder if self.origin.is_dir() else self.origin,
@@ -74,7 +81,7 @@ class FileTree:
 
 @dataclass(frozen=True)
 class _Found:
-    """A name in a source with its file: None for a folder, or for something left out for the reason ``left_out``."""
+    """A name in a source with its file. ``file`` is None for a folder, and for names with a reason in ``left_out``."""
 
     name: str
     file: File | None = None
@@ -87,8 +94,8 @@ def read_tree(path: Path) -> FileTree:
     Folders whose names are equal in Unicode's normal form C are one folder.
 
     Raises:
-        DataError: when ``path`` can't be read, holds a name twice, or is a file that is no archive, damaged or too
-            large.
+        DataError: when ``path`` can't be read, holds a name twice, or is a file that is damaged, too large or not an
+            archive.
     """
     files: dict[str, File] = {}
     folders: set[str] = set()
@@ -104,13 +111,13 @@ def read_tree(path: Path) -> FileTree:
             if found.file is None:
                 continue
             if name in files:
-                raise DataError(f"{path} holds {name} twice: which of them is meant can't be known.")
+                raise DataError(f"{path} holds {name} twice. Remove one of them.")
             files[name] = found.file
     except DataError:
         raise
     except Exception as error:
         # Damaged archives raise nearly anything: EOFError, struct.error, RecursionError, MemoryError, ...
-        raise DataError(f"{path} can't be read, it may be damaged or truncated: {error!s:.200}") from error
+        raise DataError(f"{path} can't be read. It may be damaged or truncated: {error!s:.200}") from error
     return FileTree(path, dict(sorted(files.items())), frozenset(folders), tuple(sorted(left_out)))
 
 
@@ -119,7 +126,7 @@ def _folder(path: Path) -> Iterator[_Found]:
         raise error
 
     root = str(path)
-    # A folder that can't be listed would otherwise look empty.
+    # Otherwise a folder that can't be listed would look empty.
     for entry in walk(root, refuse):
         relative = entry.path[len(root) :].replace(os.sep, "/").lstrip("/")
         name = unicodedata.normalize("NFC", relative)

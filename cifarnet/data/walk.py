@@ -1,4 +1,4 @@
-"""Walk through a folder as data sources and ``predict`` do: past system folders, and along links without loops."""
+"""Walks through folders for data sources and ``predict``: skips system names, and follows links without loops."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -8,7 +8,7 @@ from pathlib import PurePath
 
 from cifarnet.data.decoding import image_suffixes
 
-# Names that systems and programs create beside pictures, in lower case. Several hold thumbnails of the pictures.
+# Names that systems and programs create next to pictures, in lower case. Some contain thumbnails of the pictures.
 _SYSTEM_NAMES = frozenset(
     {
         # Synology, QNAP, NetApp
@@ -27,7 +27,7 @@ _SYSTEM_NAMES = frozenset(
         "thumbs.db",
         "ehthumbs.db",
         "desktop.ini",
-        # macOS; its others begin with a dot
+        # macOS; its other names begin with a dot
         "__macosx",
         "network trash folder",
         "temporary items",
@@ -45,7 +45,7 @@ SPECIAL = "devices, pipes or sockets"
 
 @dataclass(frozen=True)
 class Entry:
-    """A file or folder at ``path``. ``left_out`` is the reason why it is not read; empty when it is."""
+    """A file or folder. ``left_out`` is the reason why it is not read; empty if it is."""
 
     path: str
     is_folder: bool = False
@@ -53,26 +53,26 @@ class Entry:
 
 
 def is_system_name(name: str) -> bool:
-    """Whether a system or program creates files or folders of this ``name`` (no path) beside pictures."""
+    """Return whether systems or programs create files or folders with this ``name`` (not a path) next to pictures."""
     return name.casefold() in _SYSTEM_NAMES
 
 
 def is_ignored(name: str) -> bool:
-    """Whether a file or folder of this ``name`` (no path) is hidden or a system's own."""
+    """Return whether ``name`` (not a path) is hidden or a system name."""
     return name.startswith(".") or is_system_name(name)
 
 
 def is_picture(name: str) -> bool:
-    """Whether a file of this ``name`` is a picture that ``read_image`` reads, by its suffix."""
+    """Return whether ``name`` has the suffix of a picture that ``read_image`` supports."""
     return os.path.splitext(name)[1].lower() in image_suffixes()
 
 
 def walk(root: str, on_error: Callable[[OSError], None]) -> Iterator[Entry]:
     """Yield the files and folders below the folder ``root``, in no particular order.
 
-    Hidden and system names are skipped. Links are followed, except those to a folder that holds the link: its other
-    pictures don't belong below the link. A broken link with a picture's name is yielded as a file, so that it is
-    reported as unreadable. ``on_error`` is called for each folder that can't be listed.
+    Hidden and system names are skipped. Links are followed, except links to a folder that contains the link. A broken
+    link with the suffix of a picture is yielded as a file, so that it is reported as unreadable. ``on_error`` is called
+    for each folder that can't be listed.
     """
     pending = [(root, _folders_around(os.path.realpath(root)))]
     while pending:
@@ -94,7 +94,7 @@ def walk(root: str, on_error: Callable[[OSError], None]) -> Iterator[Entry]:
 
 
 def passes_through_loop(path: str, root: str) -> bool:
-    """Whether ``path`` goes through a link, below the folder ``root``, to a folder that holds this link."""
+    """Return whether ``path``, below the folder ``root``, passes through a link to a folder that contains the link."""
     around = _folders_around(os.path.realpath(root)) | {_identity(os.stat(root))}
     place = root
     for part in PurePath(os.path.relpath(path, root)).parts:
@@ -126,7 +126,7 @@ def _entry(entry: "os.DirEntry[str]", around: frozenset[tuple[int, int]]) -> Ent
 
 @lru_cache(maxsize=4096)
 def _folders_around(path: str) -> frozenset[tuple[int, int]]:
-    """Return the identities of all folders that hold ``path``, a path without links."""
+    """Return the identities of all parent folders of ``path``, a path without links."""
     parents = PurePath(path).parents
     found = set()
     for parent in parents:

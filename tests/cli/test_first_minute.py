@@ -19,14 +19,14 @@ from tests.support.networks import save_picture
 # Command, exit status, and a part of what stderr says.
 REFUSED = [
     ("train --data nowhere", 1, "There is no file or folder"),
-    ("train --data pets --test-split 0.5", 2, "pets has test images of its own"),
+    ("train --data pets --test-split 0.5", 2, "pets has test images"),
     ("train --data untested", 1, "untested has no test images"),
     ("train --data damaged", 1, "0.png is not a PNG"),
     ("train --data notes.txt", 1, "neither a folder nor"),
     ("train --data pets --classes 7", 2, "Received: --classes 7"),
     ("train --data pets --teacher resnet20", 2, "Received: resnet20, which knows airplane"),
-    ("train --data cifar10 --test-split 0.2", 2, "cifar10 has test images of its own"),
-    ("train --data synthetic --test-split 0.2", 2, "synthetic has test images of its own"),
+    ("train --data cifar10 --test-split 0.2", 2, "cifar10 has test images"),
+    ("train --data synthetic --test-split 0.2", 2, "synthetic has test images"),
     ("train --data untested --test-split 1", 2, "--test-split must lie between 0 and 1"),
     ("train --data pets --validation-split -0.5", 2, "--validation-split must lie between 0 and 1"),
     ("train --data pets --validation-split nan", 2, "--validation-split must lie between 0 and 1"),

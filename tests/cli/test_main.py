@@ -20,8 +20,9 @@ HEAVY = ("tensorflow", "keras", "jax", "matplotlib", "h5py", "PIL", "numpy", "re
 
 
 def readme_commands() -> list[list[str]]:
-    blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-    parts = [part for block in blocks for line in block.splitlines() for part in line.split("#")[0].split("&&")]
+    lines = "\n".join(re.findall(r"```sh\n(.*?)```", README, re.DOTALL)).splitlines()
+    lines += re.findall(r"^\|.*\| `(cifarnet .*)` \|$", README, re.MULTILINE)
+    parts = [part for line in lines for part in line.split("#")[0].split("&&")]
     words = [shlex.split(part) for part in parts]
     return [line[1:] for line in words if line and line[0].split("/")[-1] == "cifarnet"]
 
@@ -43,7 +44,7 @@ def test_the_readme_shows_every_command():
 
 
 def test_the_documents_show_commands():
-    assert ["weights", "convert", "old.h5", "new.weights.h5"] in readme_commands()
+    assert ["weights", "convert", "old.h5", "new.weights.h5"] in docs_commands()
     assert ["data", "my-images"] in docs_commands()
     assert max(map(len, docs_commands())) > 20  # The cards', which go over many lines.
 
@@ -81,25 +82,33 @@ def test_nothing_heavy_is_imported_to_help_or_summarize(arguments):
     assert told.splitlines()[-1] == f"imported {allowed}"
 
 
-def readme_api() -> list[str]:
-    text = README.partition("## From Python\n")[2].rpartition("```")[2]
-    return sorted(name.removeprefix("cifarnet.") for name in re.findall(r"`([\w.]+)`", text))
+def documented_api() -> list[str]:
+    rows = re.findall(r"^\| `cifarnet.*$", (ROOT / "docs/python.md").read_text(encoding="utf-8"), re.MULTILINE)
+    return sorted(re.findall(r"`cifarnet\.(\w+)`", "\n".join(rows)))
 
 
-def test_the_readme_names_all_of_the_api():
-    assert readme_api() == sorted(cifarnet._API)
+def test_the_whole_api_is_documented():
+    assert documented_api() == sorted(cifarnet._API)
 
 
 @pytest.mark.slow
 def test_importing_the_package_imports_no_backend_and_the_api_is_there():
     code = (
         f"import sys, cifarnet\nprint([name for name in {HEAVY!r} if name in sys.modules])\n"
-        f"found = {{name: getattr(cifarnet, name) for name in {readme_api()!r}}}\n"
+        f"found = {{name: getattr(cifarnet, name) for name in {documented_api()!r}}}\n"
         "print(sorted(name for name in found if name in dir(cifarnet)))\n"
         "print([name for name, value in found.items() if not callable(value)], cifarnet.ModelSpec('resnet20').title)"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert told.splitlines() == ["[]", str(readme_api()), "['RECIPES'] ResNet-20"]
+    assert told.splitlines() == ["[]", str(documented_api()), "['RECIPES'] ResNet-20"]
+
+
+def test_links_between_documents_lead_somewhere():
+    for document in [ROOT / "README.md", ROOT / "SECURITY.md", *(ROOT / "docs").glob("*.md")]:
+        text = document.read_text(encoding="utf-8")
+        for target in re.findall(r"\]\(([^)#\s]*)(?:#[\w-]+)?\)", text):
+            if not target.startswith("http") and target:
+                assert (document.parent / target).exists(), f"{document.name}: {target}"
 
 
 def test_the_version_names_the_backends():

@@ -5,7 +5,7 @@ import zipfile
 import pytest
 from PIL import Image
 
-from cifarnet.data import archives
+from cifarnet.data import archive_contents
 from cifarnet.data.sources import load_data
 from cifarnet.errors import DataError
 from tests.support.datasets import (
@@ -63,7 +63,7 @@ def test_reading_an_archive_extracts_nothing_and_follows_no_link(tmp_path):
 @pytest.mark.parametrize("pack", [zip_of, tar_of])
 def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch, limit, pack):
     archive = pack(image_folder(tmp_path / "pets"), tmp_path / "pets.archive")
-    monkeypatch.setattr(archives, limit, 1000)
+    monkeypatch.setattr(archive_contents, limit, 1000)
     with pytest.raises(DataError, match=r"too much to be read into memory.*Unpack it"):
         load_data(str(archive))
 
@@ -145,7 +145,7 @@ def test_members_without_content_count_towards_the_limit(tmp_path, monkeypatch):
             folder = tarfile.TarInfo("train")
             folder.type = tarfile.DIRTYPE
             packed.addfile(folder)
-    monkeypatch.setattr(archives, "RATIO_FROM", 1 << 20)
+    monkeypatch.setattr(archive_contents, "RATIO_FROM", 1 << 20)
     with pytest.raises(DataError, match="it looks like a decompression bomb"):
         load_data(str(archive))
 

@@ -104,7 +104,7 @@ def test_a_cache_that_cannot_be_written_is_told_and_no_error(tmp_path, monkeypat
     (tmp_path / "file").touch()
     monkeypatch.setenv("CIFARNET_CACHE", str(tmp_path / "file" / "cache"))
     assert len(load_data(str(image_folder(tmp_path / "pets"))).train) == 6
-    assert "are not kept" in caplog.text
+    assert "are not cached" in caplog.text
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_without_a_home_folder_nothing_is_kept(tmp_path, monkeypatch, no_home, c
     source = str(image_folder(tmp_path / "pets"))
     monkeypatch.chdir(tmp_path)
     assert len(load_data(source).train) == 6
-    assert "are not kept" in caplog.text
+    assert "are not cached" in caplog.text
     assert "Set CIFARNET_CACHE" in caplog.text
     assert [path.name for path in tmp_path.iterdir()] == ["pets"]
 

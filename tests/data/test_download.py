@@ -80,7 +80,7 @@ def test_a_complete_part_is_checked_and_used(server, tmp_path):
 
 def test_a_part_that_proves_wrong_is_deleted_so_that_the_next_try_starts_afresh(server, tmp_path):
     (tmp_path / f"{NAME}.part").write_bytes(bytes(1000))
-    with pytest.raises(DownloadError, match="SHA-256 of what it gave is another"):
+    with pytest.raises(DownloadError, match="sent a file with another SHA-256"):
         fetch(server.file("good"), tmp_path)
     assert visible(tmp_path) == []
     assert fetch(server.file("good"), tmp_path).read_bytes() == CONTENT
@@ -115,7 +115,7 @@ def test_a_mirror_may_be_a_directory(server, tmp_path):
     ("behaviour", "reason"),
     [
         ("missing", "404 Not Found"),
-        ("altered", "SHA-256 of what it gave is another"),
+        ("altered", "sent a file with another SHA-256"),
         ("web_page", "answered with a web page"),
         ("too_short", "offers 2,999,999 bytes instead of 3,000,000"),
         ("endless", "sent 3,[0-9,]+ bytes instead of 3,000,000"),

@@ -181,7 +181,7 @@ def test_linked_content_counts_towards_the_limit(tmp_path, pets, monkeypatch):
         for row in range(10):
             hard(archive, f"pets/train/cat/again{row}.png", "pets/train/cat/0.png")
     assert loaded(path).train.counts().tolist() == [12, 2]
-    monkeypatch.setattr("cifarnet.data.archives.ARCHIVE_LIMIT", 5000)
+    monkeypatch.setattr("cifarnet.data.archive_contents.ARCHIVE_LIMIT", 5000)
     monkeypatch.setattr("cifarnet.data.sources.DecodedSet.load", lambda *_: None)
     with pytest.raises(DataError, match="too much to be read into memory: pets/train/cat/again"):
         loaded(path)

@@ -178,8 +178,8 @@ def test_a_pickle_can_use_no_codec_but_latin1(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "damaged or no pickle"),
-        (b"\x80\x02}(U\x04data", "damaged or no pickle"),
+        (b"", "damaged or not a pickle"),
+        (b"\x80\x02}(U\x04data", "damaged or not a pickle"),
         (pickle.dumps([1, 2]), "must hold a dictionary. Received: list"),
         (pickle.dumps({"labels": [1]}), "must hold `data`: a uint8"),
         (pickle.dumps({"data": np.zeros((2, 3071), np.uint8)}, 2), "must hold `data`: a uint8"),

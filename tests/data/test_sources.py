@@ -34,7 +34,7 @@ def test_an_empty_source_is_refused_rather_than_guessed(source):
 def test_a_folder_that_holds_an_archive_names_it(tmp_path, name):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / name).write_bytes(b"archive")
-    with pytest.raises(DataError, match=rf"no known layout.*name that: {tmp_path}/data/{name}"):
+    with pytest.raises(DataError, match=rf"no known layout.*give its path: {tmp_path}/data/{name}"):
         load_data(str(tmp_path / "data"))
 
 

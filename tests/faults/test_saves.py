@@ -126,7 +126,7 @@ def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before_it_and_is_kept(
     newest.write_bytes(content)
     events: list[Warned] = []
     assert latest_checkpoint(directory, events.append).progress.step == 1
-    assert "SHA-256 does not hold" in events[0].message
+    assert "SHA-256 does not match" in events[0].message
     assert (directory / DAMAGED).read_bytes() == content
     Saver(directory, "test", events.append).save(checkpoint(3))
     assert latest_checkpoint(directory, events.append).progress.step == 3

@@ -39,7 +39,7 @@ def test_what_is_no_file_is_refused_at_once(name, make, tmp_path):
     path = KINDS[name].make(tmp_path)
     path.unlink()
     make(path)
-    with pytest.raises(CifarnetError, match=r"it is a folder|it is no regular file|is a folder"):
+    with pytest.raises(CifarnetError, match=r"it is a folder|it is not a regular file|is a folder"):
         KINDS[name].read(path)
 
 

@@ -46,9 +46,9 @@ PICKLES = {
         + b".",
         "one text in more bytes than the file has",
     ),
-    "a number of 30 million digits": (b"I" + b"9" * 30_000_000 + b"\n.", "damaged or no pickle"),
-    "a long of 2 GB": (b"\x80\x02\x8b\xff\xff\xff\x7f.", "damaged or no pickle"),
-    "bytes of an exabyte": (b"\x80\x04\x8e" + struct.pack("<Q", 1 << 62) + b".", "damaged or no pickle"),
+    "a number of 30 million digits": (b"I" + b"9" * 30_000_000 + b"\n.", "damaged or not a pickle"),
+    "a long of 2 GB": (b"\x80\x02\x8b\xff\xff\xff\x7f.", "damaged or not a pickle"),
+    "bytes of an exabyte": (b"\x80\x04\x8e" + struct.pack("<Q", 1 << 62) + b".", "damaged or not a pickle"),
     "labels of one long text": (
         b"\x80\x02}(X\x04\x00\x00\x00data"
         + b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R(K\x01"
