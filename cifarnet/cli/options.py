@@ -22,7 +22,7 @@ def choice(name: str, values: Sequence[str], help: str, **settings: Any) -> Any:
 
     def check(value: str | None) -> str | None:
         if value not in (None, *values):
-            raise unknown_value(name, str(value), values)
+            raise unknown_value(name.lstrip("-").replace("-", "_"), str(value), values)
         return value
 
     return typer.Option(

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cifarnet.data.images import open_picture, read_image
-from cifarnet.errors import InvalidValueError, StorageError, unknown_value
+from cifarnet.errors import StorageError, invalid, unknown_value
 from cifarnet.evaluation.predict import ImageSource, Prediction
 from cifarnet.inference.classifier import Classifier
 from cifarnet.inference.engines.keras import KerasEngine
@@ -78,7 +78,7 @@ class Explainer:
         """
         engine = self.classifier.engine
         if not isinstance(engine, KerasEngine):
-            raise unknown_value("The engine for maps of gradients", type(engine).__name__, ("keras",))
+            raise unknown_value("engine", type(engine).__name__, ("keras",))
         features = engine.features(view[None], batch_size=1, compiled=False)
         gradients = engine.feature_gradients(features, np.array([label], np.int32))
         return grad_cam(features, gradients)[0]
@@ -168,9 +168,9 @@ def prepare_directory(directory: Path) -> None:
         InvalidValueError: when it is a file.
         StorageError: when the system refuses.
     """
-    advice = " Choose another folder for --explain."
+    advice = " Choose another folder for `explain`."
     if directory.exists() and not directory.is_dir():
-        raise InvalidValueError(f"--explain takes a folder. Received: {directory}, which is a file")
+        raise invalid("explain", "takes a folder", directory, received=f"{directory}, which is a file")
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:

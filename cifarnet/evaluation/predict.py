@@ -19,7 +19,7 @@ from cifarnet.data.images import read_file, read_image
 from cifarnet.data.leftovers import Leftovers
 from cifarnet.data.progress import Progress, silent
 from cifarnet.data.walk import is_picture, is_system_name, passes_through_loop, walk
-from cifarnet.errors import DataError, InvalidValueError, unknown_value
+from cifarnet.errors import DataError, InvalidValueError, invalid, unknown_value
 from cifarnet.evaluation.metrics import ranking, softmax
 from cifarnet.inference.classifier import Classifier
 from cifarnet.models.weights import Weights
@@ -170,9 +170,9 @@ def predict(
             don't know what to ``reject``.
     """
     top_k = resolve_top_k(top_k, classifier.weights.spec.classes)
-    for option, value, known in (("--crop", crop, CROPS), ("--tta", tta, VIEWS)):
+    for field, value, known in (("crop", crop, CROPS), ("tta", tta, VIEWS)):
         if value not in known:
-            raise unknown_value(option, value, known)
+            raise unknown_value(field, value, known)
     crops = CROPS if tta == "views" else (crop,)
     mirror = "none" if tta == "none" else "flip"
     threshold = required_threshold(classifier.weights) if reject else None
@@ -187,8 +187,9 @@ def required_threshold(weights: Weights) -> float:
     """
     if weights.reject_below is None:
         raise InvalidValueError(
-            "--reject needs weights that know how large their logits are on pictures of their classes: those of a run"
-            " with --validation-split, or of data with a folder val/. These don't."
+            "`reject` needs weights that know how large their logits are on pictures of their classes: those of a run"
+            " with `validation_split`, or of data with a folder val/. These don't.",
+            field="reject",
         )
     return weights.reject_below
 
@@ -202,7 +203,7 @@ def resolve_top_k(top_k: int | None, classes: int) -> int:
     if top_k is None:
         return min(3, classes)
     if not 1 <= top_k <= classes:
-        raise InvalidValueError(f"--top-k must be 1 to {classes}, the number of classes. Received: {top_k}")
+        raise invalid("top_k", f"must be 1 to {classes}, the number of classes", top_k, valid=range(1, classes + 1))
     return top_k
 
 

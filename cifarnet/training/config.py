@@ -85,7 +85,7 @@ class RunConfig:
         if self.model is not None:
             require_storable(ModelSpec(self.model))
         if self.backend not in (None, *BACKENDS):
-            raise unknown_value("The backend", str(self.backend), BACKENDS)
+            raise unknown_value("backend", str(self.backend), BACKENDS)
         if self.freeze_base and self.weights is None:
             raise InvalidValueError(
                 "--freeze-base keeps a trained base fixed, so it needs one: give --weights RUN or FILE.h5 too."
@@ -103,14 +103,14 @@ class RunConfig:
                 " --teacher or --freeze-base out, or augment (--flip)."
             )
         if self.precision not in (None, *PRECISIONS):
-            raise unknown_value("The precision", str(self.precision), PRECISIONS)
+            raise unknown_value("precision", str(self.precision), PRECISIONS)
         if self.head_alone and self.precision not in (None, "float32"):
             raise InvalidValueError(
                 "With --freeze-base and no augmentation the base's features are computed once, in float32: leave"
                 f" --precision out. Received: {self.precision}"
             )
         if self.on_nan not in ON_NAN:
-            raise unknown_value("--on-nan", self.on_nan, ON_NAN)
+            raise unknown_value("on_nan", self.on_nan, ON_NAN)
         if self.budget is not None:
             if not 0 < self.budget <= _LONGEST_BUDGET:
                 raise InvalidValueError(

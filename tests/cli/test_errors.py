@@ -169,7 +169,7 @@ def test_the_variable_with_an_unknown_backend_is_named(command, monkeypatch):
     status, told = command("evaluate")
     assert (status, told) == (
         2,
-        "Error: The backend in the variable KERAS_BACKEND must be tensorflow or jax. Received: torch\n",
+        "Error: The variable KERAS_BACKEND must be tensorflow or jax. Received: torch\n",
     )
 
 
