@@ -363,9 +363,9 @@ def train(
         if log:
             log.finish(result.scored)
     html = _write_pictures(result)
-    from cifarnet.reports.training import result_report
+    from cifarnet.reports.terminal.training_lines import render_result
 
-    console.print_result(result_report(result.to_dict(), str(result.directory)))
+    console.print_result(render_result(result.to_dict(), str(result.directory)))
     if report_file:
         from cifarnet.cli.reporting import write_page
         from cifarnet.errors import StorageError

@@ -74,10 +74,8 @@ def read_image(source: StrPath | bytes, size: int = 32, *, name: str | None = No
         path = as_path(source, "read_image")
         told = name or str(path)
         content = read_file(path, told)
-    if not content:
-        raise DataError(f"{told} is empty.")
-    with pillow(told), decoded(content, told, _MARGIN * size) as image:
-        return _fitted(image, size, crop)
+    with open_picture(content, told, size) as image:
+        return fit_square(image, size, crop)
 
 
 def read_images(
@@ -138,7 +136,7 @@ def resize_images(images: np.ndarray, size: int) -> np.ndarray:
 
     resized = np.empty((len(images), size, size, 3), np.uint8)
     for row, image in enumerate(images):
-        resized[row] = _fitted(Image.fromarray(image), size, "center")
+        resized[row] = fit_square(Image.fromarray(image), size, "center")
     return resized
 
 
@@ -165,24 +163,30 @@ def read_file(path: Path, told: str, limit: int = BYTE_LIMIT, advice: str = " Sa
         raise DataError(f"{told} can't be read: {error.strerror}.") from error
 
 
-def open_picture(content: bytes, told: str) -> "Image":
-    """Return a picture as ``read_image`` decodes it, upright and in RGB, but neither cut nor resampled.
+@contextmanager
+def open_picture(content: bytes, told: str, size: int, *, to_show: bool = False) -> Iterator["Image"]:
+    """Decode a picture, upright and in RGB, neither cut nor resampled; use it inside the ``with`` block.
 
-    A JPEG of more than ``decoding.PIXEL_LIMIT`` pixels is decoded at a fraction of its size, with a shorter side of at
-    least 1,200 pixels.
+    A JPEG of more than ``decoding.PIXEL_LIMIT`` pixels is decoded at a fraction of its size. Of several pictures with
+    many pixels, one is held at a time.
 
     Args:
         content: the content of the file.
-        told: what error messages call the picture.
+        told: the name of the picture in error messages.
+        size: side in pixels of the squares to make of it (``fit_square``), which a very large JPEG must suffice for.
+        to_show: decode a very large JPEG with a shorter side of at least 1,200 pixels, to show the picture as well.
 
     Raises:
         DataError: when it can't be read, or is too large.
     """
-    with pillow(told), decoded(content, told, _SHOWN) as image:
-        return image
+    if not content:
+        raise DataError(f"{told} is empty.")
+    with pillow(told), decoded(content, told, max(_MARGIN * size, _SHOWN if to_show else 0)) as image:
+        yield image
 
 
-def _fitted(image: "Image", size: int, crop: str) -> np.ndarray:
+def fit_square(image: "Image", size: int, crop: str) -> np.ndarray:
+    """Return ``image`` cut by ``crop`` (one of ``cifarnet.choices.CROPS``) and resampled: uint8 (size, size, 3)."""
     from PIL import ImageOps
     from PIL.Image import Resampling
 

@@ -16,7 +16,7 @@ from cifarnet.data.inventory import take_inventory
 from cifarnet.data.sources import load_data
 from cifarnet.errors import DownloadError, InvalidValueError
 from cifarnet.recipes import RECIPES
-from cifarnet.reports.data import inventory_report
+from cifarnet.reports.terminal.data_tables import render_inventory
 from tests.data.making import fill, image_folder
 
 
@@ -111,7 +111,7 @@ def test_the_state_of_the_archive_is_shown(cache, content, state):
     (cache / "small.tar.gz").write_bytes(content)
     small = RemoteFile("small.tar.gz", "http://127.0.0.1:9/x", 6, hashlib.sha256(b"intact").hexdigest())
     console = Console(file=io.StringIO(), width=200)
-    console.print(inventory_report(take_inventory(small).to_dict()))
+    console.print(render_inventory(take_inventory(small).to_dict()))
     assert state in console.file.getvalue()
 
 

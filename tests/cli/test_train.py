@@ -16,7 +16,7 @@ from cifarnet.durations import duration, span
 from cifarnet.errors import CifarnetError, InvalidValueError, StorageError
 from cifarnet.models.spec import ModelSpec
 from cifarnet.recipes import RECIPES
-from cifarnet.reports.training import BUDGETS, estimate_lines, guessed_seconds, plan_lines
+from cifarnet.reports.terminal.training_lines import BUDGETS, estimate_lines, guessed_seconds, plan_lines
 from cifarnet.runtime import Device, GpuFacts, _advice
 from cifarnet.training.config import RunConfig
 from cifarnet.training.events import EpochDone, Estimated, HistoryRow, StepDone, Warned
@@ -86,7 +86,7 @@ def test_pictures_that_can_not_be_made_do_not_cost_the_result(tmp_path, monkeypa
     def fail(*arguments):
         raise RuntimeError("no font")
 
-    monkeypatch.setattr("cifarnet.reports.plots.curves", fail)
+    monkeypatch.setattr("cifarnet.reports.figures.plots.curves", fail)
     options = f"--data synthetic:50 --depth 8 --steps 1 --recipe fast -q --output {tmp_path / 'run'}"
     result = CliRunner().invoke(app, ["train", *options.split()])
     assert result.exit_code == 0, result.output

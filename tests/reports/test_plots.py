@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from cifarnet.errors import StorageError
-from cifarnet.reports import plots
+from cifarnet.reports.figures import plots
 
 HISTORY = [
     {"epoch": 1.0, "learning_rate": 0.1, "loss": 2.0, "accuracy": 0.3, "test_loss": 1.9, "test_accuracy": 0.35},

@@ -11,7 +11,7 @@ from cifarnet.data.dataset import LeftOut
 from cifarnet.reports.text import printable
 
 
-def inventory_report(inventory: Mapping[str, Any]) -> RenderableType:
+def render_inventory(inventory: Mapping[str, Any]) -> RenderableType:
     """The cache's content; ``inventory`` as ``cifarnet data --json`` prints it."""
     facts = Table.grid(padding=(0, 2))
     facts.add_row("Cache", Text(inventory["cache"]))
@@ -28,7 +28,7 @@ def inventory_report(inventory: Mapping[str, Any]) -> RenderableType:
     return Group(facts, sets)
 
 
-def source_report(summary: Mapping[str, Any]) -> RenderableType:
+def render_source(summary: Mapping[str, Any]) -> RenderableType:
     """Render a source's classes, counts and left-out files, as ``cifarnet data SOURCE --json`` prints them."""
     splits = {"Training images": "train", "Test images": "test"}
     if summary["validation_counts"] is not None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cifarnet.reports.canvas import LINE, PAPER, enlarged, font, png, write
+from cifarnet.reports.figures.canvas import LINE, PAPER, enlarged, font, png, write
 from cifarnet.reports.text import printable
 
 CELL = 64  # side of an image, pixels

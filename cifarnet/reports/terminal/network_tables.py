@@ -82,7 +82,7 @@ def _plain_row(fields: Sequence[str], ends: Sequence[int]) -> str:
     return line.rstrip()
 
 
-def rich_summary(data: Mapping[str, Any], header: Mapping[str, Any] | None) -> RenderableType:
+def render_network(data: Mapping[str, Any], header: Mapping[str, Any] | None) -> RenderableType:
     """The table in Rich with its totals; ``header`` is that of a weight file, where one is shown."""
     table = Table("Layer (type)", "Output Shape", title=ModelSpec(data["depth"]).title, box=box.SIMPLE_HEAD)
     table.add_column("Param #", justify="right")
@@ -107,7 +107,7 @@ def rich_summary(data: Mapping[str, Any], header: Mapping[str, Any] | None) -> R
     return Group(table, *(Text(printable(fact)) for fact in facts))
 
 
-def overview(networks: Sequence[Mapping[str, Any]]) -> RenderableType:
+def render_networks(networks: Sequence[Mapping[str, Any]]) -> RenderableType:
     """One row per network, side by side."""
     table = Table("Network", box=box.SIMPLE_HEAD)
     for column in ("Params", "Trainable", "Non-trainable", "MACs / image", "Weights"):

@@ -28,7 +28,7 @@ class _Column:
     """Longer cells are folded."""
 
 
-def weights_report(entries: Sequence[Mapping[str, Any]], width: int) -> RenderableType:
+def render_weights(entries: Sequence[Mapping[str, Any]], width: int) -> RenderableType:
     """Return a table with a row for each entry and the columns that fit into ``width`` characters.
 
     Args:

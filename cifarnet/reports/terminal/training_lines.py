@@ -192,7 +192,7 @@ def wrapped(line: str, width: int | None, indent: int) -> list[str]:
     )
 
 
-def result_report(result: Mapping[str, Any], directory: str) -> RenderableType:
+def render_result(result: Mapping[str, Any], directory: str) -> RenderableType:
     """What was reached, where it is, and the next two commands; ``result`` is what metrics.json holds."""
     low, high = result["accuracy_interval"]
     return Group(

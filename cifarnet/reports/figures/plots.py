@@ -96,6 +96,26 @@ def _rendered(figure: Figure, kind: str) -> bytes:
     return file.getvalue()
 
 
+def run_figures(
+    history: History, held_out: str, evaluation: Mapping[str, Any], bins: Sequence[Mapping[str, float]]
+) -> dict[str, Figure]:
+    """Return the figures of a finished run by the names of their files.
+
+    Args:
+        history: rows of history.csv.
+        held_out: the name of the held-out images.
+        evaluation: the scores, under the keys of ``cifarnet evaluate --json``.
+        bins: the bins of the reliability diagram.
+    """
+    classes = evaluation["per_class"]
+    return {
+        "curves": curves(history, held_out),
+        "confusion": confusion(evaluation["confusion_matrix"], [row["class"] for row in classes]),
+        "reliability": reliability(bins, evaluation["ece"]),
+        "classes": class_bars(classes),
+    }
+
+
 def curves(history: History, held_out: str) -> Figure:
     """Loss and accuracy by epoch, of the training and the ``held_out`` images, and the learning rate below."""
     figure = new_figure(7.2, 7.2)

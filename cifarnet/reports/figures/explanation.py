@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cifarnet.reports.canvas import FAINT, INK, LINE, PAPER, enlarged, fitting, font, png, write
+from cifarnet.reports.figures.canvas import FAINT, INK, LINE, PAPER, enlarged, fitting, font, png, write
 from cifarnet.reports.text import percent
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from cifarnet.durations import duration
-from cifarnet.reports.curve import HELD_OUT, TRAINING, curve
+from cifarnet.reports.terminal.braille import HELD_OUT, TRAINING, curve
 from cifarnet.reports.text import printable
 from cifarnet.training.events import Classifying, EpochDone, Event, Measuring, Planned, StepDone
 
@@ -29,7 +29,7 @@ class Screen:
     coloured: bool = True
 
 
-class LiveRun:
+class TrainingFrame:
     """A run as far as its events have told; ``frame`` draws it."""
 
     def __init__(self) -> None:
