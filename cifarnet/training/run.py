@@ -34,6 +34,7 @@ from cifarnet.models.spec import ModelSpec, Normalization
 from cifarnet.models.weights import Weights, load_weights, require_storable
 from cifarnet.recipes import Recipe
 from cifarnet.runtime import choose_backend, device, usable_cores, use_backend
+from cifarnet.training.advice import with_advice
 from cifarnet.training.budget import too_little_time
 from cifarnet.training.checkpoint import RESTORES, Checkpoint, Progress, require_run
 from cifarnet.training.config import PLACES, RunConfig
@@ -591,7 +592,7 @@ class _Run:
                 loop.restore(checkpoint)
             else:
                 loop.save_now()
-            self.report(self._plan(network, loop))
+            self.report(with_advice(self._plan(network, loop)))
             self._train(loop, saver, stop, used)
         try:
             with stopping_with(_unwritten(self.directory)):

@@ -16,8 +16,9 @@ from cifarnet.durations import duration, span
 from cifarnet.errors import CifarnetError, InvalidValueError, StorageError
 from cifarnet.models.spec import ModelSpec
 from cifarnet.recipes import RECIPES
-from cifarnet.reports.terminal.training_lines import BUDGETS, estimate_lines, guessed_seconds, plan_lines
+from cifarnet.reports.terminal import training_lines
 from cifarnet.runtime import Device, GpuFacts, _advice
+from cifarnet.training.advice import BUDGETS, guessed_seconds, with_advice
 from cifarnet.training.config import RunConfig
 from cifarnet.training.events import EpochDone, Estimated, HistoryRow, StepDone, Warned
 from cifarnet.training.run import SAVE_INTERVAL, train
@@ -26,6 +27,14 @@ from tests.reports.test_live import PLAN as LIVE_PLAN
 PLAN = replace(LIVE_PLAN, spec=ModelSpec(110), data="cifar10", held_out="test")
 STEP = StepDone(1, 5, 391, 5, 2.0, 0.25, 0.1, 500.0, 100.0)
 EPOCH = EpochDone(HistoryRow(1, 391, 32, 0.1, 1.5, 0.5, 1.25, 0.625), 250, "test", 60.0, 500.0, True)
+
+
+def plan_lines(plan):
+    return training_lines.plan_lines(with_advice(plan))
+
+
+def estimate_lines(estimate, plan):
+    return training_lines.estimate_lines(estimate, with_advice(plan))
 
 
 @pytest.mark.slow
@@ -230,7 +239,7 @@ def test_a_short_run_is_planned_without_advice():
 
 def test_the_budgets_that_are_advised_are_measured():
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    for budget, accuracy in BUDGETS.items():
+    for budget, accuracy in BUDGETS:
         assert re.search(rf"ResNet-20, `--budget {budget}`.*{accuracy}", readme)
 
 
