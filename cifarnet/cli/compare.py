@@ -1,4 +1,4 @@
-"""``cifarnet compare``: training runs beside each other."""
+"""``cifarnet compare``: compare training runs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +7,7 @@ import typer
 
 from cifarnet.cli import console
 from cifarnet.cli.help import examples
-from cifarnet.cli.options import Json, Report
+from cifarnet.cli.options import Json, ReportFile
 
 EXAMPLES = examples(
     ("compare runs/a runs/b", "Two runs"),
@@ -20,7 +20,7 @@ def compare(
     directories: Annotated[
         list[Path], typer.Argument(metavar="RUN", help="Run directories, such as runs/*.", show_default=False)
     ],
-    report_file: Report = None,
+    report_file: ReportFile = None,
     as_json: Json = False,
 ) -> None:
     """Compare training runs.

@@ -8,7 +8,7 @@ import typer
 from cifarnet.choices import TTA
 from cifarnet.cli import console
 from cifarnet.cli.help import examples
-from cifarnet.cli.options import WEIGHTS, Backend, Json, Mirror, Report, SkipBroken, TestSplit, choice
+from cifarnet.cli.options import WEIGHTS, Backend, Json, Mirror, ReportFile, SkipBroken, TestSplit, choice
 
 EXAMPLES = examples(
     ("evaluate runs/r20", "A run, on the test images of the data that it was trained on"),
@@ -49,7 +49,7 @@ def evaluate(
     batch_size: Annotated[
         int, typer.Option(metavar="N", min=1, help="Images per batch. Default: 250.", show_default=False)
     ] = 250,
-    report_file: Report = None,
+    report_file: ReportFile = None,
     as_json: Json = False,
     backend: Backend = None,
 ) -> None:

@@ -1,4 +1,4 @@
-"""``cifarnet predict``: classify pictures of one's own."""
+"""``cifarnet predict``: classify pictures."""
 
 import csv
 import sys
@@ -12,7 +12,7 @@ import typer
 from cifarnet.choices import CROPS, VIEWS
 from cifarnet.cli import console
 from cifarnet.cli.help import examples
-from cifarnet.cli.options import OUTPUT, Backend, OptionalWeights, Report, choice
+from cifarnet.cli.options import OUTPUT, Backend, OptionalWeights, ReportFile, choice
 from cifarnet.errors import InvalidValueError
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def predict(
         bool,
         typer.Option("--json", help="Print a JSON list with one object per picture.", rich_help_panel=OUTPUT),
     ] = False,
-    report_file: Report = None,
+    report_file: ReportFile = None,
     backend: Backend = None,
 ) -> None:
     """Classify pictures.
@@ -180,7 +180,7 @@ def _load(weights: Path | None, depth: int | None) -> "Weights":
 
 
 def _kept(explainer: "Explainer | None", report_file: Path | None) -> "Keep | None":
-    """Return the function that makes of a picture what its explanation or its card needs."""
+    """Return the function that prepares a decoded picture for its explanation or its card."""
     if explainer:
         return lambda index, picture: explainer.show(picture)
     if report_file is None:
@@ -232,19 +232,19 @@ def _noted(
 
 
 def _read_stdin() -> bytes:
-    # There is no sys.stdin in a process that was started with it closed.
+    # ``sys.stdin`` is None in a process that was started with it closed.
     return sys.stdin.buffer.read() if sys.stdin else b""
 
 
 def _print_json(answers: Iterable["Prediction"]) -> None:
-    """Print a list with an object a line, as they come."""
+    """Print a list with an object on each line, as the answers come."""
     separator = "["
     try:
         for prediction in answers:
             print(f"{separator}\n{console.json_text(prediction.to_dict())}", end="")
             separator = ","
     finally:
-        # What was answered before an explanation could not be written is whole.
+        # The list is complete JSON even if an explanation can't be written.
         print("\n]" if separator == "," else "[]")
 
 

@@ -17,7 +17,7 @@ from cifarnet.cli.options import (
     WEIGHTS,
     Backend,
     Mirror,
-    Report,
+    ReportFile,
     SkipBroken,
     TestSplit,
     choice,
@@ -262,7 +262,7 @@ def train(
             rich_help_panel=_RUN,
         ),
     ] = None,
-    report_file: Report = None,
+    report_file: ReportFile = None,
     tensorboard: Annotated[
         bool,
         typer.Option("--tensorboard", help="Write a log for TensorBoard into the run.", rich_help_panel=OUTPUT),

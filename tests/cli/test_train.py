@@ -69,7 +69,7 @@ def test_train_evaluate_and_predict_work_one_after_the_other(tmp_path):
     ("changes", "told"),
     [
         ({"weights": "runs/a", "new_head": False}, "Weights   runs/a"),
-        ({"weights": "runs/a"}, "Weights   runs/a; the head begins anew, for these classes"),
+        ({"weights": "runs/a"}, "Weights   runs/a, with a new head for these classes"),
         (
             {"weights": "resnet32", "grown_from": ModelSpec(32), "new_head": False},
             "Weights   resnet32, a ResNet-32: 13 residual units added to each stage, which change nothing at first",

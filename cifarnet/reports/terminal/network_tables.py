@@ -1,4 +1,4 @@
-"""A network's table: as data, in Rich, and in the plain text of the project's document."""
+"""The layers of a network as data, as a table for a terminal, and as plain text in the format of Keras 2."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -18,7 +18,7 @@ PLAIN_COLUMNS = (29, 55, 65)
 
 
 def summary_data(spec: ModelSpec, layers: Sequence[Layer], units: bool = False) -> dict[str, Any]:
-    """What ``--json`` prints and the tables show. Shapes have None for the batch.
+    """Return what ``cifarnet summary --json`` prints. Shapes have None for the batch.
 
     With ``units``, layers below the top level follow their container, under their full names; the totals count
     every parameter once either way.
@@ -54,7 +54,7 @@ def _walk(layers: Sequence[Layer], deep: bool, prefix: str = "") -> Iterator[tup
 
 
 def plain_summary(data: Mapping[str, Any]) -> str:
-    """The table as the document shows it; deeper rows (--units) widen the first column."""
+    """Return the table in the format of Keras 2; deeper rows (``--units``) widen the first column."""
     names = [f"{row['name']} ({row['type']})" for row in data["layers"]]
     deep = any("/" in row["name"] for row in data["layers"])
     widen = max(0, max(map(len, names)) + 1 - PLAIN_COLUMNS[0]) if deep else 0
@@ -83,7 +83,7 @@ def _plain_row(fields: Sequence[str], ends: Sequence[int]) -> str:
 
 
 def render_network(data: Mapping[str, Any], header: Mapping[str, Any] | None) -> RenderableType:
-    """The table in Rich with its totals; ``header`` is that of a weight file, where one is shown."""
+    """Return the table of layers with its totals; ``header`` is that of the weight file, if there is one."""
     table = Table("Layer (type)", "Output Shape", title=ModelSpec(data["depth"]).title, box=box.SIMPLE_HEAD)
     table.add_column("Param #", justify="right")
     for row in data["layers"]:
@@ -108,7 +108,7 @@ def render_network(data: Mapping[str, Any], header: Mapping[str, Any] | None) ->
 
 
 def render_networks(networks: Sequence[Mapping[str, Any]]) -> RenderableType:
-    """One row per network, side by side."""
+    """Return a table with a row for each network."""
     table = Table("Network", box=box.SIMPLE_HEAD)
     for column in ("Params", "Trainable", "Non-trainable", "MACs / image", "Weights"):
         table.add_column(column, justify="right")

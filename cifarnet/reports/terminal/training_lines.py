@@ -42,7 +42,7 @@ def plan_lines(plan: Planned) -> list[str]:
         lines.insert(-1, f"          {plan.device.advice}")
     if plan.weights:
         grown = f", a {plan.grown_from.title}: {_added(plan)}" if plan.grown_from else ""
-        head = "; the head begins anew, for these classes" if plan.new_head else ""
+        head = ", with a new head for these classes" if plan.new_head else ""
         lines.insert(1, f"Weights   {printable(plan.weights)}{grown}{head}")
     if plan.start_epoch or plan.start_batch:
         lines.append(f"Resuming  after {plan.start_epoch} epochs and {plan.start_batch} batches of the next")
@@ -170,7 +170,7 @@ def render_result(result: Mapping[str, Any], directory: str) -> RenderableType:
             f" loss {result['loss']:.4f}; epoch {result['epoch']} ({result['selected_by']}),"
             f" trained in {duration(result['training_seconds'])}"
         ),
-        Text(f"Everything is in {directory}; to look at: {directory}/report.html. Next:"),
+        Text(f"The results are in {directory}; open {directory}/report.html. Next:"),
         Text(f"  cifarnet evaluate {directory}"),
         Text(f"  cifarnet predict IMAGE --weights {directory}"),
     )
