@@ -4,6 +4,7 @@ import csv
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -108,13 +109,11 @@ def predict(
     if depth is not None and weights is not None:
         raise InvalidValueError("--weights gives the depth too: give --depth or --weights, not both. Received: both")
     with console.transient("Starting ..."):
-        from cifarnet.cli.reporting import page_path, these_commands, write_page
+        from cifarnet.cli.reporting import page_path
         from cifarnet.evaluation import predict as service
         from cifarnet.evaluation.explain import BATCH_SIZE as EXPLAINED_BATCH_SIZE
         from cifarnet.evaluation.explain import Explainer, explanation_paths, prepare_directory
         from cifarnet.evaluation.inference import Classifier
-        from cifarnet.reports.html.prediction_page import prediction_page
-        from cifarnet.reports.terminal.prediction_blocks import network_line
         from cifarnet.runtime import choose_backend
 
     choose_backend(backend)
@@ -133,15 +132,7 @@ def predict(
     failed: list[str] = []
     cards: list[Card] = []
     with console.progress_reporter(quiet) as report:
-
-        def start() -> None:
-            # Called when a first picture has been read: without one, no network is needed.
-            line = network_line(name, loaded.spec.title, loaded.class_names)
-            # Wrapped between words on a terminal, one line in a log.
-            console.stderr().print(line, style="dim", markup=False, soft_wrap=not sys.stderr.isatty())
-            console.start_backend(backend, progress=report)
-
-        classifier = Classifier(loaded, start)
+        classifier = Classifier(loaded, partial(_start_backend, backend, report, loaded, name))
         explainer = Explainer(classifier, crop) if explain else None
         answers = service.predict(
             sources,
@@ -163,10 +154,26 @@ def predict(
         else:
             _print_blocks(answers, [source.name for source in sources], loaded.class_names, reject)
     if report_file:
-        page = prediction_page(cards, len(sources), loaded.spec.title, name, loaded.class_names, these_commands())
-        write_page(report_file, page)
+        _write_page(report_file, cards, len(sources), loaded, name)
     if failed:
         raise typer.Exit(1)
+
+
+def _start_backend(backend: str | None, report: console.ProgressReporter, weights: "Weights", name: str) -> None:
+    """Print which network answers, and start the backend. Called once a first picture has been read."""
+    from cifarnet.reports.terminal.prediction_blocks import network_line
+
+    line = network_line(name, weights.spec.title, weights.class_names)
+    # Wrapped between words on a terminal, one line in a log.
+    console.stderr().print(line, style="dim", markup=False, soft_wrap=not sys.stderr.isatty())
+    console.start_backend(backend, progress=report)
+
+
+def _write_page(path: Path, cards: Sequence["Card"], images: int, weights: "Weights", name: str) -> None:
+    from cifarnet.cli.reporting import these_commands, write_page
+    from cifarnet.reports.html.prediction_page import prediction_page
+
+    write_page(path, prediction_page(cards, images, weights.spec.title, name, weights.class_names, these_commands()))
 
 
 def _load(weights: Path | None, depth: int | None) -> "Weights":
@@ -219,16 +226,22 @@ def _noted(
 
     The names of pictures with an error are added to ``failed``, and the first cards of a page to ``cards``, if given.
     """
-    from cifarnet.reports.html.prediction_page import SHOWN, prediction_card
-
     for answer, found in answers:
-        if cards is not None and len(cards) < SHOWN:
-            shown = (found.picture, found.heat) if found else None
-            cards.append(prediction_card(answer.to_dict(), None if found else answer.kept, shown))
+        if cards is not None:
+            _add_card(cards, answer, found)
         if answer.error is not None:
             failed.append(answer.image)
             console.warn(answer.error, style="red")
         yield answer
+
+
+def _add_card(cards: list["Card"], answer: "Prediction", found: "Explanation | None") -> None:
+    """Add the card of an answer, unless the page has as many as it can show."""
+    from cifarnet.reports.html.prediction_page import SHOWN, prediction_card
+
+    if len(cards) < SHOWN:
+        explanation = (found.picture, found.heat) if found else None
+        cards.append(prediction_card(answer.to_dict(), None if found else answer.kept, explanation))
 
 
 def _read_stdin() -> bytes:
