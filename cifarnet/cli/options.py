@@ -65,7 +65,7 @@ SkipBroken = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON.", rich_help_panel=OUTPUT)]
-Report = Annotated[
+ReportFile = Annotated[
     Path | None,
     typer.Option(
         "--report",

@@ -18,7 +18,7 @@ from cifarnet.cli.options import (
     Backend,
     Depth,
     Mirror,
-    Report,
+    ReportFile,
     SkipBroken,
     TestSplit,
     choice,
@@ -265,7 +265,7 @@ def train(
             rich_help_panel=_RUN,
         ),
     ] = None,
-    report_file: Report = None,
+    report_file: ReportFile = None,
     tensorboard: Annotated[
         bool,
         typer.Option("--tensorboard", help="Write a log for TensorBoard into the run.", rich_help_panel=OUTPUT),
@@ -367,9 +367,9 @@ def train(
         if log:
             log.finish(result.scored)
     html = _write_pictures(result)
-    from cifarnet.reports.training import result_report
+    from cifarnet.reports.terminal.training_lines import render_result
 
-    console.print_result(result_report(result.to_dict(), str(result.directory)))
+    console.print_result(render_result(result.to_dict(), str(result.directory)))
     if report_file:
         from cifarnet.cli.reporting import write_page
         from cifarnet.errors import StorageError

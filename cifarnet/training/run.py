@@ -35,6 +35,7 @@ from cifarnet.files import StrPath, as_path, is_leftover, remove_leftovers, requ
 from cifarnet.models.spec import ModelSpec, Normalization
 from cifarnet.models.weights import Weights, load_weights, require_storable
 from cifarnet.recipes import Recipe
+from cifarnet.training.advice import with_advice
 from cifarnet.training.budget import too_little_time
 from cifarnet.training.checkpoint import RESTORES, Checkpoint, Progress, require_run
 from cifarnet.training.config import PLACES, RunConfig
@@ -593,7 +594,7 @@ class _Run:
                 loop.restore(checkpoint)
             else:
                 loop.save_now()
-            self.report(self._plan(network, loop))
+            self.report(with_advice(self._plan(network, loop)))
             self._train(loop, saver, stop, used)
         try:
             with stopping_with(_unwritten(self.directory)):
