@@ -34,7 +34,7 @@ REFUSED = [
     ("train --data pets --weights nowhere", 1, "no run or weight file nowhere"),
     ("train --data pets --weights notes.txt", 1, "notes.txt"),
     ("train --data pets --teacher nowhere", 1, "no run or weight file nowhere"),
-    ("train --data pets --weights resnet20 --depth 8", 2, "too many layers for --depth 8"),
+    ("train --data pets --weights resnet20 --depth 8", 2, "do not fit into a ResNet-8"),
     ("train --data pets --output full", 1, "full exists and is not an empty folder"),
     ("train --data pets --output notes.txt/run", 3, "notes.txt/run can't be written"),
     ("train --data pets --report notes.txt/page.html", 3, "notes.txt/page.html can't be written"),
@@ -108,7 +108,7 @@ def folder(tmp_path_factory):
     (root / "full").mkdir()
     (root / "full" / "thesis.tex").touch()
     for name, data in (("finished", str(root / "pets")), ("moved", str(root / "gone"))):
-        config = RunConfig(RECIPES["fast"], data, 8, backend="tensorflow", data_sha256="0" * 64)
+        config = RunConfig(RECIPES["fast"], data, "resnet8", backend="tensorflow", data_sha256="0" * 64)
         (root / name).mkdir()
         write_config(root / name, config.to_dict())
     (root / "finished" / METRICS).write_text("{}")
