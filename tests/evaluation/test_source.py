@@ -68,11 +68,11 @@ def test_changed_images_are_told_with_the_remedy(project):
     assert printed.exit_code == 0, printed.output
     assert json.loads(printed.stdout)["data_changed"] is True
     assert f"The images in {project}/images have changed since {project}/run was trained" in printed.stderr
-    assert "`data`" in printed.stderr
+    assert "--data" in printed.stderr
 
 
 def test_data_that_were_asked_for_are_scored_without_a_word(project):
-    printed = CliRunner().invoke(app, ["evaluate", str(project / "run"), "`data`", "images", "--json"])
+    printed = CliRunner().invoke(app, ["evaluate", str(project / "run"), "--data", "images", "--json"])
     assert json.loads(printed.stdout)["images"] == 3
     assert json.loads(printed.stdout)["data_changed"] is None
     assert "changed" not in printed.stderr
