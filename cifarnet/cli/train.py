@@ -425,8 +425,8 @@ def _recipe(name: str | None, model: str | None, weights: Path | None, given: di
 
     name = name or ("fine-tune" if weights else "fast" if "budget" in given else "documented")
     if model is None and weights is not None:
-        from cifarnet.models.weights import load_header
         from cifarnet.weights import catalog
+        from cifarnet.weights.formats import load_header
 
         model = catalog.read(weights, load_header)[1].spec.name
     recipe = find_recipe(name).for_model(model or ModelSpec().name)

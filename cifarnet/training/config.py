@@ -14,9 +14,9 @@ from cifarnet.fields import Range, typed_fields
 from cifarnet.files import as_path
 from cifarnet.json_files import shown
 from cifarnet.models.spec import ModelSpec, model_name
-from cifarnet.models.weights import LARGEST, require_storable
 from cifarnet.provenance import SEEDS, TEXT_LIMIT, TrainedOn
 from cifarnet.recipes import RECIPES, Recipe
+from cifarnet.weights.record import LARGEST, require_storable
 
 PLACES = ("data", "weights", "teacher")
 """The fields that may be paths, each with its absolute path beside it: ``data_path``, ``weights_path`` ..."""

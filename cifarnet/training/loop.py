@@ -18,7 +18,6 @@ from keras import ops
 from cifarnet.data.dataset import Dataset
 from cifarnet.errors import WeightsError
 from cifarnet.evaluation.metrics import accuracy, cross_entropy
-from cifarnet.models.weights import Weights
 from cifarnet.recipes import Recipe
 from cifarnet.training.budget import Planner
 from cifarnet.training.checkpoint import Checkpoint, Progress
@@ -28,6 +27,7 @@ from cifarnet.training.pace import ESTIMATE_AFTER, Pace
 from cifarnet.training.precise_batchnorm import PreciseBatchnorm
 from cifarnet.training.schedule import ahead, checks_due, learning_rate, size_at, spans
 from cifarnet.training.trainee import Trainee, epoch_order
+from cifarnet.weights.record import Weights
 
 
 class Stopped(Exception):  # noqa: N818 - a request that was granted, no error

@@ -13,11 +13,12 @@ from cifarnet import places
 from cifarnet.errors import InvalidValueError, RunError, WeightsError
 from cifarnet.evaluation.source import Load, learned, required_split
 from cifarnet.models.spec import ModelSpec
-from cifarnet.models.weights import Weights, load_weights
 from cifarnet.training.config import PLACES, RunConfig
 from cifarnet.training.events import Report, Warned
 from cifarnet.training.run_data import RunData
 from cifarnet.weights import catalog
+from cifarnet.weights.formats import load_weights
+from cifarnet.weights.record import Weights
 
 
 def load_origin(config: RunConfig, use: str) -> Weights | None:

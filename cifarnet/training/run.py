@@ -33,7 +33,6 @@ from cifarnet.evaluation.metrics import Metrics, measure
 from cifarnet.evaluation.scored import Scored
 from cifarnet.files import StrPath, as_path, is_leftover, remove_leftovers, require_writable
 from cifarnet.models.spec import ModelSpec, Normalization
-from cifarnet.models.weights import Weights, load_weights, require_storable
 from cifarnet.recipes import Recipe
 from cifarnet.training.advice import with_advice
 from cifarnet.training.budget import too_little_time
@@ -58,6 +57,8 @@ from cifarnet.training.run_data import RunData
 from cifarnet.training.saving import Saver, latest_checkpoint, remove_previous
 from cifarnet.training.schedule import ENOUGH_FULL_SIZE_STEPS, FULL_SIZE_STEPS, Plan, full_size_steps, require_sizes
 from cifarnet.training.signals import StopRequest, stopping_with
+from cifarnet.weights.formats import load_weights
+from cifarnet.weights.record import Weights, require_storable
 
 if TYPE_CHECKING:
     import keras

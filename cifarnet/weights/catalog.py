@@ -33,9 +33,10 @@ from cifarnet.files import StrPath, as_path, remove_leftovers, sha256_of, write_
 from cifarnet.json_files import read_object, shown
 from cifarnet.locking import locked
 from cifarnet.models.spec import ModelSpec
-from cifarnet.models.weights import Weights, load_header, load_weights
 from cifarnet.paths import weights_dir
 from cifarnet.provenance import TrainedOn, is_sha256
+from cifarnet.weights.formats import load_header, load_weights
+from cifarnet.weights.record import Weights
 
 INDEX = "index.json"
 

@@ -15,7 +15,8 @@ import cifarnet
 from cifarnet.data.sources import load_data
 from cifarnet.models.initial import initial_weights
 from cifarnet.models.spec import ModelSpec, Normalization
-from cifarnet.models.weights import Weights, save_weights
+from cifarnet.weights.formats.hdf5 import save_weights
+from cifarnet.weights.record import Weights
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 FEW = ["--batch", "8", "--steps", "2", "--images", "100"]

@@ -24,7 +24,8 @@ from cifarnet.data.images import read_image
 from cifarnet.errors import InvalidValueError
 from cifarnet.evaluation.metrics import softmax
 from cifarnet.inference.classifier import Classifier
-from cifarnet.models.weights import load_weights, save_weights
+from cifarnet.weights.formats import load_weights
+from cifarnet.weights.formats.hdf5 import save_weights
 from tests.support.networks import SIZE, save_picture, save_tiny_weights
 
 CLASSES = ("ant", "bee", "cow")
@@ -330,7 +331,7 @@ def test_explanations_go_with_every_way_to_look_and_to_print(weights, tmp_path, 
 )
 def test_each_picture_is_read_and_decoded_once(weights, monkeypatch, options):
     from cifarnet.data import images
-    from cifarnet.evaluation import predict as service
+    from cifarnet.inference import predict as service
 
     read, decoded = [], []
     read_file, decode = service.read_file, images.decoded
@@ -352,7 +353,7 @@ def test_each_picture_is_read_and_decoded_once(weights, monkeypatch, options):
 
 @pytest.mark.usefixtures("photos")
 def test_explained_pictures_are_held_in_small_batches(weights, monkeypatch):
-    from cifarnet.evaluation import predict as service
+    from cifarnet.inference import predict as service
 
     sizes = []
 

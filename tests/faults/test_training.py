@@ -15,11 +15,11 @@ import pytest
 
 from cifarnet import runs
 from cifarnet.errors import RunError, StorageError
-from cifarnet.models.weights import load_weights
 from cifarnet.recipes import RECIPES
 from cifarnet.training.config import RunConfig
 from cifarnet.training.run import resume, train
 from cifarnet.training.saving import latest_checkpoint
+from cifarnet.weights.formats import load_weights
 from tests.support.faults.disk import KILL, Killed, disk
 
 pytestmark = pytest.mark.faults

@@ -10,10 +10,10 @@ import pytest
 
 from cifarnet import runs
 from cifarnet.evaluation.evaluate import evaluate
-from cifarnet.models.weights import load_weights
 from cifarnet.recipes import RECIPES
 from cifarnet.training.config import RunConfig
 from cifarnet.training.run import train
+from cifarnet.weights.formats import load_weights
 
 CONFIG = RunConfig(
     RECIPES["fast"].with_changes(steps=3, batch_size=32, resolutions=()),

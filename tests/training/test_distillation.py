@@ -12,13 +12,15 @@ from cifarnet.errors import InterruptedRunError, InvalidValueError, RunError
 from cifarnet.models.initial import initial_weights
 from cifarnet.models.network import Network, build_model
 from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization
-from cifarnet.models.weights import Weights, load_weights, save_weights
 from cifarnet.recipes import RECIPES
 from cifarnet.training.config import RunConfig
 from cifarnet.training.distillation import Student
 from cifarnet.training.events import BudgetPlanned, Planned, StepDone, Warned
 from cifarnet.training.run import resume, train
 from cifarnet.training.schedule import Plan
+from cifarnet.weights.formats import load_weights
+from cifarnet.weights.formats.hdf5 import save_weights
+from cifarnet.weights.record import Weights
 from tests.support.training import Recorder, assert_same_result
 
 SPEC = ModelSpec("resnet8")

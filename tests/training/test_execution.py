@@ -14,10 +14,10 @@ from cifarnet.errors import InvalidValueError
 from cifarnet.models.initial import initial_weights
 from cifarnet.models.network import build_model
 from cifarnet.models.spec import ModelSpec
-from cifarnet.models.weights import load_weights
 from cifarnet.recipes import RECIPES
 from cifarnet.training.config import RunConfig
 from cifarnet.training.run import train
+from cifarnet.weights.formats import load_weights
 from tests.support.jax import quick_jax
 
 # Rounding differs between these ways, and training multiplies it by ten or so every few steps: the runs are short.

@@ -7,11 +7,11 @@ from cifarnet import runs
 from cifarnet.comparison import compare
 from cifarnet.errors import InterruptedRunError, InvalidValueError, RunError
 from cifarnet.evaluation.evaluate import evaluate
-from cifarnet.models.weights import load_weights
 from cifarnet.recipes import RECIPES
 from cifarnet.training.config import RunConfig
 from cifarnet.training.events import StepDone
 from cifarnet.training.run import resume, train
+from cifarnet.weights.formats import load_weights
 from tests.support.training import Recorder, assert_same_state
 
 # 4 steps an epoch; the learning rate is halved after every epoch, by steps.

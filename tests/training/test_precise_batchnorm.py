@@ -12,13 +12,13 @@ from cifarnet import runs
 from cifarnet.errors import InterruptedRunError
 from cifarnet.models.network import build_model
 from cifarnet.models.spec import ModelSpec, Normalization
-from cifarnet.models.weights import load_weights
 from cifarnet.recipes import RECIPES
 from cifarnet.training.checkpoint import load_checkpoint
 from cifarnet.training.config import RunConfig
 from cifarnet.training.events import Classifying, EpochDone, Planned, Warned
 from cifarnet.training.precise_batchnorm import BATCH_SIZE, PreciseImages
 from cifarnet.training.run import resume, train
+from cifarnet.weights.formats import load_weights
 
 SPEC = ModelSpec("resnet8")
 NORMALIZATION = Normalization(120.0, 64.0)

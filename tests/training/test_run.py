@@ -19,7 +19,6 @@ from cifarnet.evaluation.metrics import cross_entropy
 from cifarnet.inference.classifier import Classifier
 from cifarnet.models.initial import adopted_weights, initial_weights
 from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization
-from cifarnet.models.weights import Weights, load_weights, save_weights
 from cifarnet.recipes import RECIPES
 from cifarnet.training.checkpoint import load_checkpoint
 from cifarnet.training.config import RunConfig
@@ -27,6 +26,9 @@ from cifarnet.training.events import Classifying, EpochDone, Estimated, Planned,
 from cifarnet.training.lock import LOCK
 from cifarnet.training.run import resume, train
 from cifarnet.training.saving import Saver
+from cifarnet.weights.formats import load_weights
+from cifarnet.weights.formats.hdf5 import save_weights
+from cifarnet.weights.record import Weights
 from tests.support.datasets import fill, image_folder
 from tests.support.training import Recorder, assert_same_result
 

@@ -22,12 +22,12 @@ from typing import Any
 import numpy as np
 
 from cifarnet import runs
-from cifarnet.models.weights import load_weights
 from cifarnet.recipes import RECIPES
 from cifarnet.training.config import RunConfig
 from cifarnet.training.events import Planned
 from cifarnet.training.run import resume, train
 from cifarnet.training.saving import Saver
+from cifarnet.weights.formats import load_weights
 
 CONFIG = RunConfig(
     RECIPES["paper"].with_changes(epochs=3, batch_size=16),

@@ -15,13 +15,13 @@ from cifarnet import runs
 from cifarnet.cli import console
 from cifarnet.comparison import compare
 from cifarnet.errors import CifarnetError
-from cifarnet.models.weights import save_weights
 from cifarnet.recipes import RECIPES, read_recipe
 from cifarnet.reports.terminal.comparison_tables import render_comparison
 from cifarnet.reports.terminal.weights_table import render_weights
 from cifarnet.training.config import RunConfig
 from cifarnet.training.schedule import learning_rate, size_at, spans
 from cifarnet.weights import catalog
+from cifarnet.weights.formats.hdf5 import save_weights
 from tests.support.faults.saves import checkpoint
 
 # As JSON text: some of them can't be made by json.dumps.
