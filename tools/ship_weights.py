@@ -29,7 +29,8 @@ from cifarnet.evaluation.metrics import Metrics, accuracy, measure
 from cifarnet.inference.classifier import Classifier
 from cifarnet.models.weights import Weights, load_weights, save_weights
 from cifarnet.reports import plots
-from cifarnet.training.config import PLACES, RunConfig
+from cifarnet.runs.config import PLACES, RunConfig
+from cifarnet.runs.directory import Run
 from cifarnet.weights import catalog
 
 ROOT = Path(__file__).parents[1]
@@ -87,7 +88,7 @@ def _kept(name: str) -> Path:
 
 def _read(run: Path, renamed: Sequence[str] = ()) -> RunConfig:
     """Return the configuration of ``run``, with names in place of the paths of its first weights and its teacher."""
-    config = RunConfig.read(run)
+    config = Run(run).config
     names = dict(pair.split("=", 1) for pair in renamed)
 
     def name(place: str | None) -> str | None:

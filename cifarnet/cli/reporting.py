@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from cifarnet.evaluation.scored import Scored
     from cifarnet.reports.evaluation_page import Training
-    from cifarnet.training.run import Result
+    from cifarnet.training.result import Result
 
 
 def page_path(path: Path) -> Path:
@@ -76,12 +76,12 @@ def evaluation_html(
 def _training(run: Path) -> "Training | None":
     """The run's part of a page; None when ``run`` is no run with epochs."""
     from cifarnet.reports.evaluation_page import Training
-    from cifarnet.training.config import RunConfig
+    from cifarnet.runs.directory import Run
 
     history = runs.read_history(run)
     if not history:
         return None
-    config = RunConfig.read(run)
+    config = Run(run).config
     recipe = config.recipe
     differences = recipe.differences()
     shown = {name: value for name, value in differences.items() if value is not None and name != "name"}
@@ -106,13 +106,13 @@ def finish_run(result: "Result") -> str:
     from cifarnet.durations import duration
     from cifarnet.files import write_text
     from cifarnet.reports import plots
-    from cifarnet.training.config import RunConfig
+    from cifarnet.runs.directory import Run
 
     # Absolute, so that the page's commands work from every directory.
     run, scores, scored = result.directory.resolve(), result.to_dict(), result.scored
     for name, figure in _figures(scores, scored, run).items():
         plots.save(figure, run / runs.PLOTS / name)
-    config = RunConfig.read(run)
+    config = Run(run).config
     about = [
         ("Chosen epoch", f"{result.epoch} ({result.selected_by})"),
         ("Trained in", duration(result.seconds)),

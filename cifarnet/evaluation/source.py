@@ -12,7 +12,7 @@ from cifarnet.data.dataset import Splits
 from cifarnet.errors import DataError, InvalidValueError, listed
 from cifarnet.models.spec import CIFAR10_CLASSES
 from cifarnet.models.weights import load_header
-from cifarnet.provenance import TrainedOn
+from cifarnet.runs.provenance import TrainedOn
 from cifarnet.weights import catalog
 
 Load = Callable[[str, float | None], Splits]

@@ -22,7 +22,7 @@ from cifarnet.fields import typed_fields
 from cifarnet.hdf5 import Hdf5File, read_hdf5, write_hdf5
 from cifarnet.models.layers import named_weights
 from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization, describe, model_name
-from cifarnet.provenance import TrainedOn
+from cifarnet.runs.provenance import TrainedOn
 
 if TYPE_CHECKING:
     import h5py

@@ -8,8 +8,8 @@ from typing import Any
 from cifarnet import runs
 from cifarnet.errors import InvalidValueError
 from cifarnet.recipes import RECIPES, Recipe
+from cifarnet.runs.config import RunConfig
 from cifarnet.training.checkpoint import Checkpoint, Progress
-from cifarnet.training.config import RunConfig
 from cifarnet.training.schedule import Plan
 
 

@@ -8,6 +8,7 @@ from there, in this process or in the next.
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
@@ -15,19 +16,18 @@ import keras
 import numpy as np
 from keras import ops
 
-from cifarnet.data.dataset import Dataset
 from cifarnet.errors import WeightsError
 from cifarnet.evaluation.metrics import accuracy, cross_entropy
 from cifarnet.models.weights import Weights
 from cifarnet.recipes import Recipe
 from cifarnet.training.budget import Planner
+from cifarnet.training.build import Parts
 from cifarnet.training.checkpoint import Checkpoint, Progress
-from cifarnet.training.events import Classifying, EpochDone, Estimated, HistoryRow, Report, StepDone
-from cifarnet.training.held_out import Tester
+from cifarnet.training.events import Classifying, EpochDone, Estimated, EventHandler, HistoryRow, StepDone
 from cifarnet.training.pace import ESTIMATE_AFTER, Pace
-from cifarnet.training.precise_batchnorm import PreciseBatchnorm
+from cifarnet.training.run_data import RunData
 from cifarnet.training.schedule import ahead, checks_due, learning_rate, size_at, spans
-from cifarnet.training.trainee import Trainee, epoch_order
+from cifarnet.training.trainee import epoch_order
 
 
 class Stopped(Exception):  # noqa: N818 - a request that was granted, no error
@@ -41,45 +41,37 @@ class NumbersGoneBad(Exception):  # noqa: N818 - the run decides whether that is
         super().__init__(f"{what} after step {step:,}")
 
 
-class Loop:
-    """A trainee on its way through the epochs; ``progress`` says where, ``save`` is called to keep it.
+@dataclass(frozen=True)
+class LoopControl:
+    """What a loop calls.
 
-    ``tester`` classifies the ``held_out`` images at the end of the epochs that check; ``held_name`` is what they are.
-    ``precise``, if given, computes the network's moments of batch normalization before that.
+    Attributes:
+        save: keeps the present state.
+        stop_requested: returns whether the loop has to stop.
+        save_interval: seconds between saves within an epoch.
+        report: receives the events.
     """
 
-    def __init__(
-        self,
-        trainee: Trainee,
-        train: Dataset,
-        held_out: Dataset,
-        held_name: str,
-        tester: Tester,
-        seed: int,
-        progress: Progress,
-        *,
-        precise: PreciseBatchnorm | None = None,
-        save: Callable[[], None],
-        stop_requested: Callable[[], bool],
-        save_interval: float,
-        report: Report,
-    ):
-        self.trainee = trainee
-        self.train = train
-        self.held_out = held_out
-        self.held_name = held_name
-        self.tester = tester
+    save: Callable[[], None]
+    stop_requested: Callable[[], bool]
+    save_interval: float
+    report: EventHandler
+
+
+class Loop:
+    """The epochs of a run on the images ``data``, as far as ``progress`` says; see ``Parts`` and ``LoopControl``."""
+
+    def __init__(self, parts: Parts, data: RunData, seed: int, progress: Progress, control: LoopControl):
+        self.parts = parts
+        self.model = parts.model
+        self.data = data
         self.seed = seed
         self.progress = progress
-        self.precise = precise
-        self.save = save
-        self.stop_requested = stop_requested
-        self.save_interval = save_interval
-        self.report = report
-        self.recipe = trainee.recipe
-        self.steps_per_epoch = trainee.steps_per_epoch
+        self.control = control
+        self.recipe = parts.model.recipe
+        self.steps_per_epoch = parts.model.steps_per_epoch
         self.metrics: list[np.ndarray] = []
-        self.pace = Pace(trainee.relative_cost)
+        self.pace = Pace(parts.model.relative_cost)
         self.planner: Planner | None = None
         self.last_logits: np.ndarray | None = None
         self._check_seconds: float | None = None
@@ -88,7 +80,7 @@ class Loop:
 
     def use_recipe(self, recipe: Recipe) -> None:
         """Use ``recipe``, which differs only in ``resolutions`` and ``checks``, from the first step on."""
-        self.recipe = self.trainee.recipe = recipe
+        self.recipe = self.model.recipe = recipe
 
     @property
     def steps(self) -> int:
@@ -124,13 +116,13 @@ class Loop:
         self.last_logits = logits
         best = self._note_best(row)
         seconds = time.monotonic() - started
-        self.report(EpochDone(row, self.epochs, self.held_name, seconds, self.images_per_second, best))
+        self.control.report(EpochDone(row, self.epochs, self.data.held_name, seconds, self.images_per_second, best))
         return row
 
     @property
     def images_per_second(self) -> float | None:
         """The pace on the present image size; None while it is too early to tell."""
-        seconds = self.pace.seconds_per_step(self.trainee.image_size)
+        seconds = self.pace.seconds_per_step(self.model.image_size)
         return None if seconds is None else self.recipe.batch_size / seconds
 
     def save_now(self) -> None:
@@ -140,7 +132,7 @@ class Loop:
             NumbersGoneBad: when a weight is NaN or infinite; nothing is saved then.
         """
         self._check_weights()
-        self.save()
+        self.control.save()
         self._saved_at = time.monotonic()
 
     def checkpoint(self, weights: Weights) -> Checkpoint:
@@ -154,12 +146,12 @@ class Loop:
         Raises:
             WeightsError: when it is the state of another optimizer.
         """
-        vars(self.progress).update(vars(checkpoint.progress))
-        self.trainee.network.set_tensors(checkpoint.weights.tensors)
+        self.progress = checkpoint.progress
+        self.model.network.set_tensors(checkpoint.weights.tensors)
         variables = self._optimizer_variables()
         _require_shapes("optimizer", variables, checkpoint.optimizer)
         if checkpoint.metrics:
-            _require_shapes("metrics", self.trainee.metrics_variables, checkpoint.metrics)
+            _require_shapes("metrics", self.model.metrics_variables, checkpoint.metrics)
         for variable, array in zip(variables, checkpoint.optimizer, strict=True):
             variable.assign(array)
         self.metrics = checkpoint.metrics
@@ -168,46 +160,44 @@ class Loop:
 
     def _optimizer_variables(self) -> list[keras.Variable]:
         """All but the plan, which is part of the progress."""
-        plan = self.trainee.sgd.plan
-        return [variable for variable in self.trainee.optimizer.variables if variable is not plan]
+        plan = self.model.sgd.plan
+        return [variable for variable in self.model.optimizer.variables if variable is not plan]
 
     def restore_metrics(self) -> None:
-        """Put the epoch's running metrics back into the trainee; there are none at an epoch's beginning."""
-        for variable, value in zip(self.trainee.metrics_variables, self.metrics, strict=bool(self.metrics)):
+        """Put the epoch's running metrics back into the model; there are none at an epoch's beginning."""
+        for variable, value in zip(self.model.metrics_variables, self.metrics, strict=bool(self.metrics)):
             variable.assign(value)
 
     def seed_draws(self) -> None:
         """Set the random states of the network's layers to those of the next batch."""
         progress = self.progress
-        self.trainee.network.seed_draws(self.seed, progress.epoch, progress.batch)
+        self.model.network.seed_draws(self.seed, progress.epoch, progress.batch)
 
     def fit(self, rows: np.ndarray, draws: np.ndarray, callbacks: list[keras.callbacks.Callback]) -> None:
         """Train on ``rows`` in their order."""
-        batch, labels = {"rows": rows, "draws": draws}, self.train.labels[rows]
+        batch, labels = {"rows": rows, "draws": draws}, self.data.train.labels[rows]
         if keras.backend.backend() == "tensorflow":
             dataset = _tensorflow_batches((batch, labels), self.recipe.batch_size)
-            self.trainee.fit(dataset, shuffle=False, verbose=0, callbacks=callbacks)
+            self.model.fit(dataset, shuffle=False, verbose=0, callbacks=callbacks)
             return
-        self.trainee.fit(
-            batch, labels, batch_size=self.recipe.batch_size, shuffle=False, verbose=0, callbacks=callbacks
-        )
+        self.model.fit(batch, labels, batch_size=self.recipe.batch_size, shuffle=False, verbose=0, callbacks=callbacks)
 
     def _train_batches(self) -> None:
         progress, batch_size = self.progress, self.recipe.batch_size
-        rows, draws = epoch_order(self.recipe, self.seed, progress.epoch, len(self.train))
+        rows, draws = epoch_order(self.recipe, self.seed, progress.epoch, len(self.data.train))
         if not progress.batch:
             self._replan()
         else:  # A run that was stopped after the last batch of an epoch checks at that batch's size.
-            self.trainee.use_size(progress.image_size)
+            self.model.use_size(progress.image_size)
         while progress.batch < (batches := self._batches()):
             end = progress.batch + self._use_size_of_next_steps(batches - progress.batch)
-            self.trainee.sgd.follow(progress.plan, progress.learning_rate_factor)
+            self.model.sgd.follow(progress.plan, progress.learning_rate_factor)
             left = slice(progress.batch * batch_size, end * batch_size)
             self.fit(rows[left], draws[left], [_Segment(self, batches, end)])
-            self.metrics = [ops.convert_to_numpy(variable) for variable in self.trainee.metrics_variables]
+            self.metrics = [ops.convert_to_numpy(variable) for variable in self.model.metrics_variables]
             if not math.isfinite(self._loss):
                 raise NumbersGoneBad(f"The loss became {self._loss}", progress.step)
-            if self.stop_requested():
+            if self.control.stop_requested():
                 raise Stopped
             if progress.batch < batches:
                 if self._save_due():
@@ -217,16 +207,16 @@ class Loop:
 
     def _use_size_of_next_steps(self, most: int) -> int:
         """Set the image size of the next step, and return how many of the next ``most`` steps have it."""
-        progress, full = self.progress, self.trainee.full_size
+        progress, full = self.progress, self.model.full_size
         sizes = (size_at(self.recipe, full, progress.plan.at(progress.step + k + 0.5)) for k in range(most))
         progress.image_size = next(sizes)
-        self.trainee.use_size(progress.image_size)
+        self.model.use_size(progress.image_size)
         return 1 + sum(1 for _ in takewhile(lambda size: size == progress.image_size, sizes))
 
     def _check_weights(self) -> None:
         # The loss of a step is that of the weights before it: its update may have been the bad one. And the loss need
         # not show a NaN at all: TensorFlow's ReLU on CPUs makes a zero of it.
-        variables = {**self.trainee.network.tensors(), **{v.path: v for v in self.trainee.optimizer.variables}}
+        variables = {**self.model.network.tensors(), **{v.path: v for v in self.model.optimizer.variables}}
         for name, variable in variables.items():
             if not np.isfinite(ops.convert_to_numpy(variable)).all():
                 raise NumbersGoneBad(f"{name} has values that are NaN or infinite", self.progress.step)
@@ -250,21 +240,21 @@ class Loop:
 
     def _classify_held_out(self) -> np.ndarray:
         def stop_if_requested() -> None:
-            if self.stop_requested():
+            if self.control.stop_requested():
                 raise Stopped
 
         def check(_: str, done: int, total: int | None) -> None:
             stop_if_requested()
-            self.report(Classifying(done, total or done))
+            self.control.report(Classifying(done, total or done))
 
         started = time.monotonic()
         # After the last step at full size, whatever the last epoch was trained at: it is the result.
         last = self.progress.step >= self.steps
-        size = self.trainee.full_size if last else self.trainee.image_size
+        size = self.model.full_size if last else self.model.image_size
         try:
-            if self.precise:
-                self.precise.update(self.trainee.network, size, stop_if_requested)
-            logits = self.tester.logits(self.trainee.network.get_tensors(), size, check)
+            if self.parts.precise:
+                self.parts.precise.update(self.model.network, size, stop_if_requested)
+            logits = self.parts.evaluator.logits(self.model.network.get_tensors(), size, check)
         except WeightsError as error:
             raise NumbersGoneBad("Logits became NaN or infinite", self.progress.step) from error
         self._check_seconds = time.monotonic() - started
@@ -273,24 +263,24 @@ class Loop:
         return logits
 
     def _row(self, logits: np.ndarray | None) -> HistoryRow:
-        values = self.trainee.get_metrics_result()
+        values = self.model.get_metrics_result()
         step = self.progress.step
         return HistoryRow(
             epoch=self.progress.epoch + 1,
             step=step,
-            image_size=self.trainee.image_size,
+            image_size=self.model.image_size,
             learning_rate=self.learning_rate(step - 1),
             loss=float(values["cross_entropy"]),
             accuracy=float(values["accuracy"]),
-            held_loss=None if logits is None else cross_entropy(logits, self.held_out.labels),
-            held_accuracy=None if logits is None else accuracy(logits, self.held_out.labels),
+            held_loss=None if logits is None else cross_entropy(logits, self.data.held_out.labels),
+            held_accuracy=None if logits is None else accuracy(logits, self.data.held_out.labels),
         )
 
     def _note_best(self, row: HistoryRow) -> bool:
         progress = self.progress
-        if self.held_name != "validation" or row.held_accuracy is None:  # The test set selects nothing.
+        if self.data.held_name != "validation" or row.held_accuracy is None:  # The test set selects nothing.
             return False
-        if row.image_size < self.trainee.full_size and progress.step < self.steps:  # It was checked on smaller images.
+        if row.image_size < self.model.full_size and progress.step < self.steps:  # It was checked on smaller images.
             return False
         if progress.best_accuracy is not None and row.held_accuracy <= progress.best_accuracy:
             return False
@@ -305,7 +295,7 @@ class Loop:
 
     def steps_done(self, steps: int, batches: int, logs: dict[str, Any]) -> bool:
         """Note finished steps and tell about them; returns whether ``fit`` should return now."""
-        progress, size = self.progress, self.trainee.image_size
+        progress, size = self.progress, self.model.image_size
         progress.batch += steps
         progress.step += steps
         self.pace.step(size, steps)
@@ -313,7 +303,7 @@ class Loop:
             self.planner.note_steps(size, steps)
         seconds_left = self._seconds_left()
         self._loss = float(logs["cross_entropy"])
-        self.report(
+        self.control.report(
             StepDone(
                 progress.epoch + 1,
                 progress.batch,
@@ -329,23 +319,23 @@ class Loop:
         rate = self.images_per_second
         if not self.planner and rate and seconds_left is not None and self.pace.calls == ESTIMATE_AFTER:
             per_epoch = seconds_left / max(1, self.steps - progress.step) * self.steps_per_epoch
-            self.report(Estimated(seconds_left, per_epoch, rate))
+            self.control.report(Estimated(seconds_left, per_epoch, rate))
         due = self._save_due() or bool(self.planner and self.planner.due())
-        return due or self.stop_requested() or not math.isfinite(self._loss)
+        return due or self.control.stop_requested() or not math.isfinite(self._loss)
 
     def _save_due(self) -> bool:
-        return time.monotonic() - self._saved_at >= self.save_interval
+        return time.monotonic() - self._saved_at >= self.control.save_interval
 
     def _seconds_left(self) -> float | None:
         if self.planner:
             return max(0.0, self.planner.budget - self.planner.clock())
-        progress, full = self.progress, self.pace.seconds_per_step(self.trainee.full_size)
+        progress, full = self.progress, self.pace.seconds_per_step(self.model.full_size)
         if full is None:
             return None
         position = progress.plan.at(progress.step)
         seconds = sum(
             share / progress.plan.slope * (self.pace.seconds_per_step(size) or 0.0)
-            for size, share in ahead(spans(self.recipe, self.trainee.full_size), position)
+            for size, share in ahead(spans(self.recipe, self.model.full_size), position)
         )
         checks = self.recipe.checks or self.epochs
         return seconds + (checks - checks_due(checks, position)) * (self._check_seconds or self._guessed_check(full))
@@ -355,8 +345,8 @@ class Loop:
 
         With a fixed base nearly all of a training step is its forward pass too.
         """
-        passes = 3 if self.trainee.network.trains_base else 1
-        return step / self.recipe.batch_size * len(self.held_out) / passes
+        passes = 3 if self.model.network.trains_base else 1
+        return step / self.recipe.batch_size * len(self.data.held_out) / passes
 
 
 def _require_shapes(what: str, variables: Sequence[keras.Variable], arrays: Sequence[np.ndarray]) -> None:
@@ -398,7 +388,7 @@ class _Segment(keras.callbacks.Callback):
         # fit has just reset them; without this, an epoch in two parts would report its second part alone.
         self.loop.restore_metrics()
         self.loop.seed_draws()
-        self.loop.trainee.last_logs = None
+        self.loop.model.last_logs = None
         self.loop.pace.begin()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:

@@ -12,7 +12,7 @@ from cifarnet.errors import StorageError, WeightsError
 from cifarnet.files import write_text
 from cifarnet.models.weights import Weights, save_weights
 from cifarnet.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from cifarnet.training.events import HistoryRow, Report, Warned
+from cifarnet.training.events import EventHandler, HistoryRow, Warned
 
 DAMAGED = "checkpoint.damaged.h5"
 
@@ -25,7 +25,7 @@ class Saver:
     """
 
     def __init__(
-        self, directory: Path, held_out: str, report: Report, require_in_place: Callable[[], None] = lambda: None
+        self, directory: Path, held_out: str, report: EventHandler, require_in_place: Callable[[], None] = lambda: None
     ):
         self.directory, self.held_out, self.report = directory, held_out, report
         self.require_in_place = require_in_place
@@ -100,7 +100,7 @@ def remove_previous(directory: Path) -> None:
         (directory / runs.PREVIOUS_CHECKPOINT).unlink(missing_ok=True)
 
 
-def latest_checkpoint(directory: Path, report: Report) -> Checkpoint | None:
+def latest_checkpoint(directory: Path, report: EventHandler) -> Checkpoint | None:
     """The newest checkpoint in ``directory`` that is whole; None where there has been none yet.
 
     A damaged one is told about and put aside, lest the next save makes it the previous one.

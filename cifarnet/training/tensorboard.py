@@ -17,7 +17,7 @@ from cifarnet.evaluation.scored import Scored
 from cifarnet.installation import install_command
 from cifarnet.models.spec import ModelSpec
 from cifarnet.reports.text import printable
-from cifarnet.training.events import EpochDone, Event, HistoryRow, Planned, Report, Warned
+from cifarnet.training.events import EpochDone, Event, EventHandler, HistoryRow, Planned, Warned
 
 MISTAKES = 24
 """Images of mistakes that are shown at the end."""
@@ -35,7 +35,7 @@ class TensorBoardLog:
         BackendError: when TensorFlow is not installed.
     """
 
-    def __init__(self, report: Report):
+    def __init__(self, report: EventHandler):
         if find_spec("tensorflow") is None:
             raise BackendError(
                 "--tensorboard needs TensorFlow to write its files, with every backend, and it is not installed."

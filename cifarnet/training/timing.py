@@ -53,14 +53,14 @@ def plan_by_timing(loop: Loop, budget: float, used: Callable[[], float], data_se
         for variable, value in zip(_state(loop), state, strict=True):
             variable.assign(value)
         loop.restore_metrics()
-    trainee, progress = loop.trainee, loop.progress
-    path = spans(loop.recipe, trainee.full_size)
+    model, progress = loop.model, loop.progress
+    path = spans(loop.recipe, model.full_size)
     planner = Planner(budget, used, path, seconds, check, loop.recipe.checks, loop.steps_per_epoch)
     if is_new:
         _require_time(loop, planner, budget, used, data_seconds)
     progress.plan = planner.replan(progress.plan, progress.step)
     loop.planner = planner
-    loop.pace.relative = {size: value / seconds[trainee.full_size] for size, value in seconds.items()}
+    loop.pace.relative = {size: value / seconds[model.full_size] for size, value in seconds.items()}
     _report_plan(loop, planner, used, data_seconds)
 
 
@@ -68,7 +68,7 @@ def _time(
     loop: Loop, is_new: bool, budget: float, used: Callable[[], float], began: float
 ) -> tuple[dict[int, float], float]:
     """Return seconds per step by image size and seconds per check; adapt the recipe of a new run on the way."""
-    full, progress = loop.trainee.full_size, loop.progress
+    full, progress = loop.model.full_size, loop.progress
     ends = began + TIMING_SHARE * budget
     first, per_step = _seconds_per_step(loop, full, ends - used())
     seconds = {full: per_step}
@@ -86,7 +86,7 @@ def _time(
 
 
 def _stop_if_requested(loop: Loop) -> None:
-    if loop.stop_requested():
+    if loop.control.stop_requested():
         raise Stopped
 
 
@@ -128,7 +128,7 @@ def _require_time(loop: Loop, planner: Planner, budget: float, used: Callable[[]
     needed = span(30 * math.ceil(one_epoch / 30))
     if steps < 1:
         raise too_little_time(budget, used(), data_seconds, needed)
-    loop.report(
+    loop.control.report(
         Warned(
             f"A budget of {span(budget)} is enough for {steps / loop.steps_per_epoch:.1%} of an epoch ({steps:,.0f} of"
             f" {loop.steps_per_epoch:,} steps): most training images are never seen. One epoch needs about"
@@ -146,28 +146,28 @@ def _report_plan(loop: Loop, planner: Planner, used: Callable[[], float], data_s
         epochs[size] += steps * share / (1 - position) / loop.steps_per_epoch
     rates = {size: loop.recipe.batch_size / planner.seconds_per_step[size] for size in epochs}
     seconds = max(0.0, planner.budget - used())
-    loop.report(BudgetPlanned(seconds, steps, epochs, rates, loop.recipe.checks, data_seconds))
+    loop.control.report(BudgetPlanned(seconds, steps, epochs, rates, loop.recipe.checks, data_seconds))
 
 
 def _state(loop: Loop) -> list[keras.Variable]:
     """All that a training step changes."""
-    trainee = loop.trainee
-    return [*trainee.network.variables, *trainee.optimizer.variables]
+    model = loop.model
+    return [*model.network.variables, *model.optimizer.variables]
 
 
 def _seconds_per_step(loop: Loop, size: int, limit: float) -> tuple[float, float]:
     """Return seconds of the first step, with compilation, and of the others; stop early after ``limit`` seconds."""
     _stop_if_requested(loop)
-    loop.report(Measuring(size))
-    trainee, batch_size = loop.trainee, loop.recipe.batch_size
-    trainee.use_size(size)
+    loop.control.report(Measuring(size))
+    model, batch_size = loop.model, loop.recipe.batch_size
+    model.use_size(size)
     # The learning rate does not matter: the state is put back.
-    trainee.sgd.follow(Plan(1))
-    rows, draws = epoch_order(loop.recipe, loop.seed, loop.progress.epoch, len(loop.train))
+    model.sgd.follow(Plan(1))
+    rows, draws = epoch_order(loop.recipe, loop.seed, loop.progress.epoch, len(loop.data.train))
     clock = _Clock(limit)
     # As often as it takes where the images fill fewer batches than that. With an epoch's rest, because JAX compiles a
     # batch of another size anew.
-    needed = (WARMUP_STEPS + TIMED_STEPS) * trainee.steps_per_execution * batch_size + len(rows) % batch_size
+    needed = (WARMUP_STEPS + TIMED_STEPS) * model.steps_per_execution * batch_size + len(rows) % batch_size
     chosen = np.resize(np.arange(len(rows)), needed)
     loop.fit(rows[chosen], draws[chosen], [clock])
     return clock.first, clock.seconds_per_step()
@@ -179,13 +179,13 @@ def _seconds_per_check(loop: Loop) -> float:
     A batch is classified twice, since the first time compiles. It takes about a second, and a guess by the time of a
     training step made budgets of a minute end 7 s late or 14 s early.
     """
-    images = len(loop.held_out)
+    images = len(loop.data.held_out)
     timed = min(images, BATCH_SIZE)
-    loop.tester.time(timed)
-    per_image = loop.tester.time(timed) / timed
+    loop.parts.evaluator.time(timed)
+    per_image = loop.parts.evaluator.time(timed) / timed
     seconds = images * per_image
-    if loop.precise:
-        seconds += _TRACING + _TRAINING_MODE * loop.precise.count * per_image
+    if loop.parts.precise:
+        seconds += _TRACING + _TRAINING_MODE * loop.parts.precise.count * per_image
     return seconds
 
 

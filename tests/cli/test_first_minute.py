@@ -12,9 +12,9 @@ import pytest
 from cifarnet.cli import console
 from cifarnet.recipes import RECIPES
 from cifarnet.runs import METRICS, write_config
-from cifarnet.training.config import RunConfig
 from tests.support.datasets import image_folder
 from tests.support.networks import save_picture
+from tests.support.runs import run_config
 
 # Command, exit status, and a part of what stderr says.
 REFUSED = [
@@ -108,7 +108,7 @@ def folder(tmp_path_factory):
     (root / "full").mkdir()
     (root / "full" / "thesis.tex").touch()
     for name, data in (("finished", str(root / "pets")), ("moved", str(root / "gone"))):
-        config = RunConfig(RECIPES["fast"], data, 8, backend="tensorflow", data_sha256="0" * 64)
+        config = run_config(RECIPES["fast"], data, "resnet8", data_sha256="0" * 64)
         (root / name).mkdir()
         write_config(root / name, config.to_dict())
     (root / "finished" / METRICS).write_text("{}")

@@ -16,7 +16,7 @@ from cifarnet.evaluation.evaluate import evaluate
 from cifarnet.evaluation.source import find_source
 from cifarnet.models.spec import CIFAR10_CLASSES
 from cifarnet.models.weights import load_weights, save_weights
-from cifarnet.provenance import TrainedOn
+from cifarnet.runs.provenance import TrainedOn
 from cifarnet.weights import catalog
 from tests.support.networks import SIZE, save_image_folder, save_picture, save_tiny_weights
 

@@ -13,12 +13,15 @@ from cifarnet.errors import InterruptedRunError, InvalidValueError
 from cifarnet.models.initial import initial_weights
 from cifarnet.models.weights import load_weights
 from cifarnet.recipes import RECIPES
+from cifarnet.runs.directory import Run
+from cifarnet.runs.request import TrainRequest
 from cifarnet.training.budget import ENDING, Planner
 from cifarnet.training.checkpoint import load_checkpoint
-from cifarnet.training.config import RunConfig
 from cifarnet.training.events import BudgetPlanned, EpochDone, Measuring, Planned, StepDone
-from cifarnet.training.run import resume, train
+from cifarnet.training.resume import resume
 from cifarnet.training.schedule import Plan, checks_due, full_size_steps, learning_rate, size_at, spans
+from cifarnet.training.setup import prepare
+from cifarnet.training.start import train
 from cifarnet.training.timing import _require_time, adapted_recipe
 
 FAST = RECIPES["fast"]
@@ -158,7 +161,7 @@ def test_a_budget_that_is_already_over_still_ends_with_a_step():
     assert plan.at(plan.steps) == 1
 
 
-BUDGET = RunConfig(FAST.with_changes(batch_size=32), data="synthetic:200", model="resnet8", budget=20.0)
+BUDGET = TrainRequest(FAST.with_changes(batch_size=32), data="synthetic:200", model="resnet8", budget=20.0)
 LONG = replace(BUDGET, budget=600.0)
 
 
@@ -187,7 +190,7 @@ def test_budget_is_planned_and_spent_across_a_stop(tmp_path):
     assert rows[-1].learning_rate < 0.1 * FAST.learning_rate
     # Not a measurement (other tests may keep the machine busy): only that the time is used, and the end not forgotten.
     assert 10 < result.seconds < 60
-    recorded = RunConfig.read(tmp_path / "run")
+    recorded = Run(tmp_path / "run").config
     assert recorded.budget == 20
     assert recorded.recipe == BUDGET.recipe.with_changes(
         checks=second.checks, resolutions=recorded.recipe.resolutions if len(sizes) > 1 else ()
@@ -236,7 +239,7 @@ def required(budget, used, data_seconds=0.0):
     """What a new run is told of its ``budget`` when timing has ended at ``used`` seconds."""
     events = []
     planner = Planner(budget, lambda: used, spans(FAST.with_changes(resolutions=()), 32), {32: 0.5}, 8.0, 1, 196)
-    loop = SimpleNamespace(steps_per_epoch=196, report=events.append)
+    loop = SimpleNamespace(steps_per_epoch=196, control=SimpleNamespace(report=events.append))
     _require_time(loop, planner, budget, lambda: used, data_seconds)
     return [event.message for event in events]
 
@@ -334,7 +337,7 @@ def test_a_stop_while_steps_are_timed_ends_the_timing_and_leaves_the_network_as_
 
 def test_a_budget_needs_a_recipe_that_can_end_at_any_time():
     with pytest.raises(InvalidValueError, match=r"fast, or one with a cycle_peak\. Received: paper"):
-        RunConfig(RECIPES["paper"], budget=60.0)
+        prepare(TrainRequest("paper", budget=60.0))
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from cifarnet.recipes import RECIPES
 from cifarnet.training import checkpoint as checkpoints
 from cifarnet.training.checkpoint import Checkpoint, Progress, load_checkpoint, require_run, save_checkpoint
 from cifarnet.training.events import HistoryRow
-from cifarnet.training.run import resume
+from cifarnet.training.resume import resume
 from cifarnet.training.schedule import Plan
 from tests.support.tampering import edit
 

@@ -12,10 +12,10 @@ from cifarnet.models.network import build_model
 from cifarnet.models.spec import ModelSpec, Normalization
 from cifarnet.models.weights import Weights
 from cifarnet.recipes import RECIPES
-from cifarnet.training.config import RunConfig
+from cifarnet.runs.request import TrainRequest
 from cifarnet.training.events import EpochDone
 from cifarnet.training.held_out import ImageTester
-from cifarnet.training.run import train
+from cifarnet.training.start import train
 
 SPEC = ModelSpec("resnet8")
 NORMALIZATION = Normalization(120.0, 64.0)
@@ -52,7 +52,9 @@ def test_weights_that_diverged_are_named(tester):
 
 def rows(directory, recipe, **options):
     events = []
-    result = train(RunConfig(recipe, data="synthetic:50", model="resnet8", **options), directory, report=events.append)
+    result = train(
+        TrainRequest(recipe, data="synthetic:50", model="resnet8", **options), directory, report=events.append
+    )
     return [event.row for event in events if isinstance(event, EpochDone)], result
 
 

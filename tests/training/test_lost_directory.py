@@ -7,14 +7,15 @@ from cifarnet import runs
 from cifarnet.cli.main import main
 from cifarnet.errors import LostRunError
 from cifarnet.recipes import RECIPES
-from cifarnet.training.config import RunConfig
+from cifarnet.runs.lock import OWNER, run_lock
+from cifarnet.runs.request import TrainRequest
 from cifarnet.training.events import EpochDone
-from cifarnet.training.lock import OWNER, run_lock
-from cifarnet.training.run import resume, train
+from cifarnet.training.resume import resume
 from cifarnet.training.saving import Saver
+from cifarnet.training.start import train
 from tests.support.faults.saves import checkpoint
 
-CONFIG = RunConfig(RECIPES["paper"].with_changes(epochs=2, batch_size=32), data="synthetic:100", model="resnet8")
+CONFIG = TrainRequest(RECIPES["paper"].with_changes(epochs=2, batch_size=32), data="synthetic:100", model="resnet8")
 
 
 def delete(directory):
@@ -89,7 +90,7 @@ def test_the_command_of_a_deleted_run_ends_with_status_3(moment, tmp_path, monke
     directory = tmp_path / "run"
 
     def finished(*_, **__):
-        runs.write_config(directory, CONFIG.to_dict())
+        runs.write_config(directory, {})
         for name in (runs.WEIGHTS, runs.METRICS):
             (directory / name).touch()
         return SimpleNamespace(directory=directory, to_dict=dict)
@@ -102,7 +103,7 @@ def test_the_command_of_a_deleted_run_ends_with_status_3(moment, tmp_path, monke
     def lost(*_, **__):
         raise LostRunError("The directory was deleted.")
 
-    monkeypatch.setattr("cifarnet.training.run.train", lost if moment == "training" else finished)
+    monkeypatch.setattr("cifarnet.training.start.train", lost if moment == "training" else finished)
     monkeypatch.setattr("cifarnet.cli.reporting.finish_run", draw)
     monkeypatch.setattr("sys.argv", ["cifarnet", "train", "--data", "synthetic:100", "--output", str(directory)])
     with pytest.raises(SystemExit) as ended:

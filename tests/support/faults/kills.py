@@ -24,12 +24,13 @@ import numpy as np
 from cifarnet import runs
 from cifarnet.models.weights import load_weights
 from cifarnet.recipes import RECIPES
-from cifarnet.training.config import RunConfig
+from cifarnet.runs.request import TrainRequest
 from cifarnet.training.events import Planned
-from cifarnet.training.run import resume, train
+from cifarnet.training.resume import resume
 from cifarnet.training.saving import Saver
+from cifarnet.training.start import train
 
-CONFIG = RunConfig(
+CONFIG = TrainRequest(
     RECIPES["paper"].with_changes(epochs=3, batch_size=16),
     data="synthetic:100",
     model="resnet8",

@@ -29,13 +29,14 @@ from cifarnet.files import is_leftover, remove_leftovers, write_bytes
 from cifarnet.models.weights import Weights, save_weights
 from cifarnet.recipes import RECIPES
 from cifarnet.reports import plots
+from cifarnet.runs.directory import Run
 from cifarnet.training import run
 from cifarnet.training import saving as saving_module
-from cifarnet.training.config import RunConfig
 from cifarnet.training.saving import Saver, latest_checkpoint
 from cifarnet.weights import catalog
 from tests.support.faults import saves
 from tests.support.faults.disk import KILL, ForgetfulDisk, Killed, disk, watched
+from tests.support.runs import run_config
 from tests.support.serving import CONTENT, NAME, Server
 
 checkpoint = functools.cache(saves.checkpoint)
@@ -160,7 +161,7 @@ def _remove_again(folder: Path) -> None:
 
 
 def _prepare_run(folder: Path) -> None:
-    runs.write_config(folder, RunConfig(RECIPES["paper"].with_changes(epochs=3)).to_dict())
+    runs.write_config(folder, run_config(RECIPES["paper"].with_changes(epochs=3)).to_dict())
     _saver(folder).save(checkpoint(2))
     _saver(folder).save(checkpoint(3))
 
@@ -192,7 +193,7 @@ def _check_run(folder: Path) -> None:
     if run._has_result(folder):
         assert runs.read_metrics(folder) == _metrics()
         assert len(runs.read_history(folder)) == 3
-        if not runs.missing_pictures(folder):
+        if not Run(folder).missing_pictures:
             assert {path.read_bytes() for path in (folder / runs.PLOTS).glob("[!.]*")} == {b"png", b"svg"}
     else:
         found = latest_checkpoint(folder, lambda event: pytest.fail(f"{event}"))
@@ -206,10 +207,10 @@ def _finish_again(folder: Path) -> None:
     remove_leftovers(folder / runs.PLOTS)
     if not run._has_result(folder):
         _finish(folder)
-    elif runs.missing_pictures(folder):
+    elif Run(folder).missing_pictures:
         _draw(folder)
     assert run._has_result(folder)
-    assert not runs.missing_pictures(folder)
+    assert not Run(folder).missing_pictures
     assert len(runs.read_history(folder)) == 3
     assert not list(filter(is_leftover, folder.rglob("*")))
 
