@@ -24,7 +24,7 @@ STARTED = time.monotonic()
 WARMUP_STEPS = 8
 
 
-class _NoTester:
+class _NoEvaluator:
     """Replaces the evaluator of the held-out images where training alone is timed."""
 
     def __init__(self, classes: int):
@@ -62,11 +62,11 @@ def training_loop(
     from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization
     from cifarnet.recipes import named_recipe
     from cifarnet.training.build import Parts
-    from cifarnet.training.checkpoint import Progress
+    from cifarnet.training.checkpoint import TrainState
     from cifarnet.training.loop import Loop, LoopControl
+    from cifarnet.training.model import TrainingModel
     from cifarnet.training.run_data import RunData
     from cifarnet.training.schedule import Plan
-    from cifarnet.training.trainee import Trainee
 
     execution = Execution.best_on(device())
     execution = replace(
@@ -83,14 +83,14 @@ def training_loop(
     spec = ModelSpec(f"resnet{depth}")
     chosen = named_recipe(recipe).for_model(spec.name).with_changes(batch_size=batch_size, steps=steps, epochs=epochs)
     network = build_model(spec, precision=execution.precision)
-    trainee = Trainee(network, data.images, Normalization.of(data.images), chosen, execution)
-    plan = Plan(chosen.steps or trainee.steps_per_epoch * (chosen.epochs or 0))
+    model = TrainingModel(network, data.images, Normalization.of(data.images), chosen, execution)
+    plan = Plan(chosen.steps or model.steps_per_epoch * (chosen.epochs or 0))
     one = data.take(np.arange(1))
     return Loop(
-        Parts(trainee, _NoTester(len(CIFAR10_CLASSES)), None),
+        Parts(model, _NoEvaluator(len(CIFAR10_CLASSES)), None),
         RunData(data, one, "test", one, ""),
         0,
-        Progress(0, 0, 0, 0.0, [], plan=plan),
+        TrainState(0, 0, 0, 0.0, [], plan=plan),
         LoopControl(lambda: None, lambda: False, float("inf"), report),
     )
 

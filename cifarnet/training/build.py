@@ -11,11 +11,11 @@ from cifarnet.data.progress import Progress
 from cifarnet.models.initial import adopted_weights, initial_weights
 from cifarnet.models.network import Network, build_model
 from cifarnet.training.distillation import Student
-from cifarnet.training.fixed_base import HEAD_STEPS, FeatureTester, HeadTrainee, base_features
-from cifarnet.training.held_out import ImageTester, Tester
+from cifarnet.training.evaluator import Evaluator, ImageEvaluator
+from cifarnet.training.frozen import HEAD_STEPS, FeatureEvaluator, HeadTrainingModel, base_features
+from cifarnet.training.model import TrainingModel
 from cifarnet.training.precise_batchnorm import PreciseBatchnorm, PreciseFeatures, PreciseImages
 from cifarnet.training.setup import Setup
-from cifarnet.training.trainee import Trainee
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Parts:
         precise: computes the moments of batch normalization before each check; None for moving averages.
     """
 
-    model: Trainee
-    evaluator: Tester
+    model: TrainingModel
+    evaluator: Evaluator
     precise: PreciseBatchnorm | None
 
 
@@ -57,11 +57,11 @@ def _network_parts(setup: Setup, tensors: dict[str, np.ndarray]) -> Parts:
         network.freeze_base()
     given = (data.train.images, setup.normalization, config.recipe, execution)
     teacher = setup.origins.teacher
-    model = Student(network, teacher, *given) if teacher else Trainee(network, *given)
+    model = Student(network, teacher, *given) if teacher else TrainingModel(network, *given)
     precise = None
     if count := config.recipe.precise_batchnorm:
         precise = PreciseImages(_float32_copy(setup), data.train.images, setup.normalization, count, config.seed)
-    return Parts(model, ImageTester(setup.spec, setup.normalization, data.held_out.images), precise)
+    return Parts(model, ImageEvaluator(setup.spec, setup.normalization, data.held_out.images), precise)
 
 
 def _head_parts(setup: Setup, tensors: dict[str, np.ndarray], progress: Progress) -> Parts:
@@ -76,8 +76,8 @@ def _head_parts(setup: Setup, tensors: dict[str, np.ndarray], progress: Progress
 
     execution = replace(execution, steps_per_call=max(execution.steps_per_call, HEAD_STEPS))
     train = features(data.train, "training")
-    model = HeadTrainee(network, train, setup.normalization, config.recipe, execution)
-    evaluator = FeatureTester(network, features(data.held_out, data.held_name))
+    model = HeadTrainingModel(network, train, setup.normalization, config.recipe, execution)
+    evaluator = FeatureEvaluator(network, features(data.held_out, data.held_name))
     precise = None
     if count := config.recipe.precise_batchnorm:
         precise = PreciseFeatures(_float32_copy(setup), train, count, config.seed)

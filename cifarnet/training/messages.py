@@ -7,7 +7,7 @@ from cifarnet.backend.devices import device, usable_cores
 from cifarnet.errors import CifarnetError, DivergedError, InterruptedRunError, StorageError
 from cifarnet.recipes import Recipe
 from cifarnet.runs.config import RunConfig
-from cifarnet.training.checkpoint import RESTORES, Checkpoint, Progress
+from cifarnet.training.checkpoint import RESTORES, Checkpoint, TrainState
 from cifarnet.training.events import EventHandler, HistoryRow, Warned
 from cifarnet.training.length import longer
 from cifarnet.training.schedule import FULL_SIZE_STEPS, full_size_steps
@@ -91,10 +91,10 @@ def interruption(
             "So the training stopped without saving its last steps. Make room, then go on from the last checkpoint:"
             f" cifarnet train --resume {directory}"
         )
-    progress = loop.progress
-    where = f"after {progress.epoch} of {loop.epochs} epochs"
-    if progress.batch:
-        where += f" and {progress.batch} batches of the next"
+    train_state = loop.train_state
+    where = f"after {train_state.epoch} of {loop.epochs} epochs"
+    if train_state.batch:
+        where += f" and {train_state.batch} batches of the next"
     return InterruptedRunError(
         f"Stopped {where}; everything is saved. Go on with: cifarnet train --resume {directory}", signal_number or 0
     )
@@ -105,10 +105,12 @@ def unwritten(directory: Path) -> str:
     return f"Stopped while the result was being written. Finish it with: cifarnet train --resume {directory}"
 
 
-def diverged(directory: Path, progress: Progress, reason: Exception, checkpoint: Checkpoint | None) -> DivergedError:
+def diverged(
+    directory: Path, train_state: TrainState, reason: Exception, checkpoint: Checkpoint | None
+) -> DivergedError:
     """Return the error for a run whose loss or weights became non-finite; ``checkpoint`` is the last good one."""
-    restores = progress.restores
-    saved = f" The last good checkpoint, of step {checkpoint.progress.step:,}, is kept." if checkpoint else ""
+    restores = train_state.restores
+    saved = f" The last good checkpoint, of step {checkpoint.train_state.step:,}, is kept." if checkpoint else ""
     tried = f", the learning rate halved {restores} times" if restores else ""
     next_step = "."
     if checkpoint and restores < RESTORES:

@@ -89,10 +89,10 @@ def scored_result(
         weights = replace(best, recipe=config.recipe.to_dict(), trained_on=config.trained_on)
         classifier = Classifier(weights)
         weights = with_calibration(weights, classifier.logits(held_out.images), held_out.labels)
-        chosen = (loop.progress.best_epoch or 0, "best validation accuracy")
+        chosen = (loop.train_state.best_epoch or 0, "best validation accuracy")
         logits = classifier.logits(test.images)
     else:
-        weights, chosen = last, (loop.progress.epoch, "last epoch")
+        weights, chosen = last, (loop.train_state.epoch, "last epoch")
         known = loop.last_logits if loop.parts.evaluator.exact else None
         logits = Classifier(weights).logits(test.images) if known is None else known
     scored = Scored(test, weights.calibrated(logits))

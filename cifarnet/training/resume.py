@@ -19,13 +19,13 @@ from cifarnet.runs.config import RunConfig
 from cifarnet.runs.directory import Run
 from cifarnet.training import messages
 from cifarnet.training.checkpoint import Checkpoint, require_run
+from cifarnet.training.checkpoints import CheckpointManager, latest_checkpoint, remove_previous
 from cifarnet.training.events import EventHandler, ignore
 from cifarnet.training.length import at_length, with_length
 from cifarnet.training.origins import Origins, found_again, same_teacher, same_weights
 from cifarnet.training.result import Result
 from cifarnet.training.run import TrainingRun
 from cifarnet.training.run_data import RunData
-from cifarnet.training.saving import Saver, latest_checkpoint, remove_previous
 from cifarnet.training.session import SAVE_INTERVAL, Session
 from cifarnet.training.setup import Setup, network_for, warn_of_left_out
 from cifarnet.training.signals import stopping_with
@@ -198,7 +198,7 @@ def _scored_again(run: Run, config: RunConfig, session: Session) -> Result:
     _write_changes(run, config)
     with suppress(WeightsError):  # The result does not need the checkpoint.
         if checkpoint := latest_checkpoint(run.path, session.report):
-            Saver(run.path, data.held_name, session.report).write_history(checkpoint.progress.history)
+            CheckpointManager(run.path, data.held_name, session.report).write_history(checkpoint.train_state.history)
     remove_previous(run.path)
     with stopping_with(messages.unwritten(run.path)):
         scored = Scored(data.test, weights.calibrated(Classifier(weights).logits(data.test.images)))

@@ -11,11 +11,11 @@ from cifarnet.errors import StorageError
 from cifarnet.models.weights import Weights
 from cifarnet.runs.directory import Run
 from cifarnet.training import messages
-from cifarnet.training.checkpoint import RESTORES, Checkpoint, Progress
+from cifarnet.training.checkpoint import RESTORES, Checkpoint, TrainState
+from cifarnet.training.checkpoints import CheckpointManager, latest_checkpoint
 from cifarnet.training.events import Planned, Warned
 from cifarnet.training.length import at_length
 from cifarnet.training.result import Result, scored_result
-from cifarnet.training.saving import Saver, latest_checkpoint
 from cifarnet.training.schedule import Plan
 from cifarnet.training.session import Session
 from cifarnet.training.setup import Setup
@@ -32,7 +32,7 @@ class TrainingRun:
         self.run = run
         self.setup = setup
         self.session = session
-        self.saver = Saver(run.path, setup.data.held_name, session.report, run.require_in_place)
+        self.checkpoints = CheckpointManager(run.path, setup.data.held_name, session.report, run.require_in_place)
         self._began = session.started
 
     def train(self, checkpoint: Checkpoint | None) -> Result:
@@ -44,12 +44,12 @@ class TrainingRun:
             BudgetError: when its budget is too small for one step.
             StorageError: when its result can't be written.
         """
-        progress = checkpoint.progress if checkpoint else Progress(0, 0, 0, 0.0, [])
-        if not progress.plan.steps:
-            progress.plan = Plan(self.setup.config.recipe.total_steps(len(self.setup.data.train)))
-        self._began = self.session.started - progress.seconds
+        train_state = checkpoint.train_state if checkpoint else TrainState(0, 0, 0, 0.0, [])
+        if not train_state.plan.steps:
+            train_state.plan = Plan(self.setup.config.recipe.total_steps(len(self.setup.data.train)))
+        self._began = self.session.started - train_state.seconds
         with StopRequest() as stop:
-            loop = self._loop(progress, checkpoint, stop)
+            loop = self._loop(train_state, checkpoint, stop)
             if checkpoint:
                 loop.restore(checkpoint)
             else:
@@ -69,7 +69,7 @@ class TrainingRun:
         """Return the seconds spent so far, those before an interruption included."""
         return time.monotonic() - self._began
 
-    def _loop(self, progress: Progress, checkpoint: Checkpoint | None, stop: StopRequest) -> "Loop":
+    def _loop(self, train_state: TrainState, checkpoint: Checkpoint | None, stop: StopRequest) -> "Loop":
         from cifarnet.training.build import build_parts, start_weights
         from cifarnet.training.loop import Loop, LoopControl
 
@@ -77,40 +77,40 @@ class TrainingRun:
         parts = build_parts(self.setup, tensors, self.session.data_report)
 
         def save() -> None:
-            loop.progress.seconds = self._used()
-            self.saver.save(loop.checkpoint(self._weights(loop)))
+            loop.train_state.seconds = self._used()
+            self.checkpoints.save(loop.checkpoint(self._weights(loop)))
 
         control = LoopControl(save, lambda: bool(stop), self.session.save_interval, self.session.report)
-        loop = Loop(parts, self.setup.data, self.setup.config.seed, progress, control)
+        loop = Loop(parts, self.setup.data, self.setup.config.seed, train_state, control)
         return loop
 
     def _train(self, loop: "Loop", stop: StopRequest) -> None:
         """Bring ``loop`` to its end, keeping each epoch; raise where it is stopped or its loss is non-finite."""
-        from cifarnet.training.loop import NumbersGoneBad, Stopped
+        from cifarnet.training.loop import NonFiniteLoss, Stopped
 
         try:
             # Stopped after its last step, a run has nothing left to plan: its last epoch only has to be classified.
-            if self.setup.config.budget and loop.progress.step < loop.steps:
+            if self.setup.config.budget and loop.train_state.step < loop.steps:
                 self._plan_budget(loop, self.setup.config.budget)
             recipe, size = self.setup.config.recipe, self.setup.spec.image_size
             messages.warn_of_short_run(recipe, loop.steps, size, self.session.report)
             while not loop.done:
                 try:
                     row = loop.run_epoch()
-                    if loop.progress.best_epoch == row.epoch:
-                        self.saver.best = self._weights(loop)
+                    if loop.train_state.best_epoch == row.epoch:
+                        self.checkpoints.best = self._weights(loop)
                     loop.save_now()
-                except NumbersGoneBad as bad:
+                except NonFiniteLoss as bad:
                     self._go_back(loop, bad)
                 if stop:
                     raise Stopped
         except Stopped:
             try:
                 loop.save_now()
-            except NumbersGoneBad as bad:
+            except NonFiniteLoss as bad:
                 checkpoint = latest_checkpoint(self.run.path, self.session.report)
-                raise messages.diverged(self.run.path, loop.progress, bad, checkpoint) from None
-            raise messages.interruption(self.run.path, loop, stop.signal_number, self.saver.failure) from None
+                raise messages.diverged(self.run.path, loop.train_state, bad, checkpoint) from None
+            raise messages.interruption(self.run.path, loop, stop.signal_number, self.checkpoints.failure) from None
 
     def _plan_budget(self, loop: "Loop", budget: float) -> None:
         """Plan the run by timed steps, and keep the recipe as it was adapted to the budget."""
@@ -128,11 +128,11 @@ class TrainingRun:
         checkpoint = latest_checkpoint(self.run.path, report)
         if checkpoint:
             at_length(checkpoint, config, len(self.setup.data.train), self.run.path)
-        if config.on_nan == "stop" or not checkpoint or loop.progress.restores >= RESTORES:
-            raise messages.diverged(self.run.path, loop.progress, bad, checkpoint)
-        checkpoint.progress.restores = loop.progress.restores + 1
+        if config.on_nan == "stop" or not checkpoint or loop.train_state.restores >= RESTORES:
+            raise messages.diverged(self.run.path, loop.train_state, bad, checkpoint)
+        checkpoint.train_state.restores = loop.train_state.restores + 1
         loop.restore(checkpoint)
-        step, factor = loop.progress.step, loop.progress.learning_rate_factor
+        step, factor = loop.train_state.step, loop.train_state.learning_rate_factor
         report(Warned(f"{bad}. Going on from step {step:,} at {factor:g} times the learning rate."))
         loop.save_now()
 
@@ -149,7 +149,7 @@ class TrainingRun:
         )
 
     def _planned(self, loop: "Loop") -> Planned:
-        setup, config, network, progress = self.setup, self.setup.config, loop.model.network, loop.progress
+        setup, config, network, train_state = self.setup, self.setup.config, loop.model.network, loop.train_state
         return Planned(
             spec=setup.spec,
             params=network.count_params(),
@@ -163,8 +163,8 @@ class TrainingRun:
             epochs=loop.epochs,
             steps=loop.steps,
             directory=self.run.path,
-            start_epoch=progress.epoch,
-            start_batch=progress.batch,
+            start_epoch=train_state.epoch,
+            start_batch=train_state.batch,
             frozen_base=config.freeze_base,
             precision=config.precision,
             budget=config.budget,
@@ -172,22 +172,22 @@ class TrainingRun:
             new_head=not setup.keeps_head,
             teacher=config.teacher,
             grown_from=setup.grown_from,
-            history=tuple(progress.history),
-            best_epoch=progress.best_epoch,
+            history=tuple(train_state.history),
+            best_epoch=train_state.best_epoch,
             notes=setup.notes,
         )
 
     def _finish(self, loop: "Loop") -> Result:
         """Choose the weights, score them on the test images, and write the result."""
         self.run.require_in_place()
-        if self.saver.failure:
+        if self.checkpoints.failure:
             loop.save_now()
-        if self.saver.failure:
-            raise self.saver.failure
-        history, data = loop.progress.history, self.setup.data
-        self.saver.write_history(history)
+        if self.checkpoints.failure:
+            raise self.checkpoints.failure
+        history, data = loop.train_state.history, self.setup.data
+        self.checkpoints.write_history(history)
         result, weights = scored_result(self.run, self.setup, loop, self._weights(loop), self._used)
-        on_held_out = loop.progress.best_accuracy if data.has_validation else result.metrics.accuracy
+        on_held_out = loop.train_state.best_accuracy if data.has_validation else result.metrics.accuracy
         messages.warn_of_better_check(history, data.held_name, on_held_out or 0.0, self.session.report)
-        self.saver.write_result(weights, result.to_dict())
+        self.checkpoints.write_result(weights, result.to_dict())
         return result

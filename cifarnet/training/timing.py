@@ -15,8 +15,8 @@ from cifarnet.recipes import Recipe
 from cifarnet.training.budget import ENDING, Planner, too_little_time
 from cifarnet.training.events import BudgetPlanned, Measuring, Warned
 from cifarnet.training.loop import Loop, Stopped
+from cifarnet.training.model import epoch_order
 from cifarnet.training.schedule import FULL_SIZE_STEPS, Plan, ahead, full_size_steps, spans
-from cifarnet.training.trainee import epoch_order
 
 # The first of these compile.
 WARMUP_STEPS = 2
@@ -45,7 +45,7 @@ def plan_by_timing(loop: Loop, budget: float, used: Callable[[], float], data_se
         BudgetError: when a new run's budget is too small for one step.
     """
     began = used()
-    is_new = loop.progress.step == 0
+    is_new = loop.train_state.step == 0
     state = [ops.convert_to_numpy(variable).copy() for variable in _state(loop)]
     try:
         seconds, check = _time(loop, is_new, budget, used, began)
@@ -53,14 +53,14 @@ def plan_by_timing(loop: Loop, budget: float, used: Callable[[], float], data_se
         for variable, value in zip(_state(loop), state, strict=True):
             variable.assign(value)
         loop.restore_metrics()
-    model, progress = loop.model, loop.progress
+    model, train_state = loop.model, loop.train_state
     path = spans(loop.recipe, model.full_size)
     planner = Planner(budget, used, path, seconds, check, loop.recipe.checks, loop.steps_per_epoch)
     if is_new:
         _require_time(loop, planner, budget, used, data_seconds)
-    progress.plan = planner.replan(progress.plan, progress.step)
+    train_state.plan = planner.replan(train_state.plan, train_state.step)
     loop.planner = planner
-    loop.pace.relative = {size: value / seconds[model.full_size] for size, value in seconds.items()}
+    loop.step_timer.relative = {size: value / seconds[model.full_size] for size, value in seconds.items()}
     _report_plan(loop, planner, used, data_seconds)
 
 
@@ -68,16 +68,16 @@ def _time(
     loop: Loop, is_new: bool, budget: float, used: Callable[[], float], began: float
 ) -> tuple[dict[int, float], float]:
     """Return seconds per step by image size and seconds per check; adapt the recipe of a new run on the way."""
-    full, progress = loop.model.full_size, loop.progress
+    full, train_state = loop.model.full_size, loop.train_state
     ends = began + TIMING_SHARE * budget
     first, per_step = _seconds_per_step(loop, full, ends - used())
     seconds = {full: per_step}
     check = _seconds_per_check(loop)
     if is_new:
         loop.use_recipe(adapted_recipe(loop.recipe, full, budget - ENDING - used(), first, per_step, check))
-    position = progress.plan.at(progress.step)
+    position = train_state.plan.at(train_state.step)
     sizes = [size for size, _ in ahead(spans(loop.recipe, full), position)]
-    present = [progress.image_size] if progress.batch else []
+    present = [train_state.image_size] if train_state.batch else []
     missing = [size for size in dict.fromkeys([*sizes, *present]) if size != full]
     for index, size in enumerate(missing):
         _, seconds[size] = _seconds_per_step(loop, size, (ends - used()) / (len(missing) - index))
@@ -138,9 +138,9 @@ def _require_time(loop: Loop, planner: Planner, budget: float, used: Callable[[]
 
 
 def _report_plan(loop: Loop, planner: Planner, used: Callable[[], float], data_seconds: float) -> None:
-    plan, position = loop.progress.plan, loop.progress.plan.at(loop.progress.step)
+    plan, position = loop.train_state.plan, loop.train_state.plan.at(loop.train_state.step)
     left = ahead(planner.spans, position)
-    steps = plan.steps - loop.progress.step
+    steps = plan.steps - loop.train_state.step
     epochs = dict.fromkeys((size for size, _ in left), 0.0)
     for size, share in left:
         epochs[size] += steps * share / (1 - position) / loop.steps_per_epoch
@@ -163,7 +163,7 @@ def _seconds_per_step(loop: Loop, size: int, limit: float) -> tuple[float, float
     model.use_size(size)
     # The learning rate does not matter: the state is put back.
     model.sgd.follow(Plan(1))
-    rows, draws = epoch_order(loop.recipe, loop.seed, loop.progress.epoch, len(loop.data.train))
+    rows, draws = epoch_order(loop.recipe, loop.seed, loop.train_state.epoch, len(loop.data.train))
     clock = _Clock(limit)
     # As often as it takes where the images fill fewer batches than that. With an epoch's rest, because JAX compiles a
     # batch of another size anew.

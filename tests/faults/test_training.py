@@ -18,8 +18,8 @@ from cifarnet.errors import RunError, StorageError
 from cifarnet.models.weights import load_weights
 from cifarnet.recipes import RECIPES
 from cifarnet.runs.request import TrainRequest
+from cifarnet.training.checkpoints import latest_checkpoint
 from cifarnet.training.resume import resume
-from cifarnet.training.saving import latest_checkpoint
 from cifarnet.training.start import train
 from tests.support.faults.disk import KILL, Killed, disk
 

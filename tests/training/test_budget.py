@@ -176,7 +176,7 @@ def test_budget_is_planned_and_spent_across_a_stop(tmp_path):
 
     with pytest.raises(InterruptedRunError):
         train(BUDGET, tmp_path / "run", report=stop)
-    used = load_checkpoint(tmp_path / "run" / runs.CHECKPOINT).progress.seconds
+    used = load_checkpoint(tmp_path / "run" / runs.CHECKPOINT).train_state.seconds
     result = resume(tmp_path / "run", report=after.append)
     first, second = (next(event for event in events if isinstance(event, BudgetPlanned)) for events in (before, after))
     sizes = [event.image_size for event in before if isinstance(event, Measuring)]
@@ -306,7 +306,7 @@ def test_timing_steps_leaves_no_trace_in_the_network(tmp_path, clock):
         train(LONG, tmp_path / "run", report=stop)
     checkpoint = load_checkpoint(tmp_path / "run" / runs.CHECKPOINT)
     # The stop is seen after the first step, whose learning rate is next to zero: only the batch moments have moved.
-    assert checkpoint.progress.step == 1
+    assert checkpoint.train_state.step == 1
     fresh = initial_weights(checkpoint.weights.spec, BUDGET.seed)
     for name, tensor in checkpoint.weights.tensors.items():
         if not name.endswith(("moving_mean", "moving_variance")):
@@ -327,7 +327,7 @@ def test_a_stop_while_steps_are_timed_ends_the_timing_and_leaves_the_network_as_
         train(LONG, tmp_path / "run", report=stop)
     assert [type(event) for event in events if isinstance(event, Measuring | BudgetPlanned)] == [Measuring]
     checkpoint = load_checkpoint(tmp_path / "run" / runs.CHECKPOINT)
-    assert checkpoint.progress.step == 0
+    assert checkpoint.train_state.step == 0
     fresh = initial_weights(checkpoint.weights.spec, BUDGET.seed)
     for name, tensor in checkpoint.weights.tensors.items():
         np.testing.assert_array_equal(tensor, fresh[name], err_msg=name)
@@ -351,7 +351,7 @@ def test_a_run_that_was_stopped_after_its_last_step_has_its_last_check_alone_to_
     with pytest.raises(InterruptedRunError):
         train(replace(BUDGET, recipe=recipe, budget=None), tmp_path / "run", report=stop)
     stopped = load_checkpoint(tmp_path / "run" / runs.CHECKPOINT)
-    assert (stopped.progress.step, stopped.progress.plan.steps, stopped.progress.image_size) == (1, 1, 16)
+    assert (stopped.train_state.step, stopped.train_state.plan.steps, stopped.train_state.image_size) == (1, 1, 16)
     events = []
     resume(tmp_path / "run", report=events.append)
     assert not [event for event in events if isinstance(event, StepDone | BudgetPlanned)]

@@ -9,9 +9,9 @@ from cifarnet.errors import LostRunError
 from cifarnet.recipes import RECIPES
 from cifarnet.runs.lock import OWNER, run_lock
 from cifarnet.runs.request import TrainRequest
+from cifarnet.training.checkpoints import CheckpointManager
 from cifarnet.training.events import EpochDone
 from cifarnet.training.resume import resume
-from cifarnet.training.saving import Saver
 from cifarnet.training.start import train
 from tests.support.faults.saves import checkpoint
 
@@ -48,7 +48,7 @@ LOSSES = [
 def test_nothing_is_written_to_a_directory_that_was_lost(lose, message, tmp_path):
     directory = tmp_path / "run"
     with run_lock(directory) as require_in_place:
-        saver = Saver(directory, "test", lambda event: None, require_in_place)
+        saver = CheckpointManager(directory, "test", lambda event: None, require_in_place)
         saver.save(checkpoint(1))
         lose(directory)
         before = sorted(tmp_path.rglob("*"))
@@ -62,12 +62,12 @@ def test_nothing_is_written_to_a_directory_that_was_lost(lose, message, tmp_path
 def test_a_result_is_not_claimed_when_it_is_lost_meanwhile(lose, tmp_path, monkeypatch):
     directory = tmp_path / "run"
     with run_lock(directory) as require_in_place:
-        saver = Saver(directory, "test", lambda event: None, require_in_place)
+        saver = CheckpointManager(directory, "test", lambda event: None, require_in_place)
 
         def save_weights(path, weights):
             lose(directory)
 
-        monkeypatch.setattr("cifarnet.training.saving.save_weights", save_weights)
+        monkeypatch.setattr("cifarnet.training.checkpoints.save_weights", save_weights)
         with pytest.raises(LostRunError):
             saver.write_result(checkpoint(1).weights, {"epoch": 1})
 

@@ -142,7 +142,7 @@ def test_damaged_metrics_are_named_with_the_remedy(whole):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("interruptible")
-@pytest.mark.parametrize("place", ["result.measure", "saving.save_weights", "saving.remove_previous"])
+@pytest.mark.parametrize("place", ["result.measure", "checkpoints.save_weights", "checkpoints.remove_previous"])
 def test_ctrl_c_while_the_result_is_written_says_how_to_go_on(tmp_path, monkeypatch, place):
     run = tmp_path / "run"
 

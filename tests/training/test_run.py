@@ -25,9 +25,9 @@ from cifarnet.runs.directory import Run
 from cifarnet.runs.lock import LOCK
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.checkpoint import load_checkpoint
+from cifarnet.training.checkpoints import CheckpointManager
 from cifarnet.training.events import Classifying, EpochDone, Estimated, Planned, StepDone, Warned
 from cifarnet.training.resume import resume
-from cifarnet.training.saving import Saver
 from cifarnet.training.setup import prepare
 from cifarnet.training.start import train
 from tests.support.datasets import fill, image_folder
@@ -115,18 +115,18 @@ def test_ctrl_c_exits_with_130(tmp_path):
     with pytest.raises(InterruptedRunError) as stopped:
         train(CONFIG, tmp_path / "run", report=stop)
     assert stopped.value.exit_code == 130
-    assert load_checkpoint(tmp_path / "run" / runs.CHECKPOINT).progress.step == 1
+    assert load_checkpoint(tmp_path / "run" / runs.CHECKPOINT).train_state.step == 1
 
 
 @pytest.mark.slow
 def test_checkpoints_inside_an_epoch_change_nothing(reference, tmp_path, monkeypatch):
-    original, batches = Saver.save, []
+    original, batches = CheckpointManager.save, []
 
     def save(saver, checkpoint):
-        batches.append(checkpoint.progress.batch)
+        batches.append(checkpoint.train_state.batch)
         original(saver, checkpoint)
 
-    monkeypatch.setattr(Saver, "save", save)
+    monkeypatch.setattr(CheckpointManager, "save", save)
     train(CONFIG, tmp_path / "run", save_interval=0.0)
     assert batches == [0, *[1, 2, 3, 4, 5, 6, 0] * 3]
     assert_same_result(tmp_path / "run", reference)

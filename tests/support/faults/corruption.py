@@ -46,7 +46,7 @@ def _make_checkpoint(folder: Path) -> Path:
 def _read_checkpoint(path: Path) -> bytes:
     found = load_checkpoint(path)
     arrays = [*found.weights.tensors.values(), *found.optimizer, *found.metrics]
-    return f"{found.progress} {found.weights.header()}".encode() + _digest(*arrays)
+    return f"{found.train_state} {found.weights.header()}".encode() + _digest(*arrays)
 
 
 def _make_weights(folder: Path) -> Path:

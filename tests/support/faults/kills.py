@@ -25,9 +25,9 @@ from cifarnet import runs
 from cifarnet.models.weights import load_weights
 from cifarnet.recipes import RECIPES
 from cifarnet.runs.request import TrainRequest
+from cifarnet.training.checkpoints import CheckpointManager
 from cifarnet.training.events import Planned
 from cifarnet.training.resume import resume
-from cifarnet.training.saving import Saver
 from cifarnet.training.start import train
 
 CONFIG = TrainRequest(
@@ -57,14 +57,14 @@ def forked(work: Callable[[Callable[[str, int], None]], None]) -> tuple[int, int
 
 def go_on(directory: Path, tell: Callable[[str, int], None]) -> None:
     """Train in ``directory``: from its beginning where it has no config, else as ``--resume`` does."""
-    original = Saver.save
+    original = CheckpointManager.save
 
-    def save(self: Saver, checkpoint: Any) -> None:
+    def save(self: CheckpointManager, checkpoint: Any) -> None:
         original(self, checkpoint)
         assert not self.failure, self.failure
-        tell("saved", checkpoint.progress.step)
+        tell("saved", checkpoint.train_state.step)
 
-    Saver.save = save  # type: ignore[method-assign]
+    CheckpointManager.save = save  # type: ignore[method-assign]
 
     def report(event: Any) -> None:
         if isinstance(event, Planned):
@@ -104,7 +104,7 @@ def kill(folder: Path, kills: int, seed: int) -> dict[str, Any]:
     """
     import tensorflow  # noqa: F401
 
-    import cifarnet.training.fixed_base  # noqa: F401 - which imports all that a training does
+    import cifarnet.training.frozen  # noqa: F401 - which imports all that a training does
 
     rng = np.random.default_rng(seed)
     started = time.monotonic()

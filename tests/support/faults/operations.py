@@ -30,9 +30,9 @@ from cifarnet.models.weights import Weights, save_weights
 from cifarnet.recipes import RECIPES
 from cifarnet.reports import plots
 from cifarnet.runs.directory import Run
+from cifarnet.training import checkpoints as checkpoints_module
 from cifarnet.training import run
-from cifarnet.training import saving as saving_module
-from cifarnet.training.saving import Saver, latest_checkpoint
+from cifarnet.training.checkpoints import CheckpointManager, latest_checkpoint
 from cifarnet.weights import catalog
 from tests.support.faults import saves
 from tests.support.faults.disk import KILL, ForgetfulDisk, Killed, disk, watched
@@ -57,8 +57,8 @@ class Action:
     again: Callable[[Path], None]
 
 
-def _saver(folder: Path) -> Saver:
-    return Saver(folder, "test", lambda event: None)
+def _saver(folder: Path) -> CheckpointManager:
+    return CheckpointManager(folder, "test", lambda event: None)
 
 
 def _step(weights: Weights) -> float:
@@ -85,7 +85,7 @@ def _save(folder: Path, step: int = 3) -> None:
 def _check_save(folder: Path) -> None:
     found = latest_checkpoint(folder, lambda event: pytest.fail(f"{event}"))
     assert found
-    step = found.progress.step
+    step = found.train_state.step
     assert step in (2, 3)
     assert _step(found.weights) == step
     assert _step(catalog.load_weights(folder / runs.BEST_WEIGHTS)) in (step, 3)
@@ -98,7 +98,7 @@ def _save_again(folder: Path) -> None:
     _save(folder, 4)
     found = latest_checkpoint(folder, lambda event: pytest.fail(f"{event}"))
     assert found
-    assert found.progress.step == 4
+    assert found.train_state.step == 4
     assert len(runs.read_history(folder)) == 4
     assert not list(filter(is_leftover, folder.iterdir()))
 
@@ -174,7 +174,7 @@ def _metrics() -> dict[str, Any]:
 def _finish(folder: Path) -> None:
     """Finish the run as a training does after its last save, which was killed before history.csv."""
     saver = _saver(folder)
-    saver.write_history(checkpoint(3).progress.history)
+    saver.write_history(checkpoint(3).train_state.history)
     saver.write_result(checkpoint(3).weights, _metrics())
     _draw(folder)
 
@@ -198,7 +198,7 @@ def _check_run(folder: Path) -> None:
     else:
         found = latest_checkpoint(folder, lambda event: pytest.fail(f"{event}"))
         assert found
-        assert found.progress.step == 3
+        assert found.train_state.step == 3
 
 
 def _finish_again(folder: Path) -> None:
@@ -312,9 +312,9 @@ def _quick_files() -> Iterator[None]:
     with tempfile.TemporaryDirectory() as temporary, pytest.MonkeyPatch.context() as patch:
         patch.setattr(Weights, "sha256", digest)
         for name in ("save_weights", "save_checkpoint"):
-            patch.setattr(saving_module, name, saving(getattr(saving_module, name)))
+            patch.setattr(checkpoints_module, name, saving(getattr(checkpoints_module, name)))
         for module, name in (
-            (saving_module, "load_checkpoint"),
+            (checkpoints_module, "load_checkpoint"),
             (catalog, "load_weights"),
             (catalog, "load_header"),
             (run, "load_weights"),

@@ -17,7 +17,7 @@ from cifarnet.training.events import EventHandler, HistoryRow, Warned
 DAMAGED = "checkpoint.damaged.h5"
 
 
-class Saver:
+class CheckpointManager:
     """Writes best weights, checkpoint and history of the run in ``directory``, in this order.
 
     A crash between the first two repeats the epoch, which writes the same best weights again. When the system refuses,
@@ -61,7 +61,7 @@ class Saver:
         save_checkpoint(
             self.directory / runs.CHECKPOINT, checkpoint, previous=self.directory / runs.PREVIOUS_CHECKPOINT
         )
-        self.write_history(checkpoint.progress.history)
+        self.write_history(checkpoint.train_state.history)
 
     def write_result(self, weights: Weights, metrics: Mapping[str, Any]) -> None:
         """Write weights.h5, then metrics.json, with which the run is finished; delete the previous checkpoint.

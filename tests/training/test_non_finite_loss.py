@@ -36,7 +36,7 @@ def poison(monkeypatch):
 
     def fit(loop, *arguments):
         left["rates"].append(float(np.asarray(loop.model.sgd.learning_rate)))
-        if loop.progress.epoch == 1 and left["times"]:
+        if loop.train_state.epoch == 1 and left["times"]:
             left["times"] -= 1
             kernel = loop.model.network.regularized[left["kernel"]]
             kernel.assign(np.full(kernel.shape, np.nan, np.float32))
@@ -54,7 +54,7 @@ def test_a_loss_that_is_no_number_ends_the_run_with_the_step_named_and_a_good_ch
     assert failed.value.exit_code == 4
     assert f"--resume {tmp_path / 'run'} --on-nan restore" in str(failed.value)
     kept = load_checkpoint(tmp_path / "run" / runs.CHECKPOINT)  # Which refuses what is not finite.
-    assert kept.progress.step == 7
+    assert kept.train_state.step == 7
     assert not (tmp_path / "run" / runs.METRICS).exists()
     resume(tmp_path / "run")
     assert (tmp_path / "run" / runs.METRICS).exists()
@@ -95,7 +95,7 @@ def test_on_nan_restore_goes_back_and_on_at_half_the_learning_rate(tmp_path, poi
     rates = [event.row.learning_rate for event in events if isinstance(event, EpochDone)]
     assert rates == pytest.approx([0.1, 0.025, 0.025], rel=1e-3)
     assert poison["rates"] == pytest.approx([0.1, 0.1, 0.05, 0.025, 0.025], rel=1e-3)
-    assert load_checkpoint(tmp_path / "run" / runs.CHECKPOINT).progress.restores == 2
+    assert load_checkpoint(tmp_path / "run" / runs.CHECKPOINT).train_state.restores == 2
 
 
 @pytest.mark.slow
@@ -109,7 +109,7 @@ def test_the_command_that_a_diverged_run_advises_goes_on_at_half_the_learning_ra
     assert done.exit_code == 0, done.output
     assert "0.5 times the learning rate" in done.stderr
     assert poison["rates"] == pytest.approx([0.1, 0.1, 0.1, 0.05, 0.05], rel=1e-3)
-    assert load_checkpoint(tmp_path / "run" / runs.CHECKPOINT).progress.restores == 1
+    assert load_checkpoint(tmp_path / "run" / runs.CHECKPOINT).train_state.restores == 1
 
 
 @pytest.mark.slow
@@ -151,7 +151,7 @@ def test_a_weight_that_overflows_in_the_last_step_of_an_epoch_is_not_saved(tmp_p
     recipe = RECIPES["paper"].with_changes(steps=1, learning_rate=3e38, batch_size=32)
     with pytest.raises(DivergedError, match="NaN or infinite after step 1"):
         train(TrainRequest(recipe, data="synthetic:200", model="resnet8"), tmp_path / "run")
-    assert load_checkpoint(tmp_path / "run" / runs.CHECKPOINT).progress.step == 0
+    assert load_checkpoint(tmp_path / "run" / runs.CHECKPOINT).train_state.step == 0
 
 
 def test_on_nan_is_one_of_two(tmp_path):

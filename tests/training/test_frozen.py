@@ -18,7 +18,7 @@ from cifarnet.recipes import RECIPES
 from cifarnet.runs.config import RunConfig
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.events import EpochDone
-from cifarnet.training.fixed_base import FeatureTester, base_features
+from cifarnet.training.frozen import FeatureEvaluator, base_features
 from cifarnet.training.session import Session
 from cifarnet.training.setup import prepare, read_images, resolve
 from cifarnet.training.start import train
@@ -60,7 +60,7 @@ def test_the_heads_logits_of_the_features_are_those_of_the_network(base):
     images = load_data("synthetic:50").test.images
     network = build_model(weights.spec, weights.tensors)
     features = base_features(network, images, NORMALIZATION, silent, "")
-    found = FeatureTester(network, features).logits(weights.tensors, 32, silent)
+    found = FeatureEvaluator(network, features).logits(weights.tensors, 32, silent)
     wanted = Classifier(weights).logits(images)
     np.testing.assert_allclose(found, wanted, atol=0.01 * np.abs(wanted).max())  # bfloat16: three digits
 
