@@ -123,7 +123,7 @@ def given_options(context: typer.Context) -> dict[str, Any]:
     """Return the values of the options that were given on the command line, by the names of their fields.
 
     Raises:
-        InvalidValueError: for a word that its option does not take.
+        InvalidValueError: for an invalid word and for a number out of range, naming the option.
     """
     given = {
         name: value
@@ -134,6 +134,8 @@ def given_options(context: typer.Context) -> dict[str, Any]:
     for name in given.keys() & described.keys():
         if notation := described[name].notation:
             given[name] = parsed(notation, given[name], option_name(name))
+        if valid := described[name].range:
+            valid.require(option_name(name), given[name])
     return given
 
 

@@ -142,6 +142,19 @@ def test_the_recipe_follows_from_what_is_asked_for_unless_it_is_given(monkeypatc
     assert received == [(RECIPES[name], 60 if "--budget" in options else None, weights)]
 
 
+@pytest.mark.parametrize("options", ["--depth 14", "--model resnet14", "--model resnet14 --depth 14"])
+def test_a_depth_is_short_for_a_model(monkeypatch, options):
+    received = []
+
+    def note(request, *arguments, **others):
+        received.append(request.model)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cifarnet.training.start.train", note)
+    CliRunner().invoke(app, ["train", *options.split()])
+    assert received == ["resnet14"]
+
+
 def test_checkpoints_are_three_minutes_apart_unless_another_interval_is_given():
     options = {option.name: option for option in typer.main.get_command(app).commands["train"].params}
     assert options["save_interval"].default == SAVE_INTERVAL == 180
@@ -327,6 +340,8 @@ def test_a_budget_is_told_as_it_is_given(wanted):
         ("--recipe fast --lr-drop 3", "whole learning-rate schedule"),
         ("--recipe paper --no-flip --alternate-flips", "alternate_flips needs flip"),
         ("--precision double", "float32, bfloat16 or float16"),
+        ("--model resnet20 --depth 8", "Received: --model resnet20 --depth 8"),
+        ("--model resnet21", "Received: "),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(tmp_path, options, told):

@@ -61,7 +61,7 @@ def path(tmp_path):
         ("epoch", -1, "a run has .* epochs at most"),
         ("epoch", 10**300, "a run has .* epochs at most"),
         ("epoch", True, "epoch must be a whole number"),
-        ("epoch", 2, "history should be"),
+        ("epoch", 2, "history must be"),
         ("batch", -2, "whole numbers from 0 on"),
         ("batch", 2.0, "batch must be a whole number"),
         ("batch", 10**400, "steps are those of the epochs"),
