@@ -2,6 +2,9 @@
 
 Library code raises; only the command line catches (``cifarnet.cli.main``). A message says what is wrong, what is valid,
 what to do next and what was received, since it is all that a user sees.
+
+Messages name parameters in backticks, as Python callers know them: `` `test_split` must be below 1``. The command line
+spells them as options (``with_options``): ``--test-split must be below 1``.
 """
 
 import os
@@ -12,9 +15,32 @@ from pathlib import Path
 
 
 class CifarnetError(Exception):
-    """Root of the family: anything that a user can understand and mend."""
+    """Root of the family: anything that a user can understand and mend.
+
+    Args:
+        message: the whole message. Parameters are named in backticks.
+        field: name of the parameter, or of the field of a file, that is at fault.
+        value: what was received for it.
+        valid: what is valid: a range, or the names to choose from.
+        remedy: what to do.
+    """
 
     exit_code = 1
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        field: str | None = None,
+        value: object = None,
+        valid: object = None,
+        remedy: str | None = None,
+    ):
+        super().__init__(message)
+        self.field = field
+        self.value = value
+        self.valid = valid
+        self.remedy = remedy
 
 
 class InvalidValueError(CifarnetError, ValueError):
@@ -55,7 +81,7 @@ class StorageError(CifarnetError):
     exit_code = 3
 
     def __init__(self, path: Path, error: OSError, advice: str = ""):
-        super().__init__(f"{path} can't be written: {error.strerror or error}.{advice}")
+        super().__init__(f"{path} can't be written: {error.strerror or error}.{advice}", remedy=advice.strip() or None)
         self.path, self.error = path, error
 
     def with_advice(self, advice: str) -> "StorageError":
@@ -86,6 +112,38 @@ class InterruptedRunError(CifarnetError):
         super().__init__(message)
         self.exit_code = 128 + signal_number
 
+
+def invalid(
+    field: str,
+    problem: str,
+    value: object,
+    *,
+    valid: object = None,
+    remedy: str = "",
+    received: str | None = None,
+    what: str | None = None,
+) -> InvalidValueError:
+    """Return the error for the ``value`` of the parameter ``field``.
+
+    ``problem`` follows the field's name, or ``what`` in its place: ``must be below 1``. ``received`` is shown in place
+    of the value.
+    """
+    advice = f" {remedy}" if remedy else ""
+    message = f"{what or f'`{field}`'} {problem}.{advice} Received: {value if received is None else received}"
+    return InvalidValueError(message, field=field, value=value, valid=valid, remedy=remedy or None)
+
+
+def with_options(message: str) -> str:
+    """Return ``message`` with the parameters in backticks spelled as options: ``--test-split``."""
+    return _PARAMETER.sub(lambda match: "--" + match[1].replace("_", "-"), message)
+
+
+def without_marks(message: str) -> str:
+    """Return ``message`` with the parameters in backticks as plain names, for the fields of a file."""
+    return _PARAMETER.sub(lambda match: match[1], message)
+
+
+_PARAMETER = re.compile(r"`([a-z][a-z0-9_]*)`")
 
 _SIMILAR = 0.6
 """The least similarity, by difflib, at which a name is taken for another with a typing mistake."""
@@ -150,11 +208,12 @@ def listed(names: Iterable[object], most: int = 10) -> str:
     return ", ".join(texts[:most]) + (f", ... ({len(texts):,} in all)" if len(texts) > most else "")
 
 
-def unknown_value(what: str, received: str, known: Iterable[str]) -> InvalidValueError:
-    """Return the error for a value of ``what`` that is not one of ``known``."""
+def unknown_value(field: str, received: str, known: Iterable[str], what: str | None = None) -> InvalidValueError:
+    """Return the error for a value of the parameter ``field`` that is not one of ``known``; ``what`` as ``invalid``."""
     names = list(known)
-    valid = " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
-    return InvalidValueError(f"{what} must be {valid}.{did_you_mean(received, names)} Received: {received}")
+    choices = " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+    remedy = did_you_mean(received, names).strip()
+    return invalid(field, f"must be {choices}", received, valid=tuple(names), remedy=remedy, what=what)
 
 
 def wrong_content(error: Exception) -> str:

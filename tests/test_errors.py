@@ -3,7 +3,17 @@ from pathlib import Path
 import pytest
 
 from cifarnet.choices import BACKENDS, ON_NAN, PRECISIONS
-from cifarnet.errors import did_you_mean, did_you_mean_path, listed, nearest, unknown_value, wrong_content
+from cifarnet.errors import (
+    did_you_mean,
+    did_you_mean_path,
+    invalid,
+    listed,
+    nearest,
+    unknown_value,
+    with_options,
+    without_marks,
+    wrong_content,
+)
 
 RECIPES = ("documented", "revised", "paper", "fast", "fine-tune")
 SHIPPED = ("resnet20", "resnet32", "resnet44")
@@ -44,13 +54,13 @@ def test_the_nearest_of_known_names_is_found(received, known, meant):
 @pytest.mark.parametrize(
     ("known", "message"),
     [
-        (("a1", "b1"), "--x must be a1 or b1. Did you mean a1? Received: A1"),
-        (("a1", "b1", "c1"), "--x must be a1, b1 or c1. Did you mean a1? Received: A1"),
-        (("a1",), "--x must be a1. Did you mean a1? Received: A1"),
+        (("a1", "b1"), "`x` must be a1 or b1. Did you mean a1? Received: A1"),
+        (("a1", "b1", "c1"), "`x` must be a1, b1 or c1. Did you mean a1? Received: A1"),
+        (("a1",), "`x` must be a1. Did you mean a1? Received: A1"),
     ],
 )
 def test_an_unknown_value_is_refused_with_the_known_ones(known, message):
-    assert str(unknown_value("--x", "A1", known)) == message
+    assert str(unknown_value("x", "A1", known)) == message
 
 
 def test_long_lists_of_names_are_cut_with_their_number():
@@ -78,3 +88,17 @@ def test_a_missing_path_suggests_one_that_lies_beside_it(tmp_path):
 )
 def test_pythons_own_messages_are_not_shown_to_users(error, message):
     assert wrong_content(error) == message
+
+
+def test_an_error_carries_field_value_valid_values_and_remedy():
+    error = unknown_value("precision", "bf16", PRECISIONS)
+    assert (error.field, error.value, error.valid) == ("precision", "bf16", tuple(PRECISIONS))
+    assert error.remedy == "Did you mean bfloat16?"
+    assert str(error) == ("`precision` must be float32, bfloat16 or float16. Did you mean bfloat16? Received: bf16")
+
+
+def test_the_command_line_spells_parameters_as_options():
+    message = str(invalid("test_split", "must be below 1", 1.5, remedy="Leave `skip_broken` out."))
+    assert with_options(message) == "--test-split must be below 1. Leave --skip-broken out. Received: 1.5"
+    assert without_marks(message) == "test_split must be below 1. Leave skip_broken out. Received: 1.5"
+    assert with_options("`cifarnet weights` lists them") == "`cifarnet weights` lists them"

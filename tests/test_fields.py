@@ -71,7 +71,7 @@ class Described:
     ("record", "message"),
     [
         (Described(steps=11), "steps must be at least 1 and at most 10. Received: 11"),
-        (Described(kind="c"), "kind must be a or b. Received: c"),
+        (Described(kind="c"), "`kind` must be a or b. Received: c"),
     ],
 )
 def test_values_are_checked_by_the_description_of_their_field(record, message):
@@ -115,7 +115,7 @@ def test_every_number_of_a_recipe_has_a_range():
         ({"budget": 0.0}, "budget must be above 0"),
         ({"seed": -1}, "seed must be at least 0"),
         ({"validation_split": 1.0}, "validation_split must be above 0 and below 1"),
-        ({"on_nan": "hope"}, "on_nan must be stop or restore"),
+        ({"on_nan": "hope"}, "`on_nan` must be stop or restore"),
     ],
 )
 def test_a_request_that_can_not_be_meant_is_refused(asked, message):

@@ -1,8 +1,18 @@
+import ast
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+import cifarnet
+
+PACKAGE = Path(cifarnet.__file__).parent
+# What reports must not import. Training events are plain data.
+ABOVE_REPORTS = ("typer", "cifarnet.cli", "cifarnet.training", "cifarnet.evaluation", "cifarnet.inference")
+EVENTS = "cifarnet.training.events"
 
 
 @pytest.mark.slow
@@ -18,3 +28,35 @@ def test_tensorflow_runs_with_onednn_however_it_is_reached_unless_the_user_says_
         environment["TF_ENABLE_ONEDNN_OPTS"] = chosen
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert done.stdout.strip() == enabled
+
+
+def imported(node: ast.AST) -> Iterator[str]:
+    """Yield the modules that code imports at run time, in functions too."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            continue
+        if isinstance(child, ast.Import):
+            yield from (alias.name for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            yield from (f"{child.module}.{alias.name}" for alias in child.names)
+        yield from imported(child)
+
+
+def is_above(module: str) -> bool:
+    above = any(module == name or module.startswith(f"{name}.") for name in ABOVE_REPORTS)
+    return above and not f"{module}.".startswith(f"{EVENTS}.")
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "reports").rglob("*.py")), ids=lambda path: path.stem)
+def test_reports_import_neither_services_nor_the_cli(path):
+    assert [name for name in imported(ast.parse(path.read_text("utf-8"))) if is_above(name)] == []
+
+
+def test_reports_load_neither_services_nor_the_cli():
+    files = (PACKAGE / "reports").rglob("*.py")
+    names = [".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in files]
+    code = f"import importlib, sys\nfor name in {names!r}: importlib.import_module(name)\nprint(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "cifarnet.reports.html.evaluation_page" in loaded
+    assert [name for name in loaded if is_above(name) and name != "cifarnet.training"] == []
+    assert not {"keras", "tensorflow", "jax"} & set(loaded)

@@ -28,7 +28,7 @@ from cifarnet.data.sources import load_data
 from cifarnet.evaluation.metrics import Metrics, accuracy, measure
 from cifarnet.inference.classifier import Classifier
 from cifarnet.models.weights import Weights, load_weights, save_weights
-from cifarnet.reports import plots
+from cifarnet.reports.figures import plots
 from cifarnet.runs.config import PLACES, RunConfig
 from cifarnet.runs.directory import Run
 from cifarnet.weights import catalog

@@ -29,8 +29,8 @@ def choose_backend(name: str | None = None) -> str:
     running = sys.modules["keras"].backend.backend() if "keras" in sys.modules else None
     chosen = name or running or os.environ.get("KERAS_BACKEND") or "tensorflow"
     if chosen not in BACKENDS:
-        where = "The backend" if name or running else "The backend in the variable KERAS_BACKEND"
-        raise unknown_value(where, chosen, BACKENDS)
+        what = None if name or running else "The variable KERAS_BACKEND"
+        raise unknown_value("backend", chosen, BACKENDS, what)
     if running not in (None, chosen):
         raise BackendError(
             f"Keras already runs on {running} in this process and can't change to {chosen}."

@@ -1,17 +1,13 @@
-"""``cifarnet compare``: training runs beside each other."""
+"""``cifarnet compare``: compare training runs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from cifarnet.cli import console
 from cifarnet.cli.help import examples
-from cifarnet.cli.options import Json, Report
-
-if TYPE_CHECKING:
-    from cifarnet.runs.compare import Comparison
-
+from cifarnet.cli.options import Json, ReportFile
 
 EXAMPLES = examples(
     ("compare runs/a runs/b", "Two runs"),
@@ -24,7 +20,7 @@ def compare(
     directories: Annotated[
         list[Path], typer.Argument(metavar="RUN", help="Run directories, such as runs/*.", show_default=False)
     ],
-    report_file: Report = None,
+    report_file: ReportFile = None,
     as_json: Json = False,
 ) -> None:
     """Compare training runs.
@@ -40,19 +36,18 @@ def compare(
     if as_json:
         console.print_json(comparison.to_dict())
     else:
-        from cifarnet.reports.comparison import comparison_report
+        from cifarnet.reports.terminal.comparison_tables import render_comparison
 
         out = console.stdout()
-        out.print(comparison_report(comparison.to_dict(), out.width, out.options.ascii_only))
+        out.print(render_comparison(comparison.to_dict(), out.width, out.options.ascii_only))
     if report_file:
-        _write_page(report_file, comparison)
+        from cifarnet.cli.reporting import write_page
+        from cifarnet.reports.figures.overlaid_curves import RunCurve
+        from cifarnet.reports.html.comparison_page import comparison_page
 
-
-def _write_page(path: Path, comparison: "Comparison") -> None:
-    from cifarnet.cli.reporting import write_page
-    from cifarnet.reports.comparison_plots import Curve, comparison_page
-
-    curves = [
-        Curve(index, run.history, run.held_out) for index, group in enumerate(comparison.groups) for run in group.runs
-    ]
-    write_page(path, comparison_page(comparison.to_dict(), curves))
+        curves = [
+            RunCurve(index, run.history, run.held_out)
+            for index, group in enumerate(comparison.groups)
+            for run in group.runs
+        ]
+        write_page(report_file, comparison_page(comparison.to_dict(), curves))

@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from cifarnet.errors import with_options
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.progress import Progress
@@ -90,7 +92,7 @@ def warn(message: str, style: str = "yellow") -> None:
     """Print ``message`` as one line on stderr. Control characters are escaped: it may quote a stranger's file."""
     from cifarnet.reports.text import printable
 
-    stderr().print(printable(message), style=style, markup=False, soft_wrap=True)
+    stderr().print(printable(with_options(message)), style=style, markup=False, soft_wrap=True)
 
 
 @contextmanager

@@ -73,7 +73,7 @@ def data(
     augmenting = _augmenting(grid, source, recipe)
     from cifarnet.data import cache, cifar10, inventory
     from cifarnet.data.sources import load_data
-    from cifarnet.reports.data import inventory_report, source_report
+    from cifarnet.reports.terminal.data_tables import render_inventory, render_source
 
     mirrors = mirror or ()
     with console.progress_reporter() as report:
@@ -90,7 +90,7 @@ def data(
     if as_json:
         console.print_json(facts)
     else:
-        console.stdout().print(inventory_report(facts) if source is None else source_report(facts))
+        console.stdout().print(render_inventory(facts) if source is None else render_source(facts))
     if grid and augmenting:
         _draw_grid(grid, splits.train, augmenting)
 
@@ -116,7 +116,7 @@ def _augmenting(grid: Path | None, source: str | None, recipe: str | None) -> "R
 
 def _draw_grid(path: Path, images: "Dataset", recipe: "Recipe") -> None:
     from cifarnet.files import write_bytes
-    from cifarnet.reports.grid import grid_png
+    from cifarnet.reports.figures.grid import grid_png
     from cifarnet.training.samples import training_samples
 
     with console.progress_reporter() as report:

@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from cifarnet.errors import CifarnetError, did_you_mean
+from cifarnet.errors import CifarnetError, did_you_mean, with_options
 
 # Pydantic's codes for values of another type (https://docs.pydantic.dev/latest/errors/validation_errors/).
 _KINDS = {
@@ -28,7 +28,7 @@ def explained(error: Exception, words: Sequence[str]) -> tuple[str, int]:
         words: the command line without ``cifarnet``.
     """
     if isinstance(error, CifarnetError):
-        return str(error), error.exit_code
+        return with_options(str(error)), error.exit_code
     if isinstance(error, typer.TyperException):
         return _usage_message(error, list(words)), error.exit_code
     if isinstance(error, typer.Abort | EOFError):

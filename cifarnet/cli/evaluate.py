@@ -1,19 +1,15 @@
 """``cifarnet evaluate``: score weights on test images."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from cifarnet.choices import TTA
 from cifarnet.cli import console
 from cifarnet.cli.help import examples
-from cifarnet.cli.options import Backend, Json, Mirror, Report, SkipBroken, TestSplit, choice
+from cifarnet.cli.options import Backend, Json, Mirror, ReportFile, SkipBroken, TestSplit, choice
 from cifarnet.runs.request import WEIGHTS
-
-if TYPE_CHECKING:
-    from cifarnet.evaluation.scored import Scored
-
 
 EXAMPLES = examples(
     ("evaluate runs/r20", "A run, on the test images of the data that it was trained on"),
@@ -54,7 +50,7 @@ def evaluate(
     batch_size: Annotated[
         int, typer.Option(metavar="N", min=1, help="Images per batch. Default: 250.", show_default=False)
     ] = 250,
-    report_file: Report = None,
+    report_file: ReportFile = None,
     as_json: Json = False,
     backend: Backend = None,
 ) -> None:
@@ -98,23 +94,14 @@ def evaluate(
     if as_json:
         console.print_json(scores)
     else:
-        from cifarnet.reports.evaluation import evaluation_report
+        from cifarnet.reports.terminal.evaluation_tables import render_evaluation
 
         out = console.stdout()
-        out.print(evaluation_report(scores, out.width))
+        out.print(render_evaluation(scores, out.width))
     if report_file:
-        _write_page(report_file, weights, scores, evaluation.scored, tta)
+        from cifarnet.cli.reporting import evaluation_html, these_commands, write_page
+        from cifarnet.reports.html.evaluation_page import about_evaluation
 
-
-def _write_page(path: Path, weights: Path, scores: dict[str, Any], scored: "Scored", tta: str) -> None:
-    from cifarnet.cli.reporting import evaluation_html, these_commands, write_page
-
-    about = [
-        ("Weights", scores["weights"]),
-        ("Data", scores["data"] + (", changed since the training" if scores["data_changed"] else "")),
-        ("Test-time augmentation", tta),
-        ("Speed", f"{scores['images_per_second']:,.0f} images/s"),
-    ]
-    title = f"{scores['network']} on {Path(scores['data']).name}"
-    run = weights if weights.is_dir() else None
-    write_page(path, evaluation_html(scores, scored, title, about, these_commands(), run))
+        title = f"{scores['network']} on {Path(scores['data']).name}"
+        about, run = about_evaluation(scores, tta), weights if weights.is_dir() else None
+        write_page(report_file, evaluation_html(scores, evaluation.scored, title, about, these_commands(), run))

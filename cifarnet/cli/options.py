@@ -24,7 +24,7 @@ def choice(name: str, values: Sequence[str], help: str, **settings: Any) -> Any:
 
     def check(value: str | None) -> str | None:
         if value not in (None, *values):
-            raise unknown_value(name, str(value), values)
+            raise unknown_value(name.lstrip("-").replace("-", "_"), str(value), values)
         return value
 
     return typer.Option(
@@ -99,7 +99,7 @@ Mirror = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON.", rich_help_panel=OUTPUT)]
-Report = Annotated[
+ReportFile = Annotated[
     Path | None,
     typer.Option(
         "--report",

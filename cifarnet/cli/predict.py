@@ -1,10 +1,10 @@
-"""``cifarnet predict``: classify pictures of one's own."""
+"""``cifarnet predict``: classify pictures."""
 
 import csv
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,14 +13,14 @@ import typer
 from cifarnet.choices import CROPS, VIEWS
 from cifarnet.cli import console
 from cifarnet.cli.help import examples
-from cifarnet.cli.options import OUTPUT, Backend, Depth, Model, OptionalWeights, Report, choice, chosen_model
-from cifarnet.errors import DataError, InvalidValueError
+from cifarnet.cli.options import OUTPUT, Backend, Depth, Model, OptionalWeights, ReportFile, choice, chosen_model
+from cifarnet.errors import InvalidValueError
 
 if TYPE_CHECKING:
     from cifarnet.evaluation.explain import Explainer, Explanation
-    from cifarnet.evaluation.predict import ImageSource, Prediction
+    from cifarnet.evaluation.predict import Keep, Prediction
     from cifarnet.models.weights import Weights
-    from cifarnet.reports.prediction_page import Card
+    from cifarnet.reports.html.prediction_page import Card
 
 
 EXAMPLES = examples(
@@ -90,7 +90,7 @@ def predict(
         bool,
         typer.Option("--json", help="Print a JSON list with one object per picture.", rich_help_panel=OUTPUT),
     ] = False,
-    report_file: Report = None,
+    report_file: ReportFile = None,
     backend: Backend = None,
 ) -> None:
     """Classify pictures.
@@ -102,23 +102,17 @@ def predict(
     """
     if as_csv and as_json:
         raise InvalidValueError("--csv and --json are two forms of the same output: give one of them. Received: both")
-    network = chosen_model(model, depth, weights) or "resnet20"
     with console.transient("Starting ..."):
         from cifarnet.backend.select import choose_backend
         from cifarnet.cli.reporting import page_path
         from cifarnet.evaluation import predict as service
-        from cifarnet.evaluation.explain import Explainer, prepare_directory
+        from cifarnet.evaluation.explain import BATCH_SIZE as EXPLAINED_BATCH_SIZE
+        from cifarnet.evaluation.explain import Explainer, explanation_paths, prepare_directory
         from cifarnet.inference.classifier import Classifier
-        from cifarnet.models.weights import load_weights
-        from cifarnet.reports.predictions import network_line
-        from cifarnet.weights import catalog
 
+    network = chosen_model(model, depth, weights) or "resnet20"
     choose_backend(backend)
-    if weights:
-        file, loaded = catalog.read(weights, load_weights)
-    else:
-        file = catalog.for_model(network)
-        loaded = load_weights(file)
+    loaded = _load(weights, network)
     top_k = service.resolve_top_k(top_k, loaded.spec.classes)
     if reject:
         service.required_threshold(loaded)
@@ -128,24 +122,26 @@ def predict(
     if report_file:
         page_path(report_file)
     name = str(weights or loaded.spec.name)
-    # Rows on a terminal tell the progress themselves, and a bar would get between them.
+    # Rows on a terminal show the progress themselves, and a bar would get between them.
     quiet = sys.stdout.isatty() or len(sources) <= service.BATCH_SIZE
     failed: list[str] = []
     cards: list[Card] = []
     with console.progress_reporter(quiet) as report:
-
-        def start() -> None:
-            # Here, where a first picture has been read: without one, no network answers.
-            line = network_line(name, loaded.spec.title, loaded.class_names)
-            # A terminal breaks it between words; in a log it is one line.
-            console.stderr().print(line, style="dim", markup=False, soft_wrap=not sys.stderr.isatty())
-            console.start_backend(backend, progress=report)
-
-        classifier = Classifier(loaded, start)
-        answers = service.predict(sources, classifier, top_k=top_k, crop=crop, tta=tta, reject=reject, report=report)
-        explained = _Explained(Explainer(classifier, crop), explain, sources) if explain else None
-        answers = _pictured(answers, sources, explained, cards if report_file else None)
-        answers = _errors_told(answers, failed)
+        classifier = Classifier(loaded, partial(_start_backend, backend, report, loaded, name))
+        explainer = Explainer(classifier, crop) if explain else None
+        answers = service.predict(
+            sources,
+            classifier,
+            top_k=top_k,
+            crop=crop,
+            tta=tta,
+            reject=reject,
+            batch_size=EXPLAINED_BATCH_SIZE if explain else service.BATCH_SIZE,
+            keep=_kept(explainer, report_file),
+            report=report,
+        )
+        explanations = _explained(answers, explainer, explanation_paths(sources, explain) if explain else ())
+        answers = _noted(explanations, failed, cards if report_file else None)
         if as_json:
             _print_json(answers)
         elif as_csv:
@@ -158,107 +154,110 @@ def predict(
         raise typer.Exit(1)
 
 
-class _Explained:
-    """Explains the answers for ``sources`` and draws each explanation into ``folder``."""
+def _start_backend(backend: str | None, report: console.ProgressReporter, weights: "Weights", name: str) -> None:
+    """Print which network answers, and start the backend. Called once a first picture has been read."""
+    from cifarnet.reports.terminal.prediction_blocks import network_line
 
-    def __init__(self, explainer: "Explainer", folder: Path, sources: Sequence["ImageSource"]):
-        from cifarnet.evaluation.explain import explanation_paths
-
-        self._explainer = explainer
-        self._paths = explanation_paths(sources, folder)
-
-    def explain(self, number: int, source: "ImageSource", answer: "Prediction") -> "tuple[Prediction, Explanation]":
-        """Return the answer for the ``number``-th source with the file of its explanation, and the explanation.
-
-        Raises:
-            DataError: when the picture can't be read any more.
-            StorageError: when the file can't be written.
-        """
-        from cifarnet.files import write_bytes
-        from cifarnet.reports.explain import explanation_png
-
-        found, path = self._explainer.explain(source, answer), self._paths[number]
-        drawn = explanation_png(answer.image, answer.predictions, found.picture, found.heat, found.view)
-        write_bytes(path, drawn)
-        return replace(answer, explanation=str(path)), found
-
-
-def _pictured(
-    answers: Iterable["Prediction"],
-    sources: Sequence["ImageSource"],
-    explained: _Explained | None,
-    cards: list["Card"] | None,
-) -> Iterator["Prediction"]:
-    """Yield the ``answers`` for ``sources``, explained where ``explained`` is given and added to ``cards`` if given."""
-    from cifarnet.reports.prediction_page import SHOWN
-
-    for number, (source, answer) in enumerate(zip(sources, answers, strict=True)):
-        given, found = answer, None
-        if explained and answer.error is None:
-            try:
-                given, found = explained.explain(number, source, answer)
-            except DataError as error:
-                given = replace(answer, predictions=(), error=str(error))
-        if cards is not None and len(cards) < SHOWN:
-            cards.append(_card(source, given, found))
-        yield given
-
-
-def _card(source: "ImageSource", answer: "Prediction", explanation: "Explanation | None") -> "Card":
-    from PIL import Image
-
-    from cifarnet.data.images import open_picture
-    from cifarnet.reports.canvas import thumbnail
-    from cifarnet.reports.explain import overlay
-    from cifarnet.reports.prediction_page import Card
-
-    small = seen = None
-    if explanation:
-        small = thumbnail(Image.fromarray(explanation.picture))
-        seen = thumbnail(overlay(explanation.picture, explanation.heat))
-    elif answer.error is None:
-        # What vanished since it was classified is shown without a picture.
-        with suppress(DataError):
-            small = thumbnail(open_picture(source.read(), source.told))
-    return Card(answer.image, small, answer.predictions, answer.rejected, answer.error, seen)
+    line = network_line(name, weights.spec.title, weights.class_names)
+    # Wrapped between words on a terminal, one line in a log.
+    console.stderr().print(line, style="dim", markup=False, soft_wrap=not sys.stderr.isatty())
+    console.start_backend(backend, progress=report)
 
 
 def _write_page(path: Path, cards: Sequence["Card"], images: int, weights: "Weights", name: str) -> None:
     from cifarnet.cli.reporting import these_commands, write_page
-    from cifarnet.reports.prediction_page import prediction_page
+    from cifarnet.reports.html.prediction_page import prediction_page
 
-    about = [("Network", weights.spec.title), ("Weights", name), ("Classes", ", ".join(weights.class_names))]
-    write_page(path, prediction_page(cards, images, about, these_commands()))
+    write_page(path, prediction_page(cards, images, weights.spec.title, name, weights.class_names, these_commands()))
 
 
-def _errors_told(answers: Iterable["Prediction"], failed: list[str]) -> Iterator["Prediction"]:
-    """Yield the ``answers``; print their errors on stderr and add the names of their pictures to ``failed``."""
-    for answer in answers:
+def _load(weights: Path | None, network: str) -> "Weights":
+    """Return ``weights`` or, without these, the weights of ``network`` that come with cifarnet."""
+    from cifarnet.models.weights import load_weights
+    from cifarnet.weights import catalog
+
+    if weights:
+        return catalog.read(weights, load_weights)[1]
+    return load_weights(catalog.for_model(network))
+
+
+def _kept(explainer: "Explainer | None", report_file: Path | None) -> "Keep | None":
+    """Return the function that prepares a decoded picture for its explanation or its card."""
+    if explainer:
+        return lambda index, picture: explainer.show(picture)
+    if report_file is None:
+        return None
+    from cifarnet.reports.figures.canvas import thumbnail
+    from cifarnet.reports.html.prediction_page import SHOWN
+
+    return lambda index, picture: thumbnail(picture) if index < SHOWN else None
+
+
+def _explained(
+    answers: Iterable["Prediction"], explainer: "Explainer | None", paths: Sequence[Path]
+) -> "Iterator[tuple[Prediction, Explanation | None]]":
+    """Yield the ``answers`` with their explanations, which are drawn into the files ``paths``.
+
+    Raises:
+        StorageError: when a file can't be written.
+    """
+    from cifarnet.files import write_bytes
+    from cifarnet.reports.figures.explanation import explanation_png
+
+    for number, answer in enumerate(answers):
+        if explainer is None or answer.error is not None:
+            yield answer, None
+            continue
+        found = explainer.explain(answer, answer.kept)
+        drawn = explanation_png(answer.image, answer.predictions, found.picture, found.heat, found.view)
+        write_bytes(paths[number], drawn)
+        yield replace(answer, explanation=str(paths[number])), found
+
+
+def _noted(
+    answers: "Iterable[tuple[Prediction, Explanation | None]]", failed: list[str], cards: list["Card"] | None
+) -> Iterator["Prediction"]:
+    """Yield the answers, and print their errors on stderr.
+
+    The names of pictures with an error are added to ``failed``, and the first cards of a page to ``cards``, if given.
+    """
+    for answer, found in answers:
+        if cards is not None:
+            _add_card(cards, answer, found)
         if answer.error is not None:
             failed.append(answer.image)
             console.warn(answer.error, style="red")
         yield answer
 
 
+def _add_card(cards: list["Card"], answer: "Prediction", found: "Explanation | None") -> None:
+    """Add the card of an answer, unless the page has as many as it can show."""
+    from cifarnet.reports.html.prediction_page import SHOWN, prediction_card
+
+    if len(cards) < SHOWN:
+        explanation = (found.picture, found.heat) if found else None
+        cards.append(prediction_card(answer.to_dict(), None if found else answer.kept, explanation))
+
+
 def _read_stdin() -> bytes:
-    # There is no sys.stdin in a process that was started with it closed.
+    # ``sys.stdin`` is None in a process that was started with it closed.
     return sys.stdin.buffer.read() if sys.stdin else b""
 
 
 def _print_json(answers: Iterable["Prediction"]) -> None:
-    """Print a list with an object a line, as they come."""
+    """Print a list with an object on each line, as the answers come."""
     separator = "["
     try:
         for prediction in answers:
             print(f"{separator}\n{console.json_text(prediction.to_dict())}", end="")
             separator = ","
     finally:
-        # What was answered before an explanation could not be written is whole.
+        # The list is complete JSON even if an explanation can't be written.
         print("\n]" if separator == "," else "[]")
 
 
 def _print_csv(answers: Iterable["Prediction"], top_k: int, reject: bool) -> None:
-    from cifarnet.reports.predictions import csv_header, csv_row
+    from cifarnet.reports.terminal.prediction_blocks import csv_header, csv_row
 
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(csv_header(top_k, reject))
@@ -270,7 +269,8 @@ def _print_csv(answers: Iterable["Prediction"], top_k: int, reject: bool) -> Non
 def _print_blocks(
     answers: Iterable["Prediction"], names: Sequence[str], class_names: Iterable[str], reject: bool
 ) -> None:
-    from cifarnet.reports.predictions import REJECTION, Columns, prediction_block
+    from cifarnet.reports.terminal.prediction_blocks import Columns, prediction_block
+    from cifarnet.reports.text import REJECTION
 
     out = console.stdout()
     columns = Columns.fitting([*names, *([REJECTION] if reject else [])], class_names, out.width)

@@ -1,4 +1,4 @@
-"""From a service's result to its pictures and its page: what ``train`` and ``evaluate`` have in common."""
+"""Write pages, and hand the results of services to the reports as plain data."""
 
 import sys
 from collections.abc import Sequence
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from cifarnet.evaluation.scored import Scored
-    from cifarnet.reports.evaluation_page import Training
+    from cifarnet.reports.html.evaluation_page import Training
     from cifarnet.training.result import Result
 
 
 def page_path(path: Path) -> Path:
-    """``path``, when a page can be written there; its folder is made.
+    """Return ``path`` after checking that a page can be written there. Its folder is created.
 
     Raises:
         InvalidValueError: when it is a folder or does not end in .html.
-        StorageError: when nothing can be written there: told before the work rather than after.
+        StorageError: when nothing can be written there; raised before the work rather than after.
     """
     from cifarnet.errors import InvalidValueError, StorageError
 
@@ -38,10 +38,10 @@ def page_path(path: Path) -> Path:
 
 
 def write_page(path: Path, html: str) -> None:
-    """Write a page, and tell where it is.
+    """Write a page, and print its path on stderr.
 
     Raises:
-        StorageError: when the system refuses.
+        StorageError: when the file can't be written.
     """
     from cifarnet.files import write_text
 
@@ -50,7 +50,7 @@ def write_page(path: Path, html: str) -> None:
 
 
 def these_commands() -> list[list[str]]:
-    """Return the running command as words, after the ``cd`` that gives its relative paths their meaning."""
+    """Return the running command as words, after the ``cd`` that its relative paths refer to."""
     return [["cd", str(Path.cwd())], ["cifarnet", *sys.argv[1:]]]
 
 
@@ -62,50 +62,52 @@ def evaluation_html(
     reproduce: Sequence[Sequence[str]],
     run: Path | None = None,
 ) -> str:
-    """The page of ``scores`` (the keys of ``evaluate --json``); with ``run``'s curves and recipe, where it is one."""
+    """Return the page of ``scores`` (the keys of ``evaluate --json``), with the curves and settings of ``run``."""
     from cifarnet.evaluation.metrics import reliability_bins
-    from cifarnet.reports.evaluation_page import evaluation_page
-    from cifarnet.reports.gallery import Gallery
+    from cifarnet.reports.html.evaluation_page import evaluation_page
+    from cifarnet.reports.html.gallery import MISTAKES, Gallery
 
     data = scored.data
-    gallery = Gallery(data.images, data.labels, scored.predicted, scored.confidence, data.class_names, data.names)
+    mistaken = scored.mistakes(MISTAKES)
+    gallery = Gallery(
+        data.images, data.labels, scored.predicted, scored.confidence, mistaken, data.class_names, data.names
+    )
     bins = reliability_bins(scored.logits, data.labels)
     return evaluation_page(title, scores, bins, gallery, about, reproduce, _training(run) if run else None)
 
 
 def _training(run: Path) -> "Training | None":
-    """The run's part of a page; None when ``run`` is no run with epochs."""
-    from cifarnet.reports.evaluation_page import Training
+    """Return the history and the settings of a run; None when ``run`` has no epochs."""
+    from cifarnet.reports.html.evaluation_page import Training, training_facts
     from cifarnet.runs.directory import Run
 
     history = runs.read_history(run)
     if not history:
         return None
     config = Run(run).config
-    recipe = config.recipe
-    differences = recipe.differences()
-    shown = {name: value for name, value in differences.items() if value is not None and name != "name"}
-    origins = (("Began with", config.place("weights")), ("Teacher", config.place("teacher")))
-    told = [
-        ("Recipe", recipe.name + "".join(f", {name} {value}" for name, value in shown.items())),
-        ("Data", config.source),
-        *((use, place) for use, place in origins if place),
-        ("Seed", str(config.seed)),
-        ("Epochs", f"{history[-1]['epoch']:.0f}"),
-        ("Computed with", f"{config.backend}, {config.precision}"),
-    ]
-    return Training(history, runs.held_out_name(history), told)
+    settings = {
+        "recipe": config.recipe.name,
+        "data": config.source,
+        "weights": config.place("weights"),
+        "teacher": config.place("teacher"),
+        "seed": config.seed,
+        "backend": config.backend,
+        "precision": config.precision,
+    }
+    changes = config.recipe.differences()
+    facts = training_facts(settings, changes, int(history[-1]["epoch"] or 0))
+    return Training(history, runs.held_out_name(history), facts)
 
 
 def finish_run(result: "Result") -> str:
-    """Write ``plots/`` and ``report.html`` of a finished run; the page.
+    """Write ``plots/`` and ``report.html`` of a finished run, and return the page.
 
     Raises:
-        StorageError: when the system refuses.
+        StorageError: when a file can't be written.
     """
-    from cifarnet.durations import duration
     from cifarnet.files import write_text
-    from cifarnet.reports import plots
+    from cifarnet.reports.figures import plots
+    from cifarnet.reports.html.evaluation_page import about_run
     from cifarnet.runs.directory import Run
 
     # Absolute, so that the page's commands work from every directory.
@@ -113,11 +115,8 @@ def finish_run(result: "Result") -> str:
     for name, figure in _figures(scores, scored, run).items():
         plots.save(figure, run / runs.PLOTS / name)
     config = Run(run).config
-    about = [
-        ("Chosen epoch", f"{result.epoch} ({result.selected_by})"),
-        ("Trained in", duration(result.seconds)),
-        ("Weights", f"{run / runs.WEIGHTS}, SHA-256 of the tensors {result.weights_sha256[: runs.SHOWN_DIGITS]}"),
-    ]
+    checksum = result.weights_sha256[: runs.SHOWN_DIGITS]
+    about = about_run(result.epoch, result.selected_by, result.seconds, str(run / runs.WEIGHTS), checksum)
     reproduce = [config.command(run / runs.CONFIG), ["cifarnet", "evaluate", str(run)]]
     html = evaluation_html(scores, scored, f"{result.network}, {config.recipe.name}", about, reproduce, run)
     write_text(run / runs.REPORT, html)
@@ -126,12 +125,7 @@ def finish_run(result: "Result") -> str:
 
 def _figures(scores: dict[str, Any], scored: "Scored", run: Path) -> "dict[str, Figure]":
     from cifarnet.evaluation.metrics import reliability_bins
-    from cifarnet.reports import plots
+    from cifarnet.reports.figures import plots
 
-    history, classes = runs.read_history(run), scores["per_class"]
-    return {
-        "curves": plots.curves(history, runs.held_out_name(history)),
-        "confusion": plots.confusion(scores["confusion_matrix"], [row["class"] for row in classes]),
-        "reliability": plots.reliability(reliability_bins(scored.logits, scored.data.labels), scores["ece"]),
-        "classes": plots.class_bars(classes),
-    }
+    history, bins = runs.read_history(run), reliability_bins(scored.logits, scored.data.labels)
+    return plots.run_figures(history, runs.held_out_name(history), scores, bins)

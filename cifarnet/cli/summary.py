@@ -34,7 +34,7 @@ def summary(
     """
     from cifarnet.models.spec import PRESETS, ModelSpec, describe
     from cifarnet.models.weights import require_storable
-    from cifarnet.reports import summary as reports
+    from cifarnet.reports.terminal import network_tables as reports
 
     name = chosen_model(model, depth, weights)
     if plain and as_json:
@@ -59,7 +59,7 @@ def summary(
         if as_json:
             console.print_json(facts)
         else:
-            console.stdout().print(reports.overview(facts))
+            console.stdout().print(reports.render_networks(facts))
         return
     data = reports.summary_data(spec, describe(spec), units)
     if as_json:
@@ -67,4 +67,4 @@ def summary(
     elif plain:
         print(reports.plain_summary(data))
     else:
-        console.stdout().print(reports.rich_summary(data, header.header() if header else None))
+        console.stdout().print(reports.render_network(data, header.header() if header else None))

@@ -61,9 +61,9 @@ def train(context: typer.Context, **options: Any) -> None:
 def _show(result: "Result", report_file: Path | None) -> None:
     """Write the plots and the page of a finished run, and print its result."""
     html = _write_pictures(result)
-    from cifarnet.reports.training import result_report
+    from cifarnet.reports.terminal.training_lines import render_result
 
-    console.print_result(result_report(result.to_dict(), str(result.directory)))
+    console.print_result(render_result(result.to_dict(), str(result.directory)))
     if report_file:
         from cifarnet.cli.reporting import write_page
         from cifarnet.errors import StorageError

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cifarnet.cli.options import Depth, Mirror, Report, annotation, chosen_model, parsed
+from cifarnet.cli.options import Depth, Mirror, ReportFile, annotation, chosen_model, parsed
 from cifarnet.errors import InvalidValueError
 from cifarnet.fields import Option, Panel, option_name, options_of
 from cifarnet.recipes import Recipe
@@ -65,7 +65,7 @@ _COMMAND: dict[str, tuple[Any, Any]] = {
         ],
         SAVE_INTERVAL,
     ),
-    "report_file": (Report, None),
+    "report_file": (ReportFile, None),
     "tensorboard": (
         Annotated[
             bool,

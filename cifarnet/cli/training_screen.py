@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from cifarnet.cli import console
 from cifarnet.data.progress import Progress
-from cifarnet.reports.live import LiveRun, Screen, rows_after_wrapping
+from cifarnet.reports.terminal.training_frame import Screen, TrainingFrame, rows_after_wrapping
+from cifarnet.reports.terminal.training_lines import budget_lines, epoch_line, estimate_lines, plan_lines, wrapped
 from cifarnet.reports.text import printable
-from cifarnet.reports.training import budget_lines, epoch_line, estimate_lines, plan_lines, wrapped
 from cifarnet.training.events import (
     BudgetPlanned,
     EpochDone,
@@ -113,7 +113,7 @@ class _Frame:
 
     def __init__(self, out: "Console"):
         self.out = out
-        self.run = LiveRun()
+        self.run = TrainingFrame()
         self.drawn: list[Text] = []
 
     def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "RenderResult":

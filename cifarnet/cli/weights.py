@@ -42,10 +42,10 @@ def weights(context: typer.Context, as_json: Json = False) -> None:
     if as_json:
         console.print_json(facts)
         return
-    from cifarnet.reports.weights import weights_report
+    from cifarnet.reports.terminal.weights_table import render_weights
 
     out = console.stdout()
-    out.print(weights_report(facts, out.width))
+    out.print(render_weights(facts, out.width))
     for fact in facts:
         if fact["problem"]:
             console.warn(f"{fact['name']}: {fact['problem']}")

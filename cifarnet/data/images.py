@@ -74,10 +74,8 @@ def read_image(source: StrPath | bytes, size: int = 32, *, name: str | None = No
         path = as_path(source, "read_image")
         what = name or str(path)
         content = read_file(path, what)
-    if not content:
-        raise DataError(f"{what} is empty.")
-    with pillow(what), decoded(content, what, _MARGIN * size) as image:
-        return _fitted(image, size, crop)
+    with open_picture(content, what, size) as image:
+        return fit_square(image, size, crop)
 
 
 def read_images(
@@ -140,7 +138,7 @@ def resize_images(images: np.ndarray, size: int) -> np.ndarray:
 
     resized = np.empty((len(images), size, size, 3), np.uint8)
     for row, image in enumerate(images):
-        resized[row] = _fitted(Image.fromarray(image), size, "center")
+        resized[row] = fit_square(Image.fromarray(image), size, "center")
     return resized
 
 
@@ -167,24 +165,30 @@ def read_file(path: Path, what: str, limit: int = BYTE_LIMIT, advice: str = " Sa
         raise DataError(f"{what} can't be read: {error.strerror}.") from error
 
 
-def open_picture(content: bytes, what: str) -> "Image":
-    """Return a picture decoded like ``read_image``, upright and in RGB, but neither cropped nor resampled.
+@contextmanager
+def open_picture(content: bytes, what: str, size: int, *, to_show: bool = False) -> Iterator["Image"]:
+    """Decode a picture, upright and in RGB, neither cut nor resampled; use it inside the ``with`` block.
 
-    A JPEG of more than ``decoding.PIXEL_LIMIT`` pixels is decoded at a fraction of its size, with a shorter side of at
-    least 1,200 pixels.
+    A JPEG of more than ``decoding.PIXEL_LIMIT`` pixels is decoded at a fraction of its size. Of several pictures with
+    many pixels, one is held at a time.
 
     Args:
         content: the content of the file.
         what: the name of the picture in error messages.
+        size: side in pixels of the squares to make of it (``fit_square``), which a very large JPEG must suffice for.
+        to_show: decode a very large JPEG with a shorter side of at least 1,200 pixels, to show the picture as well.
 
     Raises:
         DataError: when the picture can't be read, or is too large.
     """
-    with pillow(what), decoded(content, what, _SHOWN) as image:
-        return image
+    if not content:
+        raise DataError(f"{what} is empty.")
+    with pillow(what), decoded(content, what, max(_MARGIN * size, _SHOWN if to_show else 0)) as image:
+        yield image
 
 
-def _fitted(image: "Image", size: int, crop: str) -> np.ndarray:
+def fit_square(image: "Image", size: int, crop: str) -> np.ndarray:
+    """Return ``image`` cut by ``crop`` (one of ``cifarnet.choices.CROPS``) and resampled: uint8 (size, size, 3)."""
     from PIL import ImageOps
     from PIL.Image import Resampling
 

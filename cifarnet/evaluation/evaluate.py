@@ -11,7 +11,7 @@ from cifarnet.choices import TTA
 from cifarnet.data.dataset import LeftOut, Splits
 from cifarnet.data.progress import Progress, silent
 from cifarnet.data.sources import load_data, source_name
-from cifarnet.errors import InvalidValueError, unknown_value
+from cifarnet.errors import invalid, unknown_value
 from cifarnet.evaluation.metrics import Metrics, measure
 from cifarnet.evaluation.scored import Scored
 from cifarnet.evaluation.source import Source, find_source, refuse_other_classes
@@ -108,9 +108,9 @@ def score(
 ) -> Evaluation:
     """Score the weights of ``source`` on its test images; see ``evaluate``."""
     if tta not in TTA:
-        raise unknown_value("Test-time augmentation", tta, TTA)
+        raise unknown_value("tta", tta, TTA)
     if batch_size < 1:
-        raise InvalidValueError(f"The batch size must be at least 1. Received: {batch_size}")
+        raise invalid("batch_size", "must be at least 1", batch_size)
     weights_file, weights = catalog.read(source.weights, load_weights)
 
     def load(name: str, split: float | None) -> Splits:

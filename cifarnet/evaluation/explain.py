@@ -7,18 +7,24 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from cifarnet.data.images import open_picture, read_image
-from cifarnet.errors import InvalidValueError, StorageError, unknown_value
+from cifarnet.data.images import fit_square
+from cifarnet.errors import StorageError, invalid, unknown_value
 from cifarnet.evaluation.predict import ImageSource, Prediction
 from cifarnet.inference.classifier import Classifier
 from cifarnet.inference.engines.keras import KerasEngine
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 SMALLEST_SHOWN, LARGEST_SHOWN = 256, 1200
 """A picture whose longer side has fewer or more pixels is shown enlarged or shrunk."""
+
+BATCH_SIZE = 16
+"""Pictures per batch of ``predict`` when they are explained: two batches of ``Shown`` take at most 140 MB."""
 
 # 4 bytes a character at most: with what is added, within the 255 bytes that file systems allow.
 _STEM_LIMIT = 48
@@ -48,6 +54,14 @@ class Area(NamedTuple):
     bottom: float
 
 
+class Shown(NamedTuple):
+    """A picture as it is shown, uint8 (height, width, 3), the ``area`` of it that the network saw, and its ``view``."""
+
+    picture: np.ndarray
+    area: Area
+    view: np.ndarray
+
+
 class Explainer:
     """Explains the answers of ``classifier`` for pictures that ``crop``, one of ``CROPS``, makes square."""
 
@@ -56,19 +70,17 @@ class Explainer:
         self.weights = classifier.weights
         self.crop = crop
 
-    def explain(self, source: ImageSource, prediction: Prediction) -> Explanation:
-        """Where the network saw the likeliest class of ``prediction``, its answer for ``source``.
+    def show(self, picture: "Image") -> Shown:
+        """Return what ``explain`` needs of a decoded picture."""
+        size = self.weights.spec.image_size
+        return _shown(picture, self.crop, fit_square(picture, size, self.crop))
 
-        Raises:
-            DataError: when the picture can't be read.
-        """
-        content = source.read()
-        view = read_image(content, self.weights.spec.image_size, name=source.told, crop=self.crop)
+    def explain(self, prediction: Prediction, shown: Shown) -> Explanation:
+        """Return where the network saw the likeliest class of ``prediction``, its answer for the picture ``shown``."""
         label = self.weights.class_names.index(prediction.predictions[0][0])
-        cells = self.class_map(view, label)
-        picture, area = _shown(content, source.told, self.crop, len(view))
-        heat = spread(cells / (cells.max() or 1), area, picture.shape[0], picture.shape[1])
-        return Explanation(prediction, picture, heat, view)
+        cells = self.class_map(shown.view, label)
+        heat = spread(cells / (cells.max() or 1), shown.area, *shown.picture.shape[:2])
+        return Explanation(prediction, shown.picture, heat, shown.view)
 
     def class_map(self, view: np.ndarray, label: int) -> np.ndarray:
         """Return Grad-CAM's map, float32 (height, width), of a uint8 ``view`` (size, size, 3) for the class ``label``.
@@ -78,7 +90,7 @@ class Explainer:
         """
         engine = self.classifier.engine
         if not isinstance(engine, KerasEngine):
-            raise unknown_value("The engine for maps of gradients", type(engine).__name__, ("keras",))
+            raise unknown_value("engine", type(engine).__name__, ("keras",))
         features = engine.features(view[None], batch_size=1, compiled=False)
         gradients = engine.feature_gradients(features, np.array([label], np.int32))
         return grad_cam(features, gradients)[0]
@@ -168,9 +180,9 @@ def prepare_directory(directory: Path) -> None:
         InvalidValueError: when it is a file.
         StorageError: when the system refuses.
     """
-    advice = " Choose another folder for --explain."
+    advice = " Choose another folder for `explain`."
     if directory.exists() and not directory.is_dir():
-        raise InvalidValueError(f"--explain takes a folder. Received: {directory}, which is a file")
+        raise invalid("explain", "takes a folder", directory, received=f"{directory}, which is a file")
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -179,11 +191,9 @@ def prepare_directory(directory: Path) -> None:
         raise StorageError(directory, PermissionError("permission denied"), advice)
 
 
-def _shown(content: bytes, told: str, crop: str, size: int) -> tuple[np.ndarray, Area]:
-    """The picture as it is shown, uint8 (height, width, 3), and what of it the network saw."""
+def _shown(picture: "Image", crop: str, view: np.ndarray) -> Shown:
     from PIL.Image import Resampling
 
-    picture = open_picture(content, told)
     longest = max(picture.size)
     if longest > LARGEST_SHOWN:
         scale, resampling = LARGEST_SHOWN / longest, Resampling.LANCZOS
@@ -192,6 +202,6 @@ def _shown(content: bytes, told: str, crop: str, size: int) -> tuple[np.ndarray,
         scale, resampling = -(-SMALLEST_SHOWN // longest), Resampling.NEAREST
     width, height = (max(1, round(scale * side)) for side in picture.size)
     across, down = width / picture.width, height / picture.height
-    seen = seen_area(*picture.size, crop, size)
+    seen = seen_area(*picture.size, crop, len(view))
     area = Area(seen.left * across, seen.top * down, seen.right * across, seen.bottom * down)
-    return np.asarray(picture.resize((width, height), resampling)), area
+    return Shown(np.asarray(picture.resize((width, height), resampling)), area, view)

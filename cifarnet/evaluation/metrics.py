@@ -179,17 +179,3 @@ def measure(logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) 
         confusion_matrix=tuple(map(tuple, confusion.tolist())),
         images=len(labels),
     )
-
-
-def worst_confusions(matrix: Sequence[Sequence[int]], count: int = 3) -> list[tuple[int, int, int]]:
-    """The ``count`` most frequent errors of a confusion matrix (rows: true, columns: predicted) that occur at all.
-
-    Triples (true class, predicted class, images), the most images first; ties in the order of the classes.
-    """
-    errors = [
-        (true, predicted, int(images))
-        for true, row in enumerate(matrix)
-        for predicted, images in enumerate(row)
-        if images and true != predicted
-    ]
-    return sorted(errors, key=lambda error: -error[2])[:count]

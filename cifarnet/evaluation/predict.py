@@ -3,11 +3,11 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from glob import glob
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -15,18 +15,24 @@ from cifarnet.backend.devices import usable_cores
 from cifarnet.choices import CROPS, VIEWS
 from cifarnet.data.dataset import LeftOut
 from cifarnet.data.decoding import image_suffixes
-from cifarnet.data.images import read_file, read_image
+from cifarnet.data.images import fit_square, open_picture, read_file
 from cifarnet.data.leftovers import Leftovers
 from cifarnet.data.progress import Progress, silent
 from cifarnet.data.walk import is_picture, is_system_name, passes_through_loop, walk
-from cifarnet.errors import DataError, InvalidValueError, unknown_value
+from cifarnet.errors import DataError, InvalidValueError, invalid, unknown_value
 from cifarnet.evaluation.metrics import ranking, softmax
 from cifarnet.inference.classifier import Classifier
 from cifarnet.models.weights import Weights
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 # On two cores a picture costs 1.03 ms of processor time in batches of 128 and of 250, 1.08 ms in batches of 64; smaller
 # batches are answered sooner.
 BATCH_SIZE = 128
+
+Keep = Callable[[int, "Image"], Any]
+"""A function of the index of a source and its decoded picture, for example one that makes a thumbnail."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ class Prediction:
     """The answer for one picture: (class, probability) pairs, likeliest first, or else an ``error``.
 
     ``rejected`` tells whether it is probably of none of the classes, ``explanation`` names the file that shows what the
-    answer rests on; None where that was not asked.
+    answer rests on; None where that was not asked. ``kept`` is the result of the ``keep`` of ``predict``.
     """
 
     image: str
@@ -65,6 +71,7 @@ class Prediction:
     error: str | None = None
     rejected: bool | None = None
     explanation: str | None = None
+    kept: Any = field(default=None, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """The answer as JSON-ready data: one item of what ``cifarnet predict --json`` prints."""
@@ -156,6 +163,7 @@ def predict(
     tta: str = "none",
     reject: bool = False,
     batch_size: int = BATCH_SIZE,
+    keep: Keep | None = None,
     report: Progress = silent,
 ) -> Iterator[Prediction]:
     """Classify ``sources``: one ``Prediction`` each, in their order, given out batch by batch.
@@ -165,18 +173,22 @@ def predict(
     this one is classified, so at most two batches are held, whatever the number of pictures. A picture that can't be
     read is answered with its error.
 
+    Each picture is read and decoded once. ``keep`` is called with it in the thread that decodes it, and its result is
+    the ``kept`` of the prediction. Two batches of these results are held too, so choose ``batch_size`` by their size.
+
     Raises:
         InvalidValueError: when ``top_k`` (see ``resolve_top_k``), ``crop`` or ``tta`` can't be meant, or the weights
             don't know what to ``reject``.
     """
     top_k = resolve_top_k(top_k, classifier.weights.spec.classes)
-    for option, value, known in (("--crop", crop, CROPS), ("--tta", tta, VIEWS)):
+    for name, value, known in (("crop", crop, CROPS), ("tta", tta, VIEWS)):
         if value not in known:
-            raise unknown_value(option, value, known)
+            raise unknown_value(name, value, known)
     crops = CROPS if tta == "views" else (crop,)
     mirror = "none" if tta == "none" else "flip"
     threshold = required_threshold(classifier.weights) if reject else None
-    return _predictions(sources, classifier, top_k, crops, mirror, threshold, batch_size, report)
+    pictures = _Pictures(sources, classifier.weights.spec.image_size, crops, batch_size, keep)
+    return _predictions(pictures, classifier, top_k, mirror, threshold, report)
 
 
 def required_threshold(weights: Weights) -> float:
@@ -187,8 +199,9 @@ def required_threshold(weights: Weights) -> float:
     """
     if weights.reject_below is None:
         raise InvalidValueError(
-            "--reject needs weights that know how large their logits are on pictures of their classes: those of a run"
-            " with --validation-split, or of data with a folder val/. These don't."
+            "`reject` needs weights that know how large their logits are on pictures of their classes: those of a run"
+            " with `validation_split`, or of data with a folder val/. These don't.",
+            field="reject",
         )
     return weights.reject_below
 
@@ -202,34 +215,75 @@ def resolve_top_k(top_k: int | None, classes: int) -> int:
     if top_k is None:
         return min(3, classes)
     if not 1 <= top_k <= classes:
-        raise InvalidValueError(f"--top-k must be 1 to {classes}, the number of classes. Received: {top_k}")
+        raise invalid("top_k", f"must be 1 to {classes}, the number of classes", top_k, valid=range(1, classes + 1))
     return top_k
 
 
+class _Seen(NamedTuple):
+    """The views of a picture, uint8 (crops, size, size, 3), and what ``keep`` made of it."""
+
+    views: np.ndarray
+    kept: Any
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """The pictures of ``sources`` as ``crops`` of ``size`` pixels a side; iterating reads them in batches."""
+
+    sources: Sequence[ImageSource]
+    size: int
+    crops: Sequence[str]
+    batch_size: int
+    keep: Keep | None
+
+    def __iter__(self) -> Iterator[tuple[Sequence[ImageSource], list[_Seen | DataError]]]:
+        """Yield batches of sources with their pictures; threads read the next batch meanwhile."""
+        pool = ThreadPoolExecutor(usable_cores())
+
+        def submit(start: int) -> list[Future[_Seen | DataError]]:
+            batch = self.sources[start : start + self.batch_size]
+            return [pool.submit(self._read, index, source) for index, source in enumerate(batch, start)]
+
+        try:
+            pending = submit(0)
+            for start in range(0, len(self.sources), self.batch_size):
+                contents = [future.result() for future in pending]
+                pending = submit(start + self.batch_size)
+                yield self.sources[start : start + self.batch_size], contents
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _read(self, index: int, source: ImageSource) -> _Seen | DataError:
+        try:
+            with open_picture(source.read(), source.told, self.size, to_show=self.keep is not None) as picture:
+                views = np.stack([fit_square(picture, self.size, crop) for crop in self.crops])
+                return _Seen(views, self.keep(index, picture) if self.keep else None)
+        except DataError as error:
+            return error
+
+
 def _predictions(
-    sources: Sequence[ImageSource],
+    pictures: _Pictures,
     classifier: Classifier,
     top_k: int,
-    crops: Sequence[str],
     mirror: str,
     threshold: float | None,
-    batch_size: int,
     report: Progress,
 ) -> Iterator[Prediction]:
     # Not in ``predict`` itself: a generator would raise its InvalidValueError only when it is iterated.
-    names, size = classifier.weights.class_names, classifier.weights.spec.image_size
+    names, size, total = classifier.weights.class_names, pictures.size, len(pictures.sources)
     # Every batch has as many rows, blank where a picture is missing: one shape is one compilation.
-    images = np.zeros((min(batch_size, len(sources)), len(crops), size, size, 3), np.uint8)
+    images = np.zeros((min(pictures.batch_size, total), len(pictures.crops), size, size, 3), np.uint8)
     done = 0
-    for batch, contents in _read_ahead(sources, size, crops, batch_size):
+    for batch, contents in pictures:
         for row, content in enumerate(contents):
-            images[row] = 0 if isinstance(content, DataError) else content
+            images[row] = 0 if isinstance(content, DataError) else content.views
         logits = np.zeros((len(batch), classifier.weights.spec.classes), np.float32)
         # Without a readable picture the backend is not needed.
         if not all(isinstance(content, DataError) for content in contents):
             views = images.reshape(-1, size, size, 3)
-            answers = classifier.logits(views, tta=mirror, batch_size=len(views), compiled=len(sources) > len(images))
-            logits = answers.reshape(len(images), len(crops), -1).mean(axis=1)[: len(batch)]
+            answers = classifier.logits(views, tta=mirror, batch_size=len(views), compiled=total > len(images))
+            logits = answers.reshape(len(images), len(pictures.crops), -1).mean(axis=1)[: len(batch)]
         probabilities = softmax(classifier.weights.calibrated(logits))
         tops = ranking(probabilities, top_k)
         for source, content, largest, row, top in zip(
@@ -239,35 +293,7 @@ def _predictions(
                 yield Prediction(source.name, error=str(content))
             else:
                 pairs = tuple((names[label], float(row[label])) for label in top)
-                yield Prediction(source.name, pairs, rejected=None if threshold is None else bool(largest < threshold))
+                rejected = None if threshold is None else bool(largest < threshold)
+                yield Prediction(source.name, pairs, rejected=rejected, kept=content.kept)
         done += len(batch)
-        report("Classifying images", done, len(sources))
-
-
-def _read_ahead(
-    sources: Sequence[ImageSource], size: int, crops: Sequence[str], batch_size: int
-) -> Iterator[tuple[Sequence[ImageSource], list[np.ndarray | DataError]]]:
-    """Batches of sources and what they hold; while the caller works on one, threads read the next."""
-    pool = ThreadPoolExecutor(usable_cores())
-
-    def submit(start: int) -> list[Future[np.ndarray | DataError]]:
-        return [pool.submit(_read, source, size, crops) for source in sources[start : start + batch_size]]
-
-    try:
-        pending = submit(0)
-        for start in range(0, len(sources), batch_size):
-            contents = [future.result() for future in pending]
-            pending = submit(start + batch_size)
-            yield sources[start : start + batch_size], contents
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _read(source: ImageSource, size: int, crops: Sequence[str]) -> np.ndarray | DataError:
-    """The views (crops, size, size, 3) of a picture, or why there are none."""
-    if isinstance(source.content, DataError):
-        return source.content
-    try:
-        return np.stack([read_image(source.content, size, name=source.told, crop=crop) for crop in crops])
-    except DataError as error:
-        return error
+        report("Classifying images", done, total)

@@ -1,4 +1,4 @@
-"""The images that weights are scored on: those of ``--data``, or those that the weights record.
+"""The images that weights are scored on: the caller's choice, or those that the weights record.
 
 Nothing here needs a backend, so that a missing or wrong data source is refused before one is imported.
 """
@@ -46,7 +46,7 @@ class Source:
             return f"There is nothing at {self.trained_on.data_path} any more: trying {self.name}."
         if self.weights.is_dir():
             return None
-        return f"Scoring on {self.name}, the data that {self.weights} records. Choose others with --data."
+        return f"Scoring on {self.name}, the data that {self.weights} records. Choose others with `data`."
 
     def load(self, test_split: float | None, load: Load) -> tuple[Splits, bool | None]:
         """Return the images, and whether they differ from those that the weights were trained on.
@@ -76,14 +76,14 @@ class Source:
             raise DataError(
                 f"{self.name} does not hold the images any more that {self.weights} was trained on, so the images that"
                 " it held out to test on can't be told from those that it has learned. Restore the images, or give"
-                " others with --data."
+                " others with `data`."
             )
         return splits, None if self.chosen else changed
 
     def _elsewhere(self, origin: TrainedOn, reason: str) -> DataError:
         return DataError(
             f"There is nothing at {origin.data_path} any more, where the images of {self.weights} were, and {self.name}"
-            f" does not hold the same. {reason} Give their place with --data."
+            f" does not hold the same. {reason} Give their place with `data`."
         )
 
     @property
@@ -115,7 +115,8 @@ def find_source(weights: Path, data: str | None) -> Source:
     else:
         raise InvalidValueError(
             f"{weights} does not record which images it was trained on, and it has other classes than CIFAR-10."
-            f" Give images of its classes ({listed(names)}) with --data. Received: no --data"
+            f" Give images of its classes ({listed(names)}) with `data`. Received: no `data`",
+            field="data",
         )
     if source.name == "cifar10":
         refuse_other_classes(source.name, CIFAR10_CLASSES, file, names)
@@ -129,7 +130,7 @@ def _recorded(weights: Path, origin: TrainedOn) -> Source:
     if place is None or (moved and origin.data_sha256 is None):
         raise DataError(
             f"There is nothing at {origin.data_path} any more, where the images of {weights} were. Give their place"
-            " with --data."
+            " with `data`."
         )
     return Source(weights, place, origin, moved=moved)
 
@@ -157,7 +158,11 @@ def required_split(origin: TrainedOn, weights: str, test_split: float | None) ->
     if held_out is not None and test_split not in (None, held_out):
         raise InvalidValueError(
             f"{weights} held {held_out:g} of its data out to test on, and was trained on the rest. Another fraction"
-            f" would test on images that it has learned. Leave --test-split out. Received: {test_split:g}"
+            f" would test on images that it has learned. Leave `test_split` out. Received: {test_split:g}",
+            field="test_split",
+            value=test_split,
+            valid=held_out,
+            remedy="Leave `test_split` out.",
         )
     return test_split if held_out is None else held_out
 
@@ -172,6 +177,6 @@ def refuse_other_classes(source: str, found: Sequence[str], weights: Path, known
         raise DataError(
             f"{source} does not have the classes, in their order, that {weights} tells apart.\n"
             f"The weights: {', '.join(known)}\nThe data: {', '.join(found)}\n"
-            "Give the data that the weights were trained for with --data, or train them on this data with"
+            "Give the data that the weights were trained for with `data`, or train them on this data with"
             " cifarnet train --freeze-base --weights."
         )

@@ -75,7 +75,7 @@ class Classifier:
                 f" Received: {images.dtype} {images.shape}"
             )
         if tta not in TTA:
-            raise unknown_value("Test-time augmentation", tta, TTA)
+            raise unknown_value("tta", tta, TTA)
         logits = self.engine.logits(images, batch_size=batch_size, compiled=compiled, report=report)
         if tta == "flip":
             mirrored = self.engine.logits(images[:, :, ::-1], batch_size=batch_size, compiled=compiled, report=report)

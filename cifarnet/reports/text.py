@@ -1,13 +1,16 @@
-"""How output is written: text that comes from outside, JSON, and numbers.
+"""Formatting of text from outside, JSON and numbers, for reports of every medium.
 
-File names, class names and error messages may hold line breaks, control codes of terminals (ESC, and U+0080 to U+009F),
-characters that reverse the direction of text (U+202E), and bytes that are no text in any encoding. None of them is
-written as it is: tables, messages, pages, pictures and CSV show escapes, and JSON has those of its own.
+File names, class names and error messages can contain line breaks, control codes of terminals (ESC, and U+0080 to
+U+009F), characters that reverse the direction of text (U+202E), and bytes that are not text in any encoding. Tables,
+messages, pages, pictures and CSV show escapes in their place; JSON has escapes of its own.
 """
 
 import json
 import unicodedata
 from typing import Any
+
+REJECTION = "none of these, probably"
+"""The text for a picture that is probably of none of the classes."""
 
 
 def printable(text: str) -> str:
@@ -16,8 +19,8 @@ def printable(text: str) -> str:
 
 
 def _is_shown(character: str) -> bool:
-    # Python counts neither as printable: the spaces of typography, which macOS puts into the names of screenshots, and
-    # the joiners of Persian, Indic scripts and emoji.
+    # ``str.isprintable`` refuses typographic spaces, which macOS writes into the names of screenshots, and the joiners
+    # of Persian, Indic scripts and emoji.
     return character.isprintable() or unicodedata.category(character) == "Zs" or character in "\u200c\u200d"
 
 
@@ -27,7 +30,7 @@ def printable_lines(text: str) -> str:
 
 
 def printable_json(data: Any, indent: int | None = None, *, ascii_only: bool = False) -> str:
-    r"""Return ``data`` as JSON that a terminal can show: what is not printable is ``\u001b``, say. No text is lost."""
+    r"""Return ``data`` as JSON with escapes such as ``\u001b`` for characters that are not printable."""
     text = json.dumps(data, indent=indent, ensure_ascii=ascii_only)
     return "".join(c if _is_shown(c) or c == "\n" else _json_escape(c) for c in text)
 
@@ -38,5 +41,5 @@ def _json_escape(character: str) -> str:
 
 
 def percent(share: float, decimals: int = 2) -> str:
-    """A share of 0 to 1 in percent: ``79.47 %``."""
+    """Return a share of 0 to 1 in percent: ``79.47 %``."""
     return f"{100 * share:.{decimals}f} %"

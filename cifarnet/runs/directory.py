@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from cifarnet import runs
-from cifarnet.errors import BudgetError, InvalidValueError, RunError
+from cifarnet.errors import BudgetError, InvalidValueError, RunError, without_marks
 from cifarnet.fields import typed_fields
 from cifarnet.files import StrPath, as_path, is_leftover, remove_leftovers
 from cifarnet.json_files import shown
@@ -220,4 +220,4 @@ class Run:
         self.__dict__.pop("stored_result", None)
 
     def _invalid(self, what: str) -> RunError:
-        return RunError(f"{self.path / runs.CONFIG} is not a valid run configuration: {what}")
+        return RunError(f"{self.path / runs.CONFIG} is not a valid run configuration: {without_marks(what)}")

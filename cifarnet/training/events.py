@@ -18,7 +18,8 @@ class Planned:
 
     ``weights`` are those that it begins with, as they were asked for; ``grown_from`` is their network, where the one
     that is trained has more units; ``new_head`` tells whether the head begins anew. ``teacher`` is whose answers it
-    learns from, as it was asked for. ``notes`` say how the recipe was adapted to the run.
+    learns from, as it was asked for. ``notes`` say how the recipe was adapted to the run. ``guessed_seconds`` is None
+    where no time can be guessed before steps are timed.
     """
 
     spec: ModelSpec
@@ -45,6 +46,29 @@ class Planned:
     history: "tuple[HistoryRow, ...]" = ()
     best_epoch: int | None = None
     notes: tuple[str, ...] = ()
+    guessed_seconds: float | None = None
+    advice: "Advice | None" = None
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What takes less time than a run.
+
+    Attributes:
+        budgets: time budgets, each with the accuracy of the default network within it.
+        budget_model: name of the network to train within a budget; None for the network of the run.
+        replaced: options of the run that a budget replaces.
+        smaller_model: name of a smaller network to train instead; None without one.
+        smaller_share: the time that the smaller network takes, as a share of the run's.
+        gpu_packages: what to install to train on an NVIDIA GPU; None for a run on one.
+    """
+
+    budgets: tuple[tuple[str, str], ...]
+    budget_model: str | None
+    replaced: tuple[str, ...]
+    smaller_model: str | None
+    smaller_share: float
+    gpu_packages: str | None
 
 
 @dataclass(frozen=True)

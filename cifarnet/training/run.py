@@ -11,6 +11,7 @@ from cifarnet.errors import StorageError
 from cifarnet.models.weights import Weights
 from cifarnet.runs.directory import Run
 from cifarnet.training import messages
+from cifarnet.training.advice import with_advice
 from cifarnet.training.checkpoint import RESTORES, Checkpoint, TrainState
 from cifarnet.training.checkpoints import CheckpointManager, latest_checkpoint
 from cifarnet.training.events import Planned, Warned
@@ -54,7 +55,7 @@ class TrainingRun:
                 loop.restore(checkpoint)
             else:
                 loop.save_now()
-            self.session.report(self._planned(loop))
+            self.session.report(with_advice(self._planned(loop)))
             self._train(loop, stop)
         try:
             with stopping_with(messages.unwritten(self.run.path)):

@@ -280,7 +280,10 @@ def for_model(model: str) -> Path:
         return entry.verify()
     raise WeightsError(
         f"No trained {spec.title} comes with cifarnet; there are: {', '.join(known) or 'none'}. Train one with"
-        f" `cifarnet train --model {model}`, then name its run with --weights. Received: {model}"
+        f" `cifarnet train --model {model}`, then name its run with `weights`. Received: {model}",
+        field="model",
+        value=model,
+        valid=tuple(known),
     )
 
 
@@ -307,7 +310,7 @@ def add(source: Path, name: str, *, replace: bool = False) -> NamedWeights:
     with _alone(folder):
         index = read_index(folder, shipped=False)
         if name in index and not replace:
-            raise InvalidValueError(f"There are weights called {name} already. Choose another name, or give --replace.")
+            raise InvalidValueError(f"There are weights called {name} already. Choose another name, or give `replace`.")
         target = folder / f"{name}.{hashlib.sha256(content).hexdigest()[:16]}.h5"
         with _changing(folder, target, *([index[name].path] if name in index else [])):
             write_bytes(target, content)

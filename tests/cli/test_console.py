@@ -9,9 +9,9 @@ from rich.progress import BarColumn, Progress
 from rich.text import Text
 
 from cifarnet.cli import console
-from cifarnet.reports.comparison import comparison_report
-from cifarnet.reports.evaluation import evaluation_report
-from cifarnet.reports.predictions import Columns, prediction_block
+from cifarnet.reports.terminal.comparison_tables import render_comparison
+from cifarnet.reports.terminal.evaluation_tables import render_evaluation
+from cifarnet.reports.terminal.prediction_blocks import Columns, prediction_block
 from tests.support.reports import COMPARISON, evaluation
 
 ANSWER = (("cat", 0.72), ("a-class-with-a-long-name", 0.28), ("dog", 0.0))
@@ -52,14 +52,14 @@ def test_bars_of_predictions_are_blocks_in_utf_8(monkeypatch):
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_tables_keep_their_form_in_ascii(monkeypatch, encoding):
-    lines = printed(monkeypatch, encoding, lambda out: evaluation_report(evaluation(), out.width))
+    lines = printed(monkeypatch, encoding, lambda out: render_evaluation(evaluation(), out.width))
     table = [line for line in lines if line[:1] in ("+", "|")]
     assert len({len(line) for line in table}) == 1
     assert ["cat", "2", "1", "."] in [line.split() for line in lines]
 
 
 def test_a_comparison_is_ascii_where_nothing_else_is(monkeypatch):
-    lines = printed(monkeypatch, "ascii", lambda out: comparison_report(COMPARISON, out.width, out.options.ascii_only))
+    lines = printed(monkeypatch, "ascii", lambda out: render_comparison(COMPARISON, out.width, out.options.ascii_only))
     assert any("90.00 +/- 1.23 %" in line for line in lines)
     assert "Mean +/- sample standard deviation over seeds." in lines
 

@@ -16,7 +16,7 @@ from cifarnet.data.inventory import take_inventory
 from cifarnet.data.sources import load_data
 from cifarnet.errors import DownloadError, InvalidValueError
 from cifarnet.recipes import RECIPES
-from cifarnet.reports.data import inventory_report
+from cifarnet.reports.terminal.data_tables import render_inventory
 from tests.support.datasets import fill, image_folder
 
 
@@ -82,11 +82,11 @@ def test_names_from_a_strangers_data_can_not_move_the_cursor(tmp_path):
 
 def test_without_a_source_the_cache_is_shown(pets, cache, monkeypatch):
     monkeypatch.setattr(console, "_WIDTH", 400)  # Paths of temporary folders are long, and would be broken into lines.
-    assert "not there" in data().stdout
+    assert "missing; " in data().stdout
     load_data(str(pets))
     cache.joinpath("cifar-10-binary.tar.gz").write_bytes(b"damaged")
     shown = data().stdout
-    for text in (str(cache), "checksum does NOT hold", "cifarnet data --download", str(pets)):
+    for text in (str(cache), "checksum wrong", "cifarnet data --download", str(pets)):
         assert text in shown
 
 
@@ -105,13 +105,13 @@ def test_the_decoded_sets_can_be_deleted(pets, cache):
     assert list((cache / "decoded").iterdir()) == []
 
 
-@pytest.mark.parametrize(("content", "state"), [(b"intact", "0.0 MB, checksum holds"), (b"intacT", "does NOT hold")])
+@pytest.mark.parametrize(("content", "state"), [(b"intact", "0.0 MB, checksum correct"), (b"intacT", "checksum wrong")])
 def test_the_state_of_the_archive_is_shown(cache, content, state):
     cache.mkdir()
     (cache / "small.tar.gz").write_bytes(content)
     small = RemoteFile("small.tar.gz", "http://127.0.0.1:9/x", 6, hashlib.sha256(b"intact").hexdigest())
     console = Console(file=io.StringIO(), width=200)
-    console.print(inventory_report(take_inventory(small).to_dict()))
+    console.print(render_inventory(take_inventory(small).to_dict()))
     assert state in console.file.getvalue()
 
 

@@ -34,7 +34,7 @@ REFUSED = [
     ("train --data pets --weights nowhere", 1, "no run or weight file nowhere"),
     ("train --data pets --weights notes.txt", 1, "notes.txt"),
     ("train --data pets --teacher nowhere", 1, "no run or weight file nowhere"),
-    ("train --data pets --weights resnet20 --depth 8", 2, "too many layers for --depth 8"),
+    ("train --data pets --weights resnet20 --depth 8", 2, "do not fit into a ResNet-8"),
     ("train --data pets --output full", 1, "full exists and is not an empty folder"),
     ("train --data pets --output notes.txt/run", 3, "notes.txt/run can't be written"),
     ("train --data pets --report notes.txt/page.html", 3, "notes.txt/page.html can't be written"),

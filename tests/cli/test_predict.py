@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from html import unescape
 from itertools import combinations
 from pathlib import Path
 
@@ -249,7 +250,7 @@ def test_a_report_shows_every_picture_with_its_answer_or_its_error(weights, tmp_
     assert '<img alt="c.png: bee" src="data:image/jpeg' in html
     assert html.count("<span>bee</span><span>62.5 %</span>") == 2
     assert "b.png is not a PNG, JPEG, WebP, BMP, GIF or TIFF image." in html
-    assert "cifarnet predict &#x27;a[red].png&#x27; b.png c.png" in html
+    assert "cifarnet predict 'a[red].png' b.png c.png" in unescape(html)
 
 
 @pytest.mark.usefixtures("photos")
@@ -281,7 +282,7 @@ def resized(pixels, shape, resampling=Image.Resampling.LANCZOS):
 
 
 def test_a_page_of_many_pictures_shows_the_first_and_says_so(weights, tmp_path, monkeypatch):
-    monkeypatch.setattr("cifarnet.reports.prediction_page.SHOWN", 2)
+    monkeypatch.setattr("cifarnet.reports.html.prediction_page.SHOWN", 2)
     for number in range(3):
         save_picture(tmp_path / f"{number}.png", 0)
     result = predict(str(tmp_path), "--weights", weights, "--report", str(tmp_path / "page.html"))
@@ -324,24 +325,45 @@ def test_explanations_go_with_every_way_to_look_and_to_print(weights, tmp_path, 
 
 
 @pytest.mark.usefixtures("photos")
-def test_a_picture_that_is_gone_before_it_is_explained_is_told_while_others_are_answered(weights, monkeypatch):
-    from cifarnet.evaluation.explain import Explainer
+@pytest.mark.parametrize(
+    "options", [[], ["--report", "page.html"], ["--explain", "why", "--report", "page.html", "--tta", "views"]]
+)
+def test_each_picture_is_read_and_decoded_once(weights, monkeypatch, options):
+    from cifarnet.data import images
+    from cifarnet.evaluation import predict as service
 
-    explain = Explainer.explain
+    read, decoded = [], []
+    read_file, decode = service.read_file, images.decoded
 
-    def after_removing(self, source, prediction):
-        if source.name == "a[red].png":
-            source.content.unlink()
-        return explain(self, source, prediction)
+    def counted_read(path, told):
+        read.append(told)
+        return read_file(path, told)
 
-    monkeypatch.setattr(Explainer, "explain", after_removing)
-    result = predict("a[red].png", "c.png", "--weights", weights, "--explain", "why", "--csv", "--top-k", "1")
+    def counted_decode(content, told, shorter):
+        decoded.append(told)
+        return decode(content, told, shorter)
+
+    monkeypatch.setattr(service, "read_file", counted_read)
+    monkeypatch.setattr(images, "decoded", counted_decode)
+    result = predict("a[red].png", "b.png", "c.png", "--weights", weights, *options)
     assert result.exit_code == 1
-    assert list(csv.reader(io.StringIO(result.stdout)))[1:] == [
-        ["a[red].png", "", "", "a[red].png can't be read: No such file or directory."],
-        ["c.png", "bee", "0.625000", ""],
-    ]
-    assert Path("why/c-explained.png").is_file()
+    assert sorted(read) == sorted(decoded) == ["a[red].png", "b.png", "c.png"]
+
+
+@pytest.mark.usefixtures("photos")
+def test_explained_pictures_are_held_in_small_batches(weights, monkeypatch):
+    from cifarnet.evaluation import predict as service
+
+    sizes = []
+
+    def note(sources, classifier, *, batch_size, **options):
+        sizes.append(batch_size)
+        return iter(())
+
+    monkeypatch.setattr(service, "predict", note)
+    for options in ([], ["--explain", "why"]):
+        predict("c.png", "--weights", weights, *options)
+    assert sizes == [128, 16]
 
 
 @pytest.mark.usefixtures("photos")

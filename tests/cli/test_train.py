@@ -17,8 +17,9 @@ from cifarnet.durations import duration, span
 from cifarnet.errors import CifarnetError, InvalidValueError, StorageError
 from cifarnet.models.spec import ModelSpec
 from cifarnet.recipes import RECIPES
-from cifarnet.reports.training import BUDGETS, estimate_lines, guessed_seconds, plan_lines
+from cifarnet.reports.terminal import training_lines
 from cifarnet.runs.request import TrainRequest
+from cifarnet.training.advice import BUDGETS, guessed_seconds, with_advice
 from cifarnet.training.events import EpochDone, Estimated, HistoryRow, StepDone, Warned
 from cifarnet.training.session import SAVE_INTERVAL, Session
 from cifarnet.training.setup import named_recipe_of, prepare, read_images, resolve
@@ -27,6 +28,14 @@ from tests.support.reports import PLAN as LIVE_PLAN
 PLAN = replace(LIVE_PLAN, spec=ModelSpec("resnet110"), data="cifar10", held_out="test")
 STEP = StepDone(1, 5, 391, 5, 2.0, 0.25, 0.1, 500.0, 100.0)
 EPOCH = EpochDone(HistoryRow(1, 391, 32, 0.1, 1.5, 0.5, 1.25, 0.625), 250, "test", 60.0, 500.0, True)
+
+
+def plan_lines(plan):
+    return training_lines.plan_lines(with_advice(plan))
+
+
+def estimate_lines(estimate, plan):
+    return training_lines.estimate_lines(estimate, with_advice(plan))
 
 
 @pytest.mark.slow
@@ -61,7 +70,7 @@ def test_train_evaluate_and_predict_work_one_after_the_other(tmp_path):
     ("changes", "told"),
     [
         ({"weights": "runs/a", "new_head": False}, "Weights   runs/a"),
-        ({"weights": "runs/a"}, "Weights   runs/a; the head begins anew, for these classes"),
+        ({"weights": "runs/a"}, "Weights   runs/a, with a new head for these classes"),
         (
             {"weights": "resnet32", "grown_from": ModelSpec("resnet32"), "new_head": False},
             "Weights   resnet32, a ResNet-32: 13 residual units added to each stage, which change nothing at first",
@@ -87,7 +96,7 @@ def test_pictures_that_can_not_be_made_do_not_cost_the_result(tmp_path, monkeypa
     def fail(*arguments):
         raise RuntimeError("no font")
 
-    monkeypatch.setattr("cifarnet.reports.plots.curves", fail)
+    monkeypatch.setattr("cifarnet.reports.figures.plots.curves", fail)
     options = f"--data synthetic:50 --depth 8 --steps 1 --recipe fast -q --output {tmp_path / 'run'}"
     result = CliRunner().invoke(app, ["train", *options.split()])
     assert result.exit_code == 0, result.output
@@ -236,7 +245,7 @@ def test_a_short_run_is_planned_without_advice():
 
 def test_the_budgets_that_are_advised_are_measured():
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    for budget, accuracy in BUDGETS.items():
+    for budget, accuracy in BUDGETS:
         assert re.search(rf"ResNet-20, `--budget {budget}`.*{accuracy}", readme)
 
 

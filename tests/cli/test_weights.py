@@ -13,7 +13,7 @@ from cifarnet.evaluation.metrics import wilson_interval
 from cifarnet.models.layers import named_weights
 from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization, describe
 from cifarnet.models.weights import Weights, load_weights, save_weights
-from cifarnet.reports.weights import weights_report
+from cifarnet.reports.terminal.weights_table import render_weights
 from cifarnet.weights import catalog
 from tests.support.networks import save_image_folder, save_picture, save_tiny_weights
 from tests.support.weights import save_original
@@ -63,7 +63,7 @@ def test_the_list_leaves_out_columns_that_do_not_fit(tmp_path, width, shown, lef
     add_flowers(tmp_path)
     facts = json.loads(invoke("weights", "--json").stdout)
     console = Console(file=io.StringIO(), width=width)
-    console.print(weights_report(facts, width))
+    console.print(render_weights(facts, width))
     lines = console.file.getvalue().splitlines()
     assert max(len(line.rstrip()) for line in lines) <= min(width, 100)
     assert all(title in lines[1] for title in ["Name", *shown])

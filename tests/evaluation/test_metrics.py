@@ -136,14 +136,3 @@ def test_measure_gives_every_score_under_its_json_name():
 def test_arrays_that_contradict_each_other_are_refused(logits, labels):
     with pytest.raises(DataError, match=f"Received: {len(labels)} labels"):
         metrics.measure(logits, labels, NAMES)
-
-
-def test_the_worst_confusions_are_the_most_frequent_errors_ties_in_the_order_of_the_classes():
-    matrix = [[90, 2, 7], [7, 80, 0], [1, 9, 70]]
-    assert metrics.worst_confusions(matrix) == [(2, 1, 9), (0, 2, 7), (1, 0, 7)]
-    assert metrics.worst_confusions(matrix, 1) == [(2, 1, 9)]
-
-
-def test_errors_that_do_not_occur_are_no_confusions():
-    assert metrics.worst_confusions([[5, 0], [1, 5]]) == [(1, 0, 1)]
-    assert metrics.worst_confusions(np.array([[5, 0], [0, 5]])) == []

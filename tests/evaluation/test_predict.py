@@ -176,7 +176,7 @@ def test_views_are_the_mean_of_all_crops_and_their_mirror_images(classifier, tmp
 
 @pytest.mark.parametrize("option", ["crop", "tta"])
 def test_an_unknown_way_to_look_is_refused_at_once(classifier, option):
-    with pytest.raises(InvalidValueError, match=rf"--{option} must be .* or .*Received: sideways"):
+    with pytest.raises(InvalidValueError, match=rf"`{option}` must be .* or .*Received: sideways"):
         predict([], classifier, **{option: "sideways"})
 
 
@@ -191,7 +191,7 @@ def test_pictures_with_smaller_logits_than_held_out_ones_are_rejected_where_aske
 
 
 def test_rejecting_needs_weights_that_know_what_to_reject(classifier, sources):
-    with pytest.raises(InvalidValueError, match="--validation-split"):
+    with pytest.raises(InvalidValueError, match="`validation_split`"):
         predict(sources, classifier, reject=True)
 
 

@@ -81,7 +81,7 @@ def test_data_that_were_asked_for_are_scored_without_a_word(project):
 def test_data_that_are_gone_are_told_with_the_remedy(project):
     (project / "images").rename(project / "photos")
     shutil.rmtree("images")
-    with pytest.raises(DataError, match=r"nothing at .*project/images any more.*--data"):
+    with pytest.raises(DataError, match=r"nothing at .*project/images any more.*`data`"):
         evaluate(project / "run")
     assert evaluate(project / "run", str(project / "photos")).metrics.images == 6
 
@@ -101,7 +101,7 @@ def test_other_images_where_a_moved_run_looks_are_refused(project, test_split):
         for images in (project / "photos", Path("images")):
             shutil.rmtree(images / "test")
         runs.write_config(project / "run", {**runs.read_config(project / "run"), "test_split": test_split})
-    with pytest.raises(DataError, match=r"elsewhere/images does not hold the same\. .*--data"):
+    with pytest.raises(DataError, match=r"elsewhere/images does not hold the same\. .*`data`"):
         evaluate(project / "run")
 
 
@@ -125,7 +125,7 @@ def test_weights_of_before_0_2_are_named_with_their_data(project):
 
 def test_without_a_record_other_classes_ask_for_data(tmp_path):
     path = save_tiny_weights(tmp_path / "w.h5", ("ant", "bee", "cow"))
-    with pytest.raises(InvalidValueError, match=r"w\.h5 does not record .*\(ant, bee, cow\) with --data") as refused:
+    with pytest.raises(InvalidValueError, match=r"w\.h5 does not record .*\(ant, bee, cow\) with `data`") as refused:
         evaluate(path)
     assert refused.value.exit_code == 2
     catalog.add(path, "bare")

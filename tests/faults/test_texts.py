@@ -124,7 +124,7 @@ def test_an_index_with_a_wrong_field_is_refused_by_it(name, entry, message, tmp_
         ("budget", 1e308, "A budget must be above 0 seconds and at most 31,622,400, a year"),
         ("budget", float("nan"), "budget must be a finite number"),
         ("cores", -5, "cores must be at least 1"),
-        ("backend", "tensorflo", r"The backend must be tensorflow or jax\. Did you mean tensorflow\?"),
+        ("backend", "tensorflo", r"`backend` must be tensorflow or jax\. Did you mean tensorflow\?"),
         ("data", {"path": "images"}, "data must be a text"),
         ("data_path", "x" * 5000, "data_path must have at most 4,096 characters. Received: 5,000"),
         ("test_split", 2, "must lie between 0 and 1"),

@@ -6,7 +6,7 @@ import pytest
 from cifarnet.errors import InvalidValueError, WeightsError
 from cifarnet.models.layers import named_weights, total_macs, total_params
 from cifarnet.models.spec import ModelSpec, Normalization, describe
-from cifarnet.reports.summary import plain_summary, summary_data
+from cifarnet.reports.terminal.network_tables import plain_summary, summary_data
 
 TABLES = (Path(__file__).parents[1] / "golden/documented_tables.txt").read_text().split("ResNet-")[1:]
 DOCUMENTED = {int(table.split("\n", 1)[0]): table.split("\n", 1)[1].rstrip("\n") for table in TABLES}

@@ -6,9 +6,9 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
-from cifarnet.evaluation.metrics import measure, reliability_bins, softmax
-from cifarnet.reports.evaluation_page import Training, evaluation_page
-from cifarnet.reports.gallery import Gallery
+from cifarnet.evaluation.metrics import measure, reliability_bins, softmax, surest_mistakes
+from cifarnet.reports.html.evaluation_page import Training, evaluation_page
+from cifarnet.reports.html.gallery import MISTAKES, Gallery
 from tests.support.reports import HISTORY
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
@@ -41,7 +41,9 @@ def report(tmp_path_factory):
     labels = rng.integers(0, 4, 400).astype(np.int32)
     logits = rng.normal(size=(400, 4)) + 2 * np.eye(4)[labels]
     images = rng.integers(0, 256, (400, 32, 32, 3), np.uint8)
-    gallery = Gallery(images, labels, logits.argmax(axis=1), softmax(logits).max(axis=1), NAMES, FILES)
+    predicted, confidence = logits.argmax(axis=1), softmax(logits).max(axis=1)
+    mistaken = surest_mistakes(labels, predicted, confidence, MISTAKES)
+    gallery = Gallery(images, labels, predicted, confidence, mistaken, NAMES, FILES)
     metrics = measure(logits, labels, NAMES)
     html = evaluation_page(
         "A network",

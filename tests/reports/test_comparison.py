@@ -3,19 +3,20 @@ import copy
 import pytest
 from rich.console import Console
 
-from cifarnet.reports.comparison import comparison_report, group_names, results_rows, settings_rows
+from cifarnet.reports.comparison_rows import group_names, results_in_minutes, settings_rows
+from cifarnet.reports.terminal.comparison_tables import render_comparison
 from tests.support.reports import COMPARISON, group, run
 
 
 def shown(comparison: dict, width: int) -> str:
     console = Console(width=width, color_system=None)
     with console.capture() as capture:
-        console.print(comparison_report(comparison, console.width))
+        console.print(render_comparison(comparison, console.width))
     return capture.get()
 
 
 def test_a_group_is_shown_with_its_deviation_and_an_unfinished_run_as_such():
-    _, rows = results_rows(COMPARISON)
+    _, rows = results_in_minutes(COMPARISON)
     assert rows == [
         ["1", "fast (2 runs, 2 seeds)", "90.00 ± 1.23 %", "0.2500", "", "", "7.2"],
         ["", "fast-0, seed 0", "90.00 %", "0.2500", "7/9", "6", "7.2"],

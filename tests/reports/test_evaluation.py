@@ -1,10 +1,12 @@
 import io
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from cifarnet.models.spec import CIFAR10_CLASSES
-from cifarnet.reports.evaluation import class_table, confusion_table, evaluation_report, worst_errors
+from cifarnet.reports.confusions import worst_confusions, worst_errors
+from cifarnet.reports.terminal.evaluation_tables import class_table, confusion_table, render_evaluation
 from cifarnet.reports.text import printable
 from tests.support.reports import evaluation
 
@@ -16,7 +18,7 @@ def shown(renderable, width, **options):
 
 
 def test_the_report_shows_every_headline_number():
-    text = shown(evaluation_report(evaluation(), 80), 80)
+    text = shown(render_evaluation(evaluation(), 80), 80)
     for part in (
         "runs/[red]x/weights.h5",
         "cifar10, 1,234 test images",
@@ -31,7 +33,7 @@ def test_the_report_shows_every_headline_number():
 
 def test_the_report_fits_80_columns_with_the_ten_classes_of_cifar10():
     matrix = [[1000 if i == j else 17 for j in range(10)] for i in range(10)]
-    lines = shown(evaluation_report(evaluation(CIFAR10_CLASSES, matrix), 80), 80).splitlines()
+    lines = shown(render_evaluation(evaluation(CIFAR10_CLASSES, matrix), 80), 80).splitlines()
     assert max(map(len, lines)) <= 80
     heading = next(line for line in lines if line.split()[:1] == ["airp"])
     assert heading.split() == ["airp", "auto", "bird", "cat", "deer", "dog", "frog", "hors", "ship", "truc"]
@@ -71,7 +73,7 @@ def test_a_matrix_that_is_too_wide_gives_way_to_its_greatest_errors():
 def test_the_report_fits_the_terminal_with_its_columns_aligned(width, classes):
     names = CIFAR10_CLASSES[:classes] if classes <= 10 else [f"class {k}" for k in range(classes)]
     matrix = [[1000 if i == j else 17 for j in range(classes)] for i in range(classes)]
-    lines = shown(evaluation_report(evaluation(names, matrix), width), width).splitlines()
+    lines = shown(render_evaluation(evaluation(names, matrix), width), width).splitlines()
     assert max(map(len, lines)) <= width
     rows = [line for line in lines if line.count("17") >= classes - 1 and "1000" in line]
     assert len(rows) == (classes if classes <= 10 else 0)
@@ -84,6 +86,17 @@ def test_a_narrow_terminal_gets_three_letters_of_each_class():
     heading = next(line for line in lines if line.split()[:1] == ["air"])
     assert heading.split() == ["air", "aut", "bir", "cat", "dee", "dog", "fro", "hor", "shi", "tru"]
     assert max(map(len, lines)) <= 55
+
+
+def test_ties_of_confusions_are_in_class_order():
+    matrix = [[90, 2, 7], [7, 80, 0], [1, 9, 70]]
+    assert worst_confusions(matrix) == [(2, 1, 9), (0, 2, 7), (1, 0, 7)]
+    assert worst_confusions(matrix, 1) == [(2, 1, 9)]
+
+
+def test_errors_that_do_not_occur_are_not_confusions():
+    assert worst_confusions([[5, 0], [1, 5]]) == [(1, 0, 1)]
+    assert worst_confusions(np.array([[5, 0], [0, 5]])) == []
 
 
 def test_the_worst_confusions_are_named_in_words():
@@ -122,10 +135,10 @@ def test_the_background_grows_with_the_share_of_the_row():
 
 
 def test_scores_that_are_undefined_are_named():
-    text = shown(evaluation_report(evaluation(matrix=((2, 1, 0), (0, 1, 0), (0, 0, 0))), 80), 80)
+    text = shown(render_evaluation(evaluation(matrix=((2, 1, 0), (0, 1, 0), (0, 0, 0))), 80), 80)
     assert "Never predicted, so precision is undefined (shown as 0): eel" in text
     assert "No images, so recall is undefined (shown as 0): eel" in text
-    everywhere = shown(evaluation_report(evaluation(matrix=((1, 1, 1),) * 3), 80), 80)
+    everywhere = shown(render_evaluation(evaluation(matrix=((1, 1, 1),) * 3), 80), 80)
     assert "undefined" not in everywhere
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cifarnet.reports.canvas import fitting, font
-from cifarnet.reports.explain import VIEW_SIDE, explanation_png, overlay
+from cifarnet.reports.figures.canvas import fitting, font
+from cifarnet.reports.figures.explanation import VIEW_SIDE, explanation_png, overlay
 
 ANSWER = (("cat", 0.75), ("dog", 0.25))
 

@@ -3,7 +3,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from cifarnet.reports.grid import CELL, MOST_CLASSES, grid_png
+from cifarnet.reports.figures.grid import CELL, MOST_CLASSES, grid_png
 
 
 def drawn(names, raw, augmented, recipe="paper"):

@@ -3,15 +3,15 @@ from dataclasses import replace
 import pytest
 from rich.text import Text
 
-from cifarnet.reports.curve import curve
-from cifarnet.reports.live import LiveRun, Screen, rows_after_wrapping
-from cifarnet.reports.training import epoch_line, wrapped
+from cifarnet.reports.terminal.braille import curve
+from cifarnet.reports.terminal.training_frame import Screen, TrainingFrame, rows_after_wrapping
+from cifarnet.reports.terminal.training_lines import epoch_line, wrapped
 from cifarnet.training.events import Classifying, Measuring, StepDone
 from tests.support.reports import PLAN, done
 
 
 def run(epochs=0, plan=PLAN):
-    live = LiveRun()
+    live = TrainingFrame()
     live.note(plan)
     for epoch in range(1, epochs + 1):
         live.note(done(epoch, best=epoch == 2))
@@ -79,14 +79,14 @@ def test_other_work_is_told_in_place_of_the_figures():
     live = run(1)
     live.note(Classifying(3000, 10_000))
     assert "classifying 3,000 of 10,000 validation images" in text(live, 60, 30)
-    live = LiveRun()
+    live = TrainingFrame()
     live.note(PLAN)
     live.note(Measuring(24))
     assert "timing steps on 24x24 pixels" in text(live, 60, 30)
 
 
 def test_the_best_epoch_on_a_test_set_is_the_one_with_the_highest_accuracy():
-    live = LiveRun()
+    live = TrainingFrame()
     live.note(replace(PLAN, held_out="test"))
     for epoch, accuracy in enumerate((0.2, 0.7, 0.6), start=1):
         live.note(done(epoch, held_accuracy=accuracy, held_out="test"))
@@ -95,7 +95,7 @@ def test_the_best_epoch_on_a_test_set_is_the_one_with_the_highest_accuracy():
 
 def test_a_resumed_run_shows_the_epochs_before_it_too():
     rows = tuple(done(epoch, held_accuracy=accuracy).row for epoch, accuracy in ((1, 0.2), (2, 0.75), (3, 0.5)))
-    live = LiveRun()
+    live = TrainingFrame()
     live.note(replace(PLAN, start_epoch=3, history=rows, best_epoch=2))
     live.note(done(4))
     told = text(live, 100, 30)

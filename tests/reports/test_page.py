@@ -1,27 +1,49 @@
 import re
+import shlex
+from html import unescape
 
-from cifarnet.reports.page import Section, commands, facts, page, table
+import pytest
+from jinja2 import UndefinedError
+
+from cifarnet.reports.html.page import Page, Section, Table, commands, environment, facts, render
+
+HOSTILE = "<script>alert(1)</script>\x1b[2J"
 
 
 def test_text_from_outside_stays_text():
-    hostile = "<script>alert(1)</script>\x1b[2J"
-    html = page(hostile, hostile, [Section(hostile, facts([(hostile, hostile)]) + table([hostile], [[hostile]]))])
+    table = Section(HOSTILE, "table.html", Table([HOSTILE], [[HOSTILE]], notes=[HOSTILE]))
+    html = render(Page(HOSTILE, HOSTILE, [facts(HOSTILE, [(HOSTILE, HOSTILE)]), table, commands("Run", [[HOSTILE]])]))
     assert "<script>alert" not in html
     assert "\x1b" not in html
-    assert html.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 6
+    assert html.count(r"&lt;script&gt;alert(1)&lt;/script&gt;\x1b[2J") == 13
 
 
 def test_a_page_fetches_nothing():
-    html = page("Title", "Lead", [Section("One", "<p>x</p>")])
+    html = render(Page("Title", "Lead", [facts("One", [("a", "b")])], script="gallery.js"))
     assert not re.search(r"""(src|href)\s*=\s*["']?(https?:|//|file:)|@import|url\((?!data:)""", html)
 
 
 def test_every_section_is_linked_to():
-    html = page("Title", "Lead", [Section("Surest mistakes", ""), Section("Classes", "")])
+    html = render(Page("Title", "Lead", [facts("Surest mistakes", []), facts("Classes", [])]))
     for anchor in re.findall(r'href="#([^"]+)"', html):
         assert f'id="{anchor}"' in html
     assert 'href="#surest-mistakes"' in html
 
 
 def test_commands_can_be_pasted_into_a_shell():
-    assert "cifarnet evaluate &#x27;my run&#x27;" in commands([["cifarnet", "evaluate", "my run"]])
+    lines = [["cd", "my runs"], ["cifarnet", "evaluate", "it's"]]
+    html = render(Page("Title", "Lead", [commands("Reproduce", lines)]))
+    shown = unescape(re.search(r"<code>(.*?)</code>", html, re.S)[1])
+    assert [shlex.split(line) for line in shown.split("\n")] == lines
+
+
+def test_style_and_scripts_are_not_escaped():
+    html = render(Page("Title", "Lead", [], ".tile{background:url('data:,')}", "gallery.js"))
+    assert ".tile{background:url('data:,')}" in html
+    assert "(heading, column) => {" in html
+    assert 'document.getElementById("images-data")' in html
+
+
+def test_a_template_with_an_unknown_name_fails():
+    with pytest.raises(UndefinedError):
+        environment().from_string("{{ nothing }}").render()

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from cifarnet.errors import StorageError
-from cifarnet.reports import plots
+from cifarnet.reports.figures import plots
 from tests.support.reports import HISTORY
 
 CLASSES = [{"class": name, "precision": 0.5, "recall": 0.25, "f1": 0.3, "support": 4} for name in ("cat", "$x_1$")]

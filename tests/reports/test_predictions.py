@@ -5,7 +5,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from cifarnet.reports.predictions import REJECTION, Columns, bar, csv_header, csv_row, prediction_block
+from cifarnet.reports.terminal.prediction_blocks import REJECTION, Columns, bar, csv_header, csv_row, prediction_block
 
 ANSWER = (("cat", 0.75), ("automobile", 0.25), ("dog", 0.0))
 

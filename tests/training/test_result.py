@@ -173,7 +173,7 @@ def test_a_signal_while_pictures_are_drawn_says_how_to_go_on(whole, monkeypatch,
         pytest.fail("nothing stopped it")
 
     with monkeypatch.context() as patch:
-        patch.setattr("cifarnet.reports.plots.save", stop)
+        patch.setattr("cifarnet.reports.figures.plots.save", stop)
         stopped = resume_by_command(run).exception
     assert isinstance(stopped, InterruptedRunError)
     assert stopped.exit_code == 128 + number

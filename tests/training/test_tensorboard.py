@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from typer.testing import CliRunner
 
 from cifarnet import runs
@@ -38,8 +39,7 @@ SCALARS = {
 
 def read(run: Path):
     """All that TensorBoard itself reads in the files of ``run``."""
-    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    found = reader.EventAccumulator(str(run / "tensorboard"), size_guidance={"images": 0, "scalars": 0})
+    found = EventAccumulator(str(run / "tensorboard"), size_guidance={"images": 0, "scalars": 0})
     found.Reload()
     return found
 
@@ -173,21 +173,45 @@ def test_a_log_that_can_not_be_written_is_told_and_the_training_goes_on(tmp_path
     assert "can't be written: File exists" in told[0]
 
 
-def test_without_tensorflow_it_is_refused_before_anything_is_trained(tmp_path, monkeypatch):
+def test_without_tensorboard_it_is_refused_before_training(tmp_path, monkeypatch):
     monkeypatch.setattr(tensorboard, "find_spec", lambda name: None)
     arguments = ["train", "--data", "synthetic:50", "--tensorboard", "-q", "--output", str(tmp_path / "run")]
     result = CliRunner().invoke(app, arguments)
     assert isinstance(result.exception, BackendError)
-    assert "install tensorflow" in str(result.exception)
+    assert "install tensorboard" in str(result.exception)
     assert not (tmp_path / "run").exists()
 
 
+def test_events_are_written_without_tensorflow(tmp_path):
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "import numpy as np\n"
+        "from cifarnet.training.tensorboard import _EventFile\n"
+        f"file = _EventFile(Path({str(tmp_path / 'events.out.tfevents.1.1')!r}))\n"
+        "file.restart_at(1)\n"
+        "file.add_scalars(1, {'loss/training': 0.5, 'loss/test': None})\n"
+        "file.add_image(1, 'mistakes/01', np.full((2, 3, 3), 7, np.uint8))\n"
+        "file.flush()\n"
+        "print([name for name in ('tensorflow', 'keras', 'jax') if name in sys.modules])"
+    )
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.strip() == "[]"
+    found = EventAccumulator(str(tmp_path)).Reload()
+    assert [(event.step, event.value) for event in found.Scalars("loss/training")] == [(1, 0.5)]
+    assert found.Tags()["scalars"] == ["loss/training"]
+    assert (found.Images("mistakes/01")[0].width, found.Images("mistakes/01")[0].height) == (3, 2)
+
+
 @pytest.mark.slow
-def test_under_jax_it_writes_the_same_but_for_the_graph(tmp_path):
+def test_jax_writes_all_but_the_graph_without_tensorflow(tmp_path):
     pytest.importorskip("jax")
     options = "--data synthetic:50 --depth 8 --epochs 3 --batch-size 20 --backend jax --tensorboard"
     command = [sys.executable, "-m", "cifarnet", "train", *options.split(), "--output", str(tmp_path / "run")]
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['tensorflow'] = None\n")
     environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"} | quick_jax(tmp_path)
+    environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), environment.get("PYTHONPATH", "")])
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
     assert "oneDNN" not in done.stderr
     assert_scalars_are_the_history(tmp_path / "run")

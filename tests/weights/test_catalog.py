@@ -55,7 +55,7 @@ def test_a_name_that_could_leave_the_folder_is_refused(run, name):
 def test_a_taken_name_is_kept_unless_replacing_is_asked_for(run, tmp_path):
     first = catalog.add(run, "mine")
     other = make(tmp_path / "other.h5", depth=14)
-    with pytest.raises(InvalidValueError, match="--replace"):
+    with pytest.raises(InvalidValueError, match="`replace`"):
         catalog.add(other, "mine")
     assert catalog.entries()["mine"].sha256 == first.sha256
     catalog.add(other, "mine", replace=True)

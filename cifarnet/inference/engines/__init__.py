@@ -41,7 +41,7 @@ def start_engine(name: str, weights: Weights, start_backend: Callable[[], object
         InvalidValueError: when there is no such engine.
     """
     if name not in ENGINES:
-        raise unknown_value("The engine", name, tuple(ENGINES))
+        raise unknown_value("engine", name, tuple(ENGINES))
     module, attribute = ENGINES[name]
     engine: Engine = getattr(importlib.import_module(module), attribute)(weights, start_backend)
     return engine

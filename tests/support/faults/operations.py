@@ -28,7 +28,7 @@ from cifarnet.errors import CifarnetError
 from cifarnet.files import is_leftover, remove_leftovers, write_bytes
 from cifarnet.models.weights import Weights, save_weights
 from cifarnet.recipes import RECIPES
-from cifarnet.reports import plots
+from cifarnet.reports.figures import plots
 from cifarnet.runs.directory import Run
 from cifarnet.training import checkpoints as checkpoints_module
 from cifarnet.training import run

@@ -16,8 +16,8 @@ from cifarnet.cli import console
 from cifarnet.errors import CifarnetError
 from cifarnet.models.weights import save_weights
 from cifarnet.recipes import RECIPES, read_recipe
-from cifarnet.reports.comparison import comparison_report
-from cifarnet.reports.weights import weights_report
+from cifarnet.reports.terminal.comparison_tables import render_comparison
+from cifarnet.reports.terminal.weights_table import render_weights
 from cifarnet.runs.compare import compare
 from cifarnet.runs.directory import Run
 from cifarnet.training.schedule import learning_rate, size_at, spans
@@ -120,7 +120,7 @@ def _run(folder: Path, name: str) -> Path:
 def _compared(path: Path) -> None:
     comparison = compare([path.parent])
     _shown(comparison.to_dict())
-    console.stdout().print(comparison_report(comparison.to_dict(), 100))
+    console.stdout().print(render_comparison(comparison.to_dict(), 100))
 
 
 def _shown(data: Any) -> None:
@@ -197,7 +197,7 @@ def _read_index(path: Path) -> None:
         images = described["test_images"]
         facts.append({**described, "accuracy_interval": wilson_interval(0.5, images) if images else None})
     _shown(facts)
-    console.stdout().print(weights_report(facts, 100))
+    console.stdout().print(render_weights(facts, 100))
     _attempts(*(entry.verify for entry in entries.values()))
 
 

@@ -1,4 +1,4 @@
-"""Curves drawn with characters: two series over the same axis, in braille dots or, where there are none, in ASCII."""
+"""Curves of two series, drawn with braille characters or in ASCII."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from rich.text import Text
 
 TRAINING, HELD_OUT = "cyan", "yellow"
 
-# The bit of each of a braille character's dots, by row (from the top) and column; U+2800 has none.
+# The bit of each dot of a braille character, by row (from the top) and column; U+2800 has no dots.
 _BRAILLE = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 
 
@@ -22,11 +22,10 @@ def curve(
     ascii_only: bool,
     coloured: bool,
 ) -> tuple[list[Text], float, float]:
-    """``height`` lines of ``width`` cells, and the values at the bottom and at the top.
+    """Return ``height`` lines of ``width`` cells, and the values at the bottom and at the top.
 
-    The series have one value an epoch; one that is None or not finite, or on a logarithmic scale not positive, is
-    left out. Without colours the held-out
-    series is drawn as circles, which tells it apart from the training dots.
+    The series have one value for each epoch. Values that are None, not finite or, on a logarithmic scale, not positive
+    are left out. Without colours, the held-out series is drawn as circles.
     """
     scale = math.log if logarithmic else float
     both = [
@@ -56,7 +55,7 @@ def _points(series: Sequence[float | None]) -> list[tuple[int, float]]:
 def _line(
     points: list[tuple[int, float]], last: int, low: float, high: float, width: int, height: int
 ) -> set[tuple[int, int]]:
-    """The dots (column, row from the top) of the line through ``points`` in a field of ``width`` x ``height`` dots."""
+    """Return the dots (column, row from the top) of the line through ``points`` in ``width`` x ``height`` dots."""
     span = high - low
     places = [
         (at / last * (width - 1), (high - value) / span * (height - 1) if span else (height - 1) / 2)

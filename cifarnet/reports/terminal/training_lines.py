@@ -1,36 +1,25 @@
-"""A training run in words: its plan, its estimate, its epochs and its result."""
+"""Lines on a training run for a terminal or a log: its plan, its estimated time, its epochs and its result."""
 
 import textwrap
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from cifarnet.backend.gpus import gpu_packages
 from cifarnet.durations import duration, span
-from cifarnet.models.layers import total_macs
-from cifarnet.models.spec import ModelSpec, describe
 from cifarnet.reports.text import printable
 from cifarnet.training.events import BudgetPlanned, EpochDone, Estimated, Planned
 
 LONG_RUN = 3 * 3600.0
 """Runs that take at least this many seconds are shown with faster alternatives."""
 
-# Training a ResNet-20 on images of full size, by one core of a CPU: 400 images/s on two AVX2 cores, 223 on two Zen 1
-# cores, 750 on one with AMX (benchmarks/README.md).
-_CPU_IMAGES_PER_SECOND = 200.0
-
-# Of ResNet-20 on CIFAR-10, on two AVX2 cores: the table in README.md.
-BUDGETS = {"20m": "85.6 %", "2h": "88.5 %"}
-
-# Reading the images is mentioned when it took more than this share of the training time left.
+# Reading the images is mentioned when it took more than this share of the time that is left for training.
 READING_SHARE = 0.1
 
 
 def plan_lines(plan: Planned) -> list[str]:
-    """What is about to be trained, a fact a line."""
+    """Return the lines on the plan of a run, one fact in each."""
     recipe = plan.recipe
     differences = {k: v for k, v in recipe.differences().items() if v is not None}
     changed = ", ".join(f"{name} {value}" for name, value in differences.items())
@@ -53,38 +42,19 @@ def plan_lines(plan: Planned) -> list[str]:
         lines.insert(-1, f"          {plan.device.advice}")
     if plan.weights:
         grown = f", a {plan.grown_from.title}: {_added(plan)}" if plan.grown_from else ""
-        head = "; the head begins anew, for these classes" if plan.new_head else ""
+        head = ", with a new head for these classes" if plan.new_head else ""
         lines.insert(1, f"Weights   {printable(plan.weights)}{grown}{head}")
     if plan.start_epoch or plan.start_batch:
         lines.append(f"Resuming  after {plan.start_epoch} epochs and {plan.start_batch} batches of the next")
-    if _is_long(plan) and (guess := guessed_seconds(plan)):
-        lines.append(f"Time      roughly {duration(guess)}, by the size of the network and of the data")
-        lines += _sooner(plan, guess)
+    if plan.guessed_seconds and _is_long(plan):
+        time = duration(plan.guessed_seconds)
+        lines.append(f"Time      roughly {time}, by the size of the network and of the data")
+        lines += _faster(plan, plan.guessed_seconds)
     return lines
 
 
-def guessed_seconds(plan: Planned) -> float | None:
-    """Return roughly how many seconds a run takes on a CPU, to within a factor of about three; None where unknown.
-
-    The guess is shown before any step was timed: the first steps of a large network take minutes.
-    """
-    head_alone = plan.frozen_base and not plan.recipe.varies_images
-    if plan.device.kind != "cpu" or plan.budget or head_alone:
-        return None
-    image_size = plan.spec.image_size
-    shrunk = sum(share * (1 - (side / image_size) ** 2) for side, share in plan.recipe.resolutions if side < image_size)
-    epochs_left = plan.epochs - plan.start_epoch
-    images = min(plan.steps * plan.recipe.batch_size, epochs_left * plan.train_images) * (1 - shrunk)
-    size = _macs(plan.spec) / _macs(ModelSpec())
-    return images * size / (_CPU_IMAGES_PER_SECOND * plan.device.cores)
-
-
 def _is_long(plan: Planned) -> bool:
-    return (guessed_seconds(plan) or 0.0) >= LONG_RUN
-
-
-def _macs(spec: ModelSpec) -> int:
-    return total_macs(describe(spec))
+    return (plan.guessed_seconds or 0.0) >= LONG_RUN
 
 
 def _added(plan: Planned) -> str:
@@ -110,52 +80,45 @@ def budget_lines(planned: BudgetPlanned) -> list[str]:
 
 
 def estimate_lines(estimate: Estimated, plan: Planned) -> list[str]:
-    """How long it will take and, where that is very long, what to do instead."""
+    """Return the line on the estimated time and, for a long run, the alternatives that take less time."""
     lines = [
         f"Time      about {duration(estimate.seconds_left)} to go"
         f" ({duration(estimate.seconds_per_epoch)} an epoch, {estimate.images_per_second:,.0f} images/s)"
     ]
-    # For a long run the plan has shown the alternatives already.
+    # The plan has shown the alternatives already when its guess was long.
     if estimate.seconds_left < LONG_RUN or _is_long(plan):
         return lines
-    return lines + _sooner(plan, estimate.seconds_left)
+    return lines + _faster(plan, estimate.seconds_left)
 
 
-def _sooner(plan: Planned, seconds_left: float) -> list[str]:
-    """Return faster alternatives to a run of ``seconds_left``, one a line."""
+def _faster(plan: Planned, seconds_left: float) -> list[str]:
+    """Return the alternatives to a run of ``seconds_left`` that take less time, one in each line."""
+    if not (advice := plan.advice):
+        return []
     resumed = plan.start_epoch or plan.start_batch
     lines = [f"          Ctrl-C stops and saves. What would be sooner{', as a new run' if resumed else ''}:"]
-    budget, *more = BUDGETS
+    (budget, accuracy), *more = advice.budgets
+    replaced = f" in place of {' and '.join(advice.replaced)}" if advice.replaced else ""
+    network = "" if advice.budget_model is None else f"--model {advice.budget_model} "
+    choice = f"          {network}--budget {budget}{replaced}: "
     if plan.weights:
-        lines.append(f"          --budget {budget}{_in_place_of(plan)}: the best that can be made of this time")
+        lines.append(f"{choice}the best that can be made of this time")
     else:
-        smaller = "" if plan.spec.name == ModelSpec().name else f"--model {ModelSpec().name} "
-        longer = ", ".join(f"--budget {each}: {BUDGETS[each]}" for each in more)
-        lines.append(
-            f"          {smaller}--budget {budget}{_in_place_of(plan)}: {BUDGETS[budget]} on CIFAR-10 with two CPU"
-            f" cores ({longer})"
-        )
-    # Networks grow from weights, they don't shrink.
-    model = plan.spec.name if plan.weights and not plan.grown_from else (plan.grown_from or ModelSpec()).name
-    share = _macs(replace(plan.spec, name=model)) / _macs(plan.spec)
-    if share < 1 and not resumed:
-        lines.append(f"          --model {model}: about {duration(seconds_left * share)} in all")
-    if plan.device.kind == "cpu":
-        lines.append(f"          a machine with an NVIDIA GPU, after: {gpu_packages(plan.device.backend)}")
+        longer = ", ".join(f"--budget {each}: {reached}" for each, reached in more)
+        lines.append(f"{choice}{accuracy} on CIFAR-10 with two CPU cores ({longer})")
+    if advice.smaller_model is not None:
+        time = duration(seconds_left * advice.smaller_share)
+        lines.append(f"          --model {advice.smaller_model}: about {time} in all")
+    if advice.gpu_packages:
+        lines.append(f"          a machine with an NVIDIA GPU, after: {advice.gpu_packages}")
     return lines
 
 
-def _in_place_of(plan: Planned) -> str:
-    """Return the run's options that a budget replaces, as the middle of a sentence."""
-    default = "fine-tune" if plan.weights else "documented"
-    named = ["--recipe"] if plan.recipe.name not in (default, "fast") else []
-    changed = plan.recipe.differences()
-    named += [f"--{name}" for name in ("epochs", "steps") if changed.get(name) is not None]
-    return f" in place of {' and '.join(named)}" if named else ""
-
-
 def epoch_line(event: EpochDone, width: int | None = None) -> str:
-    """One finished epoch, in columns; where ``width`` characters are not enough, without those needed least."""
+    """Return the line on a finished epoch, in columns.
+
+    Where ``width`` characters are too few, the least important columns are left out.
+    """
     row, digits = event.row, len(str(event.epochs))
     number, loss, accuracy = f"{row.epoch:>{digits}}/{event.epochs}", f"loss {row.loss:.3f}", f"acc {row.accuracy:.2%}"
     held = ""
@@ -173,13 +136,16 @@ def epoch_line(event: EpochDone, width: int | None = None) -> str:
         f"{number}  {accuracy}{held}",
         f"{number}{held or f'  {loss} {accuracy}'}",
     )
-    # The word "best" has its room kept, so that the lines of all epochs have the same columns.
+    # Room for the word "best" is kept in each line, so that all lines have the same columns.
     room = 6 if event.held_out == "validation" else len(best)
     return next((form for form in forms if width is None or len(form) + room <= width), forms[-1]) + best
 
 
 def wrapped(line: str, width: int | None, indent: int) -> list[str]:
-    """``line`` broken between words at ``width`` characters, the rest ``indent`` deep; words and paths stay whole."""
+    """Return ``line`` wrapped between words at ``width`` characters; further lines are indented by ``indent``.
+
+    Words and paths are not broken.
+    """
     if width is None or len(line) <= width:
         return [line]
     return textwrap.wrap(
@@ -193,8 +159,11 @@ def wrapped(line: str, width: int | None, indent: int) -> list[str]:
     )
 
 
-def result_report(result: Mapping[str, Any], directory: str) -> RenderableType:
-    """What was reached, where it is, and the next two commands; ``result`` is what metrics.json holds."""
+def render_result(result: Mapping[str, Any], directory: str) -> RenderableType:
+    """Return the lines on a finished run: its accuracy, its directory, and the next commands.
+
+    ``result`` has the keys of metrics.json.
+    """
     low, high = result["accuracy_interval"]
     return Group(
         Text(
@@ -202,7 +171,7 @@ def result_report(result: Mapping[str, Any], directory: str) -> RenderableType:
             f" loss {result['loss']:.4f}; epoch {result['epoch']} ({result['selected_by']}),"
             f" trained in {duration(result['training_seconds'])}"
         ),
-        Text(f"Everything is in {directory}; to look at: {directory}/report.html. Next:"),
+        Text(f"The results are in {directory}; open {directory}/report.html. Next:"),
         Text(f"  cifarnet evaluate {directory}"),
         Text(f"  cifarnet predict IMAGE --weights {directory}"),
     )

@@ -1,4 +1,4 @@
-"""A network's table: as data, in Rich, and in the plain text of the project's document."""
+"""The layers of a network as data, as a table for a terminal, and as plain text in the format of Keras 2."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -18,7 +18,7 @@ PLAIN_COLUMNS = (29, 55, 65)
 
 
 def summary_data(spec: ModelSpec, layers: Sequence[Layer], units: bool = False) -> dict[str, Any]:
-    """What ``--json`` prints and the tables show. Shapes have None for the batch.
+    """Return what ``cifarnet summary --json`` prints. Shapes have None for the batch.
 
     With ``units``, layers below the top level follow their container, under their full names; the totals count
     every parameter once either way.
@@ -56,7 +56,7 @@ def _walk(layers: Sequence[Layer], deep: bool, prefix: str = "") -> Iterator[tup
 
 
 def plain_summary(data: Mapping[str, Any]) -> str:
-    """The table as the document shows it; deeper rows (--units) widen the first column."""
+    """Return the table in the format of Keras 2; deeper rows (``--units``) widen the first column."""
     names = [f"{row['name']} ({row['type']})" for row in data["layers"]]
     deep = any("/" in row["name"] for row in data["layers"])
     widen = max(0, max(map(len, names)) + 1 - PLAIN_COLUMNS[0]) if deep else 0
@@ -84,8 +84,8 @@ def _plain_row(fields: Sequence[str], ends: Sequence[int]) -> str:
     return line.rstrip()
 
 
-def rich_summary(data: Mapping[str, Any], header: Mapping[str, Any] | None) -> RenderableType:
-    """The table in Rich with its totals; ``header`` is that of a weight file, where one is shown."""
+def render_network(data: Mapping[str, Any], header: Mapping[str, Any] | None) -> RenderableType:
+    """Return the table of layers with its totals; ``header`` is that of the weight file, if there is one."""
     table = Table("Layer (type)", "Output Shape", title=ModelSpec(data["model"]).title, box=box.SIMPLE_HEAD)
     table.add_column("Param #", justify="right")
     for row in data["layers"]:
@@ -109,8 +109,8 @@ def rich_summary(data: Mapping[str, Any], header: Mapping[str, Any] | None) -> R
     return Group(table, *(Text(printable(fact)) for fact in facts))
 
 
-def overview(networks: Sequence[Mapping[str, Any]]) -> RenderableType:
-    """One row per network, side by side."""
+def render_networks(networks: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """Return a table with a row for each network."""
     table = Table("Network", box=box.SIMPLE_HEAD)
     for column in ("Params", "Trainable", "Non-trainable", "MACs / image", "Weights"):
         table.add_column(column, justify="right")

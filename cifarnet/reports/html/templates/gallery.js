@@ -2,20 +2,20 @@
   const dialog = document.getElementById("images");
   const { names, cells } = JSON.parse(document.getElementById("images-data").textContent);
   const open = (key) => {
-    const [wanted, said] = key.split(",").map((label) => names[label]);
+    const [trueName, predicted] = key.split(",").map((label) => names[label]);
     const { images, shown } = cells[key];
+    const answer = trueName === predicted ? `${trueName}, classified correctly` : `${trueName}, taken for ${predicted}`;
     const some = shown.length < images ? `, the ${shown.length} surest of ${images}` : `, ${images}`;
-    dialog.querySelector("h3").textContent =
-      (wanted === said ? `${wanted}, known as such` : `${wanted}, taken for ${said}`) + some;
+    dialog.querySelector("h3").textContent = answer + some;
     dialog.querySelector("ul").replaceChildren(
-      ...shown.map(([name, position, sure]) => {
+      ...shown.map(([name, position, confidence]) => {
         const item = document.createElement("li");
         const tile = document.createElement("span");
         tile.className = "tile";
         tile.setAttribute("role", "img");
-        tile.setAttribute("aria-label", `${name}: ${wanted}, taken for ${said} at ${sure}`);
+        tile.setAttribute("aria-label", `${name}: ${answer} at ${confidence}`);
         tile.style.backgroundPosition = position;
-        item.append(tile, sure, document.createElement("br"), name);
+        item.append(tile, confidence, document.createElement("br"), name);
         return item;
       }),
     );

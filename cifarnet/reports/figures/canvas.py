@@ -1,6 +1,6 @@
-"""What pictures drawn pixel by pixel share: a font, text that fits, PNG files and thumbnails.
+"""Drawing with Pillow: a font, text that fits, PNG files and thumbnails.
 
-Drawn with Pillow rather than matplotlib, because pixels of images must stay pixels.
+Pictures of images are drawn with Pillow rather than matplotlib, which would resample their pixels.
 """
 
 import io
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 INK, FAINT, PAPER = "#222222", "#595959", "white"
 TEXT_SIZE = 14
 LINE = 20
-"""Pixels from one line of text to the next."""
+"""Height of a line of text in pixels."""
 
 
 @cache
 def font(bold: bool = False, size: int = TEXT_SIZE) -> "FreeTypeFont":
-    """DejaVu Sans, which comes with matplotlib, at ``size`` pixels."""
+    """Return DejaVu Sans, which comes with matplotlib, at ``size`` pixels."""
     import matplotlib
     from PIL import ImageFont
 
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name
-    # The basic engine, so that the same text makes the same pixels wherever Pillow has another one too.
+    # The basic layout engine: Raqm, which not every Pillow has, draws other pixels.
     return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
 
 
 def fitting(text: str, width: float, bold: bool = False) -> str:
-    """``text`` on one line, cut with an ellipsis where it would be wider than ``width`` pixels."""
+    """Return ``text`` as one line, cut with an ellipsis where it is wider than ``width`` pixels."""
     text = printable(text)
     if font(bold).getlength(text) <= width:
         return text
@@ -46,26 +46,29 @@ def fitting(text: str, width: float, bold: bool = False) -> str:
 
 
 def write(draw: "ImageDraw", place: tuple[float, float], text: str, width: float, *, bold: bool = False) -> None:
-    """Write ``text`` within ``width`` pixels, its top left corner at ``place`` (x, y)."""
+    """Write ``text`` into ``width`` pixels with its top left corner at ``place`` (x, y)."""
     draw.text(place, fitting(text, width, bold), fill=INK, font=font(bold))
 
 
 def enlarged(pixels: np.ndarray, width: int, height: int) -> "Image":
-    """Uint8 ``pixels`` (height, width, 3) as a picture of ``width`` x ``height``; pixels become rectangles."""
+    """Return uint8 ``pixels`` (height, width, 3) as a picture of ``width`` x ``height``, with pixels as rectangles."""
     from PIL import Image
 
     return Image.fromarray(pixels).resize((width, height), Image.Resampling.NEAREST)
 
 
 def png(picture: "Image") -> bytes:
-    """The content of a PNG file."""
+    """Return the content of a PNG file of ``picture``."""
     file = io.BytesIO()
     picture.save(file, "PNG")
     return file.getvalue()
 
 
 def thumbnail(picture: "Image", longest: int = 224) -> bytes:
-    """The content of a JPEG file of ``picture``, shrunk or, pixel by pixel, enlarged to about ``longest`` pixels."""
+    """Return the content of a JPEG file of ``picture`` whose longer side has about ``longest`` pixels.
+
+    Large pictures are shrunk; small ones are enlarged with pixels as squares.
+    """
     from PIL.Image import Resampling
 
     scale = longest / max(picture.size)

@@ -1,7 +1,8 @@
-"""Figures of training runs and evaluations, from plain data, with matplotlib and no display.
+"""Figures of training runs and evaluations, drawn with matplotlib.
 
-Importing this module imports matplotlib (a second): import it inside functions. Lines differ in dash and marker as
-well as in colour, and the colours (Okabe and Ito 2008, "Color universal design") stay apart for the colour-blind.
+Importing this module imports matplotlib, which takes a second: import it inside functions. Lines differ in dash and
+marker as well as in colour, and colour-blind people can tell the colours apart (Okabe and Ito 2008, "Color universal
+design").
 """
 
 import io
@@ -43,29 +44,29 @@ _STYLE: dict[Any, Any] = {
     "grid.color": "#dddddd",
     "axes.axisbelow": True,
     "svg.fonttype": "none",
-    # Without it every file has other ids and could not be compared.
+    # Equal figures get equal ids, so that files can be compared.
     "svg.hashsalt": "cifarnet",
 }
 _NAME_LIMIT = 20
-_LONGEST = 16.0  # inches
+_LONGEST = 16.0  # Inches.
 _BARS = 40
 
 History = Sequence[Mapping[str, Any]]
-"""Rows of a run's history.csv: numbers by column, None where there is none."""
+"""Rows of a run's history.csv: numbers by column, None where there is no value."""
 
 
 @contextmanager
 def styled(**changes: Any) -> Iterator[None]:
-    """Axes that are made inside look alike, but for ``changes`` of matplotlib's settings (underscores for dots)."""
+    """Apply the style of all figures, with ``changes`` of matplotlib's settings (underscores in place of dots)."""
     changed: dict[Any, Any] = {name.replace("_", "."): value for name, value in changes.items()}
-    # On matplotlib's own defaults: a matplotlibrc of the user's may ask for LaTeX, which need not be installed, and
-    # would run what the names of classes say.
+    # Based on matplotlib's defaults: the user's matplotlibrc may use LaTeX, which may be missing, and which would run
+    # commands in the names of classes.
     with matplotlib.style.context(["default", {**_STYLE, **changed}]):
         yield
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of ``width`` x ``height`` inches, to be shown at 100 pixels an inch."""
+    """Return an empty figure of ``width`` x ``height`` inches of 100 pixels."""
     with styled():
         return Figure(figsize=(width, height), layout="constrained")
 
@@ -74,30 +75,50 @@ def save(figure: Figure, stem: Path) -> None:
     """Write ``figure`` as ``stem``.png and ``stem``.svg.
 
     Raises:
-        StorageError: when the system refuses.
+        StorageError: when a file can't be written.
     """
     write_bytes(stem.with_name(f"{stem.name}.png"), _rendered(figure, "png"))
     write_bytes(stem.with_name(f"{stem.name}.svg"), _rendered(figure, "svg"))
 
 
 def svg(figure: Figure) -> str:
-    """``figure`` as an ``<svg>`` element, without the XML prologue."""
+    """Return ``figure`` as an ``<svg>`` element, without the XML prologue."""
     text = _rendered(figure, "svg").decode("utf-8")
     return text[text.index("<svg") :]
 
 
 def _rendered(figure: Figure, kind: str) -> bytes:
     with styled(), warnings.catch_warnings():
-        # The font has no Chinese, say, nor emoji: such names are drawn as boxes, and the page's tables have them whole.
+        # The font lacks Chinese characters and emoji, for example. They are drawn as boxes; tables show them.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         file = io.BytesIO()
-        # No date: the same figures make the same bytes.
+        # Without a date, equal figures are equal files.
         figure.savefig(file, format=kind, metadata={"Date": None} if kind == "svg" else {})
     return file.getvalue()
 
 
+def run_figures(
+    history: History, held_out: str, evaluation: Mapping[str, Any], bins: Sequence[Mapping[str, float]]
+) -> dict[str, Figure]:
+    """Return the figures of a finished run by the names of their files.
+
+    Args:
+        history: rows of history.csv.
+        held_out: the name of the held-out images.
+        evaluation: the scores, under the keys of ``cifarnet evaluate --json``.
+        bins: the bins of the reliability diagram.
+    """
+    classes = evaluation["per_class"]
+    return {
+        "curves": curves(history, held_out),
+        "confusion": confusion(evaluation["confusion_matrix"], [row["class"] for row in classes]),
+        "reliability": reliability(bins, evaluation["ece"]),
+        "classes": class_bars(classes),
+    }
+
+
 def curves(history: History, held_out: str) -> Figure:
-    """Loss and accuracy by epoch, of the training and the ``held_out`` images, and the learning rate below."""
+    """Return curves of loss and accuracy on training and ``held_out`` images, and of the learning rate, by epoch."""
     figure = new_figure(7.2, 7.2)
     with styled():
         loss, accuracy, rate = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1.4))
@@ -120,19 +141,19 @@ def _known(row: Mapping[str, Any], held_out: str, name: str) -> bool:
 
 
 def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Figure:
-    """The confusion matrix (rows: true, columns: predicted), each row's shares as shades, its counts as text."""
+    """Return the confusion matrix (rows: true class, columns: predicted), with shares as shades and counts as text."""
     import numpy as np
 
     counts = np.asarray(matrix)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    # Without a limit a hundred classes took 9 s and 1.8 GB, a thousand more memory than there is.
+    # Without a limit, a hundred classes took 9 s and 1.8 GB, and a thousand ran out of memory.
     size = min(_LONGEST, max(4.0, 0.62 * len(names) + 1.6))
     figure = new_figure(size, size)
     with styled(axes_grid=False):
         axes = figure.subplots()
-        # By the root: errors are small shares, which a linear scale would leave white.
+        # The square root makes small shares visible: on a linear scale most errors would be white.
         axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)
-        # As many names as there is room for.
+        # At most 50 names fit.
         labelled = range(0, len(names), -(-len(names) // 50))
         labels = [short(names[label]) for label in labelled]
         axes.set_xticks(labelled, labels, rotation=45, ha="right", rotation_mode="anchor")
@@ -149,7 +170,7 @@ def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Figure:
 
 
 def reliability(bins: Sequence[Mapping[str, float]], ece: float) -> Figure:
-    """How often the network is right where it states a confidence, by ``bins`` (``reliability_bins``)."""
+    """Return the reliability diagram: accuracy by confidence, from ``bins`` as ``reliability_bins`` returns them."""
     figure = new_figure(5.2, 5.2)
     with styled():
         accuracy, share = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
@@ -178,7 +199,7 @@ def reliability(bins: Sequence[Mapping[str, float]], ece: float) -> Figure:
 
 
 def class_bars(classes: Sequence[Mapping[str, Any]]) -> Figure:
-    """Precision and recall of every class, side by side; where they are too many, of those with the lowest F1."""
+    """Return bars of precision and recall by class; of more than 40 classes, those with the lowest F1 are drawn."""
     if len(classes) > _BARS:
         classes = sorted(classes, key=lambda row: row["f1"])[:_BARS]
     figure = new_figure(7.2, max(2.6, 0.5 * len(classes) + 1.2))
@@ -206,7 +227,7 @@ def class_bars(classes: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def short(name: str, limit: int = _NAME_LIMIT) -> str:
-    """``name``, which may come from outside, as a label of at most ``limit`` characters."""
-    # A dollar sign would begin a formula.
+    """Return ``name``, which may come from outside, as a label of at most ``limit`` characters."""
+    # A dollar sign begins a formula.
     text = printable(name).replace("$", r"\$")
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,4 +1,4 @@
-"""Named weights as a Rich table."""
+"""Named weights as a table for a terminal."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ WIDEST = 100
 
 @dataclass(frozen=True)
 class _Column:
-    """A column of the table. Where not all fit, those with the highest ``rank`` are left out first."""
+    """A column of the table. Columns with the highest ``rank`` are left out first where not all fit."""
 
     title: str
     rank: int
@@ -28,12 +28,12 @@ class _Column:
     """Longer cells are folded."""
 
 
-def weights_report(entries: Sequence[Mapping[str, Any]], width: int) -> RenderableType:
+def render_weights(entries: Sequence[Mapping[str, Any]], width: int) -> RenderableType:
     """Return a table with a row for each entry and the columns that fit into ``width`` characters.
 
     Args:
         entries: what ``cifarnet weights --json`` prints.
-        width: columns of the terminal.
+        width: width of the terminal in characters.
     """
     if not entries:
         return Text("No weights have a name yet: cifarnet weights add RUN NAME gives one.")

@@ -1,4 +1,4 @@
-"""What a training run shows while it goes on: one frame for the terminal's present size, from the events so far."""
+"""The live frame of a training run, drawn from its events for the current size of the terminal."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,20 +8,20 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from cifarnet.durations import duration
-from cifarnet.reports.curve import HELD_OUT, TRAINING, curve
+from cifarnet.reports.terminal.braille import HELD_OUT, TRAINING, curve
 from cifarnet.reports.text import printable
 from cifarnet.training.events import Classifying, EpochDone, Event, Measuring, Planned, StepDone
 
-_LABEL = 8  # Cells of the words on the left.
-_VALUE = 6  # Cells of a curve's scale.
+_LABEL = 8  # Cells of the labels on the left.
+_VALUE = 6  # Cells of the scale of a curve.
 _BAR_WIDTH = 30
 _CURVE_WIDTH = 60
-_CURVE_HEIGHTS = (3, 6)  # A frame of few rows still fits the terminal once narrowing it has wrapped every line.
+_CURVE_HEIGHTS = (3, 6)  # A low frame still fits a terminal that was narrowed, which wraps its lines.
 
 
 @dataclass(frozen=True)
 class Screen:
-    """What a frame is drawn for: size in characters, whether only ASCII can be shown and whether colours can."""
+    """What a terminal can show: its size in characters, only ASCII or all of Unicode, and colours or none."""
 
     width: int
     height: int
@@ -29,8 +29,8 @@ class Screen:
     coloured: bool = True
 
 
-class LiveRun:
-    """A run as far as its events have told; ``frame`` draws it."""
+class TrainingFrame:
+    """The state of a run by its events so far; ``frame`` draws it."""
 
     def __init__(self) -> None:
         self.plan: Planned | None = None
@@ -39,7 +39,7 @@ class LiveRun:
         self.activity = "starting"
 
     def note(self, event: Event) -> None:
-        """Take an event in."""
+        """Update the state by an event."""
         if isinstance(event, Planned):
             self.plan = event
             self.epochs = [
@@ -63,9 +63,9 @@ class LiveRun:
         self.activity = printable(activity) + (f": {done:,} of {total:,}" if total else "")
 
     def frame(self, screen: Screen) -> list[Text]:
-        """Lines that fit ``screen`` with a row and a column to spare; where it is small, the least needed are left out.
+        """Return lines that leave a row and a column of ``screen`` free.
 
-        In a low terminal the curves go first, then the network's line, the best and the last epoch.
+        In a low terminal the curves are left out first, then the heading, the best epoch and the last epoch.
         """
         if not self.plan:
             return []
@@ -78,7 +78,7 @@ class LiveRun:
             if len(lines) < screen.height:
                 break
             lines = [line for line in lines if not any(line is left_out for left_out in optional)]
-        # Above the frame stay the lines of the last epochs.
+        # Some lines of the last epochs stay visible above the frame.
         spare = screen.height - len(lines) - 3 - min(6, screen.height // 4)
         lines += self._curves(screen, min(spare, _CURVE_HEIGHTS[1]))
         lines = lines[-max(1, screen.height - 1) :]
@@ -115,22 +115,22 @@ class LiveRun:
         return _bar("epochs", share, f"{done}/{total}{left}", screen)
 
     def _step_bar(self, screen: Screen) -> list[Text]:
-        """The steps of the epoch, and below them its figures or what else is going on."""
+        """Return the bar of the epoch's steps and the line below it: its figures, or the current activity."""
         if not self.step:
             return [Text(f"{'steps':<{_LABEL}}{self.activity}")]
         step = self.step
         facts = [f"loss {step.loss:.3f}", f"acc {step.accuracy:.1%}", f"lr {step.learning_rate:.3g}"]
         if step.images_per_second is not None:
             facts.append(f"{step.images_per_second:,.0f} images/s")
-        told = self.activity or _fitting(facts, " ", screen.width - 1 - _LABEL)
+        status = self.activity or _fitting(facts, " ", screen.width - 1 - _LABEL)
         bar = _bar("steps", step.batch / step.batches, f"{step.batch}/{step.batches}", screen)
-        return [bar, Text(f"{'':<{_LABEL}}{told}")]
+        return [bar, Text(f"{'':<{_LABEL}}{status}")]
 
     def _results(self) -> list[tuple[str, EpochDone | None]]:
-        """The best epoch and the last one."""
+        """Return the best epoch and the last epoch with their labels."""
         checked = [done for done in self.epochs if done.row.held_accuracy is not None]
-        # Among validated epochs the run itself says which is best; a test set selects nothing, so there it is only
-        # the highest.
+        # With validation images, the run marks its best epoch. Test images select nothing, so the epoch with the
+        # highest accuracy is shown.
         chosen = [done for done in checked if done.best][-1:]
         best = chosen or sorted(checked, key=lambda done: -(done.row.held_accuracy or 0.0))[:1]
         return [("best", best[0] if best else None), ("last", self.epochs[-1] if self.epochs else None)]
@@ -146,12 +146,12 @@ class LiveRun:
         return Text(_fitting([f"{label}  {figures[0]}", *figures[1:]], "  ", width))
 
     def _curves(self, screen: Screen, height: int) -> list[Text]:
-        """Loss and accuracy side by side; in a narrow terminal the accuracy alone."""
+        """Return the curves of loss and accuracy side by side; in a narrow terminal, of the accuracy alone."""
         rows = [done.row for done in self.epochs]
         if len(rows) < 2 or height < _CURVE_HEIGHTS[0]:
             return []
         figures = [
-            # The held-out loss of a run's first epochs can be ten times that of its last.
+            # The held-out loss of the first epochs can be ten times that of the last.
             ("loss (log scale)", [row.loss for row in rows], [row.held_loss for row in rows], _loss_value),
             ("accuracy", [row.accuracy for row in rows], [row.held_accuracy for row in rows], "{:.1%}".format),
         ]
@@ -187,7 +187,7 @@ def _panel(
     height: int,
     screen: Screen,
 ) -> list[Text]:
-    """One curve with its scale on the left, its name above and the epochs below; ``height`` + 2 lines."""
+    """Return ``height`` + 2 lines: the name, the curve with its scale on the left, and the epochs."""
     lines, low, high = curve(
         training,
         held_out,
@@ -207,7 +207,7 @@ def _panel(
 
 
 def _loss_value(loss: float) -> str:
-    """A loss in at most ``_VALUE`` cells: a diverging one may have more digits than that."""
+    """Return a loss in at most ``_VALUE`` cells; a diverging loss may have more digits than that."""
     return f"{loss:#.4g}".rstrip(".") if 0.1 <= loss < 1e4 else f"{loss:.0e}" if loss >= 1e4 else f"{loss:.4f}"
 
 
@@ -227,7 +227,7 @@ def _side_by_side(cells: Sequence[Text], width: int) -> Text:
 
 
 def _fitting(parts: Sequence[str], separator: str, width: int) -> str:
-    """As many of the ``parts``, from the first, as fit ``width`` cells; never none."""
+    """Join the first ``parts``, as many as fit ``width`` cells, but at least one."""
     return next(
         (text for count in range(len(parts), 1, -1) if cell_len(text := separator.join(parts[:count])) <= width),
         parts[0],
@@ -235,5 +235,5 @@ def _fitting(parts: Sequence[str], separator: str, width: int) -> str:
 
 
 def rows_after_wrapping(lines: Sequence[Text], width: int) -> int:
-    """Rows that ``lines`` take up once a terminal narrowed to ``width`` columns has wrapped them."""
+    """Return the rows of ``lines`` in a terminal that was narrowed to ``width`` columns, which wraps them."""
     return sum(max(1, math.ceil(line.cell_len / width)) for line in lines)

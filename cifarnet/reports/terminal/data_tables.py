@@ -1,4 +1,4 @@
-"""Data on this machine and in a source, as Rich tables."""
+"""The cache and the images of a source as tables for a terminal."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,8 +11,8 @@ from cifarnet.data.dataset import LeftOut
 from cifarnet.reports.text import printable
 
 
-def inventory_report(inventory: Mapping[str, Any]) -> RenderableType:
-    """The cache's content; ``inventory`` as ``cifarnet data --json`` prints it."""
+def render_inventory(inventory: Mapping[str, Any]) -> RenderableType:
+    """Return the content of the cache; ``inventory`` is what ``cifarnet data --json`` prints."""
     facts = Table.grid(padding=(0, 2))
     facts.add_row("Cache", Text(inventory["cache"]))
     facts.add_row("CIFAR-10", Text(inventory["archive_path"]))
@@ -28,8 +28,11 @@ def inventory_report(inventory: Mapping[str, Any]) -> RenderableType:
     return Group(facts, sets)
 
 
-def source_report(summary: Mapping[str, Any]) -> RenderableType:
-    """Render a source's classes, counts and left-out files, as ``cifarnet data SOURCE --json`` prints them."""
+def render_source(summary: Mapping[str, Any]) -> RenderableType:
+    """Return classes, counts and left-out files of a source.
+
+    ``summary`` is what ``cifarnet data SOURCE --json`` prints.
+    """
     splits = {"Training images": "train", "Test images": "test"}
     if summary["validation_counts"] is not None:
         splits["Validation images"] = "validation"
@@ -54,11 +57,11 @@ def source_report(summary: Mapping[str, Any]) -> RenderableType:
 def _archive_state(inventory: Mapping[str, Any]) -> str:
     if inventory["checksum_holds"] is None:
         part = inventory["partial_bytes"]
-        begun = f"; {_megabytes(part)} of {_megabytes(inventory['expected_bytes'])} have arrived" if part else ""
-        return f"not there{begun}; `cifarnet data --download` gets it"
+        begun = f"; {_megabytes(part)} of {_megabytes(inventory['expected_bytes'])} downloaded" if part else ""
+        return f"missing{begun}; `cifarnet data --download` downloads it"
     if inventory["checksum_holds"]:
-        return f"{_megabytes(inventory['archive_bytes'])}, checksum holds"
-    return f"{_megabytes(inventory['archive_bytes'])}, checksum does NOT hold; `cifarnet data --download` replaces it"
+        return f"{_megabytes(inventory['archive_bytes'])}, checksum correct"
+    return f"{_megabytes(inventory['archive_bytes'])}, checksum wrong; `cifarnet data --download` replaces it"
 
 
 def _megabytes(count: int) -> str:

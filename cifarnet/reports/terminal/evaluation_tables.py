@@ -1,4 +1,4 @@
-"""An evaluation as tables for the terminal, from the very data that ``cifarnet evaluate --json`` prints."""
+"""An evaluation as tables for a terminal, from the data that ``cifarnet evaluate --json`` prints."""
 
 from collections.abc import Mapping, Sequence
 from math import sqrt
@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cifarnet.evaluation.metrics import worst_confusions
+from cifarnet.reports.confusions import worst_confusions, worst_errors
 from cifarnet.reports.text import percent, printable
 
 _HIT = (31, 119, 180)
@@ -17,8 +17,11 @@ _MISS = (214, 39, 40)
 _NAME_LIMIT = 20
 
 
-def evaluation_report(evaluation: Mapping[str, Any], width: int) -> Group:
-    """Headline, classes and confusions of an ``evaluation`` (the keys of ``--json``) in ``width`` terminal columns."""
+def render_evaluation(evaluation: Mapping[str, Any], width: int) -> Group:
+    """Return the scores, classes and confusions of an ``evaluation`` in ``width`` terminal columns.
+
+    ``evaluation`` has the keys of ``cifarnet evaluate --json``.
+    """
     blank = Text("")
     classes, matrix = evaluation["per_class"], evaluation["confusion_matrix"]
     names = [row["class"] for row in classes]
@@ -28,7 +31,7 @@ def evaluation_report(evaluation: Mapping[str, Any], width: int) -> Group:
 
 
 def headline(evaluation: Mapping[str, Any]) -> Table:
-    """The scores over all images, one a line."""
+    """Return the scores over all images, one in each line."""
     lower, upper = evaluation["accuracy_interval"]
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
@@ -47,7 +50,7 @@ def headline(evaluation: Mapping[str, Any]) -> Table:
 
 
 def class_table(classes: Sequence[Mapping[str, Any]]) -> Table:
-    """Precision, recall and F1 in percent and the number of images of every class."""
+    """Return the table of precision, recall and F1 (in percent) and images of every class."""
     table = Table()
     table.add_column("Class", max_width=_NAME_LIMIT, overflow="fold")
     for heading in ("Precision", "Recall", "F1", "Images"):
@@ -59,7 +62,7 @@ def class_table(classes: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _undefined(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> list[Text]:
-    """Which scores of ``class_table`` are 0 only because they are undefined."""
+    """Return notes on the scores of ``class_table`` that are shown as 0 because they are undefined."""
     unpredicted = [name for name, column in zip(names, zip(*matrix, strict=True), strict=True) if not any(column)]
     absent = [name for name, row in zip(names, matrix, strict=True) if not any(row)]
     reasons = (
@@ -69,19 +72,13 @@ def _undefined(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> list[Te
     return [Text(f"{reason} (shown as 0): {printable(', '.join(who))}") for reason, who in reasons if who]
 
 
-def worst_errors(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> list[str]:
-    """The three most frequent errors in words, the most frequent first."""
-    return [
-        f"{printable(names[true])} taken for {printable(names[predicted])}:"
-        f" {images:,} of {sum(matrix[true]):,} ({percent(images / sum(matrix[true]), 1)})"
-        for true, predicted, images in worst_confusions(matrix)
-    ] or ["No image is taken for one of another class."]
-
-
 def confusion_table(matrix: Sequence[Sequence[int]], names: Sequence[str], width: int) -> Group:
-    """The confusion matrix, coloured by each count's share of its row; where too wide, its ten greatest errors."""
+    """Return the confusion matrix, coloured by each count's share of its row.
+
+    A matrix that is wider than ``width`` terminal columns is replaced by its ten most frequent errors.
+    """
     digits = max(len(str(count)) for row in matrix for count in row)
-    # Three letters of a heading tell less than four, but a heat map more than a list of errors.
+    # Headings of three letters are harder to read than four, but a matrix shows more than a list of errors.
     for cell in (max(4, digits) + 1, max(3, digits) + 1):
         labels, headings = _labels([printable(name) for name in names], cell - 1)
         label_width = min(_NAME_LIMIT, max(map(cell_len, labels)))
@@ -105,7 +102,7 @@ def confusion_table(matrix: Sequence[Sequence[int]], names: Sequence[str], width
 
 
 def _labels(names: Sequence[str], width: int) -> tuple[list[str], list[str]]:
-    """The rows' labels and the columns' headings of ``width`` cells: numbers where the names begin alike."""
+    """Return labels of the rows and headings of ``width`` cells; numbers where the shortened names are equal."""
     headings = [set_cell_size(name, width).rstrip() for name in names]
     if len(set(headings)) == len(headings):
         return list(names), headings
@@ -114,10 +111,13 @@ def _labels(names: Sequence[str], width: int) -> tuple[list[str], list[str]]:
 
 
 def _cell(count: int, share: float, width: int, hit: bool, worst: bool) -> Text:
-    """A count on a background as strong as its share: white on a darkened colour is readable at every strength."""
+    """Return a count on a background whose strength is its share of the row.
+
+    White text on a darkened colour is readable at every strength.
+    """
     if not count:
         return Text("·", style="dim")
-    # By the root: errors are small shares, which a linear scale would leave black.
+    # The square root makes small shares visible: on a linear scale most errors would be black.
     background = ",".join(str(round(part * sqrt(share))) for part in (_HIT if hit else _MISS))
     # Bold too, for a terminal without colours.
     return Text(f"{count:>{width}}", style=f"{'bold ' if worst else ''}white on rgb({background})")
@@ -135,5 +135,5 @@ def _greatest_errors(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> G
 
 
 def _title(text: str) -> Text:
-    # Not the table's own title: that is broken at the table's width, which few or short classes make small.
+    # Rich wraps a table's own title at the width of the table, which is small with few or short classes.
     return Text(text, style="italic")

@@ -1,27 +1,32 @@
-"""Training images by class, as they are and as training shows them, side by side in one picture."""
+"""A picture of training images by class, before and after augmentation."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from cifarnet.reports.canvas import LINE, PAPER, enlarged, font, png, write
+from cifarnet.reports.figures.canvas import LINE, PAPER, enlarged, font, png, write
 from cifarnet.reports.text import printable
 
-CELL = 64  # side of an image, pixels
+CELL = 64  # Side of an image in pixels.
 MOST_CLASSES = 100
 
 _MARGIN = 16
 _GAP = 2
-_NAME_LIMIT = 160  # pixels
+_NAME_LIMIT = 160  # Pixels.
 
 
 def grid_png(
     class_names: Sequence[str], raw: Sequence[np.ndarray], augmented: Sequence[np.ndarray], recipe: str
 ) -> bytes:
-    """A PNG file with a row of images for each class: ``raw`` ones left, the same ones ``augmented`` right.
+    """Return a PNG file with a row for each class: its images on the left, the same images augmented on the right.
 
-    Both hold an array uint8 (n, size, size, 3) for each class; ``recipe`` is the name of what augmented them. Only the
-    first ``MOST_CLASSES`` are drawn, and a last line tells how many there are.
+    At most ``MOST_CLASSES`` rows are drawn; a last line gives the number of the others.
+
+    Args:
+        class_names: the classes.
+        raw: an array uint8 (n, size, size, 3) for each class.
+        augmented: the same images after augmentation.
+        recipe: the name of the recipe that augmented them.
     """
     from PIL import Image, ImageDraw
 
@@ -44,6 +49,6 @@ def grid_png(
             for column, image in enumerate(images):
                 canvas.paste(enlarged(image, CELL, CELL), (x + column * (CELL + _GAP), y))
     if drawn < len(class_names):
-        told = f"and {len(class_names) - drawn:,} more of {len(class_names):,} classes"
-        write(draw, (left, bottom - LINE), told, 2 * block + _MARGIN)
+        line = f"and {len(class_names) - drawn:,} more of {len(class_names):,} classes"
+        write(draw, (left, bottom - LINE), line, 2 * block + _MARGIN)
     return png(canvas)

@@ -1,11 +1,11 @@
-"""Why the network answered what it did, as one picture: its map over the picture, its own view, its answer."""
+"""The picture of an explanation: the Grad-CAM map over the picture, the network's view and its answer."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cifarnet.reports.canvas import FAINT, INK, LINE, PAPER, enlarged, fitting, font, png, write
+from cifarnet.reports.figures.canvas import FAINT, INK, LINE, PAPER, enlarged, fitting, font, png, write
 from cifarnet.reports.text import percent
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 VIEW_SIDE = 256
 MOST_CLASSES = 10
 _MARGIN = 16
-_BAR = 6  # height of a bar, pixels
+_BAR = 6  # Height of a bar in pixels.
 _OPACITY = 0.6
 
 
@@ -26,10 +26,14 @@ def explanation_png(
     heat: np.ndarray,
     view: np.ndarray,
 ) -> bytes:
-    """A PNG file of ``picture`` uint8 (height, width, 3) under its map, with view and answer beside or below it.
+    """Return a PNG file of a picture with its map, and the network's view and answer beside or below it.
 
-    ``heat`` float (height, width) is 0 to 1, NaN where the network saw nothing; ``view`` uint8 (size, size, 3) is what
-    it saw; ``predictions`` are (class, probability) pairs, likeliest first, of which ``MOST_CLASSES`` are written.
+    Args:
+        name: the name of the picture.
+        predictions: (class, probability) pairs, the likeliest first; at most ``MOST_CLASSES`` are written.
+        picture: uint8 (height, width, 3).
+        heat: the map, float (height, width), from 0 to 1; NaN where the network does not see the picture.
+        view: what the network sees, uint8 (size, size, 3).
     """
     from PIL import Image, ImageDraw
 
@@ -61,9 +65,9 @@ def explanation_png(
 
 
 def overlay(picture: np.ndarray, heat: np.ndarray) -> "Image":
-    """``picture`` uint8 (height, width, 3) with ``heat`` (height, width) in colours over it, plain where that is NaN.
+    """Return ``picture`` uint8 (height, width, 3) with ``heat`` (height, width) in colours over it.
 
-    A line goes round what the network saw, where that is not all.
+    Where ``heat`` is NaN, the picture has its own colours, and a line surrounds the rest.
     """
     from PIL import Image, ImageDraw
 
@@ -80,7 +84,10 @@ def overlay(picture: np.ndarray, heat: np.ndarray) -> "Image":
 
 
 def _colours(heat: np.ndarray) -> np.ndarray:
-    """``heat`` (..., 0 to 1) as colours, float (..., 3) of 0 to 255: dark to bright, also for the colour-blind."""
+    """Return ``heat`` (...) of 0 to 1 as colours, float (..., 3) of 0 to 255, from dark to bright.
+
+    Colour-blind people can tell them apart.
+    """
     import matplotlib
 
     return 255 * matplotlib.colormaps["inferno"](heat)[..., :3]
@@ -93,13 +100,13 @@ def _draw_answer(
     predictions: Sequence[tuple[str, float]],
     found: bool,
 ) -> None:
-    """The classes with their probabilities, and what the map's colours mean."""
+    """Draw the classes with their probabilities, and the legend of the map."""
     left, y = place
     for row, (name, share) in enumerate(predictions):
-        told = percent(share, 1)
-        told_width = font(row == 0).getlength(told)
-        write(draw, (left, y), name, VIEW_SIDE - told_width - _MARGIN, bold=row == 0)
-        draw.text((left + VIEW_SIDE - told_width, y), told, fill=INK, font=font(row == 0))
+        probability = percent(share, 1)
+        text_width = font(row == 0).getlength(probability)
+        write(draw, (left, y), name, VIEW_SIDE - text_width - _MARGIN, bold=row == 0)
+        draw.text((left + VIEW_SIDE - text_width, y), probability, fill=INK, font=font(row == 0))
         bar = y + LINE + 2
         draw.rectangle((left, bar, left + VIEW_SIDE - 1, bar + _BAR), fill="#e6e6e6")
         if filled := round(share * VIEW_SIDE):
@@ -107,7 +114,7 @@ def _draw_answer(
         y += 2 * LINE
     y += LINE // 2
     if not found:
-        for line in ("No part of the picture speaks", fitting(f"for {predictions[0][0]}.", VIEW_SIDE)):
+        for line in ("No part of the picture", fitting(f"supports {predictions[0][0]}.", VIEW_SIDE)):
             draw.text((left, y), line, fill=FAINT, font=font())
             y += LINE
         return

@@ -4,7 +4,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
   table.querySelectorAll("th").forEach((heading, column) => {
     heading.querySelector("button").addEventListener("click", () => {
       const before = heading.getAttribute("aria-sort");
-      // The first click shows the greatest number, or the first word.
+      // The first click puts the largest number or the first word at the top.
       const numeric = heading.classList.contains("number");
       const order = before ? (before === "ascending" ? "descending" : "ascending") : numeric ? "descending" : "ascending";
       const sign = order === "ascending" ? 1 : -1;
@@ -12,7 +12,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
       const compare = (a, b) => {
         const [first, second] = [number(cell(a)), number(cell(b))];
         if (!numeric || (isNaN(first) && isNaN(second))) return sign * cell(a).localeCompare(cell(b));
-        // What is no number, a dash say, stays below.
+        // Cells without a number, such as a dash, stay at the bottom.
         if (isNaN(first) || isNaN(second)) return isNaN(first) ? 1 : -1;
         return sign * (first - second);
       };

@@ -1,4 +1,4 @@
-"""Predictions as blocks of a table, printed as they come, and as CSV rows."""
+"""Predictions as blocks of a table for a terminal, and as rows of CSV."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,13 +8,14 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from cifarnet.reports.text import percent, printable, printable_lines
+from cifarnet.reports.text import REJECTION, percent, printable, printable_lines
 
 _BAR = 20
 _EIGHTHS = ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")
 _NAME_LIMIT = 60
 _CLASS_LIMIT = 20
-_OTHER_COLUMNS = 2 + 2 + _BAR + 2 + 7  # two blanks between columns; a percentage such as " 93.1 %".
+_NAMED_CLASSES = 10
+_OTHER_COLUMNS = 2 + 2 + _BAR + 2 + 7  # Two blanks between columns; a percentage such as " 93.1 %".
 
 Pairs = Sequence[tuple[str, float]]
 """(class, probability), likeliest first."""
@@ -22,14 +23,20 @@ Pairs = Sequence[tuple[str, float]]
 
 @dataclass(frozen=True)
 class Columns:
-    """Widths that all blocks of one output share, in terminal columns: they are printed before the last is known."""
+    """Widths in terminal columns, which all blocks of an output share.
+
+    Blocks are printed before the last prediction is known, so the widths are computed from the names alone.
+    """
 
     name: int
     class_name: int
 
     @classmethod
     def fitting(cls, names: Iterable[str], class_names: Iterable[str], width: int) -> Self:
-        """Widths for pictures of these ``names`` so that blocks fit ``width`` columns; longer names are folded."""
+        """Return the widths with which blocks of pictures of these ``names`` fit ``width`` columns.
+
+        Longer names are folded.
+        """
         class_name = min(_CLASS_LIMIT, _longest(class_names))
         return cls(max(10, min(_longest(names), _NAME_LIMIT, width - class_name - _OTHER_COLUMNS)), class_name)
 
@@ -38,14 +45,8 @@ def _longest(texts: Iterable[str]) -> int:
     return max((cell_len(printable(text)) for text in texts), default=1)
 
 
-REJECTION = "none of these, probably"
-
-
-_NAMED_CLASSES = 10
-
-
 def network_line(name: str, title: str, class_names: Sequence[str]) -> str:
-    """Return the line on the network that answers: ``resnet20 (ResNet-20), 10 classes: airplane, ...``.
+    """Return the line that names the network: ``resnet20 (ResNet-20), 10 classes: airplane, ...``.
 
     ``name`` is the user's name of the weights and ``title`` the network's name. At most ten classes are named.
     """
@@ -54,7 +55,7 @@ def network_line(name: str, title: str, class_names: Sequence[str]) -> str:
 
 
 def prediction_block(image: str, predictions: Pairs, columns: Columns, rejected: bool | None = None) -> Table:
-    """One picture: its name, whether it is ``rejected``, and a line with a bar per class."""
+    """Return the block of a picture: its name, whether it is ``rejected``, and a line with a bar for each class."""
     block = Table.grid(padding=(0, 2), pad_edge=False)
     block.add_column(width=columns.name, overflow="fold")
     block.add_column(width=columns.class_name, overflow="ellipsis", no_wrap=True)
@@ -71,21 +72,25 @@ def prediction_block(image: str, predictions: Pairs, columns: Columns, rejected:
 
 
 def bar(share: float, width: int) -> str:
-    """A bar of at most ``width`` columns for a ``share`` of 0 to 1, to an eighth of a column."""
+    """Return a bar for a ``share`` of 0 to 1, of at most ``width`` columns, exact to an eighth of a column."""
     full, eighths = divmod(round(share * width * 8), 8)
     return "█" * full + _EIGHTHS[eighths]
 
 
 def csv_header(top_k: int, reject: bool = False) -> list[str]:
-    """The columns of ``cifarnet predict --csv``: image, class_1, probability_1, ..., rejected where asked, error."""
+    """Return the columns of ``cifarnet predict --csv``.
+
+    They are image, class_1, probability_1, ..., rejected (with ``reject``) and error.
+    """
     classes = [f"{column}_{k}" for k in range(1, top_k + 1) for column in ("class", "probability")]
     return ["image", *classes, *(["rejected"] if reject else []), "error"]
 
 
 def csv_row(image: str, predictions: Pairs, rejected: Sequence[str], error: str | None, top_k: int) -> list[str]:
-    """One picture under ``csv_header``, ``rejected`` empty where not asked; fields without a value are empty.
+    """Return the row of a picture under ``csv_header``; fields without a value are empty.
 
-    What is not printable is escaped, but for line breaks, which CSV puts in quotes.
+    ``rejected`` is the value of that column, or empty where there is no such column. Characters that are not printable
+    are escaped, except line breaks, which CSV quotes.
     """
     values = [value for name, share in predictions for value in (name, f"{share:.6f}")] or [""] * (2 * top_k)
     return [printable_lines(value) for value in (image, *values, *rejected, error or "")]

@@ -1,0 +1,1 @@
+"""Self-contained HTML pages, rendered from the templates in ``templates/``."""

@@ -1,0 +1,163 @@
+"""The HTML page of an evaluation, or of a training run with its evaluation.
+
+Importing this module imports matplotlib, which takes a second: import it inside functions. ``evaluation`` has the keys
+of ``cifarnet evaluate --json``.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from cifarnet.durations import duration
+from cifarnet.reports.confusions import worst_errors
+from cifarnet.reports.figures import plots
+from cifarnet.reports.html.gallery import Gallery
+from cifarnet.reports.html.page import Drawing, Page, Section, Table, commands, facts, render
+from cifarnet.reports.text import percent
+
+_BAR_CLASSES = 30
+"""The most classes whose precision and recall are drawn as bars."""
+
+Facts = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Training:
+    """The training part of a run's page.
+
+    ``history`` has the rows of history.csv, ``held_out`` is the name of the held-out images, and ``facts`` are names
+    and values of the run's settings.
+    """
+
+    history: plots.History
+    held_out: str
+    facts: Facts = field(default_factory=tuple)
+
+
+def evaluation_page(
+    title: str,
+    evaluation: Mapping[str, Any],
+    bins: Sequence[Mapping[str, float]],
+    gallery: Gallery,
+    about: Facts,
+    reproduce: Sequence[Sequence[str]],
+    training: Training | None = None,
+) -> str:
+    """Return the page of an ``evaluation``.
+
+    Args:
+        title: heading of the page.
+        evaluation: the scores.
+        bins: the bins of the reliability diagram, as ``reliability_bins`` returns them.
+        gallery: the images with the network's answers.
+        about: more names and values for the summary.
+        reproduce: the commands that reproduce the page, each as its words.
+        training: the run's history and settings, for the page of a run.
+    """
+    classes = evaluation["per_class"]
+    sections = [facts("Summary", [*_summary(evaluation), *about])]
+    if training and training.history:
+        sections.append(Section("Training", "training.html", {"drawing": _curves(training), "facts": training.facts}))
+    confusions = {
+        "worst": worst_errors(evaluation["confusion_matrix"], [row["class"] for row in classes]),
+        "matrix": gallery.matrix(),
+        "classes": len(gallery.names),
+        "opened": gallery.opened(),
+    }
+    sections += [
+        Section("Classes", "table.html", _classes(classes)),
+        Section("Confusions", "confusions.html", confusions),
+        Section("Surest mistakes", "mistakes.html", gallery.mistakes()),
+        Section("Calibration", "figure.html", _calibration(bins, evaluation["ece"])),
+        commands("Reproduce", reproduce),
+    ]
+    lead = f"{percent(evaluation['accuracy'])} of {evaluation['images']:,} test images are classified correctly."
+    return render(Page(title, lead, sections, gallery.style, "gallery.js"))
+
+
+def about_evaluation(evaluation: Mapping[str, Any], tta: str) -> Facts:
+    """Return what the page of ``cifarnet evaluate`` says of weights, data and speed; ``tta`` is the option's value."""
+    return [
+        ("Weights", evaluation["weights"]),
+        ("Data", evaluation["data"] + (", changed since the training" if evaluation["data_changed"] else "")),
+        ("Test-time augmentation", tta),
+        ("Speed", f"{evaluation['images_per_second']:,.0f} images/s"),
+    ]
+
+
+def about_run(epoch: int, selected_by: str, seconds: float, weights: str, checksum: str) -> Facts:
+    """Return what the page of a run says of its chosen epoch, its training time and its weights.
+
+    ``weights`` is the path of the weights, and ``checksum`` the beginning of the SHA-256 of their tensors.
+    """
+    return [
+        ("Chosen epoch", f"{epoch} ({selected_by})"),
+        ("Trained in", duration(seconds)),
+        ("Weights", f"{weights}, SHA-256 of the tensors {checksum}"),
+    ]
+
+
+def training_facts(settings: Mapping[str, Any], changes: Mapping[str, Any], epochs: int) -> Facts:
+    """Return what the page of a run says of its settings.
+
+    Args:
+        settings: recipe (its name), data, weights, teacher, seed, backend and precision; None for what is not used.
+        changes: the fields of the recipe that differ from the recipe of that name.
+        epochs: the epochs that were trained.
+    """
+    changed = {name: value for name, value in changes.items() if value is not None and name != "name"}
+    origins = (("Began with", settings["weights"]), ("Teacher", settings["teacher"]))
+    return [
+        ("Recipe", settings["recipe"] + "".join(f", {name} {value}" for name, value in changed.items())),
+        ("Data", settings["data"]),
+        *((use, place) for use, place in origins if place),
+        ("Seed", str(settings["seed"])),
+        ("Epochs", str(epochs)),
+        ("Computed with", f"{settings['backend']}, {settings['precision']}"),
+    ]
+
+
+def _summary(evaluation: Mapping[str, Any]) -> Facts:
+    low, high = evaluation["accuracy_interval"]
+    top = min(5, len(evaluation["per_class"]))
+    return [
+        ("Accuracy", f"{percent(evaluation['accuracy'])} (95 % interval {percent(low)} to {percent(high)})"),
+        (f"Top-{top} accuracy", percent(evaluation["top5_accuracy"])),
+        ("Cross-entropy", f"{evaluation['loss']:.4f}"),
+        ("Expected calibration error", percent(evaluation["ece"])),
+        ("Test images", f"{evaluation['images']:,}"),
+    ]
+
+
+def _curves(training: Training) -> Drawing:
+    first, last = training.history[0], training.history[-1]
+    alt = (
+        f"Curves of loss, accuracy and learning rate over {last['epoch']:.0f} epochs: the training loss goes from"
+        f" {first['loss']:.3f} to {last['loss']:.3f}, the training accuracy from {percent(first['accuracy'], 1)} to"
+        f" {percent(last['accuracy'], 1)}."
+    )
+    return Drawing(plots.svg(plots.curves(training.history, training.held_out)), alt)
+
+
+def _classes(classes: Sequence[Mapping[str, Any]]) -> Table:
+    rows = [
+        [row["class"], *(percent(row[key]) for key in ("precision", "recall", "f1")), f"{row['support']:,}"]
+        for row in classes
+    ]
+    drawing = None
+    if len(classes) <= _BAR_CLASSES:
+        worst = min(classes, key=lambda row: row["recall"])
+        alt = (
+            f"Bars of precision and recall by class; the lowest recall is {percent(worst['recall'])}, {worst['class']}."
+        )
+        drawing = Drawing(plots.svg(plots.class_bars(classes)), alt)
+    return Table(("Class", "Precision", "Recall", "F1", "Images"), rows, drawing=drawing)
+
+
+def _calibration(bins: Sequence[Mapping[str, float]], ece: float) -> Drawing:
+    surest = [each for each in bins if each["images"]][-1]
+    alt = (
+        f"Reliability diagram: of the answers with the highest confidence, {percent(surest['confidence'], 1)} on"
+        f" average, {percent(surest['accuracy'], 1)} are right."
+    )
+    return Drawing(plots.svg(plots.reliability(bins, ece)), alt)

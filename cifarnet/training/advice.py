@@ -1,0 +1,64 @@
+"""Advice for long runs: how long a run takes, and what takes less time."""
+
+from dataclasses import replace
+
+from cifarnet.backend.gpus import gpu_packages
+from cifarnet.models.layers import total_macs
+from cifarnet.models.spec import ModelSpec, describe
+from cifarnet.training.events import Advice, Planned
+
+BUDGETS = (("20m", "85.6 %"), ("2h", "88.5 %"))
+"""Time budgets and the accuracy of ResNet-20 on CIFAR-10 within them, on two AVX2 cores (the table in README.md)."""
+
+# Training a ResNet-20 on images of full size, by one core of a CPU: 400 images/s on two AVX2 cores, 223 on two Zen 1
+# cores, 750 on one with AMX (benchmarks/README.md).
+_CPU_IMAGES_PER_SECOND = 200.0
+
+
+def with_advice(plan: Planned) -> Planned:
+    """Return ``plan`` with its guessed time and the advice of what takes less time."""
+    return replace(plan, guessed_seconds=guessed_seconds(plan), advice=_advice(plan))
+
+
+def guessed_seconds(plan: Planned) -> float | None:
+    """Return roughly how many seconds a run takes on a CPU, to within a factor of about three; None where unknown.
+
+    The guess is shown before any step was timed: the first steps of a large network take minutes.
+    """
+    head_alone = plan.frozen_base and not plan.recipe.varies_images
+    if plan.device.kind != "cpu" or plan.budget or head_alone:
+        return None
+    image_size = plan.spec.image_size
+    shrunk = sum(share * (1 - (side / image_size) ** 2) for side, share in plan.recipe.resolutions if side < image_size)
+    epochs_left = plan.epochs - plan.start_epoch
+    images = min(plan.steps * plan.recipe.batch_size, epochs_left * plan.train_images) * (1 - shrunk)
+    size = _macs(plan.spec) / _macs(ModelSpec())
+    return images * size / (_CPU_IMAGES_PER_SECOND * plan.device.cores)
+
+
+def _advice(plan: Planned) -> Advice:
+    default = ModelSpec().name
+    # A network grows from its weights; it can't shrink.
+    model = plan.spec.name if plan.weights and not plan.grown_from else (plan.grown_from or ModelSpec()).name
+    share = _macs(replace(plan.spec, name=model)) / _macs(plan.spec)
+    is_new = not (plan.start_epoch or plan.start_batch)
+    return Advice(
+        budgets=BUDGETS,
+        budget_model=None if plan.weights or plan.spec.name == default else default,
+        replaced=_replaced_by_budget(plan),
+        smaller_model=model if share < 1 and is_new else None,
+        smaller_share=share,
+        gpu_packages=gpu_packages(plan.device.backend) if plan.device.kind == "cpu" else None,
+    )
+
+
+def _replaced_by_budget(plan: Planned) -> tuple[str, ...]:
+    """Return the options of the run that a time budget replaces."""
+    default = "fine-tune" if plan.weights else "documented"
+    recipe = ("--recipe",) if plan.recipe.name not in (default, "fast") else ()
+    changed = plan.recipe.differences()
+    return recipe + tuple(f"--{name}" for name in ("epochs", "steps") if changed.get(name) is not None)
+
+
+def _macs(spec: ModelSpec) -> int:
+    return total_macs(describe(spec))
