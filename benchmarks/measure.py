@@ -24,7 +24,7 @@ STARTED = time.monotonic()
 WARMUP_STEPS = 8
 
 
-class _NoTester:
+class _NoEvaluator:
     """Replaces the evaluator of the held-out images where training alone is timed."""
 
     def __init__(self, classes: int):
@@ -61,10 +61,12 @@ def training_loop(
     from cifarnet.models.network import build_model
     from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization
     from cifarnet.recipes import named_recipe
-    from cifarnet.training.checkpoint import Progress
-    from cifarnet.training.loop import Loop
+    from cifarnet.training.build import Parts
+    from cifarnet.training.checkpoint import TrainState
+    from cifarnet.training.loop import Loop, LoopControl
+    from cifarnet.training.model import TrainingModel
+    from cifarnet.training.run_data import RunData
     from cifarnet.training.schedule import Plan
-    from cifarnet.training.trainee import Trainee
 
     execution = Execution.best_on(device())
     execution = replace(
@@ -78,22 +80,18 @@ def training_loop(
     data = Dataset(
         rng.integers(0, 256, (images, 32, 32, 3), np.uint8), rng.integers(0, 10, images, np.int32), CIFAR10_CLASSES
     )
-    chosen = named_recipe(recipe, depth).with_changes(batch_size=batch_size, steps=steps, epochs=epochs)
-    network = build_model(ModelSpec(f"resnet{depth}"), precision=execution.precision)
-    trainee = Trainee(network, data.images, Normalization.of(data.images), chosen, execution)
-    plan = Plan(chosen.steps or trainee.steps_per_epoch * (chosen.epochs or 0))
+    spec = ModelSpec(f"resnet{depth}")
+    chosen = named_recipe(recipe).for_model(spec.name).with_changes(batch_size=batch_size, steps=steps, epochs=epochs)
+    network = build_model(spec, precision=execution.precision)
+    model = TrainingModel(network, data.images, Normalization.of(data.images), chosen, execution)
+    plan = Plan(chosen.steps or model.steps_per_epoch * (chosen.epochs or 0))
+    one = data.take(np.arange(1))
     return Loop(
-        trainee,
-        data,
-        data.take(np.arange(1)),
-        "test",
-        _NoTester(len(CIFAR10_CLASSES)),
-        seed=0,
-        progress=Progress(0, 0, 0, 0.0, [], plan=plan),
-        save=lambda: None,
-        stop_requested=lambda: False,
-        save_interval=float("inf"),
-        report=report,
+        Parts(model, _NoEvaluator(len(CIFAR10_CLASSES)), None),
+        RunData(data, one, "test", one, ""),
+        0,
+        TrainState(0, 0, 0, 0.0, [], plan=plan),
+        LoopControl(lambda: None, lambda: False, float("inf"), report),
     )
 
 
@@ -128,8 +126,8 @@ def train(depth: int, **settings: Any) -> dict[str, Any]:
     loop = training_loop(depth, note, **settings)
     while not loop.done:
         loop.run_epoch()
-    batch_size, calls = loop.recipe.batch_size, loop.trainee.steps_per_execution
-    full = len(loop.train) // batch_size  # The batch after these, if any, is smaller.
+    batch_size, calls = loop.recipe.batch_size, loop.model.steps_per_execution
+    full = len(loop.data.train) // batch_size  # The batch after these, if any, is smaller.
     seconds = [
         (end - begin) / (after.step - before.step)
         for (begin, before), (end, after) in pairwise(steps)
@@ -143,9 +141,9 @@ def train(depth: int, **settings: Any) -> dict[str, Any]:
     return {
         "device": str(device()),
         "kind": device().kind,
-        "precision": loop.trainee.network.compute_dtype_of_features,
+        "precision": loop.model.network.compute_dtype_of_features,
         "steps_per_call": calls,
-        "images": len(loop.train),
+        "images": len(loop.data.train),
         "step_seconds": step_seconds,
         "images_per_s": step_seconds and batch_size / step_seconds,
         "epoch_seconds": epochs,
@@ -228,9 +226,9 @@ def history(
     from cifarnet.backend.devices import device
     from cifarnet.errors import InvalidValueError
     from cifarnet.recipes import named_recipe
-    from cifarnet.training.config import RunConfig
+    from cifarnet.runs.request import TrainRequest
     from cifarnet.training.events import EpochDone, Planned, StepDone, Warned
-    from cifarnet.training.run import train as train_run
+    from cifarnet.training.start import train as train_run
 
     averaged = _moving_averages() if moving else None
     chosen = named_recipe(recipe).for_model(f"resnet{depth}").with_changes(**(changes or {}))
@@ -253,7 +251,7 @@ def history(
         warned[0] |= isinstance(event, Warned) and "is enough for" in event.message
 
     called = time.monotonic()
-    config = RunConfig(
+    config = TrainRequest(
         chosen.on(device().kind),
         data=data,
         model=f"resnet{depth}",

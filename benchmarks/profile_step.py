@@ -82,7 +82,7 @@ def _record(args: Any, directory: str) -> tuple[float, str]:
     loop = measure.training_loop(args.depth, note, **settings, warm_steps=args.steps)
     while not loop.done:
         loop.run_epoch()
-    return times[1] - times[0], loop.trainee.network.compute_dtype_of_features
+    return times[1] - times[0], loop.model.network.compute_dtype_of_features
 
 
 def _by_operation(directory: Path) -> tuple[Counter[str], Counter[str]]:

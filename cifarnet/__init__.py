@@ -19,14 +19,15 @@ _API = {
     "ModelSpec": ("cifarnet.models.spec", "ModelSpec"),
     "RECIPES": ("cifarnet.recipes", "RECIPES"),
     "Recipe": ("cifarnet.recipes", "Recipe"),
-    "RunConfig": ("cifarnet.training.config", "RunConfig"),
+    "Run": ("cifarnet.runs.directory", "Run"),
+    "TrainRequest": ("cifarnet.runs.request", "TrainRequest"),
     "build_model": ("cifarnet.models.network", "build_model"),
     "evaluate": ("cifarnet.evaluation.evaluate", "evaluate"),
     "load_data": ("cifarnet.data.sources", "load_data"),
     "load_weights": ("cifarnet.weights.catalog", "load"),
-    "resume": ("cifarnet.training.run", "resume"),
+    "resume": ("cifarnet.training.resume", "resume"),
     "serving_model": ("cifarnet.models.serving", "serving_model"),
-    "train": ("cifarnet.training.run", "train"),
+    "train": ("cifarnet.training.start", "train"),
 }
 
 

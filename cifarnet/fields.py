@@ -1,12 +1,17 @@
-"""Checks values from JSON files against the types of a dataclass's fields."""
+"""Describes fields of dataclasses: valid range, help text and notation of each; checks values from JSON files.
 
-from collections.abc import Mapping
+A field that is declared with ``option`` is described in one place. The command line, the check of its range and the
+command that reproduces a run are derived from that description.
+"""
+
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
+from enum import StrEnum
 from types import NoneType, UnionType
 from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
-from cifarnet.errors import InvalidValueError, did_you_mean
+from cifarnet.errors import InvalidValueError, did_you_mean, unknown_value
 from cifarnet.json_files import shown
 
 _NAMES: dict[type, str] = {
@@ -50,6 +55,109 @@ class Range(NamedTuple):
             raise InvalidValueError(f"{name} must be {self}. Received: {shown(value)}")
 
 
+class Panel(StrEnum):
+    """The sections of a help page, in their order. ``COMMON`` has the options that people need first."""
+
+    COMMON = "Options"
+    DATA = "Data"
+    RECIPE = "Recipe"
+    SCHEDULE = "Learning-rate schedule"
+    AUGMENTATION = "Augmentation"
+    TRANSFER = "Transfer and distillation"
+    RUN = "Run"
+    OUTPUT = "Output"
+    DEVICE = "Device"
+
+
+class Notation(NamedTuple):
+    """How a value is written in one word, for types that the command line does not know.
+
+    Attributes:
+        what: what the word stands for: ``"steps"``.
+        example: a valid word.
+        parse: the value of a word; raises a ``ValueError`` for an invalid one.
+        text: the word for a value.
+    """
+
+    what: str
+    example: str
+    parse: Callable[[str], Any]
+    text: Callable[[Any], str]
+
+
+@dataclass(frozen=True)
+class Option:
+    """The description of a field that is an option too.
+
+    Attributes:
+        help: one or more sentences.
+        metavar: the placeholder of the value: its unit, ``N`` for a whole number, ``X`` for a number.
+        panel: the section of the help page.
+        range: the valid numbers; None for all.
+        choices: the valid texts; none for all.
+        notation: how the value is written in one word; None for texts, numbers and flags.
+        resumable: whether the option can be given for a run that is resumed.
+    """
+
+    help: str
+    metavar: str | None = None
+    panel: Panel = Panel.COMMON
+    range: Range | None = None
+    choices: tuple[str, ...] = ()
+    notation: Notation | None = None
+    resumable: bool = False
+
+    def words(self, name: str, value: Any) -> list[str]:
+        """Return the words that give the field ``name`` a ``value`` on the command line; none for None."""
+        if value is None:
+            return []
+        if isinstance(value, bool):
+            return [option_name(name if value else f"no_{name}")]
+        return [option_name(name), self.notation.text(value) if self.notation else str(value)]
+
+
+def option(
+    default: Any = MISSING,
+    *,
+    help: str,
+    metavar: str | None = None,
+    panel: Panel = Panel.COMMON,
+    range: Range | None = None,
+    choices: tuple[str, ...] = (),
+    notation: Notation | None = None,
+    resumable: bool = False,
+) -> Any:
+    """Return the declaration of a dataclass's field with its ``Option``; see there for the arguments."""
+    described = Option(help, metavar, panel, range, choices, notation, resumable)
+    return field(default=default, metadata={Option: described})
+
+
+def options_of(cls: Any) -> dict[str, Option]:
+    """Return the fields of the dataclass ``cls`` that are options, by name."""
+    return {each.name: each.metadata[Option] for each in fields(cls) if Option in each.metadata}
+
+
+def require_valid(record: Any, options: Mapping[str, Option] | None = None) -> None:
+    """Check the range and the choices of each field of the dataclass instance ``record``; None is always valid.
+
+    ``options`` describes the fields; by default it is the ``options_of`` the record.
+
+    Raises:
+        InvalidValueError: for another value, naming the field.
+    """
+    for name, described in (options_of(record) if options is None else options).items():
+        value = getattr(record, name, None)
+        if described.range:
+            described.range.require(name, value)
+        if described.choices and value not in (None, *described.choices):
+            raise unknown_value(name, str(value), described.choices)
+
+
+def option_name(name: str) -> str:
+    """Return the option of the field ``name``: ``--batch-size``."""
+    return "--" + name.replace("_", "-")
+
+
 def _number(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:g}"
 
@@ -80,9 +188,9 @@ def typed_fields(cls: type[Any], data: Mapping[str, Any], what: str, *, others: 
                 f"{what} has no field {name:.60}.{did_you_mean(name[:60], hints)} Its fields are {', '.join(hints)}."
                 f" Received: {name:.60}"
             )
-    for field in fields(cls):
-        if field.name not in data and _required(field):
-            raise InvalidValueError(f"{what} needs the field {field.name}. Received: {', '.join(data) or 'no fields'}")
+    for each in fields(cls):
+        if each.name not in data and _required(each):
+            raise InvalidValueError(f"{what} needs the field {each.name}. Received: {', '.join(data) or 'no fields'}")
     values = {}
     for name, value in data.items():
         try:

@@ -21,16 +21,6 @@ def of_weights(text: str | None) -> str | None:
     return os.path.realpath(text) if text and os.path.exists(text) else None
 
 
-def keep_or_find(text: str, recorded: str | None, found: str | None) -> str | None:
-    """Return ``recorded`` if it ends with the path ``text``, otherwise ``found``.
-
-    ``text`` may have changed since ``recorded`` was written, such as by ``--resume RUN --data NEW``.
-    """
-    tail = tuple(part for part in Path(os.path.normpath(text)).parts if part != os.pardir)
-    belongs = recorded is not None and (not tail or Path(recorded).parts[-len(tail) :] == tail)
-    return recorded if belongs else found
-
-
 def find(text: str, recorded: str | None, run: Path | None = None) -> str | None:
     """Return the current path of the data, run or file ``text``, which was at ``recorded``; None if it is gone.
 

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from cifarnet.errors import InvalidValueError, did_you_mean
-from cifarnet.fields import FLOAT_LIMIT, Range, typed_fields
+from cifarnet.fields import FLOAT_LIMIT, Notation, Panel, Range, option, require_valid, typed_fields
 from cifarnet.json_files import read_object, shown
-from cifarnet.models.spec import ModelSpec
 from cifarnet.runs import CONFIG, verified_config
 
 # Of ``Recipe.for_images``.
@@ -24,95 +23,214 @@ _LONGEST_LIST = 100
 # Counts beyond these are mistakes, and whole numbers of 32 bits hold them. Half a million epochs make the longest
 # history that a checkpoint keeps.
 _COUNT, _EPOCHS, _PIXELS = Range(0, 1_000_000_000), 500_000, Range(0, 1024)
+_STEPS = Range(1, _COUNT.high)
 _POSITIVE, _NOT_NEGATIVE = Range(0, FLOAT_LIMIT, low_excluded=True), Range(0, FLOAT_LIMIT)
 _BELOW_ONE = Range(0, 1, high_excluded=True)
-_RANGES = {
-    "epochs": Range(1, _EPOCHS),
-    "steps": Range(1, _COUNT.high),
-    "batch_size": Range(1, 1_000_000),
-    "learning_rate": _POSITIVE,
-    "warmup_learning_rate": _POSITIVE,
-    "momentum": _BELOW_ONE,
-    "l2": _NOT_NEGATIVE,
-    "lr_decay": _NOT_NEGATIVE,
-    "lr_drop": Range(0, _EPOCHS),
-    "warmup_steps": _COUNT,
-    "crop_padding": _PIXELS,
-    "cutout": _PIXELS,
-    "checks": Range(0, _EPOCHS),
-    "precise_batchnorm": _COUNT,
-    "distillation": Range(0, 1, low_excluded=True),
-    "distillation_temperature": _POSITIVE,
-    "rotation": Range(0, 180),
-    "shift": _BELOW_ONE,
-    "cycle_peak": _BELOW_ONE,
-    "label_smoothing": _BELOW_ONE,
-    "batchnorm_momentum": _BELOW_ONE,
-}
+
+
+def _steps(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(",") if part.strip())
+
+
+def _sizes(text: str) -> tuple[tuple[int, float], ...]:
+    pairs = [part.split(":") for part in text.split(",") if part.strip()]
+    return tuple((int(side), float(share)) for side, share in pairs)
+
+
+def _plain(value: float) -> str:
+    """Return the shortest text that means ``value``."""
+    return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+
+
+_STEP_LIST = Notation("steps", "32000,48000", _steps, lambda steps: ",".join(map(str, steps)))
+_SIZE_LIST = Notation(
+    "sides and shares",
+    "20:0.4,24:0.3",
+    _sizes,
+    lambda sizes: ",".join(f"{side}:{_plain(share)}" for side, share in sizes),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a network is trained. Each field is an option of ``cifarnet train``.
+    """How a network is trained. Each field but the name is an option of ``cifarnet train``.
 
     Raises:
         InvalidValueError: for a value outside its range, naming the field.
     """
 
     name: str
-    epochs: int | None = None
-    """Passes over the training images; exactly one of ``epochs`` and ``steps`` is given."""
-    steps: int | None = None
-    """Batches in all; the last epoch is cut short where they don't fill it."""
-    batch_size: int = 128
-    learning_rate: float = 0.1
-    momentum: float = 0.9
-    nesterov: bool = False
-    l2: float = 1e-4
+    epochs: int | None = option(
+        None,
+        range=Range(1, _EPOCHS),
+        metavar="N",
+        help="Passes over the training images. Default: as the recipe says.",
+        resumable=True,
+    )
+    """Exactly one of ``epochs`` and ``steps`` is given."""
+    steps: int | None = option(
+        None,
+        range=_STEPS,
+        metavar="N",
+        help="Batches to train on, instead of --epochs.",
+        panel=Panel.RECIPE,
+        resumable=True,
+    )
+    """The last epoch is cut short where the steps don't fill it."""
+    batch_size: int = option(128, range=Range(1, 1_000_000), metavar="N", help="Images per step.", panel=Panel.RECIPE)
+    learning_rate: float = option(
+        0.1,
+        range=_POSITIVE,
+        metavar="X",
+        help="Initial learning rate; with --cycle-peak the highest.",
+        panel=Panel.RECIPE,
+    )
+    momentum: float = option(
+        0.9,
+        range=_BELOW_ONE,
+        metavar="X",
+        help="Momentum of stochastic gradient descent (SGD).",
+        panel=Panel.RECIPE,
+    )
+    nesterov: bool = option(False, help="Use Nesterov momentum.", panel=Panel.RECIPE)
+    l2: float = option(
+        1e-4,
+        range=_NOT_NEGATIVE,
+        metavar="X",
+        help="L2 penalty on convolution kernels: half of other tools' weight decay.",
+        panel=Panel.RECIPE,
+    )
     """Adds l2 times the sum of squares of every convolution kernel to the loss, as Keras's regularizer does. A weight
     decay w of other frameworks, which adds w times the kernel to its gradient, is l2 = w / 2."""
-    lr_decay: float = 0.0
-    """Per step: the learning rate is divided by 1 + lr_decay * step."""
-    lr_drop: int = 0
-    """The learning rate is halved every ``lr_drop`` epochs; 0: never."""
-    lr_boundaries: tuple[int, ...] = ()
-    """Steps at which the learning rate is divided by ten."""
-    cycle_peak: float = 0.0
+    label_smoothing: float = option(
+        0.0,
+        range=_BELOW_ONE,
+        metavar="FRACTION",
+        help="Spread this fraction of each label over all classes.",
+        panel=Panel.RECIPE,
+    )
+    """Szegedy et al. 2016, arXiv:1512.00567."""
+    batchnorm_momentum: float = option(
+        0.99,
+        range=_BELOW_ONE,
+        metavar="X",
+        help="Momentum of batch normalization's moving mean and variance.",
+        panel=Panel.RECIPE,
+    )
+    precise_batchnorm: int = option(
+        0,
+        range=_COUNT,
+        metavar="N",
+        help="Compute batch normalization's mean and variance from N training images; 0: use moving averages.",
+        panel=Panel.RECIPE,
+    )
+    """Computed before each check and at the end (Wu and Johnson 2021, arXiv:2105.07576)."""
+    lr_decay: float = option(
+        0.0,
+        range=_NOT_NEGATIVE,
+        metavar="X",
+        help="Divide the learning rate by 1 + X * step.",
+        panel=Panel.SCHEDULE,
+    )
+    lr_drop: int = option(
+        0,
+        range=Range(0, _EPOCHS),
+        metavar="N",
+        help="Halve the learning rate every N epochs; 0: never.",
+        panel=Panel.SCHEDULE,
+    )
+    lr_boundaries: tuple[int, ...] = option(
+        (),
+        notation=_STEP_LIST,
+        metavar="STEP,...",
+        help=f"Divide the learning rate by ten at these steps: {_STEP_LIST.example}.",
+        panel=Panel.SCHEDULE,
+    )
+    cycle_peak: float = option(
+        0.0,
+        range=_BELOW_ONE,
+        metavar="FRACTION",
+        help="Raise the learning rate during this fraction of the run, then lower it to zero.",
+        panel=Panel.SCHEDULE,
+    )
     """One cycle (Smith and Topin 2018, arXiv:1708.07120): the learning rate rises linearly from zero, is
     ``learning_rate`` after this fraction of the run, and falls linearly to zero at its end; 0: no cycle."""
-    warmup_steps: int = 0
-    warmup_learning_rate: float = 0.01
-    """The learning rate of the first ``warmup_steps`` steps."""
-    rotation: float = 0.0
-    """Random rotation by up to this many degrees, either way."""
-    shift: float = 0.0
-    """Random shift by up to this fraction of the image, in both directions."""
-    crop_padding: int = 0
-    """Random crop of the image's own size after padding by this many pixels."""
-    flip: bool = True
-    """Random horizontal flips."""
-    alternate_flips: bool = False
-    """Flip each image in every other epoch, rather than by chance (Jordan 2024, arXiv:2404.00498)."""
-    cutout: int = 0
-    """Hide a square of this many pixels at a random place (DeVries and Taylor 2017, arXiv:1708.04552)."""
-    label_smoothing: float = 0.0
-    """This much of each label is spread over all classes (Szegedy et al. 2016, arXiv:1512.00567)."""
-    distillation: float | None = None
-    """This share of the loss asks for a teacher's answers, the rest for the labels (Hinton et al. 2015,
-    arXiv:1503.02531); None without a teacher."""
-    distillation_temperature: float | None = None
-    """Teacher's and student's logits are divided by this before they are compared; None without a teacher."""
-    batchnorm_momentum: float = 0.99
-    """What each step leaves of the moving mean and variance that batch normalization uses outside training."""
-    precise_batchnorm: int = 0
-    """Compute these moments from this many training images before each check and at the end (Wu and Johnson 2021,
-    arXiv:2105.07576); 0: keep the moving averages."""
-    resolutions: tuple[tuple[int, float], ...] = ()
+    warmup_steps: int = option(
+        0, range=_COUNT, metavar="N", help="Begin with N steps at the warm-up learning rate.", panel=Panel.SCHEDULE
+    )
+    warmup_learning_rate: float = option(
+        0.01, range=_POSITIVE, metavar="X", help="Learning rate of the warm-up.", panel=Panel.SCHEDULE
+    )
+    rotation: float = option(
+        0.0,
+        range=Range(0, 180),
+        metavar="DEGREES",
+        help="Rotate at random by up to this angle, either way.",
+        panel=Panel.AUGMENTATION,
+    )
+    shift: float = option(
+        0.0,
+        range=_BELOW_ONE,
+        metavar="FRACTION",
+        help="Shift at random by up to this fraction of the image.",
+        panel=Panel.AUGMENTATION,
+    )
+    """In both directions."""
+    crop_padding: int = option(
+        0,
+        range=_PIXELS,
+        metavar="PIXELS",
+        help="Pad by this many pixels, then crop at random to the old size.",
+        panel=Panel.AUGMENTATION,
+    )
+    flip: bool = option(True, help="Mirror images at random.", panel=Panel.AUGMENTATION)
+    """Horizontally."""
+    alternate_flips: bool = option(
+        False, help="Mirror each image in every other epoch, instead of at random.", panel=Panel.AUGMENTATION
+    )
+    """Jordan 2024, arXiv:2404.00498."""
+    cutout: int = option(
+        0,
+        range=_PIXELS,
+        metavar="PIXELS",
+        help="Hide a square of this side at a random place.",
+        panel=Panel.AUGMENTATION,
+    )
+    """DeVries and Taylor 2017, arXiv:1708.04552."""
+    resolutions: tuple[tuple[int, float], ...] = option(
+        (),
+        notation=_SIZE_LIST,
+        metavar="SIDE:SHARE,...",
+        help="Train these shares of the run on smaller images, and the rest on images of full size:"
+        f" {_SIZE_LIST.example}. '' turns it off.",
+        panel=Panel.AUGMENTATION,
+    )
     """Progressive resizing: pairs of a side in pixels and the share of the run that is trained on images shrunk to it,
-    in order; what the shares leave is trained at full size."""
-    checks: int = 0
-    """Classify the held-out images after this many epochs only, evenly spread, the last one among them; 0: after every
-    epoch."""
+    in order."""
+    distillation: float | None = option(
+        None,
+        range=Range(0, 1, low_excluded=True),
+        metavar="FRACTION",
+        help="Fraction of the loss that compares with the --teacher. Default: 0.9.",
+        panel=Panel.TRANSFER,
+    )
+    """The rest of the loss compares with the labels (Hinton et al. 2015, arXiv:1503.02531); None without a teacher."""
+    distillation_temperature: float | None = option(
+        None,
+        range=_POSITIVE,
+        metavar="X",
+        help="Divide both networks' logits by X before they are compared. Default: 4.",
+        panel=Panel.TRANSFER,
+    )
+    """None without a teacher."""
+    checks: int = option(
+        0,
+        range=Range(0, _EPOCHS),
+        metavar="N",
+        help="Classify the held-out images N times, evenly spread over the run; 0: after every epoch.",
+        panel=Panel.RUN,
+    )
+    """The last check is at the end of the run."""
 
     def __post_init__(self) -> None:
         if (self.epochs is None) == (self.steps is None):
@@ -120,8 +238,7 @@ class Recipe:
                 f"A recipe lasts a number of epochs or of steps, one of the two."
                 f" Received: epochs {shown(self.epochs)}, steps {shown(self.steps)}"
             )
-        for field, valid in _RANGES.items():
-            valid.require(field, getattr(self, field))
+        require_valid(self)
         self._check(
             "name",
             f"text of 1 to {_NAME_LIMIT} printable characters without slashes",
@@ -145,10 +262,10 @@ class Recipe:
         )
         self._check(
             "lr_boundaries",
-            f"at most {_LONGEST_LIST} rising steps {_RANGES['steps']}",
+            f"at most {_LONGEST_LIST} rising steps {_STEPS}",
             lambda steps: (
                 len(steps) <= _LONGEST_LIST
-                and all(step in _RANGES["steps"] for step in steps)
+                and all(step in _STEPS for step in steps)
                 and list(steps) == sorted(set(steps))
             ),
         )
@@ -284,13 +401,16 @@ class Recipe:
         The paper found a learning rate of 0.1 too large for ResNet-110 to start with, and used 0.01 for about 400
         steps.
         """
+        # Imported here, because describing networks needs NumPy.
+        from cifarnet.models.spec import ModelSpec
+
         if self == RECIPES["paper"] and ModelSpec(model).depth >= 110:
             return replace(self, warmup_steps=400)
         return self
 
-    def differences(self, base: "Recipe | None" = None) -> dict[str, Any]:
-        """Return the fields that differ from ``base``, by default the recipe of this name; all fields without one."""
-        base = base or RECIPES.get(self.name)
+    def differences(self) -> dict[str, Any]:
+        """Return the fields that differ from the named recipe that it started from; all of them without one."""
+        base = RECIPES.get(self.name)
         return {
             field.name: getattr(self, field.name)
             for field in fields(self)
@@ -368,14 +488,14 @@ def named_recipe(name: str) -> Recipe:
     Raises:
         InvalidValueError: for an unknown name.
     """
-    if name not in RECIPES:
-        # A name that looks like a file's was probably meant as one.
-        known = [] if Path(name).suffix == ".json" or len(Path(name).parts) > 1 else RECIPES
-        raise InvalidValueError(
-            f"There is no recipe or file {name}.{did_you_mean(name, known)} Recipes are {', '.join(RECIPES)}. Give one"
-            f" of them, or a JSON file with a recipe, such as a run's config.json. Received: {name}"
-        )
-    return RECIPES[name]
+    if name in RECIPES:
+        return RECIPES[name]
+    # A name that looks like a file's was probably meant as one.
+    known = [] if Path(name).suffix == ".json" or len(Path(name).parts) > 1 else RECIPES
+    raise InvalidValueError(
+        f"There is no recipe or file {name}.{did_you_mean(name, known)} Recipes are {', '.join(RECIPES)}. Give one"
+        f" of them, or a JSON file with a recipe, such as a run's config.json. Received: {name}"
+    )
 
 
 def find_recipe(name: str) -> Recipe:

@@ -10,6 +10,7 @@ from cifarnet import runs
 from cifarnet.data.images import read_image
 from cifarnet.errors import InvalidValueError, RunError, WeightsError
 from cifarnet.recipes import RECIPES
+from cifarnet.training.setup import located_inputs
 from cifarnet.weights import catalog
 from tests.support.datasets import assert_same, image_folder
 from tests.support.networks import SIZE, save_image_folder, save_picture, save_tiny_weights
@@ -68,21 +69,23 @@ def test_a_path_is_never_taken_for_a_name(tmp_path, monkeypatch):
     for name in ("cifar10", "synthetic"):
         image_folder(tmp_path / name)
         assert cifarnet.load_data(Path(name)).train.class_names == ("cat", "dog")
-        data = cifarnet.RunConfig(RECIPES["fast"], Path(name)).data
+        data = located_inputs(cifarnet.TrainRequest("fast", Path(name))).data
         assert cifarnet.load_data(data).train.class_names == ("cat", "dog")
 
 
 def test_a_run_may_be_described_by_paths(tmp_path):
-    config = cifarnet.RunConfig(RECIPES["fast"], tmp_path / "pets", weights=tmp_path / "w.h5", teacher=Path("t.h5"))
-    texts = cifarnet.RunConfig(RECIPES["fast"], str(tmp_path / "pets"), weights=str(tmp_path / "w.h5"), teacher="t.h5")
-    assert config == texts
-    assert config.to_dict() == texts.to_dict()
+    paths = {"data": tmp_path / "pets", "weights": tmp_path / "w.h5", "teacher": Path("t.h5")}
+    request = cifarnet.TrainRequest("fast", **paths)
+    texts = cifarnet.TrainRequest("fast", **{name: str(path) for name, path in paths.items()})
+    assert located_inputs(request) == located_inputs(texts)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [str, Path])
 def test_runs_are_started_and_resumed_by_text_and_path(tmp_path, kind):
-    config = cifarnet.RunConfig(RECIPES["fast"].with_changes(steps=1, resolutions=(), batch_size=25), "synthetic:50", 8)
+    config = cifarnet.TrainRequest(
+        RECIPES["fast"].with_changes(steps=1, resolutions=(), batch_size=25), "synthetic:50", 8
+    )
     result = cifarnet.train(config, kind(tmp_path / "run"))
     assert (result.directory, (tmp_path / "run" / runs.WEIGHTS).is_file()) == (tmp_path / "run", True)
     with pytest.raises(RunError, match="finished"):
@@ -97,8 +100,8 @@ def test_runs_are_started_and_resumed_by_text_and_path(tmp_path, kind):
         cifarnet.Classifier,
         cifarnet.evaluate,
         cifarnet.resume,
-        lambda wrong: cifarnet.RunConfig(RECIPES["fast"], weights=0 if wrong is None else wrong),
-        lambda wrong: cifarnet.train(cifarnet.RunConfig(RECIPES["fast"]), 0 if wrong is None else wrong),
+        lambda wrong: cifarnet.TrainRequest(RECIPES["fast"], weights=0 if wrong is None else wrong),
+        lambda wrong: cifarnet.train(cifarnet.TrainRequest(RECIPES["fast"]), 0 if wrong is None else wrong),
     ],
     ids=["load_weights", "Classifier", "evaluate", "resume", "weights", "directory"],
 )
@@ -114,8 +117,8 @@ def test_anything_else_than_a_source_is_refused_with_what_is_taken(wrong):
 
 
 def test_a_recipe_by_name_is_refused_with_what_to_write():
-    with pytest.raises(InvalidValueError, match=r"cifarnet.RECIPES\['fast'\]. Received: 'fast'"):
-        cifarnet.RunConfig("fast")
+    with pytest.raises(InvalidValueError, match=r"cifarnet.RECIPES\['fast'\] or 'fast'. Received: 3"):
+        cifarnet.TrainRequest(3)
 
 
 def test_an_unknown_name_is_told_with_those_that_there_are():

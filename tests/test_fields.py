@@ -1,9 +1,11 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import pytest
 
 from cifarnet.errors import InvalidValueError
-from cifarnet.fields import typed_fields
+from cifarnet.fields import Range, option, options_of, require_valid, typed_fields
+from cifarnet.recipes import Recipe
+from cifarnet.runs.request import TrainRequest
 
 
 @dataclass(frozen=True)
@@ -55,3 +57,67 @@ def test_a_wrong_field_is_refused_by_its_name(data, message):
         typed_fields(Example, data, "An example")
     assert str(refused.value).startswith(message)
     assert len(str(refused.value)) < 200
+
+
+@dataclass(frozen=True)
+class Described:
+    steps: int | None = option(None, range=Range(1, 10), metavar="N", help="Steps.")
+    kind: str = option("a", choices=("a", "b"), help="Kind.")
+    fast: bool = option(False, help="Be fast.")
+    other: int = 3
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        (Described(steps=11), "steps must be at least 1 and at most 10. Received: 11"),
+        (Described(kind="c"), "`kind` must be a or b. Received: c"),
+    ],
+)
+def test_values_are_checked_by_the_description_of_their_field(record, message):
+    with pytest.raises(InvalidValueError) as refused:
+        require_valid(record)
+    assert str(refused.value) == message
+
+
+def test_valid_and_unset_values_pass():
+    require_valid(Described())
+    require_valid(Described(steps=10, kind="b", other=-1))
+
+
+def test_words_give_a_field_its_value():
+    described = options_of(Described)
+    assert list(described) == ["steps", "kind", "fast"]
+    assert described["steps"].words("steps", 3) == ["--steps", "3"]
+    assert described["steps"].words("steps", None) == []
+    assert described["fast"].words("fast", True) == ["--fast"]
+    assert described["fast"].words("fast", False) == ["--no-fast"]
+    assert options_of(Recipe)["resolutions"].words("resolutions", ((16, 0.5), (20, 0.25))) == [
+        "--resolutions",
+        "16:0.5,20:0.25",
+    ]
+
+
+def test_every_number_of_a_recipe_has_a_range():
+    described = options_of(Recipe)
+    assert set(described) == {field.name for field in fields(Recipe)} - {"name"}
+    for field in fields(Recipe):
+        if field.name != "name" and not isinstance(field.default, bool | tuple):
+            assert described[field.name].range, field.name
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"changes": {"speed": 1}}, "has no field"),
+        ({"changes": {"epochs": 1, "steps": 2}}, "--epochs and --steps give the length"),
+        ({"changes": {"epochs": 1}, "budget": 60.0}, "--epochs and --budget give the length"),
+        ({"budget": 0.0}, "budget must be above 0"),
+        ({"seed": -1}, "seed must be at least 0"),
+        ({"validation_split": 1.0}, "validation_split must be above 0 and below 1"),
+        ({"on_nan": "hope"}, "`on_nan` must be stop or restore"),
+    ],
+)
+def test_a_request_that_can_not_be_meant_is_refused(asked, message):
+    with pytest.raises(InvalidValueError, match=message):
+        TrainRequest(**asked)

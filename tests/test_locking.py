@@ -8,7 +8,7 @@ import pytest
 
 from cifarnet.errors import RunError
 from cifarnet.locking import SOFT, locked
-from cifarnet.training.lock import LOCK, run_lock
+from cifarnet.runs.lock import LOCK, run_lock
 from cifarnet.weights import catalog
 from tests.support.weights import make
 

@@ -38,13 +38,6 @@ def test_weights_that_are_nowhere_are_a_name(home):
     assert places.of_weights("runs/a") == str(home / "runs/a")
 
 
-def test_a_recorded_path_is_kept_for_its_own_text_alone(home):
-    assert places.keep_or_find("../images", "/other/images", "/here/images") == "/other/images"
-    assert places.keep_or_find("pets", "/other/images", "/here/pets") == "/here/pets"
-    assert places.keep_or_find(".", "/other/images", "/here") == "/other/images"
-    assert places.keep_or_find("images", None, "/here/images") == "/here/images"
-
-
 @pytest.mark.parametrize("run", ["runs/a", None])
 def test_what_is_still_there_is_found_there(home, monkeypatch, tmp_path, run):
     (tmp_path / "elsewhere/images").mkdir(parents=True)

@@ -28,7 +28,8 @@ from cifarnet.data.sources import load_data
 from cifarnet.evaluation.metrics import Metrics, accuracy, measure
 from cifarnet.inference.classifier import Classifier
 from cifarnet.reports.figures import plots
-from cifarnet.training.config import PLACES, RunConfig
+from cifarnet.runs.config import PLACES, RunConfig
+from cifarnet.runs.directory import Run
 from cifarnet.weights import catalog
 from cifarnet.weights.formats import load_weights
 from cifarnet.weights.formats.hdf5 import save_weights
@@ -89,7 +90,7 @@ def _kept(name: str) -> Path:
 
 def _read(run: Path, renamed: Sequence[str] = ()) -> RunConfig:
     """Return the configuration of ``run``, with names in place of the paths of its first weights and its teacher."""
-    config = RunConfig.read(run)
+    config = Run(run).config
     names = dict(pair.split("=", 1) for pair in renamed)
 
     def name(place: str | None) -> str | None:

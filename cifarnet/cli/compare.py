@@ -28,7 +28,7 @@ def compare(
     Shows their accuracy with its deviation over seeds, their time, and the settings in which they differ.
     """
     from cifarnet.cli.reporting import page_path
-    from cifarnet.comparison import compare as compare_runs
+    from cifarnet.runs.compare import compare as compare_runs
 
     if report_file:
         page_path(report_file)

@@ -8,7 +8,8 @@ import typer
 from cifarnet.choices import TTA
 from cifarnet.cli import console
 from cifarnet.cli.help import examples
-from cifarnet.cli.options import WEIGHTS, Backend, Json, Mirror, ReportFile, SkipBroken, TestSplit, choice
+from cifarnet.cli.options import Backend, Json, Mirror, ReportFile, SkipBroken, TestSplit, choice
+from cifarnet.runs.request import WEIGHTS
 
 EXAMPLES = examples(
     ("evaluate runs/r20", "A run, on the test images of the data that it was trained on"),
@@ -60,7 +61,7 @@ def evaluate(
     with console.transient("Starting ..."):
         from cifarnet.backend.select import choose_backend
         from cifarnet.cli.reporting import page_path
-        from cifarnet.evaluation.evaluate import evaluate as score
+        from cifarnet.evaluation.evaluate import score
         from cifarnet.evaluation.source import find_source
         from cifarnet.runs import read_history
 
@@ -68,13 +69,13 @@ def evaluate(
     if report_file:
         page_path(report_file)
         read_history(weights)
-    if note := find_source(weights, data).note:
-        console.warn(note)
+    source = find_source(weights, data)
+    if source.note:
+        console.warn(source.note)
 
     with console.progress_reporter() as report:
         evaluation = score(
-            weights,
-            data,
+            source,
             tta=tta,
             test_split=test_split,
             mirrors=mirror or (),

@@ -1,17 +1,19 @@
-"""Options that several commands share, so that they read the same everywhere."""
+"""Options of the command line: those that several commands share, and those that are made from fields of data."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from types import UnionType
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
-from cifarnet.choices import BACKENDS
+from cifarnet.durations import DURATION
 from cifarnet.errors import InvalidValueError, unknown_value
+from cifarnet.fields import Notation, Option, Panel, option_name, options_of
+from cifarnet.runs.request import WEIGHTS, TrainRequest
 
 # The panels of help pages that several commands have.
-DATA, OUTPUT, DEVICE = "Data", "Output", "Device"
+OUTPUT = Panel.OUTPUT
 
 
 def choice(name: str, values: Sequence[str], help: str, **settings: Any) -> Any:
@@ -30,15 +32,62 @@ def choice(name: str, values: Sequence[str], help: str, **settings: Any) -> Any:
     )
 
 
-Backend = Annotated[
-    str | None,
-    choice(
-        "--backend",
-        BACKENDS,
-        "Keras backend. Default: the variable KERAS_BACKEND, or tensorflow.",
-        rich_help_panel=DEVICE,
-    ),
-]
+def annotation(cls: type, name: str, *, unset: bool = True) -> Any:
+    """Return the annotation of a command's parameter for the field ``name`` of the dataclass ``cls``.
+
+    ``unset`` adds None to its values, for an option that was not given. A flag then has a ``--no-`` form too.
+    """
+    described, hint = options_of(cls)[name], get_type_hints(cls)[name]
+    kind = _kind(described, hint)
+    optional = unset or type(None) in get_args(hint)
+    return Annotated[kind | None if optional else kind, _declaration(name, described, kind, optional)]
+
+
+def _kind(described: Option, hint: Any) -> Any:
+    """Return the type that Typer converts the option's word to."""
+    kinds = get_args(hint) if get_origin(hint) is UnionType else (hint,)
+    if described.notation:
+        return str
+    return next((kind for kind in (Path, str, bool, int, float) if kind in kinds), str)
+
+
+def _declaration(name: str, described: Option, kind: Any, optional: bool) -> Any:
+    panel = None if described.panel is Panel.COMMON else described.panel
+    if described.choices:
+        return choice(option_name(name), described.choices, described.help, rich_help_panel=panel)
+    names = [option_name(name)]
+    if kind is bool and optional:
+        names = [f"{names[0]}/{option_name(f'no_{name}')}"]
+    return typer.Option(*names, metavar=described.metavar, help=described.help, rich_help_panel=panel)
+
+
+def parsed(notation: Notation, word: str, option: str) -> Any:
+    """Return the value of the ``word`` that was given for ``option``.
+
+    Raises:
+        InvalidValueError: for an invalid word.
+    """
+    try:
+        return notation.parse(word)
+    except ValueError:
+        raise InvalidValueError(
+            f"{option} takes {notation.what} such as {notation.example}. Received: {word}"
+        ) from None
+
+
+def seconds(text: str, option: str) -> float:
+    """Return the seconds in a span of time such as ``1h30m``, ``20m`` or ``90s``.
+
+    Raises:
+        InvalidValueError: for anything else, naming ``option``.
+    """
+    value: float = parsed(DURATION, text, option)
+    return value
+
+
+Backend = annotation(TrainRequest, "backend")
+TestSplit = annotation(TrainRequest, "test_split")
+SkipBroken = annotation(TrainRequest, "skip_broken", unset=False)
 Mirror = Annotated[
     list[str] | None,
     typer.Option(
@@ -46,22 +95,7 @@ Mirror = Annotated[
         metavar="URL",
         help="Try this address before the official one of CIFAR-10. May be repeated. The variable CIFARNET_MIRROR adds"
         " more addresses.",
-        rich_help_panel=DATA,
-    ),
-]
-TestSplit = Annotated[
-    float | None,
-    typer.Option(
-        "--test-split",
-        metavar="FRACTION",
-        help="Hold out this fraction of each class as test images, for data without any: 0.2.",
-        rich_help_panel=DATA,
-    ),
-]
-SkipBroken = Annotated[
-    bool,
-    typer.Option(
-        "--skip-broken", help="Leave out pictures that can't be read, instead of stopping.", rich_help_panel=DATA
+        rich_help_panel=Panel.DATA,
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON.", rich_help_panel=OUTPUT)]
@@ -74,9 +108,6 @@ ReportFile = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
-WEIGHTS = "RUN|FILE|NAME"
-"""The metavar of options that take a run directory, a weight file or a name that ``cifarnet weights`` lists."""
-
 OptionalWeights = Annotated[
     Path | None,
     typer.Option(
@@ -121,15 +152,3 @@ def chosen_model(model: str | None, depth: int | None, weights: object = None) -
             f" {depth}"
         )
     return name
-
-
-def seconds(text: str, option: str) -> float:
-    """Return the seconds in a span of time such as ``1h30m``, ``20m`` or ``90s``.
-
-    Raises:
-        InvalidValueError: for anything else, naming ``option``.
-    """
-    match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", text.strip().lower())
-    if not text.strip() or not match:
-        raise InvalidValueError(f"{option} takes a time such as 20m, 1h30m or 90s. Received: {text}")
-    return sum(float(part) * unit for part, unit in zip(match.groups("0"), (3600, 60, 1), strict=True))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from cifarnet.evaluation.scored import Scored
     from cifarnet.reports.html.evaluation_page import Training
-    from cifarnet.training.run import Result
+    from cifarnet.training.result import Result
 
 
 def page_path(path: Path) -> Path:
@@ -79,12 +79,12 @@ def evaluation_html(
 def _training(run: Path) -> "Training | None":
     """Return the history and the settings of a run; None when ``run`` has no epochs."""
     from cifarnet.reports.html.evaluation_page import Training, training_facts
-    from cifarnet.training.config import RunConfig
+    from cifarnet.runs.directory import Run
 
     history = runs.read_history(run)
     if not history:
         return None
-    config = RunConfig.read(run)
+    config = Run(run).config
     settings = {
         "recipe": config.recipe.name,
         "data": config.source,
@@ -108,13 +108,13 @@ def finish_run(result: "Result") -> str:
     from cifarnet.files import write_text
     from cifarnet.reports.figures import plots
     from cifarnet.reports.html.evaluation_page import about_run
-    from cifarnet.training.config import RunConfig
+    from cifarnet.runs.directory import Run
 
     # Absolute, so that the page's commands work from every directory.
     run, scores, scored = result.directory.resolve(), result.to_dict(), result.scored
     for name, figure in _figures(scores, scored, run).items():
         plots.save(figure, run / runs.PLOTS / name)
-    config = RunConfig.read(run)
+    config = Run(run).config
     checksum = result.weights_sha256[: runs.SHOWN_DIGITS]
     about = about_run(result.epoch, result.selected_by, result.seconds, str(run / runs.WEIGHTS), checksum)
     reproduce = [config.command(run / runs.CONFIG), ["cifarnet", "evaluate", str(run)]]

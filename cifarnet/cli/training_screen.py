@@ -15,8 +15,8 @@ from cifarnet.training.events import (
     EpochDone,
     Estimated,
     Event,
+    EventHandler,
     Planned,
-    Report,
     Warned,
 )
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def training_screen(quiet: bool) -> Iterator[tuple[Report, Progress]]:
+def training_screen(quiet: bool) -> Iterator[tuple[EventHandler, Progress]]:
     """Yield a ``report`` and a ``data_report`` that show a run on stderr, as its terminal allows.
 
     ``quiet`` shows warnings alone. One display at a time is live: a bar while data are read, then the run's frame.

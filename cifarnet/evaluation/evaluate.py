@@ -14,7 +14,7 @@ from cifarnet.data.sources import load_data, source_name
 from cifarnet.errors import invalid, unknown_value
 from cifarnet.evaluation.metrics import Metrics, measure
 from cifarnet.evaluation.scored import Scored
-from cifarnet.evaluation.source import find_source, refuse_other_classes
+from cifarnet.evaluation.source import Source, find_source, refuse_other_classes
 from cifarnet.files import StrPath, as_path
 from cifarnet.inference.classifier import Classifier
 from cifarnet.inference.engines import BATCH_SIZE
@@ -82,13 +82,36 @@ def evaluate(
         InvalidValueError: for a ``tta``, ``test_split`` or source that can't be meant, another ``test_split`` than in
             the training, or no source for weights that record none and have other classes than CIFAR-10.
     """
-    weights_path = as_path(weights_path, "weights_path")
+    source = find_source(as_path(weights_path, "weights_path"), None if data is None else source_name(data))
+    return score(
+        source,
+        tta=tta,
+        test_split=test_split,
+        mirrors=mirrors,
+        skip_broken=skip_broken,
+        batch_size=batch_size,
+        report=report,
+        start_backend=start_backend,
+    )
+
+
+def score(
+    source: Source,
+    *,
+    tta: str = "none",
+    test_split: float | None = None,
+    mirrors: Sequence[str] = (),
+    skip_broken: bool = False,
+    batch_size: int = BATCH_SIZE,
+    report: Progress = silent,
+    start_backend: Callable[[], object] = use_backend,
+) -> Evaluation:
+    """Score the weights of ``source`` on its test images; see ``evaluate``."""
     if tta not in TTA:
         raise unknown_value("tta", tta, TTA)
     if batch_size < 1:
         raise invalid("batch_size", "must be at least 1", batch_size)
-    source = find_source(weights_path, None if data is None else source_name(data))
-    weights_file, weights = catalog.read(weights_path, load_weights)
+    weights_file, weights = catalog.read(source.weights, load_weights)
 
     def load(name: str, split: float | None) -> Splits:
         return load_data(

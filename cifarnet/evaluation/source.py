@@ -11,7 +11,7 @@ from cifarnet import places
 from cifarnet.data.dataset import Splits
 from cifarnet.errors import DataError, InvalidValueError, listed
 from cifarnet.models.spec import CIFAR10_CLASSES
-from cifarnet.provenance import TrainedOn
+from cifarnet.runs.provenance import TrainedOn
 from cifarnet.weights import catalog
 from cifarnet.weights.formats import load_header
 

@@ -43,7 +43,7 @@ _COUNTS, _OPTIONAL = {"epoch", "step", "image_size"}, {"held_loss", "held_accura
 
 
 @dataclass
-class Progress:
+class TrainState:
     """Where a run stands: ``batch`` batches into ``epoch`` (both from 0), ``step`` batches in all.
 
     ``seconds`` is the time spent so far; ``best_epoch`` counts from 1 and stays None without validation. ``plan`` says
@@ -73,7 +73,7 @@ class Checkpoint:
     """A run's whole state; ``optimizer`` and ``metrics`` are Keras's variables in their order."""
 
     weights: Weights
-    progress: Progress
+    train_state: TrainState
     optimizer: list[np.ndarray]
     metrics: list[np.ndarray]
 
@@ -94,9 +94,9 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, previous: Path | None = 
             for index, array in enumerate(arrays):
                 file.create_dataset(f"{STATE}/{kind}/{index}", data=array)
         # Without the history first: asdict copies what it finds.
-        state = asdict(replace(checkpoint.progress, history=[]))
+        state = asdict(replace(checkpoint.train_state, history=[]))
         del state["history"]
-        if history := checkpoint.progress.history:
+        if history := checkpoint.train_state.history:
             file.create_dataset(HISTORY, data=np.array([[*vars(row).values()] for row in history], np.float64))
         file.attrs[STATE] = json.dumps({**state, "shapes": shapes})
 
@@ -116,24 +116,24 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise WeightsError(f"{path} holds weights but no training state: it can be evaluated, not resumed.")
     try:
         shapes = state.pop("shapes")
-        progress = _progress(state, file)
-        _require_sense(progress, weights.spec)
+        train_state = _train_state(state, file)
+        _require_sense(train_state, weights.spec)
         arrays = {kind: _read_arrays(file, kind, shapes[kind]) for kind in KINDS}
         for array in arrays["optimizer"]:
-            if array.dtype.kind in "iu" and not ((array >= 0) & (array <= progress.step)).all():
-                raise ValueError(f"the optimizer counts steps from 0 to {progress.step:,}. Received: {array!s:.60}")
+            if array.dtype.kind in "iu" and not ((array >= 0) & (array <= train_state.step)).all():
+                raise ValueError(f"the optimizer counts steps from 0 to {train_state.step:,}. Received: {array!s:.60}")
     except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
         raise WeightsError(f"{path} has a training state that can't be read: {wrong_content(error)}") from error
-    return Checkpoint(weights, progress, **arrays)
+    return Checkpoint(weights, train_state, **arrays)
 
 
-def _progress(state: dict[str, Any], file: Hdf5File) -> Progress:
+def _train_state(state: dict[str, Any], file: Hdf5File) -> TrainState:
     # Cifarnet 0.1 had the history here, and neither plans nor image sizes: it trained at full size.
     rows = [HistoryRow(**{"image_size": 32, **row}) for row in state.pop("history")] if "history" in state else None
     plan = Plan(**typed_fields(Plan, state.pop("plan", {"steps": 0}), "A plan"))
-    progress = Progress(**typed_fields(Progress, {**state, "plan": plan, "history": []}, "A training state"))
-    progress.history = _history(file, progress.epoch) if rows is None else rows
-    return progress
+    train_state = TrainState(**typed_fields(TrainState, {**state, "plan": plan, "history": []}, "A training state"))
+    train_state.history = _history(file, train_state.epoch) if rows is None else rows
+    return train_state
 
 
 def _history(file: Hdf5File, epochs: int) -> list[HistoryRow]:
@@ -152,33 +152,33 @@ def _cell(column: str, value: float) -> Any:
     return int(value) if column in _COUNTS and value.is_integer() else value
 
 
-def _require_sense(progress: Progress, spec: ModelSpec) -> None:
-    """Refuse a ``progress`` that no run has, whatever its recipe.
+def _require_sense(train_state: TrainState, spec: ModelSpec) -> None:
+    """Refuse a ``train_state`` that no run has, whatever its recipe.
 
     Raises:
         ValueError: naming what makes no sense.
     """
-    plan, history, step = progress.plan, progress.history, progress.step
+    plan, history, step = train_state.plan, train_state.history, train_state.step
     if not all(map(_is_sensible, history)):
         raise ValueError("its history has a row that makes no sense")
-    where = (progress.epoch, progress.batch, step)
+    where = (train_state.epoch, train_state.batch, step)
     epochs, ends = [row.epoch for row in history], [0, *(row.step for row in history)]
-    best = None if progress.best_epoch is None else _accuracy_of(history, progress.best_epoch)
+    best = None if train_state.best_epoch is None else _accuracy_of(history, train_state.best_epoch)
     sizes = [row.image_size for row in history]
     for what, holds, received in (
         ("epoch, batch and step are whole numbers from 0 on", min(where) >= 0, where),
         (f"a run has {_STEPS:,} steps at most", max(step, plan.steps) <= _STEPS, max(step, plan.steps)),
-        ("the history has a row for each epoch", len(history) == progress.epoch, progress.epoch),
+        ("the history has a row for each epoch", len(history) == train_state.epoch, train_state.epoch),
         ("the epochs count from 1", epochs == list(range(1, len(history) + 1)), epochs),
         ("the steps of the epochs rise from 1 on", all(a < b for a, b in pairwise(ends)), ends),
-        ("the steps are those of the epochs and the batch", step == ends[-1] + progress.batch, step),
+        ("the steps are those of the epochs and the batch", step == ends[-1] + train_state.batch, step),
         ("image sizes are those of the network or less", all(0 < size <= spec.image_size for size in sizes), sizes),
-        ("the image size is 1 to 1,024", 0 < progress.image_size <= 1024, progress.image_size),
-        (f"seconds are 0 to {_SECONDS:g}", 0 <= progress.seconds <= _SECONDS, progress.seconds),
-        ("the best accuracy is that of the best epoch", best == progress.best_accuracy, progress.best_accuracy),
+        ("the image size is 1 to 1,024", 0 < train_state.image_size <= 1024, train_state.image_size),
+        (f"seconds are 0 to {_SECONDS:g}", 0 <= train_state.seconds <= _SECONDS, train_state.seconds),
+        ("the best accuracy is that of the best epoch", best == train_state.best_accuracy, train_state.best_accuracy),
         ("the plan begins within the run", 0 <= plan.step <= step and 0 <= plan.position <= 1, plan),
         ("the plan ends behind the steps trained", not plan.steps or step <= plan.steps, plan),
-        (f"restores are 0 to {RESTORES}", 0 <= progress.restores <= RESTORES, progress.restores),
+        (f"restores are 0 to {RESTORES}", 0 <= train_state.restores <= RESTORES, train_state.restores),
     ):
         if not holds:
             raise ValueError(f"{what}. Received: {received!s:.100}")
@@ -208,15 +208,15 @@ def require_run(checkpoint: Checkpoint, recipe: Recipe, budget: float | None, tr
     Raises:
         WeightsError: naming what does not fit.
     """
-    weights, progress, plan = checkpoint.weights, checkpoint.progress, checkpoint.progress.plan
-    epoch, batch, per_epoch = progress.epoch, progress.batch, recipe.steps_per_epoch(len(train))
-    rows = enumerate(progress.history)
+    weights, train_state, plan = checkpoint.weights, checkpoint.train_state, checkpoint.train_state.plan
+    epoch, batch, per_epoch = train_state.epoch, train_state.batch, recipe.steps_per_epoch(len(train))
+    rows = enumerate(train_state.history)
     sizes = {size for _, _, size in spans(recipe, weights.spec.image_size)}
     for what, holds in (
         ("its classes", weights.class_names == train.class_names),
         ("the steps of its epochs", all(k * per_epoch < row.step <= (k + 1) * per_epoch for k, row in rows)),
-        ("its steps", not batch or (batch <= per_epoch and progress.step == epoch * per_epoch + batch)),
-        ("its image size", not batch or progress.image_size in sizes),
+        ("its steps", not batch or (batch <= per_epoch and train_state.step == epoch * per_epoch + batch)),
+        ("its image size", not batch or train_state.image_size in sizes),
         ("its plan", budget is not None or (plan.step, plan.position) == (0, 0.0)),
     ):
         if not holds:

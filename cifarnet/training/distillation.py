@@ -14,12 +14,12 @@ from cifarnet.models.layers import total_macs
 from cifarnet.models.network import Network, build_model
 from cifarnet.models.spec import Normalization
 from cifarnet.recipes import Recipe
-from cifarnet.training.trainee import Trainee
+from cifarnet.training.model import TrainingModel
 from cifarnet.weights.record import Weights
 
 
-class Student(Trainee):
-    """A trainee that also learns from the answers of a network with the weights ``teacher``, which stay as they are.
+class Student(TrainingModel):
+    """A training model that also learns from the answers of a network with the weights ``teacher``.
 
     The loss of an image is ``recipe.distillation`` times the Kullback-Leibler divergence of the student's probabilities
     from the teacher's, both at ``recipe.distillation_temperature`` T, times T squared, plus the rest of one times the
@@ -54,7 +54,7 @@ class Student(Trainee):
         return images * (mine.std / theirs.std) + (mine.mean - theirs.mean) / theirs.std
 
     def relative_cost(self, image_size: int) -> float:
-        """As the trainee's, but for the teacher's forward pass, which costs the same at any size.
+        """As in the training model, but for the teacher's forward pass, which costs the same at any size.
 
         A step is worth three forward passes of the network, as an estimate.
         """

@@ -168,7 +168,7 @@ class HistoryRow:
 
 
 Event = Planned | Warned | Measuring | BudgetPlanned | Estimated | StepDone | Classifying | EpochDone
-Report = Callable[[Event], None]
+EventHandler = Callable[[Event], None]
 
 
 def ignore(event: Event) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 from cifarnet import runs
 from cifarnet.errors import InvalidValueError
 from cifarnet.recipes import RECIPES, Recipe
-from cifarnet.training.checkpoint import Checkpoint, Progress
-from cifarnet.training.config import RunConfig
+from cifarnet.runs.config import RunConfig
+from cifarnet.training.checkpoint import Checkpoint, TrainState
 from cifarnet.training.schedule import Plan
 
 
@@ -58,28 +58,28 @@ def at_length(checkpoint: Checkpoint, config: RunConfig, images: int, directory:
     Raises:
         InvalidValueError: when more has been trained already, or the end of a cut epoch can't be undone.
     """
-    progress, recipe = checkpoint.progress, config.recipe
+    train_state, recipe = checkpoint.train_state, config.recipe
     if config.budget is not None:
         return
     per_epoch, steps = recipe.steps_per_epoch(images), recipe.total_steps(images)
-    if steps == progress.plan.steps:
+    if steps == train_state.plan.steps:
         return
-    if progress.plan.steps and steps <= progress.step:
-        done = f"{progress.step:,} steps" if recipe.steps else f"{progress.step / per_epoch:g} epochs"
+    if train_state.plan.steps and steps <= train_state.step:
+        done = f"{train_state.step:,} steps" if recipe.steps else f"{train_state.step / per_epoch:g} epochs"
         raise InvalidValueError(
             f"The run in {directory} has been trained for {done}: its new length must be greater. Received:"
             f" {' '.join(_words(runs.length(vars(recipe))))}"
         )
-    progress.plan = Plan(steps)
-    batch = progress.step % per_epoch
-    if progress.batch == 0 and batch and steps > progress.step:
+    train_state.plan = Plan(steps)
+    batch = train_state.step % per_epoch
+    if train_state.batch == 0 and batch and steps > train_state.step:
         _reopen(checkpoint, batch, config, directory)
 
 
 def _reopen(checkpoint: Checkpoint, batch: int, config: RunConfig, directory: Path) -> None:
     """Undo the end of the last epoch, so that it continues after ``batch`` batches."""
-    progress = checkpoint.progress
-    if not checkpoint.metrics or progress.best_epoch == progress.epoch:
+    train_state = checkpoint.train_state
+    if not checkpoint.metrics or train_state.best_epoch == train_state.epoch:
         reason = (
             "it is the best one, and the weights of the best one before it are gone"
             if checkpoint.metrics
@@ -91,18 +91,18 @@ def _reopen(checkpoint: Checkpoint, batch: int, config: RunConfig, directory: Pa
             f" {reason}. Go on from its weights in a new run:"
             f" {shlex.join(_going_on(config, directory, length))}\nReceived: {' '.join(_words(length))}"
         )
-    progress.epoch, progress.batch = progress.epoch - 1, batch
-    del progress.history[-1]
-    _choose_best(progress)
+    train_state.epoch, train_state.batch = train_state.epoch - 1, batch
+    del train_state.history[-1]
+    _choose_best(train_state)
 
 
-def _choose_best(progress: Progress) -> None:
-    """Put the best epoch of the history into ``progress``, where one is chosen."""
-    if progress.best_epoch is None:
+def _choose_best(train_state: TrainState) -> None:
+    """Put the best epoch of the history into ``train_state``, where one is chosen."""
+    if train_state.best_epoch is None:
         return
-    checked = [row for row in progress.history if row.held_accuracy is not None]
+    checked = [row for row in train_state.history if row.held_accuracy is not None]
     best = max(checked, key=lambda row: row.held_accuracy or 0.0)  # The first of equal ones, as in training.
-    progress.best_epoch, progress.best_accuracy = best.epoch, best.held_accuracy
+    train_state.best_epoch, train_state.best_accuracy = best.epoch, best.held_accuracy
 
 
 def _course(recipe: Recipe) -> str | None:

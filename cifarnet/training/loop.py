@@ -8,6 +8,7 @@ from there, in this process or in the next.
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
@@ -15,18 +16,17 @@ import keras
 import numpy as np
 from keras import ops
 
-from cifarnet.data.dataset import Dataset
 from cifarnet.errors import WeightsError
 from cifarnet.evaluation.metrics import accuracy, cross_entropy
 from cifarnet.recipes import Recipe
 from cifarnet.training.budget import Planner
-from cifarnet.training.checkpoint import Checkpoint, Progress
-from cifarnet.training.events import Classifying, EpochDone, Estimated, HistoryRow, Report, StepDone
-from cifarnet.training.held_out import Tester
-from cifarnet.training.pace import ESTIMATE_AFTER, Pace
-from cifarnet.training.precise_batchnorm import PreciseBatchnorm
+from cifarnet.training.build import Parts
+from cifarnet.training.checkpoint import Checkpoint, TrainState
+from cifarnet.training.events import Classifying, EpochDone, Estimated, EventHandler, HistoryRow, StepDone
+from cifarnet.training.model import epoch_order
+from cifarnet.training.run_data import RunData
 from cifarnet.training.schedule import ahead, checks_due, learning_rate, size_at, spans
-from cifarnet.training.trainee import Trainee, epoch_order
+from cifarnet.training.step_timer import ESTIMATE_AFTER, StepTimer
 from cifarnet.weights.record import Weights
 
 
@@ -34,52 +34,44 @@ class Stopped(Exception):  # noqa: N818 - a request that was granted, no error
     """A stop was requested and the loop stands between two batches; the caller saves and ends."""
 
 
-class NumbersGoneBad(Exception):  # noqa: N818 - the run decides whether that is an error
+class NonFiniteLoss(Exception):  # noqa: N818 - the run decides whether that is an error
     """The loss or a weight is NaN or infinite after ``step`` steps; the caller ends, or goes back with ``restore``."""
 
     def __init__(self, what: str, step: int):
         super().__init__(f"{what} after step {step:,}")
 
 
-class Loop:
-    """A trainee on its way through the epochs; ``progress`` says where, ``save`` is called to keep it.
+@dataclass(frozen=True)
+class LoopControl:
+    """What a loop calls.
 
-    ``tester`` classifies the ``held_out`` images at the end of the epochs that check; ``held_name`` is what they are.
-    ``precise``, if given, computes the network's moments of batch normalization before that.
+    Attributes:
+        save: keeps the present state.
+        stop_requested: returns whether the loop has to stop.
+        save_interval: seconds between saves within an epoch.
+        report: receives the events.
     """
 
-    def __init__(
-        self,
-        trainee: Trainee,
-        train: Dataset,
-        held_out: Dataset,
-        held_name: str,
-        tester: Tester,
-        seed: int,
-        progress: Progress,
-        *,
-        precise: PreciseBatchnorm | None = None,
-        save: Callable[[], None],
-        stop_requested: Callable[[], bool],
-        save_interval: float,
-        report: Report,
-    ):
-        self.trainee = trainee
-        self.train = train
-        self.held_out = held_out
-        self.held_name = held_name
-        self.tester = tester
+    save: Callable[[], None]
+    stop_requested: Callable[[], bool]
+    save_interval: float
+    report: EventHandler
+
+
+class Loop:
+    """The epochs of a run on the images ``data``, as far as ``train_state`` says; see ``Parts`` and ``LoopControl``."""
+
+    def __init__(self, parts: Parts, data: RunData, seed: int, train_state: TrainState, control: LoopControl):
+        self.parts = parts
+        self.model = parts.model
+        self.data = data
         self.seed = seed
-        self.progress = progress
-        self.precise = precise
-        self.save = save
-        self.stop_requested = stop_requested
-        self.save_interval = save_interval
-        self.report = report
-        self.recipe = trainee.recipe
-        self.steps_per_epoch = trainee.steps_per_epoch
+        self.train_state = train_state
+        self.control = control
+        self.recipe = parts.model.recipe
+        self.steps_per_epoch = parts.model.steps_per_epoch
         self.metrics: list[np.ndarray] = []
-        self.pace = Pace(trainee.relative_cost)
+        self.step_timer = StepTimer(parts.model.relative_cost)
         self.planner: Planner | None = None
         self.last_logits: np.ndarray | None = None
         self._check_seconds: float | None = None
@@ -88,12 +80,12 @@ class Loop:
 
     def use_recipe(self, recipe: Recipe) -> None:
         """Use ``recipe``, which differs only in ``resolutions`` and ``checks``, from the first step on."""
-        self.recipe = self.trainee.recipe = recipe
+        self.recipe = self.model.recipe = recipe
 
     @property
     def steps(self) -> int:
         """Batches of the whole run, by the present plan."""
-        return self.progress.plan.steps
+        return self.train_state.plan.steps
 
     @property
     def epochs(self) -> int:
@@ -103,50 +95,50 @@ class Loop:
     @property
     def done(self) -> bool:
         """Whether the last step has been trained and its epoch ended."""
-        return self.progress.batch == 0 and self.progress.step >= self.steps
+        return self.train_state.batch == 0 and self.train_state.step >= self.steps
 
     def run_epoch(self) -> HistoryRow:
-        """Finish the epoch that ``progress`` stands in, and return its row.
+        """Finish the epoch that ``train_state`` stands in, and return its row.
 
         Raises:
-            Stopped: when a stop was requested; ``progress`` then stands after the last finished batch.
+            Stopped: when a stop was requested; ``train_state`` then stands after the last finished batch.
         """
         started = time.monotonic()
         self._train_batches()
         logits = self._classify_held_out() if self._checks() else None
         row = self._row(logits)
-        progress = self.progress
-        progress.history.append(row)
-        progress.epoch, progress.batch = progress.epoch + 1, 0
+        train_state = self.train_state
+        train_state.history.append(row)
+        train_state.epoch, train_state.batch = train_state.epoch + 1, 0
         # The means of an epoch that the run's end cuts short are kept: a longer run goes on with them.
-        if progress.step % self.steps_per_epoch == 0:
+        if train_state.step % self.steps_per_epoch == 0:
             self.metrics = []
         self.last_logits = logits
         best = self._note_best(row)
         seconds = time.monotonic() - started
-        self.report(EpochDone(row, self.epochs, self.held_name, seconds, self.images_per_second, best))
+        self.control.report(EpochDone(row, self.epochs, self.data.held_name, seconds, self.images_per_second, best))
         return row
 
     @property
     def images_per_second(self) -> float | None:
-        """The pace on the present image size; None while it is too early to tell."""
-        seconds = self.pace.seconds_per_step(self.trainee.image_size)
+        """The speed on the present image size; None while it is too early to tell."""
+        seconds = self.step_timer.seconds_per_step(self.model.image_size)
         return None if seconds is None else self.recipe.batch_size / seconds
 
     def save_now(self) -> None:
         """Save the state and start the interval to the next save in between.
 
         Raises:
-            NumbersGoneBad: when a weight is NaN or infinite; nothing is saved then.
+            NonFiniteLoss: when a weight is NaN or infinite; nothing is saved then.
         """
         self._check_weights()
-        self.save()
+        self.control.save()
         self._saved_at = time.monotonic()
 
     def checkpoint(self, weights: Weights) -> Checkpoint:
         """The whole state, with the network's ``weights``."""
         optimizer = [np.array(ops.convert_to_numpy(variable)) for variable in self._optimizer_variables()]
-        return Checkpoint(weights, self.progress, optimizer, self.metrics)
+        return Checkpoint(weights, self.train_state, optimizer, self.metrics)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Put the state that ``checkpoint`` holds back.
@@ -154,12 +146,12 @@ class Loop:
         Raises:
             WeightsError: when it is the state of another optimizer.
         """
-        vars(self.progress).update(vars(checkpoint.progress))
-        self.trainee.network.set_tensors(checkpoint.weights.tensors)
+        self.train_state = checkpoint.train_state
+        self.model.network.set_tensors(checkpoint.weights.tensors)
         variables = self._optimizer_variables()
         _require_shapes("optimizer", variables, checkpoint.optimizer)
         if checkpoint.metrics:
-            _require_shapes("metrics", self.trainee.metrics_variables, checkpoint.metrics)
+            _require_shapes("metrics", self.model.metrics_variables, checkpoint.metrics)
         for variable, array in zip(variables, checkpoint.optimizer, strict=True):
             variable.assign(array)
         self.metrics = checkpoint.metrics
@@ -167,49 +159,47 @@ class Loop:
         self.restore_metrics()
 
     def _optimizer_variables(self) -> list[keras.Variable]:
-        """All but the plan, which is part of the progress."""
-        plan = self.trainee.sgd.plan
-        return [variable for variable in self.trainee.optimizer.variables if variable is not plan]
+        """All but the plan, which is part of the train_state."""
+        plan = self.model.sgd.plan
+        return [variable for variable in self.model.optimizer.variables if variable is not plan]
 
     def restore_metrics(self) -> None:
-        """Put the epoch's running metrics back into the trainee; there are none at an epoch's beginning."""
-        for variable, value in zip(self.trainee.metrics_variables, self.metrics, strict=bool(self.metrics)):
+        """Put the epoch's running metrics back into the model; there are none at an epoch's beginning."""
+        for variable, value in zip(self.model.metrics_variables, self.metrics, strict=bool(self.metrics)):
             variable.assign(value)
 
     def seed_draws(self) -> None:
         """Set the random states of the network's layers to those of the next batch."""
-        progress = self.progress
-        self.trainee.network.seed_draws(self.seed, progress.epoch, progress.batch)
+        train_state = self.train_state
+        self.model.network.seed_draws(self.seed, train_state.epoch, train_state.batch)
 
     def fit(self, rows: np.ndarray, draws: np.ndarray, callbacks: list[keras.callbacks.Callback]) -> None:
         """Train on ``rows`` in their order."""
-        batch, labels = {"rows": rows, "draws": draws}, self.train.labels[rows]
+        batch, labels = {"rows": rows, "draws": draws}, self.data.train.labels[rows]
         if keras.backend.backend() == "tensorflow":
             dataset = _tensorflow_batches((batch, labels), self.recipe.batch_size)
-            self.trainee.fit(dataset, shuffle=False, verbose=0, callbacks=callbacks)
+            self.model.fit(dataset, shuffle=False, verbose=0, callbacks=callbacks)
             return
-        self.trainee.fit(
-            batch, labels, batch_size=self.recipe.batch_size, shuffle=False, verbose=0, callbacks=callbacks
-        )
+        self.model.fit(batch, labels, batch_size=self.recipe.batch_size, shuffle=False, verbose=0, callbacks=callbacks)
 
     def _train_batches(self) -> None:
-        progress, batch_size = self.progress, self.recipe.batch_size
-        rows, draws = epoch_order(self.recipe, self.seed, progress.epoch, len(self.train))
-        if not progress.batch:
+        train_state, batch_size = self.train_state, self.recipe.batch_size
+        rows, draws = epoch_order(self.recipe, self.seed, train_state.epoch, len(self.data.train))
+        if not train_state.batch:
             self._replan()
         else:  # A run that was stopped after the last batch of an epoch checks at that batch's size.
-            self.trainee.use_size(progress.image_size)
-        while progress.batch < (batches := self._batches()):
-            end = progress.batch + self._use_size_of_next_steps(batches - progress.batch)
-            self.trainee.sgd.follow(progress.plan, progress.learning_rate_factor)
-            left = slice(progress.batch * batch_size, end * batch_size)
+            self.model.use_size(train_state.image_size)
+        while train_state.batch < (batches := self._batches()):
+            end = train_state.batch + self._use_size_of_next_steps(batches - train_state.batch)
+            self.model.sgd.follow(train_state.plan, train_state.learning_rate_factor)
+            left = slice(train_state.batch * batch_size, end * batch_size)
             self.fit(rows[left], draws[left], [_Segment(self, batches, end)])
-            self.metrics = [ops.convert_to_numpy(variable) for variable in self.trainee.metrics_variables]
+            self.metrics = [ops.convert_to_numpy(variable) for variable in self.model.metrics_variables]
             if not math.isfinite(self._loss):
-                raise NumbersGoneBad(f"The loss became {self._loss}", progress.step)
-            if self.stop_requested():
+                raise NonFiniteLoss(f"The loss became {self._loss}", train_state.step)
+            if self.control.stop_requested():
                 raise Stopped
-            if progress.batch < batches:
+            if train_state.batch < batches:
                 if self._save_due():
                     self.save_now()
                 self._replan()
@@ -217,135 +207,138 @@ class Loop:
 
     def _use_size_of_next_steps(self, most: int) -> int:
         """Set the image size of the next step, and return how many of the next ``most`` steps have it."""
-        progress, full = self.progress, self.trainee.full_size
-        sizes = (size_at(self.recipe, full, progress.plan.at(progress.step + k + 0.5)) for k in range(most))
-        progress.image_size = next(sizes)
-        self.trainee.use_size(progress.image_size)
-        return 1 + sum(1 for _ in takewhile(lambda size: size == progress.image_size, sizes))
+        train_state, full = self.train_state, self.model.full_size
+        sizes = (size_at(self.recipe, full, train_state.plan.at(train_state.step + k + 0.5)) for k in range(most))
+        train_state.image_size = next(sizes)
+        self.model.use_size(train_state.image_size)
+        return 1 + sum(1 for _ in takewhile(lambda size: size == train_state.image_size, sizes))
 
     def _check_weights(self) -> None:
         # The loss of a step is that of the weights before it: its update may have been the bad one. And the loss need
         # not show a NaN at all: TensorFlow's ReLU on CPUs makes a zero of it.
-        variables = {**self.trainee.network.tensors(), **{v.path: v for v in self.trainee.optimizer.variables}}
+        variables = {**self.model.network.tensors(), **{v.path: v for v in self.model.optimizer.variables}}
         for name, variable in variables.items():
             if not np.isfinite(ops.convert_to_numpy(variable)).all():
-                raise NumbersGoneBad(f"{name} has values that are NaN or infinite", self.progress.step)
+                raise NonFiniteLoss(f"{name} has values that are NaN or infinite", self.train_state.step)
 
     def _batches(self) -> int:
         """Batches of the present epoch; at least as many as have been trained, even where a new plan has fewer."""
-        planned = min(self.steps_per_epoch, self.steps - self.progress.epoch * self.steps_per_epoch)
-        return max(planned, self.progress.batch)
+        planned = min(self.steps_per_epoch, self.steps - self.train_state.epoch * self.steps_per_epoch)
+        return max(planned, self.train_state.batch)
 
     def _replan(self) -> None:
         if self.planner:
-            self.progress.plan = self.planner.replan(self.progress.plan, self.progress.step)
+            self.train_state.plan = self.planner.replan(self.train_state.plan, self.train_state.step)
 
     def _checks(self) -> bool:
         """Whether the present epoch, its batches done, ends with classifying the held-out images."""
-        checks, progress = self.recipe.checks, self.progress
-        if not checks or progress.step >= self.steps:
+        checks, train_state = self.recipe.checks, self.train_state
+        if not checks or train_state.step >= self.steps:
             return True
-        now, before = progress.plan.at(progress.step), progress.plan.at(progress.epoch * self.steps_per_epoch)
+        now, before = (
+            train_state.plan.at(train_state.step),
+            train_state.plan.at(train_state.epoch * self.steps_per_epoch),
+        )
         return checks_due(checks, now) > checks_due(checks, before)
 
     def _classify_held_out(self) -> np.ndarray:
         def stop_if_requested() -> None:
-            if self.stop_requested():
+            if self.control.stop_requested():
                 raise Stopped
 
         def check(_: str, done: int, total: int | None) -> None:
             stop_if_requested()
-            self.report(Classifying(done, total or done))
+            self.control.report(Classifying(done, total or done))
 
         started = time.monotonic()
         # After the last step at full size, whatever the last epoch was trained at: it is the result.
-        last = self.progress.step >= self.steps
-        size = self.trainee.full_size if last else self.trainee.image_size
+        last = self.train_state.step >= self.steps
+        size = self.model.full_size if last else self.model.image_size
         try:
-            if self.precise:
-                self.precise.update(self.trainee.network, size, stop_if_requested)
-            logits = self.tester.logits(self.trainee.network.get_tensors(), size, check)
+            if self.parts.precise:
+                self.parts.precise.update(self.model.network, size, stop_if_requested)
+            logits = self.parts.evaluator.logits(self.model.network.get_tensors(), size, check)
         except WeightsError as error:
-            raise NumbersGoneBad("Logits became NaN or infinite", self.progress.step) from error
+            raise NonFiniteLoss("Logits became NaN or infinite", self.train_state.step) from error
         self._check_seconds = time.monotonic() - started
         if self.planner:
             self.planner.note_check(self._check_seconds)
         return logits
 
     def _row(self, logits: np.ndarray | None) -> HistoryRow:
-        values = self.trainee.get_metrics_result()
-        step = self.progress.step
+        values = self.model.get_metrics_result()
+        step = self.train_state.step
         return HistoryRow(
-            epoch=self.progress.epoch + 1,
+            epoch=self.train_state.epoch + 1,
             step=step,
-            image_size=self.trainee.image_size,
+            image_size=self.model.image_size,
             learning_rate=self.learning_rate(step - 1),
             loss=float(values["cross_entropy"]),
             accuracy=float(values["accuracy"]),
-            held_loss=None if logits is None else cross_entropy(logits, self.held_out.labels),
-            held_accuracy=None if logits is None else accuracy(logits, self.held_out.labels),
+            held_loss=None if logits is None else cross_entropy(logits, self.data.held_out.labels),
+            held_accuracy=None if logits is None else accuracy(logits, self.data.held_out.labels),
         )
 
     def _note_best(self, row: HistoryRow) -> bool:
-        progress = self.progress
-        if self.held_name != "validation" or row.held_accuracy is None:  # The test set selects nothing.
+        train_state = self.train_state
+        if self.data.held_name != "validation" or row.held_accuracy is None:  # The test set selects nothing.
             return False
-        if row.image_size < self.trainee.full_size and progress.step < self.steps:  # It was checked on smaller images.
+        if row.image_size < self.model.full_size and train_state.step < self.steps:  # It was checked on smaller images.
             return False
-        if progress.best_accuracy is not None and row.held_accuracy <= progress.best_accuracy:
+        if train_state.best_accuracy is not None and row.held_accuracy <= train_state.best_accuracy:
             return False
-        progress.best_epoch, progress.best_accuracy = row.epoch, row.held_accuracy
+        train_state.best_epoch, train_state.best_accuracy = row.epoch, row.held_accuracy
         return True
 
     def learning_rate(self, step: int) -> float:
         """The learning rate of ``step``, counted from 0."""
-        position = self.progress.plan.at(step + 0.5)
+        position = self.train_state.plan.at(step + 0.5)
         rate = learning_rate(self.recipe, self.steps_per_epoch, step, position)
-        return float(rate) * self.progress.learning_rate_factor
+        return float(rate) * self.train_state.learning_rate_factor
 
     def steps_done(self, steps: int, batches: int, logs: dict[str, Any]) -> bool:
         """Note finished steps and tell about them; returns whether ``fit`` should return now."""
-        progress, size = self.progress, self.trainee.image_size
-        progress.batch += steps
-        progress.step += steps
-        self.pace.step(size, steps)
+        train_state, size = self.train_state, self.model.image_size
+        train_state.batch += steps
+        train_state.step += steps
+        self.step_timer.step(size, steps)
         if self.planner:
             self.planner.note_steps(size, steps)
         seconds_left = self._seconds_left()
         self._loss = float(logs["cross_entropy"])
-        self.report(
+        self.control.report(
             StepDone(
-                progress.epoch + 1,
-                progress.batch,
+                train_state.epoch + 1,
+                train_state.batch,
                 batches,
-                progress.step,
+                train_state.step,
                 self._loss,
                 float(logs["accuracy"]),
-                self.learning_rate(progress.step - 1),
+                self.learning_rate(train_state.step - 1),
                 self.images_per_second,
                 seconds_left,
             )
         )
         rate = self.images_per_second
-        if not self.planner and rate and seconds_left is not None and self.pace.calls == ESTIMATE_AFTER:
-            per_epoch = seconds_left / max(1, self.steps - progress.step) * self.steps_per_epoch
-            self.report(Estimated(seconds_left, per_epoch, rate))
+        if not self.planner and rate and seconds_left is not None and self.step_timer.calls == ESTIMATE_AFTER:
+            per_epoch = seconds_left / max(1, self.steps - train_state.step) * self.steps_per_epoch
+            self.control.report(Estimated(seconds_left, per_epoch, rate))
         due = self._save_due() or bool(self.planner and self.planner.due())
-        return due or self.stop_requested() or not math.isfinite(self._loss)
+        return due or self.control.stop_requested() or not math.isfinite(self._loss)
 
     def _save_due(self) -> bool:
-        return time.monotonic() - self._saved_at >= self.save_interval
+        return time.monotonic() - self._saved_at >= self.control.save_interval
 
     def _seconds_left(self) -> float | None:
         if self.planner:
             return max(0.0, self.planner.budget - self.planner.clock())
-        progress, full = self.progress, self.pace.seconds_per_step(self.trainee.full_size)
+        train_state, full = self.train_state, self.step_timer.seconds_per_step(self.model.full_size)
         if full is None:
             return None
-        position = progress.plan.at(progress.step)
+        position = train_state.plan.at(train_state.step)
         seconds = sum(
-            share / progress.plan.slope * (self.pace.seconds_per_step(size) or 0.0)
-            for size, share in ahead(spans(self.recipe, self.trainee.full_size), position)
+            share / train_state.plan.slope * (self.step_timer.seconds_per_step(size) or 0.0)
+            for size, share in ahead(spans(self.recipe, self.model.full_size), position)
         )
         checks = self.recipe.checks or self.epochs
         return seconds + (checks - checks_due(checks, position)) * (self._check_seconds or self._guessed_check(full))
@@ -355,8 +348,8 @@ class Loop:
 
         With a fixed base nearly all of a training step is its forward pass too.
         """
-        passes = 3 if self.trainee.network.trains_base else 1
-        return step / self.recipe.batch_size * len(self.held_out) / passes
+        passes = 3 if self.model.network.trains_base else 1
+        return step / self.recipe.batch_size * len(self.data.held_out) / passes
 
 
 def _require_shapes(what: str, variables: Sequence[keras.Variable], arrays: Sequence[np.ndarray]) -> None:
@@ -391,15 +384,15 @@ class _Segment(keras.callbacks.Callback):
         super().__init__()
         self.loop = loop
         self.batches = batches
-        self.steps = end - loop.progress.batch
+        self.steps = end - loop.train_state.batch
         self.done = 0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         # fit has just reset them; without this, an epoch in two parts would report its second part alone.
         self.loop.restore_metrics()
         self.loop.seed_draws()
-        self.loop.trainee.last_logs = None
-        self.loop.pace.begin()
+        self.loop.model.last_logs = None
+        self.loop.step_timer.begin()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         # Of several steps in one call ``batch`` is the last, or would be had the call not run out of batches.

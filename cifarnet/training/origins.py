@@ -4,64 +4,81 @@ Both may come from runs that have learned images which are held out now, and may
 resumed.
 """
 
-from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from cifarnet import places
 from cifarnet.errors import InvalidValueError, RunError, WeightsError
 from cifarnet.evaluation.source import Load, learned, required_split
 from cifarnet.models.spec import ModelSpec
-from cifarnet.training.config import PLACES, RunConfig
-from cifarnet.training.events import Report, Warned
+from cifarnet.runs.config import PLACES, RunConfig, RunInputs
+from cifarnet.runs.provenance import TrainedOn
+from cifarnet.training.events import EventHandler, Warned
 from cifarnet.training.run_data import RunData
 from cifarnet.weights import catalog
 from cifarnet.weights.formats import load_weights
 from cifarnet.weights.record import Weights
 
 
-def load_origin(config: RunConfig, use: str) -> Weights | None:
-    """Return the ``weights`` or the ``teacher`` of ``config``, whichever ``use`` names; None where it has none.
+@dataclass(frozen=True)
+class Origins:
+    """What a run learns from besides images: the weights that it begins with, and its teacher; None for none."""
+
+    base: Weights | None = None
+    teacher: Weights | None = None
+
+    @classmethod
+    def load(cls, inputs: RunInputs) -> Self:
+        """Read the weights and the teacher of ``inputs``.
+
+        Raises:
+            WeightsError: when they are missing or can't be read.
+        """
+        return cls(load_origin(inputs, "weights"), load_origin(inputs, "teacher"))
+
+
+def load_origin(inputs: RunInputs, use: str) -> Weights | None:
+    """Return the ``weights`` or the ``teacher`` of ``inputs``, whichever ``use`` names; None where it has none.
 
     Raises:
         WeightsError: when they are missing or can't be read.
     """
-    text, path = getattr(config, use), getattr(config, f"{use}_path")
+    text, path = getattr(inputs, use), getattr(inputs, f"{use}_path")
     if text is None:
         return None
     return load_weights(catalog.find(Path(path))) if path else catalog.read_named(text, load_weights)[1]
 
 
-def origins(config: RunConfig) -> list[Path]:
-    """Return what ``config`` names as weights and teacher, each once."""
-    return list(dict.fromkeys(Path(place) for use in ("weights", "teacher") if (place := config.place(use))))
+def origin_paths(inputs: RunInputs) -> list[Path]:
+    """Return what ``inputs`` names as weights and teacher, each once."""
+    return list(dict.fromkeys(Path(place) for use in ("weights", "teacher") if (place := inputs.place(use))))
 
 
-def refuse_other_network(config: RunConfig, base: ModelSpec, model: str) -> None:
+def refuse_other_network(inputs: RunInputs, base: ModelSpec, model: str, freeze_base: bool) -> None:
     """Refuse a network called ``model`` that can't begin with the weights of ``base``.
 
     Raises:
-        InvalidValueError: when the network is another and does not grow from ``base``, or the base is fixed.
+        InvalidValueError: when the network is another and does not grow from ``base``, or the base is frozen.
     """
     if model == base.name:
         return
     spec = ModelSpec(model, base.classes, base.image_size)
     if spec.grows_from(base):
-        if config.freeze_base:
+        if freeze_base:
             raise InvalidValueError(
-                f"{config.weights} is a {base.title}. A {spec.title} adds units to it that have to be trained, which"
+                f"{inputs.weights} is a {base.title}. A {spec.title} adds units to it that have to be trained, which"
                 f" --freeze-base prevents. Leave one of the two out. Received: --model {model} and --freeze-base"
             )
         return
     deeper = f" {base.name}, or a deeper one that grows from it" if base.family.grows else f" {base.name}"
     raise InvalidValueError(
-        f"{config.weights} is a {base.title}, whose weights do not fit into a {spec.title}. Leave --model out, or give"
+        f"{inputs.weights} is a {base.title}, whose weights do not fit into a {spec.title}. Leave --model out, or give"
         f"{deeper}. Received: --model {model}"
     )
 
 
-def refuse_other_task(config: RunConfig, teacher: Weights, data: RunData) -> None:
+def refuse_other_task(inputs: RunInputs, teacher: Weights, data: RunData) -> None:
     """Refuse a ``teacher`` of something else than ``data``.
 
     Raises:
@@ -71,50 +88,56 @@ def refuse_other_task(config: RunConfig, teacher: Weights, data: RunData) -> Non
     if teacher.class_names != names:
         raise InvalidValueError(
             f"A teacher has to know the classes that are taught, in their order: {', '.join(names)}. Received:"
-            f" {config.teacher}, which knows {', '.join(teacher.class_names)}"
+            f" {inputs.teacher}, which knows {', '.join(teacher.class_names)}"
         )
     if teacher.spec.image_size != size:
         raise InvalidValueError(
-            f"A teacher has to see images of the size that is trained on, {size} pixels. Received: {config.teacher},"
+            f"A teacher has to see images of the size that is trained on, {size} pixels. Received: {inputs.teacher},"
             f" which sees {teacher.spec.image_size}"
         )
 
 
-def common_test_split(config: RunConfig, origins: Collection[Path], load: Load) -> float | None:
-    """Return the fraction to hold out to test on: that of ``origins``, where they were trained on these images.
+def common_test_split(inputs: RunInputs, load: Load) -> float | None:
+    """Return the fraction to hold out to test on: that of the weights and the teacher, if they learned these images.
 
     Raises:
-        InvalidValueError: where they, or ``config``, say different ones.
+        InvalidValueError: when they, or ``inputs``, have different fractions.
     """
     splits = {}
-    for origin in origins:
+    for origin in origin_paths(inputs):
         known = catalog.trained_on(origin)
-        if known and (known.is_at(config.source) or learned(known, config.source, load)):
-            splits[origin] = required_split(known, str(origin), config.test_split)
-    told = {split for split in splits.values() if split is not None}
-    if len(told) > 1:
+        if known and (known.is_at(inputs.source) or learned(known, inputs.source, load)):
+            splits[origin] = required_split(known, str(origin), inputs.test_split)
+    known_splits = {split for split in splits.values() if split is not None}
+    if len(known_splits) > 1:
         each = ", ".join(f"{origin}: {split:g}" for origin, split in splits.items() if split is not None)
         raise InvalidValueError(
-            f"--weights and --teacher held different fractions of {config.data} out to test on, so that one has learned"
+            f"--weights and --teacher held different fractions of {inputs.data} out to test on, so that one has learned"
             f" what the other held out ({each}). Use runs that held out the same."
         )
-    return told.pop() if told else config.test_split
+    return known_splits.pop() if known_splits else inputs.test_split
 
 
-def warn_of_learned_images(origin: Path, config: RunConfig, sha256: str, report: Report) -> None:
-    """Warn when the initial or the teacher's weights ``origin`` were trained on images that are held out now."""
-    known = catalog.trained_on(origin)
-    if known is None:
-        return
-    if known.test_split is not None and known.is_at(config.source) and known.data_sha256 not in (None, sha256):
+def warn_of_learned_images(inputs: RunInputs, sha256: str, report: EventHandler) -> None:
+    """Warn when the initial or the teacher's weights were trained on images that are held out now.
+
+    ``sha256`` is that of the images of ``inputs``.
+    """
+    for origin in origin_paths(inputs):
+        if known := catalog.trained_on(origin):
+            _warn_of_learned(origin, known, inputs, sha256, report)
+
+
+def _warn_of_learned(origin: Path, known: TrainedOn, inputs: RunInputs, sha256: str, report: EventHandler) -> None:
+    if known.test_split is not None and known.is_at(inputs.source) and known.data_sha256 not in (None, sha256):
         report(
             Warned(
-                f"{config.data} has changed since {origin} held its test images out of it: they are others now,"
+                f"{inputs.data} has changed since {origin} held its test images out of it: they are others now,"
                 " most of which its weights have learned. The test accuracy will be too good."
             )
         )
-    others = (known.validation_split, known.seed) != (config.validation_split, config.seed)
-    if config.validation_split is not None and known.data_sha256 == sha256 and others:
+    others = (known.validation_split, known.seed) != (inputs.validation_split, inputs.seed)
+    if inputs.validation_split is not None and known.data_sha256 == sha256 and others:
         held_out = (
             "none"
             if known.validation_split is None

@@ -8,7 +8,7 @@ from cifarnet.data.dataset import Dataset, LeftOut, hold_out
 from cifarnet.data.progress import Progress
 from cifarnet.data.sources import load_data
 from cifarnet.errors import InvalidValueError
-from cifarnet.training.config import RunConfig
+from cifarnet.runs.config import RunInputs
 
 
 @dataclass(frozen=True)
@@ -27,29 +27,29 @@ class RunData:
     left_out: tuple[LeftOut, ...] = ()
 
     @classmethod
-    def load(cls, config: RunConfig, image_size: int, mirrors: Sequence[str], report: Progress) -> Self:
-        """Read the images that ``config`` names, at ``image_size`` pixels.
+    def load(cls, inputs: RunInputs, image_size: int, mirrors: Sequence[str], report: Progress) -> Self:
+        """Read the images that ``inputs`` names, at ``image_size`` pixels.
 
         Raises:
             DataError: when they can't be read.
             InvalidValueError: for a ``validation_split`` of data that have validation images.
         """
         splits = load_data(
-            config.source,
-            test_split=config.test_split,
+            inputs.source,
+            test_split=inputs.test_split,
             mirrors=mirrors,
             image_size=image_size,
-            skip_broken=config.skip_broken,
+            skip_broken=inputs.skip_broken,
             report=report,
         )
         train, validation = splits.train, splits.validation
-        if config.validation_split is not None:
+        if inputs.validation_split is not None:
             if validation is not None:
                 raise InvalidValueError(
-                    f"{config.data} has {len(validation):,} validation images of its own: --validation-split is for a"
-                    f" source without. Received: {config.validation_split}"
+                    f"{inputs.data} has {len(validation):,} validation images of its own: --validation-split is for a"
+                    f" source without. Received: {inputs.validation_split}"
                 )
-            train, validation = hold_out(train, config.validation_split, config.seed)
+            train, validation = hold_out(train, inputs.validation_split, inputs.seed)
         held_out, name = (splits.test, "test") if validation is None else (validation, "validation")
         return cls(train, held_out, name, splits.test, splits.sha256(), splits.left_out)
 

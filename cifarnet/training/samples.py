@@ -30,7 +30,7 @@ def training_samples(data: Dataset, recipe: Recipe, per_class: int = 6, seed: in
     """
     use_backend()
     from cifarnet.data.augmentation import augment, hide_squares, normalize
-    from cifarnet.training.trainee import epoch_order
+    from cifarnet.training.model import epoch_order
 
     rows, draws = epoch_order(recipe, seed, 0, len(data))
     labels = data.labels[rows]

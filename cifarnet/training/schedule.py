@@ -27,7 +27,7 @@ class Plan:
     """How far each step takes the run: from ``position`` (0 at its beginning, 1 at its end) after ``step`` steps on,
     evenly, to the end after ``steps`` in all.
 
-    A run of fixed length has one plan. One with a time budget gets a new one whenever its pace was measured anew; what
+    A run of fixed length has one plan. One with a time budget gets a new one whenever its speed was measured; what
     is behind it stays as it was.
     """
 

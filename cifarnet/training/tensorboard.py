@@ -20,7 +20,7 @@ from cifarnet.evaluation.scored import Scored
 from cifarnet.installation import install_command
 from cifarnet.models.spec import ModelSpec
 from cifarnet.reports.text import printable
-from cifarnet.training.events import EpochDone, Event, HistoryRow, Planned, Report, Warned
+from cifarnet.training.events import EpochDone, Event, EventHandler, HistoryRow, Planned, Warned
 
 MISTAKES = 24
 """The number of mistakes whose images are written at the end."""
@@ -38,7 +38,7 @@ class TensorBoardLog:
         BackendError: when the package ``tensorboard`` is not installed.
     """
 
-    def __init__(self, report: Report):
+    def __init__(self, report: EventHandler):
         if find_spec("tensorboard") is None:
             raise BackendError(
                 "--tensorboard needs the package tensorboard, which is not installed."

@@ -15,8 +15,8 @@ from cifarnet.recipes import Recipe
 from cifarnet.training.budget import ENDING, Planner, too_little_time
 from cifarnet.training.events import BudgetPlanned, Measuring, Warned
 from cifarnet.training.loop import Loop, Stopped
+from cifarnet.training.model import epoch_order
 from cifarnet.training.schedule import FULL_SIZE_STEPS, Plan, ahead, full_size_steps, spans
-from cifarnet.training.trainee import epoch_order
 
 # The first of these compile.
 WARMUP_STEPS = 2
@@ -45,7 +45,7 @@ def plan_by_timing(loop: Loop, budget: float, used: Callable[[], float], data_se
         BudgetError: when a new run's budget is too small for one step.
     """
     began = used()
-    is_new = loop.progress.step == 0
+    is_new = loop.train_state.step == 0
     state = [ops.convert_to_numpy(variable).copy() for variable in _state(loop)]
     try:
         seconds, check = _time(loop, is_new, budget, used, began)
@@ -53,14 +53,14 @@ def plan_by_timing(loop: Loop, budget: float, used: Callable[[], float], data_se
         for variable, value in zip(_state(loop), state, strict=True):
             variable.assign(value)
         loop.restore_metrics()
-    trainee, progress = loop.trainee, loop.progress
-    path = spans(loop.recipe, trainee.full_size)
+    model, train_state = loop.model, loop.train_state
+    path = spans(loop.recipe, model.full_size)
     planner = Planner(budget, used, path, seconds, check, loop.recipe.checks, loop.steps_per_epoch)
     if is_new:
         _require_time(loop, planner, budget, used, data_seconds)
-    progress.plan = planner.replan(progress.plan, progress.step)
+    train_state.plan = planner.replan(train_state.plan, train_state.step)
     loop.planner = planner
-    loop.pace.relative = {size: value / seconds[trainee.full_size] for size, value in seconds.items()}
+    loop.step_timer.relative = {size: value / seconds[model.full_size] for size, value in seconds.items()}
     _report_plan(loop, planner, used, data_seconds)
 
 
@@ -68,16 +68,16 @@ def _time(
     loop: Loop, is_new: bool, budget: float, used: Callable[[], float], began: float
 ) -> tuple[dict[int, float], float]:
     """Return seconds per step by image size and seconds per check; adapt the recipe of a new run on the way."""
-    full, progress = loop.trainee.full_size, loop.progress
+    full, train_state = loop.model.full_size, loop.train_state
     ends = began + TIMING_SHARE * budget
     first, per_step = _seconds_per_step(loop, full, ends - used())
     seconds = {full: per_step}
     check = _seconds_per_check(loop)
     if is_new:
         loop.use_recipe(adapted_recipe(loop.recipe, full, budget - ENDING - used(), first, per_step, check))
-    position = progress.plan.at(progress.step)
+    position = train_state.plan.at(train_state.step)
     sizes = [size for size, _ in ahead(spans(loop.recipe, full), position)]
-    present = [progress.image_size] if progress.batch else []
+    present = [train_state.image_size] if train_state.batch else []
     missing = [size for size in dict.fromkeys([*sizes, *present]) if size != full]
     for index, size in enumerate(missing):
         _, seconds[size] = _seconds_per_step(loop, size, (ends - used()) / (len(missing) - index))
@@ -86,7 +86,7 @@ def _time(
 
 
 def _stop_if_requested(loop: Loop) -> None:
-    if loop.stop_requested():
+    if loop.control.stop_requested():
         raise Stopped
 
 
@@ -128,7 +128,7 @@ def _require_time(loop: Loop, planner: Planner, budget: float, used: Callable[[]
     needed = span(30 * math.ceil(one_epoch / 30))
     if steps < 1:
         raise too_little_time(budget, used(), data_seconds, needed)
-    loop.report(
+    loop.control.report(
         Warned(
             f"A budget of {span(budget)} is enough for {steps / loop.steps_per_epoch:.1%} of an epoch ({steps:,.0f} of"
             f" {loop.steps_per_epoch:,} steps): most training images are never seen. One epoch needs about"
@@ -138,36 +138,36 @@ def _require_time(loop: Loop, planner: Planner, budget: float, used: Callable[[]
 
 
 def _report_plan(loop: Loop, planner: Planner, used: Callable[[], float], data_seconds: float) -> None:
-    plan, position = loop.progress.plan, loop.progress.plan.at(loop.progress.step)
+    plan, position = loop.train_state.plan, loop.train_state.plan.at(loop.train_state.step)
     left = ahead(planner.spans, position)
-    steps = plan.steps - loop.progress.step
+    steps = plan.steps - loop.train_state.step
     epochs = dict.fromkeys((size for size, _ in left), 0.0)
     for size, share in left:
         epochs[size] += steps * share / (1 - position) / loop.steps_per_epoch
     rates = {size: loop.recipe.batch_size / planner.seconds_per_step[size] for size in epochs}
     seconds = max(0.0, planner.budget - used())
-    loop.report(BudgetPlanned(seconds, steps, epochs, rates, loop.recipe.checks, data_seconds))
+    loop.control.report(BudgetPlanned(seconds, steps, epochs, rates, loop.recipe.checks, data_seconds))
 
 
 def _state(loop: Loop) -> list[keras.Variable]:
     """All that a training step changes."""
-    trainee = loop.trainee
-    return [*trainee.network.variables, *trainee.optimizer.variables]
+    model = loop.model
+    return [*model.network.variables, *model.optimizer.variables]
 
 
 def _seconds_per_step(loop: Loop, size: int, limit: float) -> tuple[float, float]:
     """Return seconds of the first step, with compilation, and of the others; stop early after ``limit`` seconds."""
     _stop_if_requested(loop)
-    loop.report(Measuring(size))
-    trainee, batch_size = loop.trainee, loop.recipe.batch_size
-    trainee.use_size(size)
+    loop.control.report(Measuring(size))
+    model, batch_size = loop.model, loop.recipe.batch_size
+    model.use_size(size)
     # The learning rate does not matter: the state is put back.
-    trainee.sgd.follow(Plan(1))
-    rows, draws = epoch_order(loop.recipe, loop.seed, loop.progress.epoch, len(loop.train))
+    model.sgd.follow(Plan(1))
+    rows, draws = epoch_order(loop.recipe, loop.seed, loop.train_state.epoch, len(loop.data.train))
     clock = _Clock(limit)
     # As often as it takes where the images fill fewer batches than that. With an epoch's rest, because JAX compiles a
     # batch of another size anew.
-    needed = (WARMUP_STEPS + TIMED_STEPS) * trainee.steps_per_execution * batch_size + len(rows) % batch_size
+    needed = (WARMUP_STEPS + TIMED_STEPS) * model.steps_per_execution * batch_size + len(rows) % batch_size
     chosen = np.resize(np.arange(len(rows)), needed)
     loop.fit(rows[chosen], draws[chosen], [clock])
     return clock.first, clock.seconds_per_step()
@@ -179,13 +179,13 @@ def _seconds_per_check(loop: Loop) -> float:
     A batch is classified twice, since the first time compiles. It takes about a second, and a guess by the time of a
     training step made budgets of a minute end 7 s late or 14 s early.
     """
-    images = len(loop.held_out)
+    images = len(loop.data.held_out)
     timed = min(images, BATCH_SIZE)
-    loop.tester.time(timed)
-    per_image = loop.tester.time(timed) / timed
+    loop.parts.evaluator.time(timed)
+    per_image = loop.parts.evaluator.time(timed) / timed
     seconds = images * per_image
-    if loop.precise:
-        seconds += _TRACING + _TRAINING_MODE * loop.precise.count * per_image
+    if loop.parts.precise:
+        seconds += _TRACING + _TRAINING_MODE * loop.parts.precise.count * per_image
     return seconds
 
 

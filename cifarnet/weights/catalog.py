@@ -2,7 +2,7 @@
 
 A folder of named weights holds their files and ``index.json``, which has an object for each name: ``file``, ``sha256``
 of that file, ``test_set`` and ``test_images`` that its accuracy was measured on (null where unknown), and
-``trained_on``, the images that it was trained on (``cifarnet.provenance.TrainedOn``; absent where unknown).
+``trained_on``, the images that it was trained on (``cifarnet.runs.provenance.TrainedOn``; absent where unknown).
 
 Replacing the index is what changes a name. The files of the user's own weights are named by their content, so a new
 file never overwrites one that the index names, and an old file is deleted after the new index is written.
@@ -34,7 +34,8 @@ from cifarnet.json_files import read_object, shown
 from cifarnet.locking import locked
 from cifarnet.models.spec import ModelSpec
 from cifarnet.paths import weights_dir
-from cifarnet.provenance import TrainedOn, is_sha256
+from cifarnet.runs.directory import Run
+from cifarnet.runs.provenance import TrainedOn, is_sha256
 from cifarnet.weights.formats import load_header, load_weights
 from cifarnet.weights.record import Weights
 
@@ -261,11 +262,11 @@ def trained_on(wanted: Path) -> TrainedOn | None:
         if entry and entry.trained_on:
             return entry.trained_on
     elif wanted.is_dir() and (wanted / runs.CONFIG).exists():
-        return runs.trained_on(wanted)
+        return Run(wanted).trained_on
     file, header = read(wanted, load_header)
     # Weight files of cifarnet 0.1 have no such record, but one that is still in its run has the run's.
     alone = file.name not in runs.WEIGHT_FILES or not (file.parent / runs.CONFIG).exists()
-    return header.trained_on or (None if alone else runs.trained_on(file.parent))
+    return header.trained_on or (None if alone else Run(file.parent).trained_on)
 
 
 def for_model(model: str) -> Path:
@@ -480,5 +481,6 @@ def _test_set(source: Path) -> tuple[str | None, int | None]:
     """Return the data source and the number of test images of a run's result; None where it has none."""
     if not os.path.exists(source / runs.CONFIG) or not os.path.exists(source / runs.METRICS):
         return None, None
-    origin, result = runs.trained_on(source), runs.read_result(source)
+    run = Run(source)
+    origin, result = run.trained_on, run.result
     return (origin.data, result.images) if origin and result else (None, None)

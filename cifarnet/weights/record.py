@@ -12,7 +12,7 @@ from cifarnet.class_names import CLASS_LIMIT
 from cifarnet.errors import InvalidValueError, WeightsError
 from cifarnet.models.layers import named_weights
 from cifarnet.models.spec import ModelSpec, Normalization, describe
-from cifarnet.provenance import TrainedOn
+from cifarnet.runs.provenance import TrainedOn
 
 FORMAT = 2
 """Format 2 names the network; format 1, of cifarnet up to 0.2, gave the ``depth`` of a ResNet."""

@@ -13,8 +13,10 @@ import typer
 
 from cifarnet.cli import errors
 from cifarnet.cli.main import app, main
+from cifarnet.recipes import RECIPES
+from tests.support.runs import run_config
 
-CONFIG = {"recipe": {"name": "fast", "epochs": 2}}
+CONFIG = run_config(RECIPES["fast"]).to_dict()
 RECIPE = {"name": "mine", "epochs": 2}
 
 
@@ -61,7 +63,7 @@ USAGE = [
     ("evaluate --batch-size 0", "--batch-size must be at least 1. See cifarnet evaluate --help."),
     ("evaluate --batch-size x", "--batch-size must be a whole number of at least 1. *"),
     ("train --save-interval=-1", "--save-interval must be at least 0. *"),
-    ("train --seed=-1", "The seed must be 0 to 9,223,372,036,854,775,808."),
+    ("train --seed=-1", "--seed must be at least 0 and at most 9,223,372,036,854,775,808."),
     ("summary --depth 21", "A CIFAR ResNet has a depth of 6n+2 (8, 14, 20, 26, 32, ...); nearest: 20 and 26."),
     ("summary --classes 1", "A classifier needs at least 2 classes."),
     # One of a few names.

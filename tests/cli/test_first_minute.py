@@ -12,9 +12,9 @@ import pytest
 from cifarnet.cli import console
 from cifarnet.recipes import RECIPES
 from cifarnet.runs import METRICS, write_config
-from cifarnet.training.config import RunConfig
 from tests.support.datasets import image_folder
 from tests.support.networks import save_picture
+from tests.support.runs import run_config
 
 # Command, exit status, and a part of what stderr says.
 REFUSED = [
@@ -27,9 +27,9 @@ REFUSED = [
     ("train --data pets --teacher resnet20", 2, "Received: resnet20, which knows airplane"),
     ("train --data cifar10 --test-split 0.2", 2, "cifar10 has test images"),
     ("train --data synthetic --test-split 0.2", 2, "synthetic has test images"),
-    ("train --data untested --test-split 1", 2, "--test-split must lie between 0 and 1"),
-    ("train --data pets --validation-split -0.5", 2, "--validation-split must lie between 0 and 1"),
-    ("train --data pets --validation-split nan", 2, "--validation-split must lie between 0 and 1"),
+    ("train --data untested --test-split 1", 2, "--test-split must be above 0 and below 1"),
+    ("train --data pets --validation-split -0.5", 2, "--validation-split must be above 0 and below 1"),
+    ("train --data pets --validation-split nan", 2, "--validation-split must be above 0 and below 1"),
     ("train --data pets --depth 5000", 2, "may have a depth of at most 1,202"),
     ("train --data pets --weights nowhere", 1, "no run or weight file nowhere"),
     ("train --data pets --weights notes.txt", 1, "notes.txt"),
@@ -108,7 +108,7 @@ def folder(tmp_path_factory):
     (root / "full").mkdir()
     (root / "full" / "thesis.tex").touch()
     for name, data in (("finished", str(root / "pets")), ("moved", str(root / "gone"))):
-        config = RunConfig(RECIPES["fast"], data, "resnet8", backend="tensorflow", data_sha256="0" * 64)
+        config = run_config(RECIPES["fast"], data, "resnet8", data_sha256="0" * 64)
         (root / name).mkdir()
         write_config(root / name, config.to_dict())
     (root / "finished" / METRICS).write_text("{}")

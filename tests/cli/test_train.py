@@ -20,10 +20,11 @@ from cifarnet.errors import CifarnetError, InvalidValueError, StorageError
 from cifarnet.models.spec import ModelSpec
 from cifarnet.recipes import RECIPES
 from cifarnet.reports.terminal import training_lines
+from cifarnet.runs.request import TrainRequest
 from cifarnet.training.advice import BUDGETS, guessed_seconds, with_advice
-from cifarnet.training.config import RunConfig
 from cifarnet.training.events import EpochDone, Estimated, HistoryRow, StepDone, Warned
-from cifarnet.training.run import SAVE_INTERVAL, train
+from cifarnet.training.session import SAVE_INTERVAL, Session
+from cifarnet.training.setup import named_recipe_of, prepare, read_images, resolve
 from tests.support.reports import PLAN as LIVE_PLAN
 
 PLAN = replace(LIVE_PLAN, spec=ModelSpec("resnet110"), data="cifar10", held_out="test")
@@ -113,11 +114,11 @@ def test_pictures_that_can_not_be_made_do_not_cost_the_result(tmp_path, monkeypa
 def test_fast_suits_the_device_unless_sizes_are_given(monkeypatch, options):
     received = []
 
-    def note(config, *arguments, suit_device, **others):
-        received.append((config.recipe, suit_device))
+    def note(request, *arguments, **others):
+        received.append((named_recipe_of(request), request.adapts_to_device))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cifarnet.training.run.train", note)
+    monkeypatch.setattr("cifarnet.training.start.train", note)
     sizes = ",".join(f"{side}:{share}" for side, share in RECIPES["fast"].resolutions)
     for chosen in ([], ["--resolutions", sizes]):
         CliRunner().invoke(app, ["train", "--data", "synthetic:50", *options, *chosen])
@@ -125,20 +126,12 @@ def test_fast_suits_the_device_unless_sizes_are_given(monkeypatch, options):
 
 
 @pytest.mark.parametrize(("kind", "resolutions"), [("gpu", ()), ("cpu", RECIPES["fast"].resolutions)])
-def test_a_run_that_suits_a_gpu_has_no_small_images(monkeypatch, tmp_path, kind, resolutions):
-    received = []
-
-    def note(config, *arguments):
-        received.append(config.recipe.resolutions)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("cifarnet.training.run._Run", note)
-    monkeypatch.setattr("cifarnet.training.run.device", lambda: Device("tensorflow", kind, "a device"))
+def test_a_run_on_a_gpu_has_no_small_images(kind, resolutions):
     # Long enough for small images where they pay.
-    config = RunConfig(RECIPES["fast"].with_changes(steps=2000), "synthetic:50")
-    with pytest.raises(KeyboardInterrupt):
-        train(config, tmp_path / "run", suit_device=True, start_backend=lambda name: "tensorflow")
-    assert received == [resolutions]
+    prepared = prepare(TrainRequest("fast", "synthetic:50", changes={"steps": 2000}))
+    inputs, data, _ = read_images(prepared, Session())
+    config, _ = resolve(prepared, inputs, data, "tensorflow", Device("tensorflow", kind, "a device"))
+    assert config.recipe.resolutions == resolutions
 
 
 @pytest.mark.parametrize(
@@ -154,14 +147,27 @@ def test_a_run_that_suits_a_gpu_has_no_small_images(monkeypatch, tmp_path, kind,
 def test_the_recipe_follows_from_what_is_asked_for_unless_it_is_given(monkeypatch, options, name):
     received = []
 
-    def note(config, *arguments, **others):
-        received.append((config.recipe, config.budget, config.weights))
+    def note(request, *arguments, **others):
+        received.append((named_recipe_of(request), request.budget, request.weights))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cifarnet.training.run.train", note)
+    monkeypatch.setattr("cifarnet.training.start.train", note)
     CliRunner().invoke(app, ["train", *options.split()])
-    weights = "resnet20" if "--weights" in options else None
+    weights = Path("resnet20") if "--weights" in options else None
     assert received == [(RECIPES[name], 60 if "--budget" in options else None, weights)]
+
+
+@pytest.mark.parametrize("options", ["--depth 14", "--model resnet14", "--model resnet14 --depth 14"])
+def test_a_depth_is_short_for_a_model(monkeypatch, options):
+    received = []
+
+    def note(request, *arguments, **others):
+        received.append(request.model)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cifarnet.training.start.train", note)
+    CliRunner().invoke(app, ["train", *options.split()])
+    assert received == ["resnet14"]
 
 
 def test_checkpoints_are_three_minutes_apart_unless_another_interval_is_given():
@@ -349,6 +355,8 @@ def test_a_budget_is_told_as_it_is_given(wanted):
         ("--recipe fast --lr-drop 3", "whole learning-rate schedule"),
         ("--recipe paper --no-flip --alternate-flips", "alternate_flips needs flip"),
         ("--precision double", "float32, bfloat16 or float16"),
+        ("--model resnet20 --depth 8", "Received: --model resnet20 --depth 8"),
+        ("--model resnet21", "Received: "),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(tmp_path, options, told):

@@ -15,7 +15,7 @@ from cifarnet.errors import DataError, InvalidValueError
 from cifarnet.evaluation.evaluate import evaluate
 from cifarnet.evaluation.source import find_source
 from cifarnet.models.spec import CIFAR10_CLASSES
-from cifarnet.provenance import TrainedOn
+from cifarnet.runs.provenance import TrainedOn
 from cifarnet.weights import catalog
 from cifarnet.weights.formats import load_weights
 from cifarnet.weights.formats.hdf5 import save_weights

@@ -6,8 +6,8 @@ import pytest
 from cifarnet import runs
 from cifarnet.errors import StorageError
 from cifarnet.files import is_leftover, remove_leftovers, write_text
+from cifarnet.training.checkpoints import DAMAGED, CheckpointManager, latest_checkpoint
 from cifarnet.training.events import Warned
-from cifarnet.training.saving import DAMAGED, Saver, latest_checkpoint
 from cifarnet.weights.formats import load_weights
 from tests.support.faults.saves import ERRORS, can_trace, checkpoint, faults, saved_under
 
@@ -23,7 +23,7 @@ SAMPLE = 12
 def before(tmp_path_factory):
     """A run directory in which two saves have been finished, and the system calls of the third."""
     directory = tmp_path_factory.mktemp("saves") / "run"
-    saver = Saver(directory, "test", lambda event: None)
+    saver = CheckpointManager(directory, "test", lambda event: None)
     for step in (1, 2):
         saver.best = checkpoint(step).weights
         saver.save(checkpoint(step))
@@ -41,7 +41,7 @@ def assert_whole(directory, steps):
     remove_leftovers(directory)
     assert not list(filter(is_leftover, directory.iterdir()))
     found = latest_checkpoint(directory, lambda event: pytest.fail(f"{event}"))
-    step = found.progress.step
+    step = found.train_state.step
     assert step in steps
     assert found.weights.sha256() == checkpoint(step).weights.sha256()
     assert load_weights(directory / runs.BEST_WEIGHTS).sha256() in [checkpoint(k).weights.sha256() for k in (step, 3)]
@@ -86,14 +86,14 @@ def test_a_save_whose_system_calls_fail_keeps_the_old_state_and_says_so(before, 
 
 def test_a_refused_save_is_tried_again_with_all_that_it_should_have_written(tmp_path, monkeypatch):
     events = []
-    saver = Saver(tmp_path / "run", "test", events.append)
+    saver = CheckpointManager(tmp_path / "run", "test", events.append)
     saver.save(checkpoint(1))
     monkeypatch.setattr("os.replace", refuse)
     saver.best = checkpoint(2).weights
     saver.save(checkpoint(2))
     saver.save(checkpoint(3))
     monkeypatch.undo()
-    assert latest_checkpoint(tmp_path / "run", events.append).progress.step == 1
+    assert latest_checkpoint(tmp_path / "run", events.append).train_state.step == 1
     (told,) = events
     assert "No space left on device. The training goes on" in told.message
     saver.save(checkpoint(4))
@@ -125,9 +125,9 @@ def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before_it_and_is_kept(
     content[len(content) // 2] ^= 1
     newest.write_bytes(content)
     events: list[Warned] = []
-    assert latest_checkpoint(directory, events.append).progress.step == 1
+    assert latest_checkpoint(directory, events.append).train_state.step == 1
     assert "SHA-256 does not match" in events[0].message
     assert (directory / DAMAGED).read_bytes() == content
-    Saver(directory, "test", events.append).save(checkpoint(3))
-    assert latest_checkpoint(directory, events.append).progress.step == 3
+    CheckpointManager(directory, "test", events.append).save(checkpoint(3))
+    assert latest_checkpoint(directory, events.append).train_state.step == 3
     assert len(events) == 1

@@ -5,9 +5,9 @@ import random
 import pytest
 
 from cifarnet import runs
-from cifarnet.comparison import compare
 from cifarnet.errors import CifarnetError, RunError, WeightsError
 from cifarnet.recipes import read_recipe
+from cifarnet.runs.compare import compare
 from cifarnet.weights import catalog
 from tests.support.faults.texts import KINDS, VALUES, fuzz, mutants
 

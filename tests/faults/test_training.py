@@ -16,16 +16,17 @@ import pytest
 from cifarnet import runs
 from cifarnet.errors import RunError, StorageError
 from cifarnet.recipes import RECIPES
-from cifarnet.training.config import RunConfig
-from cifarnet.training.run import resume, train
-from cifarnet.training.saving import latest_checkpoint
+from cifarnet.runs.request import TrainRequest
+from cifarnet.training.checkpoints import latest_checkpoint
+from cifarnet.training.resume import resume
+from cifarnet.training.start import train
 from cifarnet.weights.formats import load_weights
 from tests.support.faults.disk import KILL, Killed, disk
 
 pytestmark = pytest.mark.faults
 
 ROOT = Path(__file__).parents[2]
-CONFIG = RunConfig(
+CONFIG = TrainRequest(
     RECIPES["paper"].with_changes(epochs=2, batch_size=32), data="synthetic:100", model="resnet8", validation_split=0.2
 )
 FAULTS = (errno.ENOSPC, errno.EIO, errno.EACCES, KILL)

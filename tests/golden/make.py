@@ -19,12 +19,12 @@ from cifarnet.data.sources import load_data
 from cifarnet.errors import InterruptedRunError
 from cifarnet.inference.classifier import Classifier
 from cifarnet.recipes import RECIPES
-from cifarnet.training.config import RunConfig
+from cifarnet.runs.request import TrainRequest
 from cifarnet.training.events import StepDone
-from cifarnet.training.run import train
+from cifarnet.training.start import train
 from cifarnet.weights.formats import load_weights
 
-CONFIG = RunConfig(
+CONFIG = TrainRequest(
     RECIPES["paper"].with_changes(epochs=2, batch_size=32), data="synthetic:100", model="resnet8", seed=3
 )
 IMAGES = 4

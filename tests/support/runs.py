@@ -3,13 +3,20 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from cifarnet import runs
-from cifarnet.recipes import RECIPES
-from cifarnet.training.config import RunConfig
+from cifarnet.recipes import RECIPES, Recipe
+from cifarnet.runs.config import RunConfig
 
-CONFIG = RunConfig(RECIPES["documented"].with_changes(epochs=3), model="resnet8", data_sha256="abc")
 
+def run_config(recipe: Recipe, data: str = "cifar10", model: str = "resnet20", **others: Any) -> RunConfig:
+    """Return a configuration as a run on a CPU writes it, of ``recipe`` and the ``others``."""
+    resolved = {"backend": "tensorflow", "precision": "float32", "jit": False, "data_sha256": None}
+    return RunConfig(recipe=recipe, data=data, model=model, **{**resolved, **others})
+
+
+CONFIG = run_config(RECIPES["documented"].with_changes(epochs=3), model="resnet8", data_sha256="abc")
 
 HISTORY = """epoch,step,image_size,learning_rate,loss,accuracy,test_loss,test_accuracy
 1,10,32,0.1,2.0,0.3,1.9,0.35

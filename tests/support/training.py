@@ -45,7 +45,7 @@ def assert_same_state(one: Path, other: Path) -> None:
     """Weights, optimizer, metrics and progress in the two runs' checkpoints are equal to the last bit."""
     a, b = (load_checkpoint(directory / runs.CHECKPOINT) for directory in (one, other))
     assert a.weights.sha256() == b.weights.sha256()
-    assert replace(a.progress, seconds=0.0) == replace(b.progress, seconds=0.0)
+    assert replace(a.train_state, seconds=0.0) == replace(b.train_state, seconds=0.0)
     for kind in ("optimizer", "metrics"):
         mine, theirs = getattr(a, kind), getattr(b, kind)
         assert len(mine) == len(theirs)

@@ -11,11 +11,12 @@ import pytest
 from cifarnet import runs
 from cifarnet.evaluation.evaluate import evaluate
 from cifarnet.recipes import RECIPES
-from cifarnet.training.config import RunConfig
-from cifarnet.training.run import train
+from cifarnet.runs.directory import Run
+from cifarnet.runs.request import TrainRequest
+from cifarnet.training.start import train
 from cifarnet.weights.formats import load_weights
 
-CONFIG = RunConfig(
+CONFIG = TrainRequest(
     RECIPES["fast"].with_changes(steps=3, batch_size=32, resolutions=()),
     data="synthetic:200",
     model="resnet8",
@@ -79,7 +80,7 @@ def test_a_card_tells_the_whole_training_from_the_first_weights_on(trained, chec
     index = json.loads((root / "cifarnet/weights/index.json").read_text())
     assert index["resnet8"]["test_set"] == "shapes"
     assert (root / "benchmarks/runs/resnet8/curves.svg").read_text().startswith("<svg")
-    kept = RunConfig.read(root / "benchmarks/runs/resnet8")
+    kept = Run(root / "benchmarks/runs/resnet8").config
     assert (kept.weights, kept.teacher) == ("resnet8-first", "resnet14")
     assert kept.weights_sha256 == load_weights(trained / "first" / runs.WEIGHTS).sha256()
     with pytest.raises(SystemExit, match="give --renamed resnet8=NEW"):

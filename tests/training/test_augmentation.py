@@ -4,7 +4,7 @@ from PIL import Image
 
 from cifarnet.data.augmentation import CUTOUT_DRAWS, FLIP, MOVE_DRAWS, augment, hide_squares, shrink
 from cifarnet.recipes import RECIPES
-from cifarnet.training.trainee import epoch_order
+from cifarnet.training.model import epoch_order
 
 IMAGES = np.random.default_rng(0).standard_normal((3, 8, 8, 3)).astype(np.float32)
 NOTHING = RECIPES["paper"].with_changes(crop_padding=0, flip=False)

@@ -27,11 +27,12 @@ from pathlib import Path
 from cifarnet.errors import InterruptedRunError
 from cifarnet.recipes import RECIPES
 from cifarnet.training.events import EpochDone, StepDone
-from cifarnet.training.config import RunConfig
-from cifarnet.training.run import resume, train
+from cifarnet.runs.request import TrainRequest
+from cifarnet.training.resume import resume
+from cifarnet.training.start import train
 
 recipe = RECIPES["documented"].with_changes(epochs=2, batch_size=25, precise_batchnorm=50, resolutions=((16, 0.3),))
-config = RunConfig(recipe, data="synthetic:100", model="resnet8", backend="jax")
+config = TrainRequest(recipe, data="synthetic:100", model="resnet8", backend="jax")
 there = Path(sys.argv[1])
 train(config, there / "alone")
 

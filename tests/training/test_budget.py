@@ -12,12 +12,15 @@ from cifarnet import runs
 from cifarnet.errors import InterruptedRunError, InvalidValueError
 from cifarnet.models.initial import initial_weights
 from cifarnet.recipes import RECIPES
+from cifarnet.runs.directory import Run
+from cifarnet.runs.request import TrainRequest
 from cifarnet.training.budget import ENDING, Planner
 from cifarnet.training.checkpoint import load_checkpoint
-from cifarnet.training.config import RunConfig
 from cifarnet.training.events import BudgetPlanned, EpochDone, Measuring, Planned, StepDone
-from cifarnet.training.run import resume, train
+from cifarnet.training.resume import resume
 from cifarnet.training.schedule import Plan, checks_due, full_size_steps, learning_rate, size_at, spans
+from cifarnet.training.setup import prepare
+from cifarnet.training.start import train
 from cifarnet.training.timing import _require_time, adapted_recipe
 from cifarnet.weights.formats import load_weights
 
@@ -158,7 +161,7 @@ def test_a_budget_that_is_already_over_still_ends_with_a_step():
     assert plan.at(plan.steps) == 1
 
 
-BUDGET = RunConfig(FAST.with_changes(batch_size=32), data="synthetic:200", model="resnet8", budget=20.0)
+BUDGET = TrainRequest(FAST.with_changes(batch_size=32), data="synthetic:200", model="resnet8", budget=20.0)
 LONG = replace(BUDGET, budget=600.0)
 
 
@@ -173,7 +176,7 @@ def test_budget_is_planned_and_spent_across_a_stop(tmp_path):
 
     with pytest.raises(InterruptedRunError):
         train(BUDGET, tmp_path / "run", report=stop)
-    used = load_checkpoint(tmp_path / "run" / runs.CHECKPOINT).progress.seconds
+    used = load_checkpoint(tmp_path / "run" / runs.CHECKPOINT).train_state.seconds
     result = resume(tmp_path / "run", report=after.append)
     first, second = (next(event for event in events if isinstance(event, BudgetPlanned)) for events in (before, after))
     sizes = [event.image_size for event in before if isinstance(event, Measuring)]
@@ -187,7 +190,7 @@ def test_budget_is_planned_and_spent_across_a_stop(tmp_path):
     assert rows[-1].learning_rate < 0.1 * FAST.learning_rate
     # Not a measurement (other tests may keep the machine busy): only that the time is used, and the end not forgotten.
     assert 10 < result.seconds < 60
-    recorded = RunConfig.read(tmp_path / "run")
+    recorded = Run(tmp_path / "run").config
     assert recorded.budget == 20
     assert recorded.recipe == BUDGET.recipe.with_changes(
         checks=second.checks, resolutions=recorded.recipe.resolutions if len(sizes) > 1 else ()
@@ -236,7 +239,7 @@ def required(budget, used, data_seconds=0.0):
     """What a new run is told of its ``budget`` when timing has ended at ``used`` seconds."""
     events = []
     planner = Planner(budget, lambda: used, spans(FAST.with_changes(resolutions=()), 32), {32: 0.5}, 8.0, 1, 196)
-    loop = SimpleNamespace(steps_per_epoch=196, report=events.append)
+    loop = SimpleNamespace(steps_per_epoch=196, control=SimpleNamespace(report=events.append))
     _require_time(loop, planner, budget, lambda: used, data_seconds)
     return [event.message for event in events]
 
@@ -303,7 +306,7 @@ def test_timing_steps_leaves_no_trace_in_the_network(tmp_path, clock):
         train(LONG, tmp_path / "run", report=stop)
     checkpoint = load_checkpoint(tmp_path / "run" / runs.CHECKPOINT)
     # The stop is seen after the first step, whose learning rate is next to zero: only the batch moments have moved.
-    assert checkpoint.progress.step == 1
+    assert checkpoint.train_state.step == 1
     fresh = initial_weights(checkpoint.weights.spec, BUDGET.seed)
     for name, tensor in checkpoint.weights.tensors.items():
         if not name.endswith(("moving_mean", "moving_variance")):
@@ -324,7 +327,7 @@ def test_a_stop_while_steps_are_timed_ends_the_timing_and_leaves_the_network_as_
         train(LONG, tmp_path / "run", report=stop)
     assert [type(event) for event in events if isinstance(event, Measuring | BudgetPlanned)] == [Measuring]
     checkpoint = load_checkpoint(tmp_path / "run" / runs.CHECKPOINT)
-    assert checkpoint.progress.step == 0
+    assert checkpoint.train_state.step == 0
     fresh = initial_weights(checkpoint.weights.spec, BUDGET.seed)
     for name, tensor in checkpoint.weights.tensors.items():
         np.testing.assert_array_equal(tensor, fresh[name], err_msg=name)
@@ -334,7 +337,7 @@ def test_a_stop_while_steps_are_timed_ends_the_timing_and_leaves_the_network_as_
 
 def test_a_budget_needs_a_recipe_that_can_end_at_any_time():
     with pytest.raises(InvalidValueError, match=r"fast, or one with a cycle_peak\. Received: paper"):
-        RunConfig(RECIPES["paper"], budget=60.0)
+        prepare(TrainRequest("paper", budget=60.0))
 
 
 @pytest.mark.slow
@@ -348,7 +351,7 @@ def test_a_run_that_was_stopped_after_its_last_step_has_its_last_check_alone_to_
     with pytest.raises(InterruptedRunError):
         train(replace(BUDGET, recipe=recipe, budget=None), tmp_path / "run", report=stop)
     stopped = load_checkpoint(tmp_path / "run" / runs.CHECKPOINT)
-    assert (stopped.progress.step, stopped.progress.plan.steps, stopped.progress.image_size) == (1, 1, 16)
+    assert (stopped.train_state.step, stopped.train_state.plan.steps, stopped.train_state.image_size) == (1, 1, 16)
     events = []
     resume(tmp_path / "run", report=events.append)
     assert not [event for event in events if isinstance(event, StepDone | BudgetPlanned)]

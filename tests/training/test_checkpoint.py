@@ -12,9 +12,9 @@ from cifarnet.models.initial import initial_weights
 from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization
 from cifarnet.recipes import RECIPES
 from cifarnet.training import checkpoint as checkpoints
-from cifarnet.training.checkpoint import Checkpoint, Progress, load_checkpoint, require_run, save_checkpoint
+from cifarnet.training.checkpoint import Checkpoint, TrainState, load_checkpoint, require_run, save_checkpoint
 from cifarnet.training.events import HistoryRow
-from cifarnet.training.run import resume
+from cifarnet.training.resume import resume
 from cifarnet.training.schedule import Plan
 from cifarnet.weights.formats.hdf5 import HEADER
 from cifarnet.weights.record import Weights
@@ -34,10 +34,10 @@ def row(epoch: int) -> HistoryRow:
 def test_sixty_four_thousand_epochs_are_read_back_to_the_last_bit(tmp_path):
     """As many as the recipe ``paper`` has on images that fill one batch."""
     history = [row(epoch) for epoch in range(1, 64_001)]
-    progress = Progress(64_000, 0, 192_000, 1.5, history, 8, 1 / 3)
+    progress = TrainState(64_000, 0, 192_000, 1.5, history, 8, 1 / 3)
     saved = Checkpoint(WEIGHTS, progress, [np.arange(3, dtype=np.float32)], [])
     save_checkpoint(tmp_path / "checkpoint.h5", saved)
-    assert load_checkpoint(tmp_path / "checkpoint.h5").progress == progress
+    assert load_checkpoint(tmp_path / "checkpoint.h5").train_state == progress
 
 
 def test_a_history_of_more_than_any_run_is_refused_unread(path, monkeypatch):
@@ -49,10 +49,10 @@ def test_a_history_of_more_than_any_run_is_refused_unread(path, monkeypatch):
 @pytest.fixture
 def path(tmp_path):
     """A checkpoint after 3 epochs of 3 batches and 2 batches more."""
-    progress = Progress(3, 2, 11, 1.5, [row(1), row(2), row(3)], 2, 1 / 3, Plan(30))
+    progress = TrainState(3, 2, 11, 1.5, [row(1), row(2), row(3)], 2, 1 / 3, Plan(30))
     optimizer = [np.array(11), np.arange(3, dtype=np.float32)]
     save_checkpoint(tmp_path / "checkpoint.h5", Checkpoint(WEIGHTS, progress, optimizer, [np.float32(0.5)]))
-    assert load_checkpoint(tmp_path / "checkpoint.h5").progress == progress
+    assert load_checkpoint(tmp_path / "checkpoint.h5").train_state == progress
     return tmp_path / "checkpoint.h5"
 
 
@@ -62,7 +62,7 @@ def path(tmp_path):
         ("epoch", -1, "a run has .* epochs at most"),
         ("epoch", 10**300, "a run has .* epochs at most"),
         ("epoch", True, "epoch must be a whole number"),
-        ("epoch", 2, "history should be"),
+        ("epoch", 2, "history must be"),
         ("batch", -2, "whole numbers from 0 on"),
         ("batch", 2.0, "batch must be a whole number"),
         ("batch", 10**400, "steps are those of the epochs"),
@@ -102,7 +102,7 @@ def test_a_state_that_makes_no_sense_is_refused(path, field, value, told):
         file.attrs[checkpoints.STATE] = json.dumps({**json.loads(file.attrs[checkpoints.STATE]), field: value})
 
     edit(path, change)
-    with pytest.raises(WeightsError, match=f"{told}|is no valid JSON"):
+    with pytest.raises(WeightsError, match=f"{told}|is not valid JSON"):
         load_checkpoint(path)
 
 
@@ -139,7 +139,7 @@ def test_a_run_takes_its_own_checkpoint(path, tmp_path):
 )
 def test_a_run_refuses_the_checkpoint_of_another(path, tmp_path, recipe, changes, classes, told):
     checkpoint = load_checkpoint(path)
-    vars(checkpoint.progress).update(changes)
+    vars(checkpoint.train_state).update(changes)
     with pytest.raises(WeightsError, match=f"not one of its run: {told} can't come"):
         require_run(checkpoint, recipe, None, replace(IMAGES, class_names=classes), tmp_path)
 

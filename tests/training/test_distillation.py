@@ -13,11 +13,14 @@ from cifarnet.models.initial import initial_weights
 from cifarnet.models.network import Network, build_model
 from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization
 from cifarnet.recipes import RECIPES
-from cifarnet.training.config import RunConfig
+from cifarnet.runs.directory import Run
+from cifarnet.runs.request import TrainRequest
 from cifarnet.training.distillation import Student
 from cifarnet.training.events import BudgetPlanned, Planned, StepDone, Warned
-from cifarnet.training.run import resume, train
+from cifarnet.training.resume import resume
 from cifarnet.training.schedule import Plan
+from cifarnet.training.setup import prepare
+from cifarnet.training.start import train
 from cifarnet.weights.formats import load_weights
 from cifarnet.weights.formats.hdf5 import save_weights
 from cifarnet.weights.record import Weights
@@ -127,7 +130,7 @@ def test_a_student_of_the_answers_alone_comes_to_answer_as_the_teacher_does():
 
 
 SHORT = RECIPES["paper"].with_changes(steps=9, batch_size=32, precise_batchnorm=50)
-SYNTHETIC = RunConfig(SHORT, data="synthetic:200", model="resnet8", seed=5)
+SYNTHETIC = TrainRequest(SHORT, data="synthetic:200", model="resnet8", seed=5)
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +145,7 @@ def taught(tmp_path_factory):
 @pytest.mark.slow
 def test_a_run_with_a_teacher_names_it_and_comes_to_another_result_than_without(taught, tmp_path):
     result, teacher, events = taught
-    config = RunConfig.read(result.directory)
+    config = Run(result.directory).config
     assert config.teacher == str(teacher)
     assert (config.recipe.distillation, config.recipe.distillation_temperature) == (0.9, 4.0)
     assert config.teacher_sha256 == load_weights(teacher / runs.WEIGHTS).sha256()
@@ -153,10 +156,9 @@ def test_a_run_with_a_teacher_names_it_and_comes_to_another_result_than_without(
 
 @pytest.mark.slow
 def test_a_stopped_run_with_a_teacher_equals_one_left_alone(taught, tmp_path):
-    result = taught[0]
     events = Recorder(when=lambda event: isinstance(event, StepDone) and event.step == 4)
     with pytest.raises(InterruptedRunError):
-        train(RunConfig.read(result.directory), tmp_path / "run", report=events)
+        train(replace(SYNTHETIC, teacher=str(taught[1])), tmp_path / "run", report=events)
     resume(tmp_path / "run")
     assert_same_result(tmp_path / "run", taught)
 
@@ -178,7 +180,7 @@ def test_a_run_goes_on_with_its_own_teacher_or_not_at_all(taught, tmp_path):
         resume(tmp_path / "run")
     moved = str(taught[1])
     assert resume(tmp_path / "run", teacher=moved).weights_sha256 == taught[0].weights_sha256
-    assert RunConfig.read(tmp_path / "run").teacher == moved
+    assert Run(tmp_path / "run").config.teacher == moved
 
 
 @pytest.mark.slow
@@ -218,7 +220,7 @@ def test_a_teacher_that_has_learned_the_validation_images_is_told(taught, tmp_pa
 @pytest.mark.parametrize("changes", [{"distillation": 0.9}, {"distillation_temperature": 4.0}])
 def test_how_to_follow_a_teacher_needs_one(changes):
     with pytest.raises(InvalidValueError, match="give --teacher too"):
-        RunConfig(RECIPES["fast"].with_changes(**changes))
+        prepare(TrainRequest("fast", changes=changes))
 
 
 @pytest.mark.parametrize(
@@ -232,8 +234,8 @@ def test_a_share_or_temperature_out_of_range_is_refused(changes):
 def test_a_head_alone_has_no_teacher():
     still = RECIPES["fine-tune"].with_changes(crop_padding=0, flip=False)
     with pytest.raises(InvalidValueError, match="leave --teacher or --freeze-base out"):
-        RunConfig(still, weights="resnet20", teacher="resnet32", freeze_base=True)
-    RunConfig(RECIPES["fine-tune"], weights="resnet20", teacher="resnet32", freeze_base=True)
+        prepare(TrainRequest(still, weights="resnet20", teacher="resnet32", freeze_base=True))
+    prepare(TrainRequest("fine-tune", weights="resnet20", teacher="resnet32", freeze_base=True))
 
 
 def test_the_teacher_costs_the_same_at_any_size():

@@ -15,10 +15,12 @@ from cifarnet.models.initial import initial_weights
 from cifarnet.models.network import build_model
 from cifarnet.models.spec import ModelSpec
 from cifarnet.recipes import RECIPES
-from cifarnet.training.config import RunConfig
-from cifarnet.training.run import train
+from cifarnet.runs.directory import Run
+from cifarnet.runs.request import TrainRequest
+from cifarnet.training.start import train
 from cifarnet.weights.formats import load_weights
 from tests.support.jax import quick_jax
+from tests.support.runs import run_config
 
 # Rounding differs between these ways, and training multiplies it by ten or so every few steps: the runs are short.
 # On a CPU, float16 takes twenty times as long as float32: the batches are small.
@@ -29,7 +31,7 @@ RECIPE = RECIPES["fast"].with_changes(
 
 def trained(directory, **options):
     """The tensors after a few steps, with the run's configuration."""
-    train(RunConfig(RECIPE, data="synthetic:50", model="resnet8", **options), directory)
+    train(TrainRequest(RECIPE, data="synthetic:50", model="resnet8", **options), directory)
     return load_weights(directory / runs.WEIGHTS).tensors, json.loads((directory / runs.CONFIG).read_text())
 
 
@@ -82,15 +84,15 @@ def test_what_a_run_resolved_is_in_its_configuration(tmp_path):
 
 def test_an_unknown_precision_is_refused():
     with pytest.raises(InvalidValueError, match=r"float32, bfloat16 or float16\..* Received: float64"):
-        RunConfig(RECIPE, precision="float64")
+        TrainRequest(RECIPE, precision="float64")
 
 
 def test_runs_of_cifarnet_0_1_go_on_in_float32(tmp_path):
-    config = RunConfig(RECIPES["paper"]).to_dict()
+    config = run_config(RECIPES["paper"]).to_dict()
     for unknown in ("precision", "jit", "budget"):
         del config[unknown]
     (tmp_path / runs.CONFIG).write_text(json.dumps(config))
-    found = RunConfig.read(tmp_path)
+    found = Run(tmp_path).config
     assert (found.precision, found.jit, found.budget) == ("float32", False, None)
 
 
@@ -100,14 +102,14 @@ from pathlib import Path
 from cifarnet.recipes import RECIPES
 from cifarnet.backend.devices import Execution
 from cifarnet.backend.select import use_backend
-from cifarnet.training.config import RunConfig
-from cifarnet.training.run import train
+from cifarnet.runs.request import TrainRequest
+from cifarnet.training.start import train
 
 use_backend("jax")
 recipe = RECIPES["fast"].with_changes(steps=6, batch_size=8, learning_rate=0.02, resolutions=())
 for steps in (1, 4):
     Execution.best_on = lambda device, steps=steps: Execution("float32", True, steps)
-    train(RunConfig(recipe, data="synthetic:50", model="resnet8"), Path(sys.argv[1]) / str(steps))
+    train(TrainRequest(recipe, data="synthetic:50", model="resnet8"), Path(sys.argv[1]) / str(steps))
 """
 
 

@@ -12,7 +12,7 @@ from cifarnet.data.sources import load_data
 from cifarnet.inference.classifier import Classifier
 from cifarnet.models.spec import ModelSpec
 from cifarnet.training.checkpoint import load_checkpoint
-from cifarnet.training.run import resume
+from cifarnet.training.resume import resume
 from cifarnet.weights.formats import load_weights
 from tests.golden.make import CONFIG, IMAGES, STOPPED
 
@@ -36,7 +36,7 @@ def test_weights_of_a_release_give_the_same_logits(release):
 @pytest.mark.parametrize("release", RELEASES, ids=lambda release: release.name)
 def test_a_run_of_a_release_is_gone_on_with(release, tmp_path):
     shutil.copytree(release / "run", tmp_path / "run")
-    assert load_checkpoint(tmp_path / "run" / runs.CHECKPOINT).progress.step == STOPPED
+    assert load_checkpoint(tmp_path / "run" / runs.CHECKPOINT).train_state.step == STOPPED
     steps = []
     before = runs.read_history(release / "run")
     result = resume(tmp_path / "run", report=lambda event: steps.append(getattr(event, "step", None)))

@@ -4,19 +4,22 @@ from dataclasses import replace
 import pytest
 
 from cifarnet import runs
-from cifarnet.comparison import compare
 from cifarnet.errors import InterruptedRunError, InvalidValueError, RunError
 from cifarnet.evaluation.evaluate import evaluate
 from cifarnet.recipes import RECIPES
-from cifarnet.training.config import RunConfig
+from cifarnet.runs.compare import compare
+from cifarnet.runs.directory import Run
+from cifarnet.runs.request import TrainRequest
 from cifarnet.training.events import StepDone
-from cifarnet.training.run import resume, train
+from cifarnet.training.resume import resume
+from cifarnet.training.start import train
 from cifarnet.weights.formats import load_weights
+from tests.support.runs import run_config
 from tests.support.training import Recorder, assert_same_state
 
 # 4 steps an epoch; the learning rate is halved after every epoch, by steps.
 RECIPE = RECIPES["documented"].with_changes(epochs=2, batch_size=25, lr_drop=1, learning_rate=0.02)
-CONFIG = RunConfig(RECIPE, data="synthetic:100", model="resnet8", seed=5)
+CONFIG = TrainRequest(RECIPE, data="synthetic:100", model="resnet8", seed=5)
 
 
 def assert_same_run(one, other):
@@ -89,25 +92,26 @@ def test_a_longer_run_needs_its_checkpoint(tmp_path):
     (tmp_path / "run" / runs.CHECKPOINT).unlink()
     with pytest.raises(RunError, match=r"checkpoint\.h5 is gone.*--weights"):
         resume(tmp_path / "run", epochs=4)
-    assert RunConfig.read(tmp_path / "run").recipe.epochs == 2
+    assert Run(tmp_path / "run").config.recipe.epochs == 2
 
 
 @pytest.mark.parametrize(
     ("recipe", "budget", "length", "reason", "words"),
     [
-        ("fast", None, {"epochs": 30}, "cycle_peak", "--recipe fast --weights {run} --data"),
-        ("fine-tune", None, {"steps": 30}, "cycle_peak", "--recipe fine-tune --weights {run} --data"),
-        ("fast", 60.0, {"budget": 90.0}, "a budget plans", "--recipe fast --weights {run} --data"),
+        ("fast", None, {"epochs": 30}, "cycle_peak", "--recipe fast --data"),
+        ("fine-tune", None, {"steps": 30}, "cycle_peak", "--recipe fine-tune --data"),
+        ("fast", 60.0, {"budget": 90.0}, "a budget plans", "--recipe fast --data"),
         ("fast", 60.0, {"epochs": 30}, "a budget plans", "--epochs 30"),
         ("paper", None, {"budget": 90.0}, "a budget plans", "--budget 90s"),
     ],
 )
 def test_a_course_of_fixed_length_is_refused_with_the_command(tmp_path, recipe, budget, length, reason, words):
-    config = RunConfig(RECIPES[recipe], data="synthetic:100", model="resnet8", budget=budget)
+    config = run_config(RECIPES[recipe], "synthetic:100", "resnet8", budget=budget)
     runs.write_config(tmp_path / "run", config.to_dict())
     with pytest.raises(InvalidValueError, match=reason) as refused:
         resume(tmp_path / "run", **length)
-    assert words.format(run=tmp_path / "run") in str(refused.value)
+    assert words in str(refused.value)
+    assert f"--weights {tmp_path / 'run'} " in str(refused.value)
     ((name, value),) = length.items()
     assert f"--{name} {value:g}" in str(refused.value)
     assert runs.read_config(tmp_path / "run") == config.to_dict()
@@ -115,7 +119,7 @@ def test_a_course_of_fixed_length_is_refused_with_the_command(tmp_path, recipe, 
 
 @pytest.mark.parametrize("changes", [{"checks": 2}, {"resolutions": ((16, 0.5),)}])
 def test_checks_and_image_sizes_are_planned_for_the_whole_run(tmp_path, changes):
-    config = replace(CONFIG, recipe=RECIPE.with_changes(**changes))
+    config = run_config(RECIPE.with_changes(**changes), "synthetic:100", "resnet8")
     runs.write_config(tmp_path / "run", config.to_dict())
     with pytest.raises(InvalidValueError, match=f"{next(iter(changes))}.*--weights"):
         resume(tmp_path / "run", epochs=4)

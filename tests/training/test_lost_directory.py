@@ -7,14 +7,15 @@ from cifarnet import runs
 from cifarnet.cli.main import main
 from cifarnet.errors import LostRunError
 from cifarnet.recipes import RECIPES
-from cifarnet.training.config import RunConfig
+from cifarnet.runs.lock import OWNER, run_lock
+from cifarnet.runs.request import TrainRequest
+from cifarnet.training.checkpoints import CheckpointManager
 from cifarnet.training.events import EpochDone
-from cifarnet.training.lock import OWNER, run_lock
-from cifarnet.training.run import resume, train
-from cifarnet.training.saving import Saver
+from cifarnet.training.resume import resume
+from cifarnet.training.start import train
 from tests.support.faults.saves import checkpoint
 
-CONFIG = RunConfig(RECIPES["paper"].with_changes(epochs=2, batch_size=32), data="synthetic:100", model="resnet8")
+CONFIG = TrainRequest(RECIPES["paper"].with_changes(epochs=2, batch_size=32), data="synthetic:100", model="resnet8")
 
 
 def delete(directory):
@@ -47,7 +48,7 @@ LOSSES = [
 def test_nothing_is_written_to_a_directory_that_was_lost(lose, message, tmp_path):
     directory = tmp_path / "run"
     with run_lock(directory) as require_in_place:
-        saver = Saver(directory, "test", lambda event: None, require_in_place)
+        saver = CheckpointManager(directory, "test", lambda event: None, require_in_place)
         saver.save(checkpoint(1))
         lose(directory)
         before = sorted(tmp_path.rglob("*"))
@@ -61,12 +62,12 @@ def test_nothing_is_written_to_a_directory_that_was_lost(lose, message, tmp_path
 def test_a_result_is_not_claimed_when_it_is_lost_meanwhile(lose, tmp_path, monkeypatch):
     directory = tmp_path / "run"
     with run_lock(directory) as require_in_place:
-        saver = Saver(directory, "test", lambda event: None, require_in_place)
+        saver = CheckpointManager(directory, "test", lambda event: None, require_in_place)
 
         def save_weights(path, weights):
             lose(directory)
 
-        monkeypatch.setattr("cifarnet.training.saving.save_weights", save_weights)
+        monkeypatch.setattr("cifarnet.training.checkpoints.save_weights", save_weights)
         with pytest.raises(LostRunError):
             saver.write_result(checkpoint(1).weights, {"epoch": 1})
 
@@ -89,7 +90,7 @@ def test_the_command_of_a_deleted_run_ends_with_status_3(moment, tmp_path, monke
     directory = tmp_path / "run"
 
     def finished(*_, **__):
-        runs.write_config(directory, CONFIG.to_dict())
+        runs.write_config(directory, {})
         for name in (runs.WEIGHTS, runs.METRICS):
             (directory / name).touch()
         return SimpleNamespace(directory=directory, to_dict=dict)
@@ -102,7 +103,7 @@ def test_the_command_of_a_deleted_run_ends_with_status_3(moment, tmp_path, monke
     def lost(*_, **__):
         raise LostRunError("The directory was deleted.")
 
-    monkeypatch.setattr("cifarnet.training.run.train", lost if moment == "training" else finished)
+    monkeypatch.setattr("cifarnet.training.start.train", lost if moment == "training" else finished)
     monkeypatch.setattr("cifarnet.cli.reporting.finish_run", draw)
     monkeypatch.setattr("sys.argv", ["cifarnet", "train", "--data", "synthetic:100", "--output", str(directory)])
     with pytest.raises(SystemExit) as ended:

@@ -12,9 +12,10 @@ from cifarnet.errors import InterruptedRunError, InvalidValueError
 from cifarnet.evaluation.evaluate import evaluate
 from cifarnet.models import spec as specs
 from cifarnet.recipes import RECIPES
-from cifarnet.training.config import RunConfig
+from cifarnet.runs.request import TrainRequest
 from cifarnet.training.events import StepDone
-from cifarnet.training.run import resume, train
+from cifarnet.training.resume import resume
+from cifarnet.training.start import train
 from cifarnet.weights.formats import load_weights
 from tests.support.families import TINY
 
@@ -24,7 +25,7 @@ RECIPE = RECIPES["fast"].with_changes(epochs=2, batch_size=16, resolutions=((16,
 @pytest.fixture(autouse=True)
 def config(monkeypatch):
     monkeypatch.setitem(specs.MODELS, "tiny", TINY)
-    return RunConfig(RECIPE.with_changes(name="own"), data="synthetic:50", model="tiny2", seed=5)
+    return TrainRequest(RECIPE.with_changes(name="own"), data="synthetic:50", model="tiny2", seed=5)
 
 
 @pytest.mark.slow

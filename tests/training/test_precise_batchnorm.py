@@ -13,18 +13,19 @@ from cifarnet.errors import InterruptedRunError
 from cifarnet.models.network import build_model
 from cifarnet.models.spec import ModelSpec, Normalization
 from cifarnet.recipes import RECIPES
+from cifarnet.runs.request import TrainRequest
 from cifarnet.training.checkpoint import load_checkpoint
-from cifarnet.training.config import RunConfig
 from cifarnet.training.events import Classifying, EpochDone, Planned, Warned
 from cifarnet.training.precise_batchnorm import BATCH_SIZE, PreciseImages
-from cifarnet.training.run import resume, train
+from cifarnet.training.resume import resume
+from cifarnet.training.start import train
 from cifarnet.weights.formats import load_weights
 
 SPEC = ModelSpec("resnet8")
 NORMALIZATION = Normalization(120.0, 64.0)
 IMAGES = np.random.default_rng(0).integers(0, 256, (300, 32, 32, 3), np.uint8)
 FAST = RECIPES["fast"].with_changes(batch_size=25, learning_rate=0.05, resolutions=())
-CONFIG = RunConfig(FAST.with_changes(epochs=3, checks=0), data="synthetic:50", model="resnet8")
+CONFIG = TrainRequest(FAST.with_changes(epochs=3, checks=0), data="synthetic:50", model="resnet8")
 
 
 def normalized(images):
@@ -147,7 +148,7 @@ def test_fixed_base_takes_the_head_s_moments_from_features(alone, tmp_path):
 def test_result_of_a_short_run_is_as_good_as_the_network(tmp_path):
     """Moving averages of a dozen steps score at chance what training mode has learned."""
     recipe = FAST.with_changes(epochs=12, batch_size=50, checks=1, learning_rate=0.1, batchnorm_momentum=0.99)
-    config = RunConfig(recipe, data="synthetic:300", model="resnet8")
+    config = TrainRequest(recipe, data="synthetic:300", model="resnet8")
     precise = train(config, tmp_path / "precise").metrics.loss
     moving = train(replace(config, recipe=recipe.with_changes(precise_batchnorm=0)), tmp_path / "moving").metrics.loss
     assert precise < 2.0 < moving
@@ -155,7 +156,7 @@ def test_result_of_a_short_run_is_as_good_as_the_network(tmp_path):
 
 def events_of(recipe, directory, data="synthetic:50"):
     events = []
-    train(RunConfig(recipe, data=data, model="resnet8"), directory, report=events.append)
+    train(TrainRequest(recipe, data=data, model="resnet8"), directory, report=events.append)
     return events
 
 

@@ -15,13 +15,16 @@ from cifarnet import runs
 from cifarnet.cli.main import app
 from cifarnet.errors import InterruptedRunError, RunError, StorageError
 from cifarnet.recipes import RECIPES
-from cifarnet.training import run as training
-from cifarnet.training.config import RunConfig
-from cifarnet.training.lock import LOCK
-from cifarnet.training.run import make_default_directory, resume, train
+from cifarnet.runs.directory import Run
+from cifarnet.runs.lock import LOCK
+from cifarnet.runs.request import TrainRequest
+from cifarnet.training.resume import resume
+from cifarnet.training.start import make_default_directory, train
+from tests.support.runs import run_config
 
 OPTIONS = "--data synthetic:100 --depth 8 --recipe paper --epochs 2 --batch-size 25 -q"
-CONFIG = RunConfig(RECIPES["paper"].with_changes(epochs=2, batch_size=25), data="synthetic:100", model="resnet8")
+CONFIG = TrainRequest(RECIPES["paper"].with_changes(epochs=2, batch_size=25), data="synthetic:100", model="resnet8")
+RUN = run_config(CONFIG.recipe, model="resnet8")
 PICTURES = [*(f"plots/{name}{kind}" for name in runs.PLOT_NAMES for kind in (".png", ".svg")), runs.REPORT]
 
 
@@ -139,7 +142,7 @@ def test_damaged_metrics_are_named_with_the_remedy(whole):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("interruptible")
-@pytest.mark.parametrize("place", ["run.measure", "saving.save_weights", "saving.remove_previous"])
+@pytest.mark.parametrize("place", ["result.measure", "checkpoints.save_weights", "checkpoints.remove_previous"])
 def test_ctrl_c_while_the_result_is_written_says_how_to_go_on(tmp_path, monkeypatch, place):
     run = tmp_path / "run"
 
@@ -155,7 +158,7 @@ def test_ctrl_c_while_the_result_is_written_says_how_to_go_on(tmp_path, monkeypa
     monkeypatch.undo()
     monkeypatch.setenv("CIFARNET_CACHE", str(tmp_path / "cache"))
     assert resume_by_command(run).exit_code == 0
-    assert not runs.missing_pictures(run)
+    assert not Run(run).missing_pictures
 
 
 @pytest.mark.slow
@@ -198,9 +201,9 @@ class Noon(datetime):
 
 def test_runs_of_one_second_have_directories_of_their_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(training, "datetime", Noon)
+    monkeypatch.setattr("cifarnet.training.start.datetime", Noon)
     with ThreadPoolExecutor(8) as pool:
-        made = list(pool.map(lambda _: make_default_directory(CONFIG, "resnet8"), range(24)))
+        made = list(pool.map(lambda _: make_default_directory(RUN), range(24)))
     name = "resnet8-paper-20240229-120000"
     assert {path.name for path in made} == {name, *(f"{name}-{number}" for number in range(2, 25))}
     assert all(path.is_dir() for path in made)
@@ -210,14 +213,14 @@ def test_runs_that_can_not_be_made_are_told(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").write_text("")
     with pytest.raises(StorageError, match="can't be written"):
-        make_default_directory(CONFIG, "resnet8")
+        make_default_directory(RUN)
 
 
 @pytest.mark.slow
 def test_two_trainings_of_one_second_both_have_their_result(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(training, "datetime", Noon)
-    config = RunConfig(RECIPES["paper"].with_changes(steps=1, batch_size=25), data="synthetic:50", model="resnet8")
+    monkeypatch.setattr("cifarnet.training.start.datetime", Noon)
+    config = TrainRequest(RECIPES["paper"].with_changes(steps=1, batch_size=25), data="synthetic:50", model="resnet8")
     made = [train(config).directory for _ in range(2)]
     assert [path.name for path in made] == ["resnet8-paper-20240229-120000", "resnet8-paper-20240229-120000-2"]
     assert all((path / runs.METRICS).exists() for path in made)

@@ -20,12 +20,15 @@ from cifarnet.inference.classifier import Classifier
 from cifarnet.models.initial import adopted_weights, initial_weights
 from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization
 from cifarnet.recipes import RECIPES
+from cifarnet.runs.directory import Run
+from cifarnet.runs.lock import LOCK
+from cifarnet.runs.request import TrainRequest
 from cifarnet.training.checkpoint import load_checkpoint
-from cifarnet.training.config import RunConfig
+from cifarnet.training.checkpoints import CheckpointManager
 from cifarnet.training.events import Classifying, EpochDone, Estimated, Planned, StepDone, Warned
-from cifarnet.training.lock import LOCK
-from cifarnet.training.run import resume, train
-from cifarnet.training.saving import Saver
+from cifarnet.training.resume import resume
+from cifarnet.training.setup import prepare
+from cifarnet.training.start import train
 from cifarnet.weights.formats import load_weights
 from cifarnet.weights.formats.hdf5 import save_weights
 from cifarnet.weights.record import Weights
@@ -33,7 +36,7 @@ from tests.support.datasets import fill, image_folder
 from tests.support.training import Recorder, assert_same_result
 
 RECIPE = RECIPES["documented"].with_changes(epochs=3, batch_size=32)
-CONFIG = RunConfig(RECIPE, data="synthetic:200", model="resnet8", seed=5)  # 7 steps an epoch, the last of 8 images
+CONFIG = TrainRequest(RECIPE, data="synthetic:200", model="resnet8", seed=5)  # 7 steps an epoch, the last of 8 images
 LEARNING = RECIPES["paper"].with_changes(crop_padding=0, flip=False, batchnorm_momentum=0.8)  # By heart, in few steps.
 
 
@@ -63,7 +66,7 @@ def test_the_run_directory_says_everything_about_the_run(reference):
     result, events = reference
     files = {path.name for path in result.directory.iterdir()} - {LOCK}
     assert files == {runs.CONFIG, runs.HISTORY, runs.CHECKPOINT, runs.WEIGHTS, runs.METRICS}
-    assert RunConfig.read(result.directory).recipe == RECIPE
+    assert Run(result.directory).config.recipe == RECIPE
     rows = (result.directory / runs.HISTORY).read_text().splitlines()
     assert rows[0] == "epoch,step,image_size,learning_rate,loss,accuracy,test_loss,test_accuracy"
     assert len(rows) == 4
@@ -75,7 +78,7 @@ def test_the_run_directory_says_everything_about_the_run(reference):
 @pytest.mark.slow
 def test_the_network_learns_its_images_by_heart(tmp_path):
     recipe = LEARNING.with_changes(epochs=12, batch_size=10, learning_rate=0.02)
-    train(RunConfig(recipe, data="synthetic:50", model="resnet8", seed=5), tmp_path / "run")
+    train(TrainRequest(recipe, data="synthetic:50", model="resnet8", seed=5), tmp_path / "run")
     images = load_data("synthetic:50").train
     answers = Classifier(load_weights(tmp_path / "run" / runs.WEIGHTS)).logits(images.images).argmax(1)
     # 0.96 here; 0.1 by chance, and where images are trained on with others' labels.
@@ -114,18 +117,18 @@ def test_ctrl_c_exits_with_130(tmp_path):
     with pytest.raises(InterruptedRunError) as stopped:
         train(CONFIG, tmp_path / "run", report=stop)
     assert stopped.value.exit_code == 130
-    assert load_checkpoint(tmp_path / "run" / runs.CHECKPOINT).progress.step == 1
+    assert load_checkpoint(tmp_path / "run" / runs.CHECKPOINT).train_state.step == 1
 
 
 @pytest.mark.slow
 def test_checkpoints_inside_an_epoch_change_nothing(reference, tmp_path, monkeypatch):
-    original, batches = Saver.save, []
+    original, batches = CheckpointManager.save, []
 
     def save(saver, checkpoint):
-        batches.append(checkpoint.progress.batch)
+        batches.append(checkpoint.train_state.batch)
         original(saver, checkpoint)
 
-    monkeypatch.setattr(Saver, "save", save)
+    monkeypatch.setattr(CheckpointManager, "save", save)
     train(CONFIG, tmp_path / "run", save_interval=0.0)
     assert batches == [0, *[1, 2, 3, 4, 5, 6, 0] * 3]
     assert_same_result(tmp_path / "run", reference)
@@ -155,7 +158,7 @@ def test_with_a_validation_split_the_best_epoch_is_kept_and_the_test_set_used_on
     events = Recorder()
     # With RECIPE the network answers by chance, for which the highest temperature is the best on any images.
     recipe = LEARNING.with_changes(epochs=4, batch_size=16, learning_rate=0.05)
-    config = RunConfig(recipe, data="synthetic:200", model="resnet8", seed=5, validation_split=0.2)
+    config = TrainRequest(recipe, data="synthetic:200", model="resnet8", seed=5, validation_split=0.2)
     result = train(config, tmp_path / "run", report=events)
     rows = [event.row for event in events.of(EpochDone)]
     best = max(rows, key=lambda row: row.held_accuracy)
@@ -196,7 +199,7 @@ def three_classes(tmp_path):
 @pytest.mark.slow
 def test_with_a_frozen_base_only_the_head_changes_also_for_other_classes(reference, tmp_path, three_classes):
     base = load_weights(reference[0].directory / runs.WEIGHTS)
-    config = RunConfig(RECIPE, data=three_classes, weights=str(reference[0].directory), freeze_base=True)
+    config = TrainRequest(RECIPE, data=three_classes, weights=str(reference[0].directory), freeze_base=True)
     events = Recorder()
     train(config, tmp_path / "run", report=events)
     tuned = load_weights(tmp_path / "run" / runs.WEIGHTS)
@@ -211,7 +214,7 @@ def test_with_a_frozen_base_only_the_head_changes_also_for_other_classes(referen
 @pytest.mark.slow
 def test_without_freezing_all_weights_are_tuned(reference, tmp_path):
     base = load_weights(reference[0].directory / runs.WEIGHTS)
-    config = RunConfig(RECIPE.with_changes(steps=1), data="synthetic:200", weights=str(reference[0].directory))
+    config = TrainRequest(RECIPE.with_changes(steps=1), data="synthetic:200", weights=str(reference[0].directory))
     train(config, tmp_path / "run")
     tuned = load_weights(tmp_path / "run" / runs.WEIGHTS)
     assert not [name for name in base.tensors if np.array_equal(base.tensors[name], tuned.tensors[name])]
@@ -230,7 +233,7 @@ def test_a_deeper_network_begins_as_the_one_it_grows_from_and_trains_all_its_uni
     assert (events[0].weights, events[0].grown_from, events[0].new_head) == (config.weights, base.spec, False)
     trained = load_weights(tmp_path / "run" / runs.WEIGHTS).tensors
     assert not [name for name in grown.tensors if np.array_equal(grown.tensors[name], trained[name])]
-    assert RunConfig.read(tmp_path / "run").weights_sha256 == base.sha256()
+    assert Run(tmp_path / "run").config.weights_sha256 == base.sha256()
 
 
 @pytest.mark.parametrize(
@@ -268,7 +271,7 @@ def test_a_run_that_has_to_begin_anew_begins_with_the_same_weights_or_not_at_all
 
 def test_a_frozen_base_needs_weights():
     with pytest.raises(InvalidValueError, match="--weights"):
-        RunConfig(RECIPE, freeze_base=True)
+        prepare(TrainRequest(RECIPE, freeze_base=True))
 
 
 def test_a_finished_run_is_not_resumed(reference):
@@ -284,7 +287,7 @@ def test_an_existing_run_is_not_overwritten(reference):
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [(runs.CONFIG, r"or go on with its run: .*--resume .*photos\.$"), ("a.png", r"--output\.$")]
+    ("name", "told"), [(runs.CONFIG, r"or continue its run: .*--resume .*photos\.$"), ("a.png", r"--output\.$")]
 )
 def test_a_folder_that_is_not_empty_is_left_alone_with_the_remedy_that_fits_it(tmp_path, name, told):
     (tmp_path / "photos").mkdir()
@@ -311,7 +314,7 @@ def test_images_that_were_moved_are_remembered_at_their_new_place(three_classes,
     Path(three_classes).rename(moved)
     result = resume(tmp_path / "run", data=str(moved), on_nan="restore")
     assert evaluate(tmp_path / "run").metrics.accuracy == result.metrics.accuracy
-    kept = RunConfig.read(tmp_path / "run")
+    kept = Run(tmp_path / "run").config
     assert (kept.data, kept.on_nan) == (str(moved), "restore")
 
 
@@ -334,7 +337,7 @@ def test_validation_images_that_the_weights_have_learned_are_told(reference, tmp
 @pytest.mark.slow
 def test_a_test_set_that_the_weights_have_learned_is_refused_or_told(tmp_path):
     source = image_folder(tmp_path / "pets", train=10, test=0)
-    config = RunConfig(
+    config = TrainRequest(
         RECIPE.with_changes(steps=1, precise_batchnorm=50), data=str(source), model="resnet8", test_split=0.2
     )
     train(config, tmp_path / "base")
@@ -345,27 +348,29 @@ def test_a_test_set_that_the_weights_have_learned_is_refused_or_told(tmp_path):
     events = Recorder()
     train(replace(config, test_split=None), tmp_path / "run", report=events)
     assert ["has changed since" in event.message for event in events.of(Warned)] == [True]
-    assert RunConfig.read(tmp_path / "run").test_split == 0.2
+    assert Run(tmp_path / "run").config.test_split == 0.2
 
 
 @pytest.mark.slow
 def test_the_last_epoch_is_cut_short_where_steps_do_not_fill_it(tmp_path):
     events = Recorder()
     train(
-        RunConfig(RECIPE.with_changes(steps=9), data="synthetic:200", model="resnet8"), tmp_path / "run", report=events
+        TrainRequest(RECIPE.with_changes(steps=9), data="synthetic:200", model="resnet8"),
+        tmp_path / "run",
+        report=events,
     )
     assert [event.row.step for event in events.of(EpochDone)] == [7, 9]
 
 
 def test_a_network_that_could_not_be_read_again_is_not_trained(tmp_path):
     with pytest.raises(InvalidValueError, match=r"a depth of at most 1,202\. Received: 1,208"):
-        train(RunConfig(RECIPE, data="synthetic:200", model="resnet1208"), tmp_path / "run")
+        train(TrainRequest(RECIPE, data="synthetic:200", model="resnet1208"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_the_wrong_number_of_classes_is_refused(tmp_path):
     with pytest.raises(InvalidValueError, match="has 10 classes"):
-        train(CONFIG, tmp_path / "run", classes=3)
+        train(replace(CONFIG, classes=3), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -377,7 +382,7 @@ def test_a_validation_folder_selects_the_epoch_and_left_out_files_are_told(tmp_p
     (pets / "train/b/1.png").write_bytes(b"no picture")
     events = Recorder(lambda event: isinstance(event, EpochDone))
     recipe = LEARNING.with_changes(epochs=2, batch_size=5)
-    config = RunConfig(recipe, data=str(pets), model="resnet8", skip_broken=True)
+    config = TrainRequest(recipe, data=str(pets), model="resnet8", skip_broken=True)
     with pytest.raises(InterruptedRunError):
         train(config, tmp_path / "run", report=events)
     left_out = [

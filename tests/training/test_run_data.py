@@ -6,14 +6,13 @@ import pytest
 from cifarnet.data.progress import silent
 from cifarnet.data.sources import load_data
 from cifarnet.errors import DataError, InvalidValueError
-from cifarnet.recipes import RECIPES
-from cifarnet.training.config import RunConfig
+from cifarnet.runs.config import RunInputs
 from cifarnet.training.run_data import RunData
 from tests.support.datasets import fill
 
 
 def load(data="synthetic:200", **options):
-    return RunData.load(RunConfig(RECIPES["fast"], data=str(data), **options), 32, (), silent)
+    return RunData.load(RunInputs(data=str(data), **options), 32, (), silent)
 
 
 def pairs(dataset):

@@ -7,8 +7,8 @@ from cifarnet.data.sources import load_data
 from cifarnet.models.network import build_model
 from cifarnet.models.spec import ModelSpec, Normalization
 from cifarnet.recipes import RECIPES
+from cifarnet.training.model import TrainingModel, epoch_order
 from cifarnet.training.samples import training_samples
-from cifarnet.training.trainee import Trainee, epoch_order
 
 
 @pytest.fixture
@@ -22,10 +22,12 @@ def test_samples_are_the_first_images_of_each_class_in_training_as_training_augm
     seen = []
     network = build_model(ModelSpec("resnet8"))
     normalization = Normalization.of(shapes.images)
-    trainee = Trainee(network, shapes.images, normalization, recipe, Execution("float32", jit=False, steps_per_call=1))
+    model = TrainingModel(
+        network, shapes.images, normalization, recipe, Execution("float32", jit=False, steps_per_call=1)
+    )
     network.logits = lambda images, training: seen.append(keras.ops.convert_to_numpy(images))
     rows, draws = epoch_order(recipe, 0, 0, len(shapes))
-    trainee.call({"rows": rows, "draws": draws})
+    model.call({"rows": rows, "draws": draws})
     shown = np.clip(np.rint(seen[0] * normalization.std + normalization.mean), 0, 255)
     for label in range(10):
         of_class = np.flatnonzero(shapes.labels[rows] == label)[:3]

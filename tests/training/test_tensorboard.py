@@ -17,16 +17,17 @@ from cifarnet import runs
 from cifarnet.cli.main import app
 from cifarnet.errors import BackendError, InterruptedRunError
 from cifarnet.recipes import RECIPES
+from cifarnet.runs.request import TrainRequest
 from cifarnet.training import tensorboard
-from cifarnet.training.config import RunConfig
 from cifarnet.training.events import EpochDone, Warned, ignore
-from cifarnet.training.run import resume, train
+from cifarnet.training.resume import resume
+from cifarnet.training.start import train
 from cifarnet.training.tensorboard import MISTAKES, TensorBoardLog
 from cifarnet.weights.formats import load_weights
 from tests.support.jax import quick_jax
 
 RECIPE = RECIPES["documented"].with_changes(epochs=3, batch_size=50)
-CONFIG = RunConfig(RECIPE, data="synthetic:200", model="resnet8", seed=5)
+CONFIG = TrainRequest(RECIPE, data="synthetic:200", model="resnet8", seed=5)
 SCALARS = {
     "loss/training": "loss",
     "loss/test": "test_loss",

@@ -17,7 +17,7 @@ from cifarnet.fields import typed_fields
 from cifarnet.hdf5 import Hdf5File, read_hdf5, write_hdf5
 from cifarnet.models.layers import named_weights
 from cifarnet.models.spec import ModelSpec, Normalization, describe, model_name
-from cifarnet.provenance import TrainedOn
+from cifarnet.runs.provenance import TrainedOn
 from cifarnet.weights.formats import original
 from cifarnet.weights.record import FORMAT, LARGEST, Weights, too_large
 

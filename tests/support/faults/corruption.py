@@ -15,12 +15,13 @@ from cifarnet.data.dataset import Parts
 from cifarnet.data.sources import load_data
 from cifarnet.errors import CifarnetError
 from cifarnet.recipes import RECIPES
+from cifarnet.runs.directory import Run
 from cifarnet.training.checkpoint import load_checkpoint, save_checkpoint
-from cifarnet.training.config import RunConfig
 from cifarnet.weights.formats import load_weights
 from cifarnet.weights.formats.hdf5 import save_weights
 from tests.support.datasets import fill, image_folder, tar_of, zip_of
 from tests.support.faults.saves import checkpoint
+from tests.support.runs import run_config
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def _make_checkpoint(folder: Path) -> Path:
 def _read_checkpoint(path: Path) -> bytes:
     found = load_checkpoint(path)
     arrays = [*found.weights.tensors.values(), *found.optimizer, *found.metrics]
-    return f"{found.progress} {found.weights.header()}".encode() + _digest(*arrays)
+    return f"{found.train_state} {found.weights.header()}".encode() + _digest(*arrays)
 
 
 def _make_weights(folder: Path) -> Path:
@@ -60,12 +61,12 @@ def _read_weights(path: Path) -> bytes:
 
 
 def _make_config(folder: Path) -> Path:
-    runs.write_config(folder, RunConfig(RECIPES["fast"], data_sha256="ab" * 32).to_dict())
+    runs.write_config(folder, run_config(RECIPES["fast"], data_sha256="ab" * 32).to_dict())
     return folder / runs.CONFIG
 
 
 def _read_config(path: Path) -> bytes:
-    return str(RunConfig.read(path.parent).to_dict()).encode()
+    return str(Run(path.parent).config.to_dict()).encode()
 
 
 def _entry(folder: Path) -> DecodedSet:

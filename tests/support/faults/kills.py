@@ -23,13 +23,14 @@ import numpy as np
 
 from cifarnet import runs
 from cifarnet.recipes import RECIPES
-from cifarnet.training.config import RunConfig
+from cifarnet.runs.request import TrainRequest
+from cifarnet.training.checkpoints import CheckpointManager
 from cifarnet.training.events import Planned
-from cifarnet.training.run import resume, train
-from cifarnet.training.saving import Saver
+from cifarnet.training.resume import resume
+from cifarnet.training.start import train
 from cifarnet.weights.formats import load_weights
 
-CONFIG = RunConfig(
+CONFIG = TrainRequest(
     RECIPES["paper"].with_changes(epochs=3, batch_size=16),
     data="synthetic:100",
     model="resnet8",
@@ -56,14 +57,14 @@ def forked(work: Callable[[Callable[[str, int], None]], None]) -> tuple[int, int
 
 def go_on(directory: Path, tell: Callable[[str, int], None]) -> None:
     """Train in ``directory``: from its beginning where it has no config, else as ``--resume`` does."""
-    original = Saver.save
+    original = CheckpointManager.save
 
-    def save(self: Saver, checkpoint: Any) -> None:
+    def save(self: CheckpointManager, checkpoint: Any) -> None:
         original(self, checkpoint)
         assert not self.failure, self.failure
-        tell("saved", checkpoint.progress.step)
+        tell("saved", checkpoint.train_state.step)
 
-    Saver.save = save  # type: ignore[method-assign]
+    CheckpointManager.save = save  # type: ignore[method-assign]
 
     def report(event: Any) -> None:
         if isinstance(event, Planned):
@@ -103,7 +104,7 @@ def kill(folder: Path, kills: int, seed: int) -> dict[str, Any]:
     """
     import tensorflow  # noqa: F401
 
-    import cifarnet.training.fixed_base  # noqa: F401 - which imports all that a training does
+    import cifarnet.training.frozen  # noqa: F401 - which imports all that a training does
 
     rng = np.random.default_rng(seed)
     started = time.monotonic()

@@ -28,15 +28,16 @@ from cifarnet.errors import CifarnetError
 from cifarnet.files import is_leftover, remove_leftovers, write_bytes
 from cifarnet.recipes import RECIPES
 from cifarnet.reports.figures import plots
+from cifarnet.runs.directory import Run
+from cifarnet.training import checkpoints as checkpoints_module
 from cifarnet.training import run
-from cifarnet.training import saving as saving_module
-from cifarnet.training.config import RunConfig
-from cifarnet.training.saving import Saver, latest_checkpoint
+from cifarnet.training.checkpoints import CheckpointManager, latest_checkpoint
 from cifarnet.weights import catalog
 from cifarnet.weights.formats.hdf5 import save_weights
 from cifarnet.weights.record import Weights
 from tests.support.faults import saves
 from tests.support.faults.disk import KILL, ForgetfulDisk, Killed, disk, watched
+from tests.support.runs import run_config
 from tests.support.serving import CONTENT, NAME, Server
 
 checkpoint = functools.cache(saves.checkpoint)
@@ -57,8 +58,8 @@ class Action:
     again: Callable[[Path], None]
 
 
-def _saver(folder: Path) -> Saver:
-    return Saver(folder, "test", lambda event: None)
+def _saver(folder: Path) -> CheckpointManager:
+    return CheckpointManager(folder, "test", lambda event: None)
 
 
 def _step(weights: Weights) -> float:
@@ -85,7 +86,7 @@ def _save(folder: Path, step: int = 3) -> None:
 def _check_save(folder: Path) -> None:
     found = latest_checkpoint(folder, lambda event: pytest.fail(f"{event}"))
     assert found
-    step = found.progress.step
+    step = found.train_state.step
     assert step in (2, 3)
     assert _step(found.weights) == step
     assert _step(catalog.load_weights(folder / runs.BEST_WEIGHTS)) in (step, 3)
@@ -98,7 +99,7 @@ def _save_again(folder: Path) -> None:
     _save(folder, 4)
     found = latest_checkpoint(folder, lambda event: pytest.fail(f"{event}"))
     assert found
-    assert found.progress.step == 4
+    assert found.train_state.step == 4
     assert len(runs.read_history(folder)) == 4
     assert not list(filter(is_leftover, folder.iterdir()))
 
@@ -161,7 +162,7 @@ def _remove_again(folder: Path) -> None:
 
 
 def _prepare_run(folder: Path) -> None:
-    runs.write_config(folder, RunConfig(RECIPES["paper"].with_changes(epochs=3)).to_dict())
+    runs.write_config(folder, run_config(RECIPES["paper"].with_changes(epochs=3)).to_dict())
     _saver(folder).save(checkpoint(2))
     _saver(folder).save(checkpoint(3))
 
@@ -174,7 +175,7 @@ def _metrics() -> dict[str, Any]:
 def _finish(folder: Path) -> None:
     """Finish the run as a training does after its last save, which was killed before history.csv."""
     saver = _saver(folder)
-    saver.write_history(checkpoint(3).progress.history)
+    saver.write_history(checkpoint(3).train_state.history)
     saver.write_result(checkpoint(3).weights, _metrics())
     _draw(folder)
 
@@ -193,12 +194,12 @@ def _check_run(folder: Path) -> None:
     if run._has_result(folder):
         assert runs.read_metrics(folder) == _metrics()
         assert len(runs.read_history(folder)) == 3
-        if not runs.missing_pictures(folder):
+        if not Run(folder).missing_pictures:
             assert {path.read_bytes() for path in (folder / runs.PLOTS).glob("[!.]*")} == {b"png", b"svg"}
     else:
         found = latest_checkpoint(folder, lambda event: pytest.fail(f"{event}"))
         assert found
-        assert found.progress.step == 3
+        assert found.train_state.step == 3
 
 
 def _finish_again(folder: Path) -> None:
@@ -207,10 +208,10 @@ def _finish_again(folder: Path) -> None:
     remove_leftovers(folder / runs.PLOTS)
     if not run._has_result(folder):
         _finish(folder)
-    elif runs.missing_pictures(folder):
+    elif Run(folder).missing_pictures:
         _draw(folder)
     assert run._has_result(folder)
-    assert not runs.missing_pictures(folder)
+    assert not Run(folder).missing_pictures
     assert len(runs.read_history(folder)) == 3
     assert not list(filter(is_leftover, folder.rglob("*")))
 
@@ -312,9 +313,9 @@ def _quick_files() -> Iterator[None]:
     with tempfile.TemporaryDirectory() as temporary, pytest.MonkeyPatch.context() as patch:
         patch.setattr(Weights, "sha256", digest)
         for name in ("save_weights", "save_checkpoint"):
-            patch.setattr(saving_module, name, saving(getattr(saving_module, name)))
+            patch.setattr(checkpoints_module, name, saving(getattr(checkpoints_module, name)))
         for module, name in (
-            (saving_module, "load_checkpoint"),
+            (checkpoints_module, "load_checkpoint"),
             (catalog, "load_weights"),
             (catalog, "load_header"),
             (run, "load_weights"),

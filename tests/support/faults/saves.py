@@ -19,9 +19,9 @@ import numpy as np
 
 from cifarnet.models.layers import named_weights
 from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization, describe
-from cifarnet.training.checkpoint import Checkpoint, Progress
+from cifarnet.training.checkpoint import Checkpoint, TrainState
+from cifarnet.training.checkpoints import CheckpointManager
 from cifarnet.training.events import HistoryRow, Warned
-from cifarnet.training.saving import Saver
 from cifarnet.training.schedule import Plan
 from cifarnet.weights.record import Weights
 
@@ -39,7 +39,7 @@ def checkpoint(step: int) -> Checkpoint:
     spec = ModelSpec("resnet8")
     tensors = {name: np.full(weight.shape, step, np.float32) for name, weight in named_weights(describe(spec)).items()}
     rows = [HistoryRow(k + 1, k + 1, 32, 0.1, 1.0, 0.5, 1.0, 0.5) for k in range(step)]
-    progress = Progress(step, 0, step, float(step), rows, step, 0.5, Plan(100))
+    progress = TrainState(step, 0, step, float(step), rows, step, 0.5, Plan(100))
     weights = Weights(spec, tensors, CIFAR10_CLASSES, Normalization(120.0, 64.0))
     return Checkpoint(weights, progress, list(tensors.values()), [])
 
@@ -47,7 +47,9 @@ def checkpoint(step: int) -> Checkpoint:
 def main(directory: Path, step: int) -> None:
     """Save, between the marks, best weights, checkpoint and history of ``step``; print what was warned of."""
     warned: list[str] = []
-    saver = Saver(directory, "test", lambda event: warned.append(event.message) if isinstance(event, Warned) else None)
+    saver = CheckpointManager(
+        directory, "test", lambda event: warned.append(event.message) if isinstance(event, Warned) else None
+    )
     state = checkpoint(step)
     saver.best = state.weights
     import h5py  # noqa: F401 - before the first mark: its own files are no part of the save

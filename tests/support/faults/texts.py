@@ -13,16 +13,17 @@ from typing import Any
 
 from cifarnet import runs
 from cifarnet.cli import console
-from cifarnet.comparison import compare
 from cifarnet.errors import CifarnetError
 from cifarnet.recipes import RECIPES, read_recipe
 from cifarnet.reports.terminal.comparison_tables import render_comparison
 from cifarnet.reports.terminal.weights_table import render_weights
-from cifarnet.training.config import RunConfig
+from cifarnet.runs.compare import compare
+from cifarnet.runs.directory import Run
 from cifarnet.training.schedule import learning_rate, size_at, spans
 from cifarnet.weights import catalog
 from cifarnet.weights.formats.hdf5 import save_weights
 from tests.support.faults.saves import checkpoint
+from tests.support.runs import run_config
 
 # As JSON text: some of them can't be made by json.dumps.
 VALUES = [
@@ -69,7 +70,7 @@ class Kind:
 
 def _run(folder: Path, name: str) -> Path:
     recipe = RECIPES["fast"].with_changes(lr_drop=0, resolutions=((16, 0.5), (20, 0.25)))
-    config = RunConfig(
+    config = run_config(
         replace(recipe, name="mine"),
         data="folder",
         data_path="/data/folder",
@@ -141,16 +142,16 @@ def _attempts(*reads: Callable[[], object]) -> None:
 
 def _read_config(path: Path) -> None:
     def configuration() -> None:
-        config = RunConfig.read(path.parent)
+        config = Run(path.parent).config
         _shown(config.to_dict())
         config.command(path)
 
     _attempts(
         configuration,
-        lambda: runs.trained_on(path.parent),
+        lambda: Run(path.parent).trained_on,
         lambda: _compared(path),
         lambda: _used(read_recipe(path)),
-        lambda: runs.missing_pictures(path.parent),
+        lambda: Run(path.parent).missing_pictures,
     )
 
 
@@ -176,7 +177,7 @@ def _make_index(folder: Path) -> Path:
     own = folder / "own"
     own.mkdir(exist_ok=True)
     entries = {}
-    origin = RunConfig(RECIPES["fast"], data_sha256="ab" * 32, test_split=0.2).trained_on
+    origin = run_config(RECIPES["fast"], data_sha256="ab" * 32, test_split=0.2).trained_on
     for name in ("mine", "yours"):
         save_weights(own / f"{name}.h5", weights)
         entries[name] = catalog.describe(
@@ -206,7 +207,7 @@ KINDS = {
     "recipe": Kind(_make_recipe, lambda path: _used(read_recipe(path))),
     "metrics.json": Kind(
         lambda folder: _run(folder, runs.METRICS),
-        lambda path: _attempts(lambda: _compared(path), lambda: runs.missing_pictures(path.parent)),
+        lambda path: _attempts(lambda: _compared(path), lambda: Run(path.parent).missing_pictures),
     ),
     "history.csv": Kind(lambda folder: _run(folder, runs.HISTORY), _compared),
 }

@@ -10,9 +10,9 @@ from cifarnet.models.initial import initial_weights
 from cifarnet.models.network import Network, build_model
 from cifarnet.models.spec import ModelSpec, Normalization
 from cifarnet.recipes import RECIPES
+from cifarnet.training.model import TrainingModel
 from cifarnet.training.optimizer import PlannedSGD
 from cifarnet.training.schedule import Plan
-from cifarnet.training.trainee import Trainee
 
 SPEC = ModelSpec("resnet8")
 NORMALIZATION = Normalization(120.0, 64.0)
@@ -22,11 +22,11 @@ ROWS = np.array([4, 0, 5, 2], np.int32)
 BATCH = {"rows": ROWS, "draws": np.full((len(ROWS), MOVE_DRAWS), 0.5, np.float32)}
 
 
-def trainee(recipe, frozen=False):
+def training_model(recipe, frozen=False):
     network = build_model(SPEC, seed=1)
     if frozen:
         network.freeze_base()
-    return Trainee(network, IMAGES, NORMALIZATION, recipe, Execution("float32", False, 1))
+    return TrainingModel(network, IMAGES, NORMALIZATION, recipe, Execution("float32", False, 1))
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
@@ -38,7 +38,7 @@ def test_the_loss_is_smoothed_cross_entropy_plus_the_squares_of_the_trained_kern
     entropy = -logs[np.arange(5), labels].mean()
     kernels = [array for name, array in initial_weights(SPEC, 1).items() if name.endswith("/kernel")]
     penalty = sum(np.square(kernel).sum() for kernel in (kernels[-1:] if frozen else kernels))
-    made = trainee(STILL.with_changes(label_smoothing=smoothing, l2=2e-3), frozen)
+    made = training_model(STILL.with_changes(label_smoothing=smoothing, l2=2e-3), frozen)
     found = float(np.asarray(made.compute_loss(y=labels, y_pred=logits)))
     assert found == pytest.approx((1 - smoothing) * entropy - smoothing * logs.mean() + 2e-3 * penalty, rel=1e-5)
     assert float(np.asarray(made.cross_entropy.result())) == pytest.approx(entropy, rel=1e-5)
@@ -62,7 +62,7 @@ def test_two_updates_follow_the_momentum_and_the_learning_rate_of_their_step(nes
 def test_every_moving_moment_follows_the_batches_at_the_recipes_momentum():
     moments = {}
     for momentum in (0.0, 0.75):
-        made = trainee(STILL.with_changes(batchnorm_momentum=momentum))
+        made = training_model(STILL.with_changes(batchnorm_momentum=momentum))
         made(BATCH, training=True)
         moments[momentum] = {name: x for name, x in made.network.get_tensors().items() if "/moving_" in name}
     assert len(moments[0.75]) == 2 * 7
@@ -87,7 +87,7 @@ def fed(monkeypatch):
 
 
 def test_the_network_is_fed_the_images_of_a_batch_normalized_and_at_the_size_that_is_told(fed):
-    made = trainee(STILL)
+    made = training_model(STILL)
     for size in (16, 32):
         made.use_size(size)
         made(BATCH, training=True)
@@ -99,7 +99,7 @@ def test_the_network_is_fed_the_images_of_a_batch_normalized_and_at_the_size_tha
 
 @pytest.mark.slow
 def test_training_goes_on_at_another_size_though_it_was_compiled_for_one(fed):
-    made = trainee(STILL)
+    made = training_model(STILL)
     made.sgd.follow(Plan(10))
     for size in (16, 32):
         made.use_size(size)

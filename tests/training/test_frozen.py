@@ -14,13 +14,17 @@ from cifarnet.models.initial import initial_weights
 from cifarnet.models.network import build_model
 from cifarnet.models.spec import ModelSpec, Normalization
 from cifarnet.recipes import RECIPES
-from cifarnet.training.config import RunConfig
+from cifarnet.runs.config import RunConfig
+from cifarnet.runs.request import TrainRequest
 from cifarnet.training.events import EpochDone
-from cifarnet.training.fixed_base import FeatureTester, base_features
-from cifarnet.training.run import train
+from cifarnet.training.frozen import FeatureEvaluator, base_features
+from cifarnet.training.session import Session
+from cifarnet.training.setup import prepare, read_images, resolve
+from cifarnet.training.start import train
 from cifarnet.weights.formats import load_weights
 from cifarnet.weights.formats.hdf5 import save_weights
 from cifarnet.weights.record import Weights
+from tests.support.runs import run_config
 
 STILL = RECIPES["paper"].with_changes(crop_padding=0, flip=False, batch_size=32, epochs=3, learning_rate=0.01)
 NORMALIZATION = Normalization(120.0, 64.0)
@@ -48,7 +52,7 @@ def base(tmp_path):
     ],
 )
 def test_features_are_computed_once_unless_something_changes_the_images(change, once):
-    config = RunConfig(STILL.with_changes(**change), weights="resnet20", freeze_base=True)
+    config = run_config(STILL.with_changes(**change), weights="resnet20", freeze_base=True)
     assert config.head_alone is once
 
 
@@ -58,14 +62,14 @@ def test_the_heads_logits_of_the_features_are_those_of_the_network(base):
     images = load_data("synthetic:50").test.images
     network = build_model(weights.spec, weights.tensors)
     features = base_features(network, images, NORMALIZATION, silent, "")
-    found = FeatureTester(network, features).logits(weights.tensors, 32, silent)
+    found = FeatureEvaluator(network, features).logits(weights.tensors, 32, silent)
     wanted = Classifier(weights).logits(images)
     np.testing.assert_allclose(found, wanted, atol=0.01 * np.abs(wanted).max())  # bfloat16: three digits
 
 
 @pytest.mark.slow
 def test_training_on_features_is_training_with_a_fixed_base(base, tmp_path, monkeypatch):
-    config = RunConfig(STILL, data="synthetic:200", weights=str(base), freeze_base=True, precision="float32")
+    config = TrainRequest(STILL, data="synthetic:200", weights=str(base), freeze_base=True, precision="float32")
     train(config, tmp_path / "once")
     monkeypatch.setattr(RunConfig, "head_alone", False)
     train(config, tmp_path / "each")
@@ -77,7 +81,7 @@ def test_training_on_features_is_training_with_a_fixed_base(base, tmp_path, monk
 @pytest.mark.slow
 def test_every_epoch_is_told_though_several_steps_run_in_one_call(base, tmp_path):
     events = []
-    config = RunConfig(STILL, data="synthetic:200", weights=str(base), freeze_base=True)
+    config = TrainRequest(STILL, data="synthetic:200", weights=str(base), freeze_base=True)
     train(config, tmp_path / "run", report=events.append)
     assert [event.row.step for event in events if isinstance(event, EpochDone)] == [7, 14, 21]
 
@@ -92,16 +96,18 @@ def test_a_base_that_diverged_is_refused(base, tmp_path):
 
 @pytest.mark.slow
 def test_the_result_is_what_evaluate_says_though_training_rounds_the_features(base, tmp_path):
-    result = train(RunConfig(STILL, data="synthetic:200", weights=str(base), freeze_base=True), tmp_path / "run")
+    result = train(TrainRequest(STILL, data="synthetic:200", weights=str(base), freeze_base=True), tmp_path / "run")
     test = load_data("synthetic:200").test
     logits = Classifier(load_weights(tmp_path / "run" / runs.WEIGHTS)).logits(test.images)
     assert result.metrics.loss == measure(logits, test.labels, test.class_names).loss
 
 
 def test_the_precision_that_a_head_alone_is_trained_in_is_the_one_that_is_told(base):
-    config = RunConfig(STILL, weights=str(base), freeze_base=True)
     gpu = Device("jax", "gpu", "a GPU")
     assert Execution.best_on(gpu).precision == "bfloat16"
+    prepared = prepare(TrainRequest(STILL, data="synthetic:50", weights=str(base), freeze_base=True))
+    inputs, data, _ = read_images(prepared, Session())
+    config, _ = resolve(prepared, inputs, data, "jax", gpu)
     assert config.execution(gpu).precision == "float32"
     with pytest.raises(InvalidValueError, match=r"leave --precision out\. Received: bfloat16"):
         replace(config, precision="bfloat16")

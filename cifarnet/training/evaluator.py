@@ -13,7 +13,7 @@ from cifarnet.models.network import Network, build_model
 from cifarnet.models.spec import ModelSpec, Normalization
 
 
-class Tester:
+class Evaluator:
     """Classifies the same ``inputs`` again and again, with ever other weights.
 
     ``exact`` says whether its logits at full size are those that ``evaluate`` sees, and may stand for the result.
@@ -56,7 +56,7 @@ class Tester:
         return self._models[image_size]
 
 
-class ImageTester(Tester):
+class ImageEvaluator(Evaluator):
     """Classifies uint8 images (n, size, size, 3)."""
 
     def __init__(self, spec: ModelSpec, normalization: Normalization, images: np.ndarray):

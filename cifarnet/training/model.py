@@ -15,7 +15,7 @@ from cifarnet.recipes import Recipe
 from cifarnet.training.optimizer import PlannedSGD
 
 
-class Trainee(keras.Model):
+class TrainingModel(keras.Model):
     """A network with the training images beside it, uploaded to the device once, as uint8.
 
     A batch is ``{"rows": int32 (batch,), "draws": float32 (batch, draws)}``; its images are gathered, normalized,
@@ -35,7 +35,7 @@ class Trainee(keras.Model):
         execution: Execution,
     ):
         # No autocast: it would round the draws. The policy makes Keras scale the loss for float16.
-        super().__init__(name="trainee", dtype=KERAS_POLICIES[execution.precision], autocast=False)
+        super().__init__(name="training_model", dtype=KERAS_POLICIES[execution.precision], autocast=False)
         self.network = network
         network.set_batchnorm_momentum(recipe.batchnorm_momentum)
         if isinstance(images, np.ndarray):

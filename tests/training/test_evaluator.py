@@ -11,10 +11,10 @@ from cifarnet.models.initial import initial_weights
 from cifarnet.models.network import build_model
 from cifarnet.models.spec import ModelSpec, Normalization
 from cifarnet.recipes import RECIPES
-from cifarnet.training.config import RunConfig
+from cifarnet.runs.request import TrainRequest
+from cifarnet.training.evaluator import ImageEvaluator
 from cifarnet.training.events import EpochDone
-from cifarnet.training.held_out import ImageTester
-from cifarnet.training.run import train
+from cifarnet.training.start import train
 from cifarnet.weights.record import Weights
 
 SPEC = ModelSpec("resnet8")
@@ -24,35 +24,37 @@ FAST = RECIPES["fast"].with_changes(batch_size=25, learning_rate=0.05)
 
 
 @pytest.fixture(scope="module")
-def tester():
-    return ImageTester(SPEC, NORMALIZATION, TEST.images)
+def evaluator():
+    return ImageEvaluator(SPEC, NORMALIZATION, TEST.images)
 
 
-def test_at_full_size_the_logits_are_those_that_evaluate_sees(tester):
+def test_at_full_size_the_logits_are_those_that_evaluate_sees(evaluator):
     tensors = initial_weights(SPEC, 1)
     wanted = Classifier(Weights(SPEC, tensors, TEST.class_names, NORMALIZATION)).logits(TEST.images)
-    np.testing.assert_array_equal(tester.logits(tensors, 32, silent), wanted)
+    np.testing.assert_array_equal(evaluator.logits(tensors, 32, silent), wanted)
 
 
-def test_other_weights_give_other_logits_and_smaller_images_are_shrunk_as_in_training(tester):
+def test_other_weights_give_other_logits_and_smaller_images_are_shrunk_as_in_training(evaluator):
     tensors = initial_weights(SPEC, 2)
     small = shrink((TEST.images.astype(np.float32) - 120) / 64, 20)
     wanted = np.asarray(build_model(SPEC, tensors).logits(small))
-    found = tester.logits(tensors, 20, silent)
+    found = evaluator.logits(tensors, 20, silent)
     np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max())
-    assert not np.allclose(found, tester.logits(initial_weights(SPEC, 3), 20, silent))
+    assert not np.allclose(found, evaluator.logits(initial_weights(SPEC, 3), 20, silent))
 
 
-def test_weights_that_diverged_are_named(tester):
+def test_weights_that_diverged_are_named(evaluator):
     tensors = initial_weights(SPEC, 0)
     tensors["conv2d_1/bias"][0] = np.nan
     with pytest.raises(WeightsError, match="ResNet-8 gives logits that are not finite"):
-        tester.logits(tensors, 32, silent)
+        evaluator.logits(tensors, 32, silent)
 
 
 def rows(directory, recipe, **options):
     events = []
-    result = train(RunConfig(recipe, data="synthetic:50", model="resnet8", **options), directory, report=events.append)
+    result = train(
+        TrainRequest(recipe, data="synthetic:50", model="resnet8", **options), directory, report=events.append
+    )
     return [event.row for event in events if isinstance(event, EpochDone)], result
 
 
@@ -71,12 +73,12 @@ def test_the_checks_are_spread_over_the_run_and_the_last_epoch_is_among_them(tmp
 @pytest.mark.slow
 def test_the_best_epoch_is_one_that_was_checked_at_full_size(tmp_path, monkeypatch):
     _, held_out = hold_out(load_data("synthetic:50").train, 0.2, seed=0)
-    original = ImageTester.logits
+    original = ImageEvaluator.logits
 
-    def all_right_when_small(tester, tensors, size, report):
-        return np.eye(10)[held_out.labels] if size < 32 else original(tester, tensors, size, report)
+    def all_right_when_small(evaluator, tensors, size, report):
+        return np.eye(10)[held_out.labels] if size < 32 else original(evaluator, tensors, size, report)
 
-    monkeypatch.setattr(ImageTester, "logits", all_right_when_small)
+    monkeypatch.setattr(ImageEvaluator, "logits", all_right_when_small)
     recipe = FAST.with_changes(epochs=4, checks=0, resolutions=((16, 0.5),))
     found, result = rows(tmp_path / "run", recipe, validation_split=0.2)
     assert [row.image_size for row in found] == [16, 16, 32, 32]

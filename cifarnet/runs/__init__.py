@@ -23,10 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from cifarnet.errors import InvalidValueError, LostRunError, RunError, WeightsError, did_you_mean_path
-from cifarnet.fields import FLOAT_LIMIT, Range, typed_fields
+from cifarnet.fields import FLOAT_LIMIT, Range
 from cifarnet.files import write_text
 from cifarnet.json_files import read_bytes, read_object, shown
-from cifarnet.provenance import TrainedOn
 
 CONFIG = "config.json"
 HISTORY = "history.csv"
@@ -240,57 +239,6 @@ def _checksum(config: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
-def trained_on(run: Path) -> TrainedOn | None:
-    """Return which images the run in ``run`` was trained on; None when its config.json does not say.
-
-    Raises:
-        RunError: when config.json can't be read, or has an impossible value.
-    """
-    config = read_config(run)
-    if "data" not in config:
-        return None
-    try:
-        return TrainedOn.from_dict(config)
-    except InvalidValueError as error:
-        raise RunError(f"{run / CONFIG} is not a valid run configuration: {error}") from error
-
-
-def read_result(run: Path) -> StoredResult | None:
-    """Return the result in metrics.json; None while the run has no result of the length that config.json asks for.
-
-    A finished run that was given more epochs keeps its first result until the next one replaces it.
-
-    Raises:
-        RunError: when config.json or metrics.json can't be read, or a value is missing or out of range.
-    """
-    path = run / METRICS
-    if not path.exists():
-        return None
-    try:
-        result = StoredResult(**typed_fields(StoredResult, read_metrics(run), "A result", others=True))
-    except InvalidValueError as error:
-        raise _damaged_metrics(run, str(error)) from error
-    # Before 0.2 runs could not be made longer, and metrics.json has no length.
-    recipe = read_config(run).get("recipe")
-    if result.length is not None and isinstance(recipe, dict) and result.length != length(recipe):
-        return None
-    return result
-
-
-def result_values(run: Path, *names: str) -> list[float] | None:
-    """Return numbers from metrics.json by their ``names``; None where ``read_result`` does.
-
-    Raises:
-        RunError: as ``read_result``, and when one is missing.
-    """
-    result = read_result(run)
-    if result is None:
-        return None
-    if missing := [name for name in names if getattr(result, name) is None]:
-        raise _damaged_metrics(run, f"it has no {', '.join(missing)}")
-    return [getattr(result, name) for name in names]
-
-
 def read_metrics(run: Path) -> dict[str, Any]:
     """Return all that the run's metrics.json holds.
 
@@ -300,7 +248,7 @@ def read_metrics(run: Path) -> dict[str, Any]:
     try:
         return read_object(run / METRICS, _METRICS_LIMIT)
     except InvalidValueError as error:
-        raise _damaged_metrics(run, str(error)) from error
+        raise damaged_metrics(run, str(error)) from error
 
 
 def length(recipe: Mapping[str, Any]) -> dict[str, Any]:
@@ -321,25 +269,8 @@ def require_result(run: Path) -> None:
         )
 
 
-def missing_pictures(run: Path) -> list[str]:
-    """Return the names of the plots and the page that ``run`` lacks or that show an earlier result.
-
-    Raises:
-        RunError: when metrics.json can't be read.
-    """
-    result, report = read_result(run), run / REPORT
-    missing = [f"{PLOTS}/{name}{kind}" for name in PLOT_NAMES for kind in (".png", ".svg")]
-    missing = [name for name in missing if not (run / name).is_file()]
-    try:
-        # The page is written last, and names the weights that it is about.
-        weights = str(result and result.weights_sha256)
-        is_current = weights[:SHOWN_DIGITS] in report.read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        is_current = False
-    return missing if is_current else [*missing, REPORT]
-
-
-def _damaged_metrics(run: Path, what: str) -> RunError:
+def damaged_metrics(run: Path, what: str) -> RunError:
+    """Return the error for a metrics.json that is damaged as ``what`` says."""
     return RunError(
         f"{run / METRICS} is damaged: {what}. Restore it, or leave {run} out; cifarnet evaluate {run} scores the run"
         f" anew, and without {METRICS} cifarnet train --resume {run} writes it again."

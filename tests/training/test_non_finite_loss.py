@@ -11,14 +11,17 @@ from cifarnet import runs
 from cifarnet.cli.main import app
 from cifarnet.errors import DivergedError, InvalidValueError
 from cifarnet.recipes import RECIPES
+from cifarnet.runs.directory import Run
+from cifarnet.runs.request import TrainRequest
 from cifarnet.training.checkpoint import load_checkpoint
-from cifarnet.training.config import RunConfig
 from cifarnet.training.events import EpochDone, StepDone, Warned
 from cifarnet.training.loop import Loop
-from cifarnet.training.run import resume, train
+from cifarnet.training.resume import resume
+from cifarnet.training.start import train
+from tests.support.runs import run_config
 
 RECIPE = RECIPES["documented"].with_changes(epochs=3, batch_size=32)
-CONFIG = RunConfig(RECIPE, data="synthetic:200", model="resnet8", seed=5)  # 7 steps an epoch
+CONFIG = TrainRequest(RECIPE, data="synthetic:200", model="resnet8", seed=5)  # 7 steps an epoch
 BAD_STEP = 8
 
 
@@ -32,10 +35,10 @@ def poison(monkeypatch):
     left = {"times": 0, "kernel": -1, "rates": []}
 
     def fit(loop, *arguments):
-        left["rates"].append(float(np.asarray(loop.trainee.sgd.learning_rate)))
-        if loop.progress.epoch == 1 and left["times"]:
+        left["rates"].append(float(np.asarray(loop.model.sgd.learning_rate)))
+        if loop.train_state.epoch == 1 and left["times"]:
             left["times"] -= 1
-            kernel = loop.trainee.network.regularized[left["kernel"]]
+            kernel = loop.model.network.regularized[left["kernel"]]
             kernel.assign(np.full(kernel.shape, np.nan, np.float32))
         original(loop, *arguments)
 
@@ -51,7 +54,7 @@ def test_a_loss_that_is_no_number_ends_the_run_with_the_step_named_and_a_good_ch
     assert failed.value.exit_code == 4
     assert f"--resume {tmp_path / 'run'} --on-nan restore" in str(failed.value)
     kept = load_checkpoint(tmp_path / "run" / runs.CHECKPOINT)  # Which refuses what is not finite.
-    assert kept.progress.step == 7
+    assert kept.train_state.step == 7
     assert not (tmp_path / "run" / runs.METRICS).exists()
     resume(tmp_path / "run")
     assert (tmp_path / "run" / runs.METRICS).exists()
@@ -82,7 +85,7 @@ def test_on_nan_restore_goes_back_and_on_at_half_the_learning_rate(tmp_path, poi
     events = []
     recipe = RECIPE.with_changes(precise_batchnorm=50)
     train(
-        RunConfig(recipe, data="synthetic:200", model="resnet8", seed=5, on_nan="restore"),
+        TrainRequest(recipe, data="synthetic:200", model="resnet8", seed=5, on_nan="restore"),
         tmp_path / "run",
         report=events.append,
     )
@@ -92,7 +95,7 @@ def test_on_nan_restore_goes_back_and_on_at_half_the_learning_rate(tmp_path, poi
     rates = [event.row.learning_rate for event in events if isinstance(event, EpochDone)]
     assert rates == pytest.approx([0.1, 0.025, 0.025], rel=1e-3)
     assert poison["rates"] == pytest.approx([0.1, 0.1, 0.05, 0.025, 0.025], rel=1e-3)
-    assert load_checkpoint(tmp_path / "run" / runs.CHECKPOINT).progress.restores == 2
+    assert load_checkpoint(tmp_path / "run" / runs.CHECKPOINT).train_state.restores == 2
 
 
 @pytest.mark.slow
@@ -106,13 +109,13 @@ def test_the_command_that_a_diverged_run_advises_goes_on_at_half_the_learning_ra
     assert done.exit_code == 0, done.output
     assert "0.5 times the learning rate" in done.stderr
     assert poison["rates"] == pytest.approx([0.1, 0.1, 0.1, 0.05, 0.05], rel=1e-3)
-    assert load_checkpoint(tmp_path / "run" / runs.CHECKPOINT).progress.restores == 1
+    assert load_checkpoint(tmp_path / "run" / runs.CHECKPOINT).train_state.restores == 1
 
 
 @pytest.mark.slow
 def test_a_run_that_went_back_is_resumed_at_its_lower_learning_rate(tmp_path, poison):
     poison["times"] = 1
-    config = RunConfig(RECIPE, data="synthetic:200", model="resnet8", seed=5, on_nan="restore")
+    config = TrainRequest(RECIPE, data="synthetic:200", model="resnet8", seed=5, on_nan="restore")
     train(config, tmp_path / "whole")
     poison["times"] = 1
     stopping = Stop(lambda event: isinstance(event, EpochDone) and event.row.epoch == 2)
@@ -136,7 +139,7 @@ class Stop:
 @pytest.mark.slow
 def test_a_run_does_not_go_back_for_ever(tmp_path, poison):
     poison["times"] = 100
-    config = RunConfig(RECIPE, data="synthetic:200", model="resnet8", seed=5, on_nan="restore")
+    config = TrainRequest(RECIPE, data="synthetic:200", model="resnet8", seed=5, on_nan="restore")
     with pytest.raises(DivergedError, match="halved 5 times") as failed:
         train(config, tmp_path / "run")
     assert "--resume" not in str(failed.value)  # It would end the same way.
@@ -147,17 +150,17 @@ def test_a_run_does_not_go_back_for_ever(tmp_path, poison):
 def test_a_weight_that_overflows_in_the_last_step_of_an_epoch_is_not_saved(tmp_path):
     recipe = RECIPES["paper"].with_changes(steps=1, learning_rate=3e38, batch_size=32)
     with pytest.raises(DivergedError, match="NaN or infinite after step 1"):
-        train(RunConfig(recipe, data="synthetic:200", model="resnet8"), tmp_path / "run")
-    assert load_checkpoint(tmp_path / "run" / runs.CHECKPOINT).progress.step == 0
+        train(TrainRequest(recipe, data="synthetic:200", model="resnet8"), tmp_path / "run")
+    assert load_checkpoint(tmp_path / "run" / runs.CHECKPOINT).train_state.step == 0
 
 
 def test_on_nan_is_one_of_two(tmp_path):
     with pytest.raises(InvalidValueError, match=r"stop or restore.*Received: hope"):
-        RunConfig(RECIPE, on_nan="hope")
+        TrainRequest(RECIPE, on_nan="hope")
 
 
 def test_the_choice_is_part_of_the_config(tmp_path):
-    config = RunConfig(RECIPE, on_nan="restore")
+    config = run_config(RECIPE, on_nan="restore")
     runs.write_config(tmp_path, config.to_dict())
     assert json.loads((tmp_path / runs.CONFIG).read_text())["on_nan"] == "restore"
-    assert RunConfig.read(tmp_path) == config
+    assert Run(tmp_path).config == config

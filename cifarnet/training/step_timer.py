@@ -12,7 +12,7 @@ ESTIMATE_AFTER = 10
 SLOWEST = 5
 
 
-class Pace:
+class StepTimer:
     """Seconds per step of the steps so far, the first few calls left out and the last ones counting most.
 
     Steps on smaller images take the share ``relative_cost`` of the time at full size, until ``relative``, which was

@@ -8,19 +8,21 @@ import pytest
 from cifarnet import runs
 from cifarnet.errors import RunError
 from cifarnet.recipes import RECIPES
-from cifarnet.training.config import RunConfig
+from cifarnet.runs.lock import OWNER, run_lock
+from cifarnet.runs.request import TrainRequest
 from cifarnet.training.events import StepDone
-from cifarnet.training.lock import OWNER, run_lock
-from cifarnet.training.run import resume, train
+from cifarnet.training.resume import resume
+from cifarnet.training.start import train
+from tests.support.runs import run_config
 
 ROOT = Path(__file__).parents[2]
-CONFIG = RunConfig(RECIPES["paper"].with_changes(steps=3, batch_size=32), data="synthetic:100", model="resnet8")
+CONFIG = TrainRequest(RECIPES["paper"].with_changes(steps=3, batch_size=32), data="synthetic:100", model="resnet8")
 
 
 def locked_elsewhere(directory):
     """A process that holds the run in ``directory`` until its standard input ends."""
     code = (
-        "import sys; from pathlib import Path; from cifarnet.training.lock import run_lock\n"
+        "import sys; from pathlib import Path; from cifarnet.runs.lock import run_lock\n"
         "with run_lock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -32,7 +34,7 @@ def locked_elsewhere(directory):
 
 @pytest.mark.parametrize("start", [lambda directory: train(CONFIG, directory), resume])
 def test_a_second_training_in_a_run_directory_is_refused_naming_the_first(tmp_path, start):
-    runs.write_config(tmp_path, CONFIG.to_dict())
+    runs.write_config(tmp_path, run_config(CONFIG.recipe, "synthetic:100", "resnet8").to_dict())
     with locked_elsewhere(tmp_path) as process:
         before = sorted(path.name for path in tmp_path.iterdir())
         with pytest.raises(RunError, match=rf"trained in by process {process.pid} on \S+, since 20"):

@@ -17,8 +17,8 @@ from cifarnet.inference.engines import BATCH_SIZE
 from cifarnet.models.answers import Features, HeadLogits, run_batches
 from cifarnet.models.network import Network
 from cifarnet.models.spec import Normalization
-from cifarnet.training.held_out import Tester
-from cifarnet.training.trainee import Trainee
+from cifarnet.training.evaluator import Evaluator
+from cifarnet.training.model import TrainingModel
 
 # Steps of the head per call: an epoch of 50,000 images takes 1.3 s one by one, 0.9 s by 16, 1.1 s and more by 64
 # (TensorFlow, two cores).
@@ -79,15 +79,15 @@ def _take(features: keras.Variable, rows: Any) -> Any:
     return ops.cast(ops.take(features, rows, axis=0), "float32")
 
 
-class HeadTrainee(Trainee):
-    """A trainee that holds features (n, height, width, 64) in the place of images, and trains the head on them."""
+class HeadTrainingModel(TrainingModel):
+    """A training model of the head, with features (n, height, width, 64) in place of images."""
 
     def call(self, batch: dict[str, Any], training: bool | None = None) -> Any:
         """Logits (batch, classes) of the features that ``batch`` names."""
         return self.network.head_logits(_take(self.images, batch["rows"]), training=training)
 
 
-class FeatureTester(Tester):
+class FeatureEvaluator(Evaluator):
     """Classifies the features that ``base_features`` gave: they have but one size, and are rounded."""
 
     exact = False

@@ -11,8 +11,8 @@ from typing import Any
 
 from cifarnet import runs
 from cifarnet.errors import InvalidValueError, RunError
-from cifarnet.json_files import shown
-from cifarnet.training.config import PLACES, RunConfig
+from cifarnet.runs.config import PLACES
+from cifarnet.runs.directory import Run
 
 
 @dataclass(frozen=True)
@@ -183,20 +183,15 @@ def read_run(directory: Path) -> RunRecord:
     """
     if not directory.exists():
         raise RunError(f"There is no run {directory}. Give run directories, such as those that train writes to runs/.")
-    config = RunConfig.read(directory)
-    version = runs.read_config(directory).get("cifarnet")
-    if not isinstance(version, str | None):
-        raise RunError(
-            f"{directory / runs.CONFIG} is not a valid run configuration: cifarnet must be a text. Received:"
-            f" {shown(version)}"
-        )
-    fields = {**asdict(config), "cifarnet": version}
+    run = Run.open(directory)
+    config = run.config
+    fields = {**asdict(config), "cifarnet": run.version}
     for place in PLACES:
         fields[place] = fields.pop(f"{place}_path") or fields[place]
     del fields["recipe"], fields["seed"]
     recipe = config.recipe.to_dict()
     settings = {"recipe": recipe.pop("name"), **recipe, **fields}
-    return RunRecord(directory, config.seed, settings, runs.read_history(directory), _outcome(directory))
+    return RunRecord(directory, config.seed, settings, run.history, _outcome(run))
 
 
 def _accuracy(run: RunRecord) -> float:
@@ -220,8 +215,8 @@ def _merge_places(records: list[RunRecord], place: str, checksum: str) -> None:
             del record.settings[checksum]
 
 
-def _outcome(directory: Path) -> Outcome | None:
-    values = runs.result_values(directory, "accuracy", "loss", "epoch", "training_seconds")
+def _outcome(run: Run) -> Outcome | None:
+    values = run.result_values("accuracy", "loss", "epoch", "training_seconds")
     if values is None:
         return None
     accuracy, loss, epoch, seconds = values

@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from cifarnet.comparison import compare
 from cifarnet.errors import InvalidValueError, RunError
+from cifarnet.runs.compare import compare
 from tests.support.runs import CONFIG, HISTORY, save_run, save_seeds
 
 

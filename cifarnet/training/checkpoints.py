@@ -11,14 +11,14 @@ from cifarnet import runs
 from cifarnet.errors import StorageError, WeightsError
 from cifarnet.files import write_text
 from cifarnet.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from cifarnet.training.events import HistoryRow, Report, Warned
+from cifarnet.training.events import EventHandler, HistoryRow, Warned
 from cifarnet.weights.formats.hdf5 import save_weights
 from cifarnet.weights.record import Weights
 
 DAMAGED = "checkpoint.damaged.h5"
 
 
-class Saver:
+class CheckpointManager:
     """Writes best weights, checkpoint and history of the run in ``directory``, in this order.
 
     A crash between the first two repeats the epoch, which writes the same best weights again. When the system refuses,
@@ -26,7 +26,7 @@ class Saver:
     """
 
     def __init__(
-        self, directory: Path, held_out: str, report: Report, require_in_place: Callable[[], None] = lambda: None
+        self, directory: Path, held_out: str, report: EventHandler, require_in_place: Callable[[], None] = lambda: None
     ):
         self.directory, self.held_out, self.report = directory, held_out, report
         self.require_in_place = require_in_place
@@ -62,7 +62,7 @@ class Saver:
         save_checkpoint(
             self.directory / runs.CHECKPOINT, checkpoint, previous=self.directory / runs.PREVIOUS_CHECKPOINT
         )
-        self.write_history(checkpoint.progress.history)
+        self.write_history(checkpoint.train_state.history)
 
     def write_result(self, weights: Weights, metrics: Mapping[str, Any]) -> None:
         """Write weights.h5, then metrics.json, with which the run is finished; delete the previous checkpoint.
@@ -101,7 +101,7 @@ def remove_previous(directory: Path) -> None:
         (directory / runs.PREVIOUS_CHECKPOINT).unlink(missing_ok=True)
 
 
-def latest_checkpoint(directory: Path, report: Report) -> Checkpoint | None:
+def latest_checkpoint(directory: Path, report: EventHandler) -> Checkpoint | None:
     """The newest checkpoint in ``directory`` that is whole; None where there has been none yet.
 
     A damaged one is told about and put aside, lest the next save makes it the previous one.

@@ -1,0 +1,224 @@
+"""What decides a run's result, completely resolved: the content of its config.json."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+from cifarnet import __version__, places
+from cifarnet.backend.devices import Device, Execution
+from cifarnet.choices import ON_NAN
+from cifarnet.errors import InvalidValueError
+from cifarnet.fields import Range, options_of, require_valid, typed_fields
+from cifarnet.models.spec import ModelSpec, model_name
+from cifarnet.recipes import RECIPES, Recipe
+from cifarnet.runs.provenance import TEXT_LIMIT, TrainedOn
+from cifarnet.runs.request import TrainRequest
+from cifarnet.weights.record import LARGEST, require_storable
+
+PLACES = ("data", "weights", "teacher")
+"""The fields that may be paths, each with its absolute path beside it: ``data_path``, ``weights_path`` ..."""
+
+_CORES = Range(1, 2**20)
+_DEPTHS = Range(0, LARGEST["depth"])
+_OPTIONS = options_of(TrainRequest)
+_DEFAULTS = {field.name: field.default for field in fields(TrainRequest)}
+# Options of a command that are given even where they have their defaults, because they say what the run is.
+_ALWAYS = ("recipe", "data", "model", "seed")
+# Fields of named recipes that are adapted to the device or the network unless they are given.
+_ADAPTED = {"fast": "resolutions", "paper": "warmup_steps"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunInputs:
+    """What a run reads: its images, the weights that it begins with, and its teacher.
+
+    Attributes:
+        data: the data source as it was given.
+        data_path: its absolute path when the run started; None for ``cifar10`` and ``synthetic``.
+        weights: the initial weights as they were given; None for none.
+        weights_path: their absolute path; None for a name.
+        teacher: the weights whose answers the network learns from as well as from the labels; None for none.
+        teacher_path: their absolute path; None for a name.
+        test_split: the fraction of every class that is held out to test on; None where the source has test images.
+        validation_split: the fraction of the training images that is held out to select an epoch; None for none.
+        seed: the seed of everything random, the validation images among it.
+        skip_broken: whether pictures that can't be read are left out.
+    """
+
+    data: str
+    data_path: str | None = None
+    weights: str | None = None
+    weights_path: str | None = None
+    teacher: str | None = None
+    teacher_path: str | None = None
+    test_split: float | None = None
+    validation_split: float | None = None
+    seed: int = 0
+    skip_broken: bool = False
+
+    def __post_init__(self) -> None:
+        require_valid(self, _OPTIONS)
+        # A checksum of a file of a stranger may be as long as a path.
+        for name in (f"{place}{kind}" for place in PLACES for kind in ("", "_path", "_sha256")):
+            if len(text := getattr(self, name, "") or "") > TEXT_LIMIT:
+                raise InvalidValueError(f"{name} must have at most {TEXT_LIMIT:,} characters. Received: {len(text):,}")
+
+    def place(self, name: str) -> str | None:
+        """Return the absolute path of the field ``name`` (``data``, ``weights`` or ``teacher``), or its value."""
+        found: str | None = getattr(self, f"{name}_path") or getattr(self, name)
+        return found
+
+    @property
+    def source(self) -> str:
+        """The data source to read, the same from every directory."""
+        return self.data_path or self.data
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(RunInputs):
+    """All that decides a run's result.
+
+    Attributes:
+        recipe: the recipe, adapted to the data, the network and the device.
+        model: the network's name.
+        backend: the Keras backend.
+        precision: the number type of the feature maps.
+        jit: whether XLA compiles the training step.
+        data_sha256: SHA-256 of all images and labels, so that a run can only be resumed on the same ones.
+        weights_sha256: SHA-256 of the initial weights; None without them.
+        teacher_sha256: SHA-256 of the teacher's weights; None without one.
+        cores: the processor cores of a run on a CPU, since another number gives other weights; None on a GPU.
+        freeze_base: whether only the head is trained.
+        budget: seconds that take the place of the recipe's length; None for none.
+        on_nan: ``stop``, or ``restore`` the last good checkpoint at half the learning rate, when the loss or a weight
+            becomes NaN or infinite.
+
+    Raises:
+        InvalidValueError: for a value out of range, and for fields that contradict each other.
+    """
+
+    recipe: Recipe
+    model: str
+    backend: str
+    precision: str
+    jit: bool
+    data_sha256: str | None
+    weights_sha256: str | None = None
+    teacher_sha256: str | None = None
+    cores: int | None = None
+    freeze_base: bool = False
+    budget: float | None = None
+    on_nan: str = ON_NAN[0]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_storable(ModelSpec(self.model))
+        _CORES.require("cores", self.cores)
+        require_consistent(self, self.recipe)
+
+    @property
+    def trained_on(self) -> TrainedOn:
+        """The record of the training images that weight files of this run carry."""
+        return TrainedOn.from_dict(vars(self))
+
+    @property
+    def head_alone(self) -> bool:
+        """Whether the frozen base sees the same images in every epoch, so that its features are computed once."""
+        return trains_head_alone(self, self.recipe)
+
+    def execution(self, device: Device) -> Execution:
+        """Return how the run's steps are executed on ``device``."""
+        return Execution(self.precision, self.jit, Execution.best_on(device).steps_per_call)
+
+    def command(self, file: Path) -> list[str]:
+        """Return the ``cifarnet train`` that makes this run, as words: every option that is not at its default.
+
+        A recipe that has no name is read from ``file``, the run's config.json. Paths are absolute where they are known.
+        """
+        named = self.recipe.name in RECIPES
+        values = {
+            **vars(self),
+            **{name: self.place(name) for name in PLACES},
+            "recipe": self.recipe.name if named else str(file),
+        }
+        words = ["cifarnet", "train"]
+        for name, described in _OPTIONS.items():
+            if name in values and (name in _ALWAYS or values[name] != _DEFAULTS[name]):
+                words += described.words(name, values[name])
+        changes = self.recipe.differences() if named else {}
+        if (adapted := _ADAPTED.get(self.recipe.name)) is not None:
+            changes[adapted] = getattr(self.recipe, adapted)
+        for name, described in options_of(Recipe).items():
+            if name in changes and (self.budget is None or name not in ("epochs", "steps")):
+                words += described.words(name, changes[name])
+        return words
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the configuration as JSON-ready data."""
+        return {"cifarnet": __version__, **asdict(self), "recipe": self.recipe.to_dict()}
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Self:
+        """Return the configuration in ``record``, which ``to_dict`` of this or an earlier version gave.
+
+        Raises:
+            InvalidValueError: when a field is missing, unknown or invalid.
+        """
+        # Cifarnet 0.1 knew neither precision nor jit.
+        data = {"precision": "float32", "jit": False, **record}
+        data.pop("cifarnet", None)
+        # Before 0.2 every network was a ResNet with a depth.
+        if (depth := data.pop("depth", None)) is not None:
+            _DEPTHS.require("depth", depth)
+            data["model"] = model_name(depth)
+        if not isinstance(recipe := data.get("recipe"), dict):
+            raise InvalidValueError(f"recipe must be an object. Received: {recipe!r:.60}")
+        values = typed_fields(cls, {**data, "recipe": Recipe.from_dict(recipe)}, "A run's configuration")
+        for place in ("weights", "teacher"):
+            # Before 0.2 runs kept only what was typed: a path, if there is one here, or else a name.
+            values.setdefault(f"{place}_path", places.of_weights(values.get(place)))
+        return cls(**values)
+
+
+def trains_head_alone(asked: TrainRequest | RunConfig, recipe: Recipe) -> bool:
+    """Return whether the base is frozen and ``recipe`` shows it the same images in every epoch."""
+    return asked.freeze_base and not recipe.varies_images
+
+
+def require_consistent(asked: TrainRequest | RunConfig, recipe: Recipe) -> None:
+    """Check that what was ``asked`` for can be done together, with ``recipe``.
+
+    Raises:
+        InvalidValueError: naming what contradicts each other.
+    """
+    for message in _contradictions(asked, recipe):
+        raise InvalidValueError(message)
+
+
+def _contradictions(asked: TrainRequest | RunConfig, recipe: Recipe) -> Iterator[str]:
+    if asked.freeze_base and asked.weights is None:
+        yield "--freeze-base keeps a trained base fixed, so it needs one: give --weights RUN or FILE.h5 too."
+    if asked.teacher is None and recipe.needs_teacher:
+        named = ((name, getattr(recipe, name)) for name in ("distillation", "distillation_temperature"))
+        received = ", ".join(f"{name} {value:g}" for name, value in named if value is not None)
+        yield (
+            "distillation and distillation_temperature say how a teacher is followed: give --teacher too, or leave both"
+            f" out, of a recipe's file as well. Received: no teacher, {received}"
+        )
+    alone = trains_head_alone(asked, recipe)
+    if asked.teacher is not None and alone:
+        yield (
+            "With --freeze-base and no augmentation the head sees features, and a teacher has to see images: leave"
+            " --teacher or --freeze-base out, or augment (--flip)."
+        )
+    if alone and asked.precision not in (None, "float32"):
+        yield (
+            "With --freeze-base and no augmentation the base's features are computed once, in float32: leave"
+            f" --precision out. Received: {asked.precision}"
+        )
+    if asked.budget is not None and not recipe.cycle_peak:
+        yield (
+            "A budget needs a recipe whose learning rate ends at zero whenever the time is over: fast, or one with a"
+            f" cycle_peak. Received: {recipe.name}"
+        )

@@ -1,0 +1,223 @@
+"""A run directory as an object: each of its files is read and checked once."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+from cifarnet import runs
+from cifarnet.errors import BudgetError, InvalidValueError, RunError, without_marks
+from cifarnet.fields import typed_fields
+from cifarnet.files import StrPath, as_path, is_leftover, remove_leftovers
+from cifarnet.json_files import shown
+from cifarnet.runs.config import RunConfig
+from cifarnet.runs.lock import FILES as LOCK_FILES
+from cifarnet.runs.lock import run_lock
+from cifarnet.runs.provenance import TrainedOn
+
+
+class Run:
+    """The run in the directory ``path``.
+
+    What its files hold is read on first use and kept, also where the file changes later. ``write_config`` and
+    ``write_metrics`` keep what they write. All properties but ``path`` raise a ``RunError`` for a damaged file.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.require_in_place: Callable[[], None] = lambda: None
+        """Raise a ``LostRunError`` when the directory was deleted, moved or replaced since it was locked."""
+
+    @classmethod
+    def open(cls, path: StrPath) -> Self:
+        """Return the run in ``path``.
+
+        Raises:
+            RunError: when there is no run, or its config.json is damaged.
+        """
+        run = cls(as_path(path, "directory"))
+        _ = run.record
+        return run
+
+    @classmethod
+    @contextmanager
+    def create(cls, path: Path, config: RunConfig) -> Iterator[Self]:
+        """Make and lock the run of ``config`` in ``path``, which is new or empty; yield it.
+
+        Files that a killed process left behind are removed. A run that ends with a ``BudgetError`` before its first
+        step is removed too, so that its directory can be used again.
+
+        Raises:
+            RunError: when another process holds the directory, or it is not empty.
+            StorageError: when the directory can't be written to.
+        """
+        run = cls(path)
+        with run.locked():
+            run.require_unused()
+            remove_leftovers(path)
+            run.write_config(config)
+            try:
+                yield run
+            except BudgetError:
+                run._remove_untrained()
+                raise
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run, so that no other process trains in it; see ``run_lock`` for what that raises."""
+        with run_lock(self.path) as self.require_in_place:
+            yield
+
+    def require_unused(self) -> None:
+        """Check that the directory is new, or holds only locks and what a killed process left behind.
+
+        Raises:
+            RunError: when there is anything else, with what to do.
+        """
+        path = self.path
+        if not path.exists():
+            return
+        if path.is_dir() and all(each.name in LOCK_FILES or is_leftover(each) for each in path.iterdir()):
+            return
+        next_step = ""
+        if (path / runs.CONFIG).exists():
+            next_step = f", or continue its run: cifarnet train --resume {path}"
+            if self.result is not None:
+                next_step = ": it has a finished run"
+        raise RunError(f"{path} exists and is not an empty folder. Choose another --output{next_step}.")
+
+    def remove_leftovers(self) -> None:
+        """Delete the temporary files that a killed process left behind; the run must be locked."""
+        remove_leftovers(self.path)
+        remove_leftovers(self.path / runs.PLOTS)
+
+    def _remove_untrained(self) -> None:
+        """Remove the locked run if its only checkpoint is that of the initial weights."""
+        if any((self.path / name).exists() for name in (runs.WEIGHTS, runs.BEST_WEIGHTS, runs.PREVIOUS_CHECKPOINT)):
+            return
+        shutil.rmtree(self.path / runs.TENSORBOARD, ignore_errors=True)
+        with suppress(OSError):
+            for name in (runs.CHECKPOINT, runs.CONFIG, *LOCK_FILES):
+                (self.path / name).unlink(missing_ok=True)
+            self.path.rmdir()
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """What config.json holds, without its checksum."""
+        return runs.read_config(self.path)
+
+    @cached_property
+    def config(self) -> RunConfig:
+        """The run's configuration."""
+        try:
+            return RunConfig.from_dict(self.record)
+        except InvalidValueError as error:
+            raise self._invalid(str(error)) from error
+
+    @property
+    def version(self) -> str | None:
+        """The version of cifarnet that began the run; None where config.json does not say."""
+        version = self.record.get("cifarnet")
+        if not isinstance(version, str | None):
+            raise self._invalid(f"cifarnet must be a text. Received: {shown(version)}")
+        return version
+
+    @cached_property
+    def trained_on(self) -> TrainedOn | None:
+        """The images that the run is trained on; None when config.json does not say."""
+        if "data" not in self.record:
+            return None
+        try:
+            return TrainedOn.from_dict(self.record)
+        except InvalidValueError as error:
+            raise self._invalid(str(error)) from error
+
+    @cached_property
+    def history(self) -> list[dict[str, float | None]]:
+        """The rows of history.csv by column; None where a field is empty. No rows before the first epoch."""
+        return runs.read_history(self.path)
+
+    @property
+    def held_out(self) -> str:
+        """The images that the epochs end with: ``validation`` or ``test``."""
+        return runs.held_out_name(self.history)
+
+    @cached_property
+    def metrics(self) -> dict[str, Any] | None:
+        """What metrics.json holds; None where there is none."""
+        return runs.read_metrics(self.path) if (self.path / runs.METRICS).exists() else None
+
+    @cached_property
+    def stored_result(self) -> runs.StoredResult | None:
+        """The result in metrics.json, of whatever length; None where there is none."""
+        if self.metrics is None:
+            return None
+        try:
+            return runs.StoredResult(**typed_fields(runs.StoredResult, self.metrics, "A result", others=True))
+        except InvalidValueError as error:
+            raise runs.damaged_metrics(self.path, str(error)) from error
+
+    @property
+    def result(self) -> runs.StoredResult | None:
+        """The result; None while the run has none of the length that config.json asks for.
+
+        A finished run that was given more epochs keeps its first result until the next one replaces it.
+        """
+        # Before 0.2 runs could not be made longer, and metrics.json has no length.
+        found, recipe = self.stored_result, self.record.get("recipe")
+        if found and found.length is not None and isinstance(recipe, dict) and found.length != runs.length(recipe):
+            return None
+        return found
+
+    def result_values(self, *names: str) -> list[float] | None:
+        """Return numbers of the ``result`` by their ``names``; None without a result.
+
+        Raises:
+            RunError: when a number is missing.
+        """
+        if self.result is None:
+            return None
+        if missing := [name for name in names if getattr(self.result, name) is None]:
+            raise runs.damaged_metrics(self.path, f"it has no {', '.join(missing)}")
+        return [getattr(self.result, name) for name in names]
+
+    @property
+    def missing_pictures(self) -> list[str]:
+        """The names of the plots and the page that are missing or show an earlier result."""
+        missing = [f"{runs.PLOTS}/{name}{kind}" for name in runs.PLOT_NAMES for kind in (".png", ".svg")]
+        missing = [name for name in missing if not (self.path / name).is_file()]
+        try:
+            # The page is written last, and names the weights that it is about.
+            weights = str(self.result and self.result.weights_sha256)
+            page = (self.path / runs.REPORT).read_text(encoding="utf-8")
+            is_current = weights[: runs.SHOWN_DIGITS] in page
+        except (OSError, ValueError):
+            is_current = False
+        return missing if is_current else [*missing, runs.REPORT]
+
+    def write_config(self, config: RunConfig) -> None:
+        """Write config.json, by the version of cifarnet that began the run.
+
+        Raises:
+            StorageError: when the system refuses.
+        """
+        begun = {"cifarnet": self.__dict__["record"].get("cifarnet")} if "record" in self.__dict__ else {}
+        self.record = {**config.to_dict(), **begun}
+        runs.write_config(self.path, self.record)
+        self.config = config
+        self.__dict__.pop("trained_on", None)
+
+    def write_metrics(self, metrics: dict[str, Any]) -> None:
+        """Write metrics.json.
+
+        Raises:
+            StorageError: when the system refuses.
+        """
+        runs.write_metrics(self.path, metrics)
+        self.metrics = metrics
+        self.__dict__.pop("stored_result", None)
+
+    def _invalid(self, what: str) -> RunError:
+        return RunError(f"{self.path / runs.CONFIG} is not a valid run configuration: {without_marks(what)}")

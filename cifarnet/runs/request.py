@@ -1,0 +1,156 @@
+"""What a user asks of a training run, before anything is read: the options of ``cifarnet train`` as data."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from cifarnet.choices import BACKENDS, ON_NAN, PRECISIONS
+from cifarnet.durations import DURATION
+from cifarnet.errors import InvalidValueError
+from cifarnet.fields import Panel, Range, option, option_name, require_valid
+from cifarnet.files import as_path
+from cifarnet.json_files import shown
+from cifarnet.recipes import Recipe
+from cifarnet.runs.provenance import SEEDS
+
+WEIGHTS = "RUN|FILE|NAME"
+"""The metavar of options that take a run directory, a weight file or a name that ``cifarnet weights`` lists."""
+
+LONGEST_BUDGET = 366 * 24 * 3600.0
+"""The largest budget in seconds, a year."""
+
+FRACTION = Range(0, 1, low_excluded=True, high_excluded=True)
+"""The share of images that can be held out."""
+
+_LENGTHS = ("epochs", "steps")
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """A request for a training run. A field that is None is resolved when the run starts.
+
+    Raises:
+        InvalidValueError: for a value out of range, and for fields that contradict each other.
+    """
+
+    recipe: Recipe | str | None = option(
+        None,
+        metavar="NAME|FILE",
+        help="documented, revised, paper, fast, fine-tune, or a JSON file. Default: documented; with --budget fast;"
+        " with --weights fine-tune.",
+    )
+    data: str | os.PathLike[str] = option(
+        "cifar10",
+        metavar="SOURCE",
+        help="Images: cifar10, synthetic, or the path of a folder, an archive or an .npz file. Default: cifar10.",
+        resumable=True,
+    )
+    model: str | None = option(
+        None,
+        metavar="NAME",
+        help="Network: resnet20, resnet32, resnet44, resnet56, resnet110, ... Default: that of --weights, or resnet20."
+        " A deeper one than --weights grows from it.",
+    )
+    seed: int = option(0, range=SEEDS, metavar="N", help="Seed of everything random. Default: 0.")
+    budget: float | None = option(
+        None,
+        range=Range(0, LONGEST_BUDGET, low_excluded=True),
+        metavar="TIME",
+        help="Train for this much time, instead of --epochs: 20m, 1h30m, 90s.",
+        notation=DURATION,
+        resumable=True,
+    )
+    """Seconds."""
+    weights: str | Path | None = option(
+        None,
+        metavar=WEIGHTS,
+        help="Start from trained weights: a run directory, a weight file, or a name that `cifarnet weights` lists.",
+    )
+    validation_split: float | None = option(
+        None,
+        range=FRACTION,
+        metavar="FRACTION",
+        help="Hold out this fraction of the training images, and keep the weights that are best on them.",
+    )
+    test_split: float | None = option(
+        None,
+        range=FRACTION,
+        metavar="FRACTION",
+        help="Hold out this fraction of each class as test images, for data without any: 0.2.",
+        panel=Panel.DATA,
+    )
+    skip_broken: bool = option(
+        False, help="Leave out pictures that can't be read, instead of stopping.", panel=Panel.DATA
+    )
+    classes: int | None = option(
+        None, metavar="N", help="Refuse data with another number of classes.", panel=Panel.DATA
+    )
+    freeze_base: bool = option(
+        False, help="Train only the last layer (the head), and keep all other weights.", panel=Panel.TRANSFER
+    )
+    teacher: str | Path | None = option(
+        None,
+        metavar=WEIGHTS,
+        help="Learn from the answers of these weights as well as from the labels. With --resume: where they are now.",
+        panel=Panel.TRANSFER,
+        resumable=True,
+    )
+    on_nan: str = option(
+        ON_NAN[0],
+        choices=ON_NAN,
+        help="When the loss becomes NaN or infinite: stop, or restore the last checkpoint and halve the learning rate."
+        " Default: stop.",
+        panel=Panel.RUN,
+        resumable=True,
+    )
+    precision: str | None = option(
+        None,
+        choices=PRECISIONS,
+        help="Number type of the feature maps. Default: the fastest on this device.",
+        panel=Panel.DEVICE,
+    )
+    jit: bool | None = option(
+        None,
+        help="Compile the training step with XLA. Default: if that is faster on this device.",
+        panel=Panel.DEVICE,
+    )
+    backend: str | None = option(
+        None,
+        choices=BACKENDS,
+        help="Keras backend. Default: the variable KERAS_BACKEND, or tensorflow.",
+        panel=Panel.DEVICE,
+        resumable=True,
+    )
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    """The fields of the recipe that differ from ``recipe``, by name."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.recipe, Recipe | str | None):
+            raise InvalidValueError(
+                f"recipe takes a Recipe or a name, such as cifarnet.RECIPES['fast'] or 'fast'."
+                f" Received: {self.recipe!r:.80}"
+            )
+        if self.data == "" or not isinstance(self.data, str | os.PathLike):
+            from cifarnet.data.sources import source_name
+
+            source_name(self.data)
+        for name in ("weights", "teacher"):
+            if (place := getattr(self, name)) is not None:
+                as_path(place, name)
+        require_valid(self)
+        if unknown := self.changes.keys() - {each.name for each in fields(Recipe)}:
+            raise InvalidValueError(f"A recipe has no field {shown(min(unknown))}. Received: {shown(min(unknown))}")
+        given = [name for name in _LENGTHS if self.changes.get(name) is not None]
+        given += ["budget"] if self.budget is not None else []
+        if len(given) > 1:
+            options = [option_name(name) for name in given]
+            raise InvalidValueError(
+                f"{' and '.join(options)} give the length of the run: give one of them. Received: {' '.join(options)}"
+            )
+
+    @property
+    def adapts_to_device(self) -> bool:
+        """Whether the recipe may lose its small images on a GPU: it is one by name, and no image sizes were given."""
+        return self.recipe in (None, "fast") and "resolutions" not in self.changes

@@ -1,0 +1,92 @@
+"""Build what a run trains with: the training model, the evaluator, and exact moments for batch normalization."""
+
+from dataclasses import dataclass, replace
+
+import keras
+import numpy as np
+
+from cifarnet.backend.devices import device
+from cifarnet.data.dataset import Dataset
+from cifarnet.data.progress import Progress
+from cifarnet.models.initial import adopted_weights, initial_weights
+from cifarnet.models.network import Network, build_model
+from cifarnet.training.distillation import Student
+from cifarnet.training.evaluator import Evaluator, ImageEvaluator
+from cifarnet.training.frozen import HEAD_STEPS, FeatureEvaluator, HeadTrainingModel, base_features
+from cifarnet.training.model import TrainingModel
+from cifarnet.training.precise_batchnorm import PreciseBatchnorm, PreciseFeatures, PreciseImages
+from cifarnet.training.setup import Setup
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a training loop works with.
+
+    Attributes:
+        model: what ``fit`` trains.
+        evaluator: classifies the held-out images.
+        precise: computes the moments of batch normalization before each check; None for moving averages.
+    """
+
+    model: TrainingModel
+    evaluator: Evaluator
+    precise: PreciseBatchnorm | None
+
+
+def start_weights(setup: Setup) -> dict[str, np.ndarray]:
+    """Return initial weights, with those of the base where there is one; a head for other classes is a new one."""
+    base = setup.origins.base
+    if base is None:
+        return initial_weights(setup.spec, setup.config.seed)
+    return adopted_weights(setup.spec, setup.config.seed, base.tensors, keep_head=setup.keeps_head)
+
+
+def build_parts(setup: Setup, tensors: dict[str, np.ndarray], progress: Progress) -> Parts:
+    """Return the parts of the run of ``setup``, whose network begins with the weights ``tensors``.
+
+    ``progress`` receives the progress of computing the features of a frozen base.
+    """
+    return _head_parts(setup, tensors, progress) if setup.config.head_alone else _network_parts(setup, tensors)
+
+
+def _network_parts(setup: Setup, tensors: dict[str, np.ndarray]) -> Parts:
+    config, data = setup.config, setup.data
+    execution = config.execution(device())
+    network = build_model(setup.spec, tensors, precision=execution.precision)
+    if config.freeze_base:
+        network.freeze_base()
+    given = (data.train.images, setup.normalization, config.recipe, execution)
+    teacher = setup.origins.teacher
+    model = Student(network, teacher, *given) if teacher else TrainingModel(network, *given)
+    precise = None
+    if count := config.recipe.precise_batchnorm:
+        precise = PreciseImages(_float32_copy(setup), data.train.images, setup.normalization, count, config.seed)
+    return Parts(model, ImageEvaluator(setup.spec, setup.normalization, data.held_out.images), precise)
+
+
+def _head_parts(setup: Setup, tensors: dict[str, np.ndarray], progress: Progress) -> Parts:
+    config, data = setup.config, setup.data
+    execution = config.execution(device())
+    network = build_model(setup.spec, tensors)
+    network.freeze_base()
+
+    def features(dataset: Dataset, name: str) -> keras.Variable:
+        activity = f"Computing the features of {len(dataset):,} {name} images"
+        return base_features(network, dataset.images, setup.normalization, progress, activity)
+
+    execution = replace(execution, steps_per_call=max(execution.steps_per_call, HEAD_STEPS))
+    train = features(data.train, "training")
+    model = HeadTrainingModel(network, train, setup.normalization, config.recipe, execution)
+    evaluator = FeatureEvaluator(network, features(data.held_out, data.held_name))
+    precise = None
+    if count := config.recipe.precise_batchnorm:
+        precise = PreciseFeatures(_float32_copy(setup), train, count, config.seed)
+    return Parts(model, evaluator, precise)
+
+
+def _float32_copy(setup: Setup) -> Network:
+    """Return a float32 network with the layers of the trained one, the same of them frozen."""
+    network = build_model(setup.spec)
+    if setup.config.freeze_base:
+        network.freeze_base()
+    return network

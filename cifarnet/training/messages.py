@@ -1,0 +1,123 @@
+"""What a training run tells people: warnings, and the errors that end it with what to do next."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cifarnet.backend.devices import device, usable_cores
+from cifarnet.errors import CifarnetError, DivergedError, InterruptedRunError, StorageError
+from cifarnet.recipes import Recipe
+from cifarnet.runs.config import RunConfig
+from cifarnet.training.checkpoint import RESTORES, Checkpoint, TrainState
+from cifarnet.training.events import EventHandler, HistoryRow, Warned
+from cifarnet.training.length import longer
+from cifarnet.training.schedule import FULL_SIZE_STEPS, full_size_steps
+
+if TYPE_CHECKING:
+    from cifarnet.training.loop import Loop
+
+
+def warn_of_short_run(recipe: Recipe, steps: int, image_size: int, report: EventHandler) -> None:
+    """Warn when ``steps`` are too few for moving averages, or for the small images that the run begins with."""
+    if not recipe.precise_batchnorm and steps < recipe.settling_steps:
+        report(
+            Warned(
+                f"This run has {steps:,} steps. The moving averages of batch normalization need about"
+                f" {recipe.settling_steps:,} to settle (momentum {recipe.batchnorm_momentum:g}), so its result may"
+                " be far worse than the network. Train longer, or compute the moments from training images:"
+                " --precise-batchnorm 1024."
+            )
+        )
+    at_full_size = full_size_steps(recipe, image_size, steps)
+    if recipe.resolutions and at_full_size < FULL_SIZE_STEPS:
+        report(
+            Warned(
+                f"This run trains {at_full_size:,} of its {steps:,} steps on images of full size ({image_size}"
+                f" pixels). Its result is scored on these, and {FULL_SIZE_STEPS} or more are needed for a good one:"
+                " train longer, or leave the small images out (--resolutions '')."
+            )
+        )
+
+
+def warn_of_better_check(history: list[HistoryRow], held_out: str, accuracy: float, report: EventHandler) -> None:
+    """Warn when the result's ``accuracy`` on the ``held_out`` images is over a point below that of the best check."""
+    checked = [row for row in history if row.held_accuracy is not None]
+    best = max(checked, key=lambda row: row.held_accuracy or 0.0)
+    if (best.held_accuracy or 0.0) <= accuracy + 0.01:
+        return
+    remedy = "Train longer (--epochs) or at a lower --learning-rate"
+    if held_out == "test":
+        remedy += ", or keep the best epoch with --validation-split 0.1"
+    report(
+        Warned(
+            f"The result has an accuracy of {accuracy:.1%} on the {held_out} images. The check after epoch {best.epoch}"
+            f" had {best.held_accuracy:.1%}, at {best.image_size} pixels: training made it worse. {remedy}."
+        )
+    )
+
+
+def warn_of_other_cores(config: RunConfig, directory: Path, report: EventHandler) -> None:
+    """Warn when a resumed run has another number of processor cores than it began with."""
+    cores = usable_cores()
+    if device().kind == "cpu" and config.cores not in (None, cores):
+        report(
+            Warned(
+                f"The run in {directory} began on {_cores(config.cores)} and continues on {_cores(cores)}: sums are"
+                " rounded in another order, so its weights will differ from those of a run that was never stopped. For"
+                f" equal weights, resume it on {_cores(config.cores)}."
+            )
+        )
+
+
+def _cores(count: int | None) -> str:
+    return f"{count} core" if count == 1 else f"{count} cores"
+
+
+def finished_message(config: RunConfig, directory: Path) -> str:
+    """Return the message for the finished run in ``directory``, with the next commands."""
+    return (
+        f"The run in {directory} is finished. Next:\n"
+        f"  cifarnet evaluate {directory}\n"
+        f"  cifarnet predict IMAGE --weights {directory}\n"
+        f"To train it for longer: {longer(config, directory)}"
+    )
+
+
+def interruption(
+    directory: Path, loop: "Loop", signal_number: int | None, failure: StorageError | None
+) -> CifarnetError:
+    """Return the error for a run that a signal stopped; ``failure`` is why its last state could not be saved."""
+    if failure:
+        return failure.with_advice(
+            "So the training stopped without saving its last steps. Make room, then go on from the last checkpoint:"
+            f" cifarnet train --resume {directory}"
+        )
+    train_state = loop.train_state
+    where = f"after {train_state.epoch} of {loop.epochs} epochs"
+    if train_state.batch:
+        where += f" and {train_state.batch} batches of the next"
+    return InterruptedRunError(
+        f"Stopped {where}; everything is saved. Go on with: cifarnet train --resume {directory}", signal_number or 0
+    )
+
+
+def unwritten(directory: Path) -> str:
+    """Return the message for a run that was stopped after its training."""
+    return f"Stopped while the result was being written. Finish it with: cifarnet train --resume {directory}"
+
+
+def diverged(
+    directory: Path, train_state: TrainState, reason: Exception, checkpoint: Checkpoint | None
+) -> DivergedError:
+    """Return the error for a run whose loss or weights became non-finite; ``checkpoint`` is the last good one."""
+    restores = train_state.restores
+    saved = f" The last good checkpoint, of step {checkpoint.train_state.step:,}, is kept." if checkpoint else ""
+    tried = f", the learning rate halved {restores} times" if restores else ""
+    next_step = "."
+    if checkpoint and restores < RESTORES:
+        next_step = (
+            f", or go on from there and halve it where that diverges: cifarnet train --resume {directory}"
+            " --on-nan restore"
+        )
+    return DivergedError(
+        f"{reason}{tried}: the training has diverged.{saved} Train anew with a lower --learning-rate{next_step}"
+    )

@@ -1,0 +1,101 @@
+"""The result of a finished run: chosen weights, scored on the test images."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cifarnet import runs
+from cifarnet.evaluation.metrics import Metrics, measure
+from cifarnet.evaluation.scored import Scored
+from cifarnet.runs.config import RunConfig
+from cifarnet.runs.directory import Run
+from cifarnet.training.setup import Setup
+from cifarnet.weights.formats import load_weights
+from cifarnet.weights.record import Weights
+
+if TYPE_CHECKING:
+    from cifarnet.training.loop import Loop
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run.
+
+    Attributes:
+        directory: the run's directory.
+        metrics: the scores on the test images.
+        epoch: the epoch, counted from 1, whose weights were chosen.
+        selected_by: how that epoch was chosen.
+        seconds: how long the training took.
+        weights_sha256: the SHA-256 of the weights.
+        network: the network's name for people.
+        scored: the test images with their logits.
+        length: the recipe's ``epochs`` and ``steps``; one is None.
+    """
+
+    directory: Path
+    metrics: Metrics
+    epoch: int
+    selected_by: str
+    seconds: float
+    weights_sha256: str
+    network: str
+    scored: Scored
+    length: dict[str, int | None]
+
+    @classmethod
+    def of(
+        cls, run: Run, config: RunConfig, weights: Weights, scored: Scored, chosen: tuple[int, str], seconds: float
+    ) -> "Result":
+        """Return the result of ``run``: ``weights`` with the test images ``scored``, ``chosen`` as (epoch, reason)."""
+        return cls(
+            run.path,
+            measure(scored.logits, scored.data.labels, scored.data.class_names),
+            *chosen,
+            seconds,
+            weights.sha256(),
+            weights.spec.title,
+            scored,
+            runs.length(vars(config.recipe)),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what metrics.json holds."""
+        return {
+            runs.LENGTH: self.length,
+            "selected_by": self.selected_by,
+            "epoch": self.epoch,
+            "training_seconds": self.seconds,
+            "weights_sha256": self.weights_sha256,
+            **self.metrics.to_dict(),
+        }
+
+
+def scored_result(
+    run: Run, setup: Setup, loop: "Loop", last: Weights, used: Callable[[], float]
+) -> tuple[Result, Weights]:
+    """Choose the weights of the run that ``loop`` has finished, and score them on the test images.
+
+    With validation images these are the best epoch's, otherwise those of the ``last`` epoch. ``used`` returns the
+    seconds that the run has taken.
+    """
+    from cifarnet.evaluation.calibration import with_calibration
+    from cifarnet.inference.classifier import Classifier
+
+    test, held_out, config = setup.data.test, setup.data.held_out, setup.config
+    if setup.data.has_validation:
+        # They may have been written before the run was made longer, or its data were moved.
+        best = load_weights(run.path / runs.BEST_WEIGHTS)
+        weights = replace(best, recipe=config.recipe.to_dict(), trained_on=config.trained_on)
+        classifier = Classifier(weights)
+        weights = with_calibration(weights, classifier.logits(held_out.images), held_out.labels)
+        chosen = (loop.train_state.best_epoch or 0, "best validation accuracy")
+        logits = classifier.logits(test.images)
+    else:
+        weights, chosen = last, (loop.train_state.epoch, "last epoch")
+        known = loop.last_logits if loop.parts.evaluator.exact else None
+        logits = Classifier(weights).logits(test.images) if known is None else known
+    scored = Scored(test, weights.calibrated(logits))
+    result = Result.of(run, config, weights, scored, chosen, used())
+    return result, replace(weights, accuracy=result.metrics.accuracy)

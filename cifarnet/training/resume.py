@@ -1,0 +1,217 @@
+"""Continue a training run that was stopped, or train a finished one for longer."""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from cifarnet import places, runs
+from cifarnet.backend.select import choose_backend, use_backend
+from cifarnet.data.progress import Progress, silent
+from cifarnet.data.sources import source_name
+from cifarnet.errors import RunError, WeightsError
+from cifarnet.evaluation.scored import Scored
+from cifarnet.files import StrPath, as_path
+from cifarnet.models.spec import ModelSpec
+from cifarnet.runs.config import RunConfig
+from cifarnet.runs.directory import Run
+from cifarnet.training import messages
+from cifarnet.training.checkpoint import Checkpoint, require_run
+from cifarnet.training.checkpoints import CheckpointManager, latest_checkpoint, remove_previous
+from cifarnet.training.events import EventHandler, ignore
+from cifarnet.training.length import at_length, with_length
+from cifarnet.training.origins import Origins, found_again, same_teacher, same_weights
+from cifarnet.training.result import Result
+from cifarnet.training.run import TrainingRun
+from cifarnet.training.run_data import RunData
+from cifarnet.training.session import SAVE_INTERVAL, Session
+from cifarnet.training.setup import Setup, network_for, warn_of_left_out
+from cifarnet.training.signals import stopping_with
+from cifarnet.weights.formats import load_weights
+
+
+def resume(
+    directory: StrPath,
+    *,
+    data: StrPath | None = None,
+    teacher: StrPath | None = None,
+    on_nan: str | None = None,
+    epochs: int | None = None,
+    steps: int | None = None,
+    budget: float | None = None,
+    pictures: bool = False,
+    backend: str | None = None,
+    mirrors: Sequence[str] = (),
+    save_interval: float = SAVE_INTERVAL,
+    started: float | None = None,
+    report: EventHandler = ignore,
+    data_report: Progress = silent,
+    start_backend: Callable[[str | None], str] = use_backend,
+) -> Result:
+    """Continue the run in ``directory`` from its newest checkpoint that is whole, or begin it without one.
+
+    The result is that of a run that was never stopped, to the last bit on a CPU. With a budget it depends on the clock,
+    and the time until ``started`` does not count.
+
+    Args:
+        directory: the run.
+        data: where its images are now.
+        teacher: where its teacher's weights are now.
+        on_nan: what it does from now on when its loss or a weight becomes NaN or infinite.
+        epochs: a new length in all. The result is that of a run that had this length from the beginning; until it is
+            written, the former result stays. A recipe whose course depends on its length refuses a new one.
+        steps: as ``epochs``.
+        budget: refused, because a budget plans a whole run.
+        pictures: score a finished run that lacks its plots or page again, for them.
+        backend: must be that of the run, where it is given.
+        mirrors: as for ``train``.
+        save_interval: as for ``train``.
+        started: as for ``train``.
+        report: as for ``train``.
+        data_report: as for ``train``.
+        start_backend: as for ``train``.
+
+    Raises:
+        InterruptedRunError: when a signal stopped it again, after its state was saved.
+        DivergedError, StorageError, LostRunError: as ``train``.
+        InvalidValueError: when it can't have that length.
+        RunError: when it is finished, is being trained in by another process, or images, first weights or teacher are
+            not those that it began with.
+        WeightsError: when all its checkpoints are damaged.
+    """
+    session = Session(
+        mirrors=mirrors,
+        save_interval=save_interval,
+        started=time.monotonic() if started is None else started,
+        report=report,
+        data_report=data_report,
+        start_backend=start_backend,
+    )
+    run = Run.open(directory)
+    recorded = run.config
+    config = with_length(recorded, run.path, {"epochs": epochs, "steps": steps, "budget": budget})
+    config = _changed(config, data, teacher, on_nan)
+    with run.locked():
+        has_result = _has_result(run)
+        done = has_result and config.recipe == recorded.recipe
+        if done and not (pictures and run.missing_pictures):
+            raise RunError(messages.finished_message(recorded, run.path))
+        _require_backend(run, backend)
+        run.remove_leftovers()
+        config = found_again(config, run.path)
+        if done:
+            session.start_backend(config.backend)
+            return _scored_again(run, config, session)
+        checkpoint = latest_checkpoint(run.path, report)
+        if checkpoint is None and has_result:
+            raise RunError(
+                f"The run in {run.path} can't be made longer: its {runs.CHECKPOINT} is gone. Go on from its weights in"
+                f" a new run: cifarnet train --weights {run.path}"
+            )
+        setup = _setup(run, config, checkpoint, session)
+        session.start_backend(config.backend)
+        _write_changes(run, config)
+        messages.warn_of_other_cores(config, run.path, report)
+        return TrainingRun(run, setup, session).train(checkpoint)
+
+
+def _changed(config: RunConfig, data: StrPath | None, teacher: StrPath | None, on_nan: str | None) -> RunConfig:
+    """Return ``config`` with what was given for the rest of the run."""
+    if on_nan is not None:
+        config = replace(config, on_nan=on_nan)
+    if data is not None:
+        name = source_name(data)
+        config = replace(config, data=name, data_path=places.of_data(name))
+    if teacher is not None:
+        name = str(as_path(teacher, "teacher"))
+        config = replace(config, teacher=name, teacher_path=places.of_weights(name))
+    return config
+
+
+def _require_backend(run: Run, given: str | None) -> None:
+    """Check that the run's backend can be started, and is the one that was given.
+
+    Raises:
+        RunError: when it is another one.
+    """
+    wanted = run.config.backend
+    backend = choose_backend(given or (None if "keras" in sys.modules else wanted))
+    if backend != wanted:
+        raise RunError(
+            f"The run in {run.path} was trained with {wanted}, which rounds differently from {backend}."
+            f" Resume it with: --backend {wanted}"
+        )
+
+
+def _setup(run: Run, config: RunConfig, checkpoint: Checkpoint | None, session: Session) -> Setup:
+    """Read what the rest of the run needs, and check that it is what the run began with."""
+    # Without a checkpoint it was stopped before its first step: it begins as it began then.
+    origins = Origins(None if checkpoint else same_weights(config, run.path), same_teacher(config, run.path))
+    known = checkpoint.weights if checkpoint else origins.base
+    # A stranger's checkpoint can name images so large that no memory holds the data set.
+    image_size = known.spec.image_size if known and config.weights else ModelSpec().image_size
+    began = time.monotonic()
+    data = _same_data(run, config, image_size, session)
+    data_seconds = time.monotonic() - began
+    warn_of_left_out(data, session)
+    if checkpoint:
+        require_run(checkpoint, config.recipe, config.budget, data.train, run.path)
+        at_length(checkpoint, config, len(data.train), run.path)
+    spec, normalization = network_for(config.model, config.recipe, known, data)
+    return Setup(config, data, origins, spec, normalization, data_seconds)
+
+
+def _same_data(run: Run, config: RunConfig, image_size: int, session: Session) -> RunData:
+    """Return the images that ``run`` began with.
+
+    Raises:
+        RunError: when ``config`` names others.
+    """
+    data = RunData.load(config, image_size, session.mirrors, session.data_report)
+    if data.sha256 != config.data_sha256:
+        raise RunError(
+            f"{config.source} does not hold the images that the run in {run.path} began with (their SHA-256 differs)."
+            " Give the place of those with --data."
+        )
+    return data
+
+
+def _has_result(run: Run) -> bool:
+    """Return whether the run has a result of its length: a metrics.json, and the weights.h5 that it describes.
+
+    Raises:
+        RunError: when metrics.json can't be read.
+    """
+    if run.result is None or not (run.path / runs.WEIGHTS).is_file():
+        return False
+    return run.result.weights_sha256 == load_weights(run.path / runs.WEIGHTS).sha256()
+
+
+def _scored_again(run: Run, config: RunConfig, session: Session) -> Result:
+    """Return the result of the finished ``run``; its history is written again from the checkpoint."""
+    from cifarnet.inference.classifier import Classifier
+
+    weights, kept = load_weights(run.path / runs.WEIGHTS), run.result or runs.StoredResult()
+    epoch, seconds = run.result_values("epoch", "training_seconds") or (0.0, 0.0)
+    data = _same_data(run, config, weights.spec.image_size, session)
+    _write_changes(run, config)
+    with suppress(WeightsError):  # The result does not need the checkpoint.
+        if checkpoint := latest_checkpoint(run.path, session.report):
+            CheckpointManager(run.path, data.held_name, session.report).write_history(checkpoint.train_state.history)
+    remove_previous(run.path)
+    with stopping_with(messages.unwritten(run.path)):
+        scored = Scored(data.test, weights.calibrated(Classifier(weights).logits(data.test.images)))
+    return Result.of(run, config, weights, scored, (int(epoch), str(kept.selected_by)), seconds)
+
+
+def _write_changes(run: Run, config: RunConfig) -> None:
+    """Write ``config`` into config.json if the resumption changes it: the run's reports and ``evaluate`` use it."""
+    recorded = run.config
+    if config == recorded:
+        return
+    stored = run.stored_result
+    if config.recipe != recorded.recipe and run.metrics and stored and stored.length is None:
+        # Written before 0.2: without its length it would pass for the result of the new one.
+        run.write_metrics({runs.LENGTH: runs.length(vars(recorded.recipe)), **run.metrics})
+    run.write_config(config)

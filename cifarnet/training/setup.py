@@ -1,0 +1,248 @@
+"""From a request to everything that a run needs: the recipe, the network, the images and the configuration."""
+
+import time
+from dataclasses import dataclass, replace
+
+from cifarnet import places
+from cifarnet.backend.devices import Device, Execution, usable_cores
+from cifarnet.data.dataset import Splits
+from cifarnet.data.sources import load_data, source_name
+from cifarnet.errors import InvalidValueError
+from cifarnet.models.spec import ModelSpec, Normalization
+from cifarnet.recipes import RECIPES, Recipe, find_recipe
+from cifarnet.runs.config import RunConfig, RunInputs, require_consistent, trains_head_alone
+from cifarnet.runs.request import TrainRequest
+from cifarnet.training.budget import too_little_time
+from cifarnet.training.events import Warned
+from cifarnet.training.origins import (
+    Origins,
+    common_test_split,
+    refuse_other_network,
+    refuse_other_task,
+    warn_of_learned_images,
+)
+from cifarnet.training.run_data import RunData
+from cifarnet.training.schedule import ENOUGH_FULL_SIZE_STEPS, full_size_steps, require_sizes
+from cifarnet.training.session import Session
+from cifarnet.weights.record import Weights, require_storable
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A run that is ready to be trained.
+
+    Attributes:
+        config: what decides its result.
+        data: its images.
+        origins: the weights that it begins with, and its teacher.
+        spec: its network.
+        normalization: of the network's input.
+        data_seconds: the time that reading the images took.
+        notes: how the recipe was adapted, for people.
+    """
+
+    config: RunConfig
+    data: RunData
+    origins: Origins
+    spec: ModelSpec
+    normalization: Normalization
+    data_seconds: float
+    notes: tuple[str, ...] = ()
+
+    @property
+    def keeps_head(self) -> bool:
+        """Whether the head begins with the weights of the base's head, which knows the same classes."""
+        base = self.origins.base
+        return base is not None and base.class_names == self.data.train.class_names
+
+    @property
+    def grown_from(self) -> ModelSpec | None:
+        """The network of the initial weights, where the trained one has more units."""
+        base = self.origins.base
+        return base.spec if base and base.spec.name != self.spec.name else None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A request whose names and files have been looked up; what depends on its images and the device is open."""
+
+    request: TrainRequest
+    recipe: Recipe
+    model: str
+    inputs: RunInputs
+    origins: Origins
+
+    @property
+    def image_size(self) -> int:
+        """The side in pixels of the images that the network takes."""
+        base = self.origins.base
+        return base.spec.image_size if base else ModelSpec().image_size
+
+
+def prepare(request: TrainRequest) -> Prepared:
+    """Look up the recipe, the weights and the network that ``request`` names.
+
+    Raises:
+        InvalidValueError: when they don't fit each other.
+        WeightsError: when weights are missing or can't be read.
+    """
+    inputs = located_inputs(request)
+    recipe = named_recipe_of(request)
+    # Before weights are read, because they may be far away.
+    require_consistent(request, recipe)
+    origins = Origins.load(inputs)
+    model = request.model or (origins.base.spec.name if origins.base else ModelSpec().name)
+    spec = ModelSpec(model)
+    if origins.base:
+        refuse_other_network(inputs, origins.base.spec, model, request.freeze_base)
+    require_storable(spec)
+    if request.recipe in RECIPES:
+        recipe = RECIPES[request.recipe].for_model(model).with_changes(**request.changes)
+    return Prepared(request, recipe, model, inputs, origins)
+
+
+def located_inputs(request: TrainRequest) -> RunInputs:
+    """Return what ``request`` reads, with the absolute paths of its data, weights and teacher."""
+    data, weights, teacher = source_name(request.data), _text(request.weights), _text(request.teacher)
+    return RunInputs(
+        data=data,
+        data_path=places.of_data(data),
+        weights=weights,
+        weights_path=places.of_weights(weights),
+        teacher=teacher,
+        teacher_path=places.of_weights(teacher),
+        test_split=request.test_split,
+        validation_split=request.validation_split,
+        seed=request.seed,
+        skip_broken=request.skip_broken,
+    )
+
+
+def _text(place: object) -> str | None:
+    return None if place is None else str(place)
+
+
+def named_recipe_of(request: TrainRequest) -> Recipe:
+    """Return the recipe that ``request`` names, or the one that suits it, with the changes asked for.
+
+    Raises:
+        InvalidValueError: when there is no such recipe, or a change is invalid.
+        RunError: when it is a run's and damaged.
+    """
+    name = request.recipe
+    if name is None:
+        name = "fine-tune" if request.weights else "fast" if request.budget is not None else "documented"
+    recipe = name if isinstance(name, Recipe) else find_recipe(name)
+    return recipe.with_changes(**request.changes)
+
+
+def read_images(prepared: Prepared, session: Session) -> tuple[RunInputs, RunData, float]:
+    """Read the images of a new run, and check them against the weights that it learns from.
+
+    Returns:
+        The inputs with the fraction that is held out to test on, the images, and the seconds that reading took.
+
+    Raises:
+        DataError: when they can't be read.
+        InvalidValueError: when they don't fit the request, the teacher or the initial weights.
+        BudgetError: when reading took the whole budget.
+    """
+    request, inputs, origins = prepared.request, prepared.inputs, prepared.origins
+    began = time.monotonic()
+
+    def load(source: str, split: float | None) -> Splits:
+        return load_data(
+            source,
+            test_split=split,
+            mirrors=session.mirrors,
+            image_size=prepared.image_size,
+            skip_broken=inputs.skip_broken,
+            report=session.data_report,
+        )
+
+    inputs = replace(inputs, test_split=common_test_split(inputs, load))
+    data = RunData.load(inputs, prepared.image_size, session.mirrors, session.data_report)
+    seconds, used = time.monotonic() - began, time.monotonic() - session.started
+    if request.budget and used > request.budget:
+        raise too_little_time(request.budget, used, seconds)
+    warn_of_left_out(data, session)
+    if origins.teacher:
+        refuse_other_task(inputs, origins.teacher, data)
+    warn_of_learned_images(inputs, data.sha256, session.report)
+    names = data.train.class_names
+    if request.classes not in (None, len(names)):
+        raise InvalidValueError(
+            f"{inputs.data} has {len(names)} classes ({', '.join(names)}). Received: --classes {request.classes}"
+        )
+    return inputs, data, seconds
+
+
+def warn_of_left_out(data: RunData, session: Session) -> None:
+    """Report the files that are not read."""
+    for files in data.left_out:
+        session.report(Warned(files.line))
+
+
+def network_for(model: str, recipe: Recipe, known: Weights | None, data: RunData) -> tuple[ModelSpec, Normalization]:
+    """Return the network that is trained on ``data``, and how its input is normalized: as ``known`` weights were.
+
+    Raises:
+        InvalidValueError: when it is larger than what is stored, or does not take the image sizes of ``recipe``.
+    """
+    spec = ModelSpec(model, len(data.train.class_names), data.train.images.shape[1])
+    require_storable(spec)
+    require_sizes(recipe, spec)
+    return spec, known.normalization if known else Normalization.of(data.train.images)
+
+
+def resolve(
+    prepared: Prepared, inputs: RunInputs, data: RunData, backend: str, device: Device
+) -> tuple[RunConfig, tuple[str, ...]]:
+    """Return the complete configuration of a new run on ``device``, and notes on how its recipe was adapted.
+
+    Raises:
+        InvalidValueError: for fields that contradict each other.
+    """
+    request, base, teacher = prepared.request, prepared.origins.base, prepared.origins.teacher
+    recipe = prepared.recipe.on(device.kind) if request.adapts_to_device else prepared.recipe
+    recipe, notes = _adapted_recipe(recipe, request.budget, data, teacher is not None)
+    best = Execution.best_on(device)
+    precision = "float32" if trains_head_alone(request, recipe) else best.precision
+    config = RunConfig(
+        **vars(inputs),
+        recipe=recipe,
+        model=prepared.model,
+        backend=backend,
+        precision=request.precision or precision,
+        jit=best.jit if request.jit is None else request.jit,
+        data_sha256=data.sha256,
+        weights_sha256=base.sha256() if base else None,
+        teacher_sha256=teacher.sha256() if teacher else None,
+        cores=usable_cores() if device.kind == "cpu" else None,
+        freeze_base=request.freeze_base,
+        budget=request.budget,
+        on_nan=request.on_nan,
+    )
+    return config, notes
+
+
+def _adapted_recipe(
+    recipe: Recipe, budget: float | None, data: RunData, has_teacher: bool
+) -> tuple[Recipe, tuple[str, ...]]:
+    """Return the recipe adapted to the data and the length of the run, and notes on the changes.
+
+    With a teacher the fields of distillation are filled in. A budget decides on small images later, by timed steps.
+    """
+    notes = []
+    if has_teacher:
+        recipe = recipe.with_teacher()
+    images, size = len(data.train), data.train.images.shape[1]
+    fitting = recipe.for_images(images)
+    if fitting != recipe:
+        notes.append(f"batches of {fitting.batch_size}: {images:,} training images make few batches of more")
+    recipe = fitting
+    steps = full_size_steps(recipe, size, recipe.total_steps(images))
+    if recipe.has_fast_sizes and not budget and steps < ENOUGH_FULL_SIZE_STEPS:
+        notes.append("images at full size throughout: the run is too short to begin with small ones")
+        recipe = recipe.with_changes(resolutions=())
+    return recipe, tuple(notes)

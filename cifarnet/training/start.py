@@ -1,0 +1,108 @@
+"""Start a training run."""
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from cifarnet.backend.devices import device
+from cifarnet.backend.select import choose_backend, use_backend
+from cifarnet.data.progress import Progress, silent
+from cifarnet.errors import StorageError
+from cifarnet.files import StrPath, as_path, require_writable
+from cifarnet.runs.config import RunConfig
+from cifarnet.runs.directory import Run
+from cifarnet.runs.lock import LOCK
+from cifarnet.runs.request import TrainRequest
+from cifarnet.training.events import EventHandler, ignore
+from cifarnet.training.result import Result
+from cifarnet.training.run import TrainingRun
+from cifarnet.training.session import SAVE_INTERVAL, Session
+from cifarnet.training.setup import Setup, network_for, prepare, read_images, resolve
+
+FOLDER = Path("runs")
+"""Where runs without a directory of their own are kept, below the current folder."""
+
+
+def train(
+    request: TrainRequest,
+    directory: StrPath | None = None,
+    *,
+    mirrors: Sequence[str] = (),
+    save_interval: float = SAVE_INTERVAL,
+    started: float | None = None,
+    report: EventHandler = ignore,
+    data_report: Progress = silent,
+    start_backend: Callable[[str | None], str] = use_backend,
+) -> Result:
+    """Start the run that ``request`` asks for in ``directory``, new or empty, and train it to its end.
+
+    Data and arguments are read and checked before the backend is imported.
+
+    Args:
+        request: what to train, and on what.
+        directory: the directory of the run; by default a new one in ``runs``.
+        mirrors: addresses to try before the official ones of named data sets.
+        save_interval: seconds between checkpoints within an epoch.
+        started: when the budget began to count, by ``time.monotonic()``; by default now.
+        report: receives the events of the run (``cifarnet.training.events``).
+        data_report: receives the progress of reading images.
+        start_backend: imports the backend of the name that it is called with, and returns its name.
+
+    Raises:
+        InterruptedRunError: when a signal stopped it, after its state was saved.
+        DivergedError: when its loss or a weight became NaN or infinite.
+        StorageError: when its result could not be written; what was written before is whole.
+        LostRunError: when the directory was deleted, moved or replaced meanwhile.
+        CifarnetError: when data, weights or directory can't be used; nothing has been trained then.
+    """
+    session = Session(
+        mirrors=mirrors,
+        save_interval=save_interval,
+        started=time.monotonic() if started is None else started,
+        report=report,
+        data_report=data_report,
+        start_backend=start_backend,
+    )
+    choose_backend(request.backend)
+    prepared = prepare(request)
+    path = None if directory is None else as_path(directory, "directory")
+    if path is not None:
+        _require_free(Run(path))
+    require_writable(path or FOLDER)
+    inputs, data, data_seconds = read_images(prepared, session)
+    spec, normalization = network_for(prepared.model, prepared.recipe, prepared.origins.base, data)
+    backend = session.start_backend(request.backend)
+    config, notes = resolve(prepared, inputs, data, backend, device())
+    setup = Setup(config, data, prepared.origins, spec, normalization, data_seconds, notes)
+    with Run.create(path or make_default_directory(config), config) as run:
+        return TrainingRun(run, setup, session).train(None)
+
+
+def _require_free(run: Run) -> None:
+    """Refuse a directory that is used or being trained in, before the images are read."""
+    if (run.path / LOCK).exists():
+        with run.locked():  # Refused with its owner's name, where there is one.
+            pass
+    run.require_unused()
+
+
+def make_default_directory(config: RunConfig) -> Path:
+    """Make and return runs/<network>-<recipe>-<time>, with -2, -3 ... for runs that begin in the same second.
+
+    Raises:
+        StorageError: when the system refuses.
+    """
+    name = f"{config.model}-{config.recipe.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    directory, number = FOLDER / name, 1
+    while True:
+        try:
+            # Only one of several processes can make it.
+            directory.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+            directory = FOLDER / f"{name}-{number}"
+        except OSError as error:
+            raise StorageError(directory, error) from error
+        else:
+            return directory
