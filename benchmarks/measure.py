@@ -162,7 +162,8 @@ def infer(depth: int, precision: str = "float32", batch_size: int = 128, steps: 
     from cifarnet.models.initial import initial_weights
     from cifarnet.models.network import build_model
     from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec
-    from cifarnet.models.weights import ORIGINAL_NORMALIZATION, Weights
+    from cifarnet.weights.formats.original import NORMALIZATION as ORIGINAL_NORMALIZATION
+    from cifarnet.weights.record import Weights
 
     spec = ModelSpec(f"resnet{depth}")
     images = np.random.default_rng(0).integers(0, 256, (batch_size, 32, 32, 3), np.uint8)
@@ -188,7 +189,8 @@ def logits(source: str | None, data: str, images: int, output: str, depth: int =
     from cifarnet.inference.classifier import Classifier
     from cifarnet.models.initial import initial_weights
     from cifarnet.models.spec import ModelSpec, Normalization
-    from cifarnet.models.weights import Weights, load_weights
+    from cifarnet.weights.formats import load_weights
+    from cifarnet.weights.record import Weights
 
     test = load_data(data).test
     if source:
@@ -298,7 +300,7 @@ def _accuracy(run: Path, data: str, tensors: dict[str, Any]) -> float:
 
     from cifarnet.data.sources import load_data
     from cifarnet.inference.classifier import Classifier
-    from cifarnet.models.weights import load_weights
+    from cifarnet.weights.formats import load_weights
 
     weights, test = load_weights(run / "weights.h5"), load_data(data).test
     logits = Classifier(replace(weights, tensors=tensors)).logits(test.images)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import harness
 
-from cifarnet.evaluation.predict import find_images
+from cifarnet.inference.predict import find_images
 
 CIFARNET = (sys.executable, "-m", "cifarnet")
 TENSORFLOW = (sys.executable, "-c", "import tensorflow")

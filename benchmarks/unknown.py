@@ -17,10 +17,10 @@ from pictures import KINDS, squares
 from cifarnet.choices import CROPS
 from cifarnet.data.images import read_image
 from cifarnet.data.sources import load_data
-from cifarnet.evaluation.predict import find_images, predict, required_threshold
 from cifarnet.inference.classifier import Classifier
-from cifarnet.models.weights import load_weights
+from cifarnet.inference.predict import find_images, predict, required_threshold
 from cifarnet.weights import catalog
+from cifarnet.weights.formats import load_weights
 
 
 def print_photos(classifier: Classifier, photos: list[str], facts: str) -> None:

@@ -4,7 +4,7 @@ Library code raises; only the command line catches (``cifarnet.cli.main``). A me
 what to do next and what was received, since it is all that a user sees.
 
 Messages name parameters in backticks, as Python callers know them: `` `test_split` must be below 1``. The command line
-spells them as options (``with_options``): ``--test-split must be below 1``.
+spells them as options (``cifarnet.cli.spelling``): ``--test-split must be below 1``.
 """
 
 import os
@@ -131,11 +131,6 @@ def invalid(
     advice = f" {remedy}" if remedy else ""
     message = f"{what or f'`{field}`'} {problem}.{advice} Received: {value if received is None else received}"
     return InvalidValueError(message, field=field, value=value, valid=valid, remedy=remedy or None)
-
-
-def with_options(message: str) -> str:
-    """Return ``message`` with the parameters in backticks spelled as options: ``--test-split``."""
-    return _PARAMETER.sub(lambda match: "--" + match[1].replace("_", "-"), message)
 
 
 def without_marks(message: str) -> str:

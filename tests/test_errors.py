@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from cifarnet.choices import BACKENDS, ON_NAN, PRECISIONS
+from cifarnet.cli.spelling import with_options
 from cifarnet.errors import (
     did_you_mean,
     did_you_mean_path,
@@ -10,7 +11,6 @@ from cifarnet.errors import (
     listed,
     nearest,
     unknown_value,
-    with_options,
     without_marks,
     wrong_content,
 )
@@ -102,3 +102,4 @@ def test_the_command_line_spells_parameters_as_options():
     assert with_options(message) == "--test-split must be below 1. Leave --skip-broken out. Received: 1.5"
     assert without_marks(message) == "test_split must be below 1. Leave skip_broken out. Received: 1.5"
     assert with_options("`cifarnet weights` lists them") == "`cifarnet weights` lists them"
+    assert with_options("choose another `directory`") == "choose another --output"

@@ -27,11 +27,13 @@ from cifarnet import runs
 from cifarnet.data.sources import load_data
 from cifarnet.evaluation.metrics import Metrics, accuracy, measure
 from cifarnet.inference.classifier import Classifier
-from cifarnet.models.weights import Weights, load_weights, save_weights
 from cifarnet.reports.figures import plots
 from cifarnet.runs.config import PLACES, RunConfig
 from cifarnet.runs.directory import Run
 from cifarnet.weights import catalog
+from cifarnet.weights.formats import load_weights
+from cifarnet.weights.formats.hdf5 import save_weights
+from cifarnet.weights.record import Weights
 
 ROOT = Path(__file__).parents[1]
 KEPT = (runs.HISTORY, runs.METRICS)

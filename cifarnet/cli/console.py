@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from cifarnet.errors import with_options
+from cifarnet.cli.spelling import with_options
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

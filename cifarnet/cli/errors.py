@@ -8,7 +8,8 @@ from typing import Any
 
 import typer
 
-from cifarnet.errors import CifarnetError, did_you_mean, with_options
+from cifarnet.cli.spelling import with_options
+from cifarnet.errors import CifarnetError, did_you_mean
 
 # Pydantic's codes for values of another type (https://docs.pydantic.dev/latest/errors/validation_errors/).
 _KINDS = {

@@ -17,10 +17,10 @@ from cifarnet.cli.options import OUTPUT, Backend, Depth, Model, OptionalWeights,
 from cifarnet.errors import InvalidValueError
 
 if TYPE_CHECKING:
-    from cifarnet.evaluation.explain import Explainer, Explanation
-    from cifarnet.evaluation.predict import Keep, Prediction
-    from cifarnet.models.weights import Weights
+    from cifarnet.inference.explain import Explainer, Explanation
+    from cifarnet.inference.predict import Keep, Prediction
     from cifarnet.reports.html.prediction_page import Card
+    from cifarnet.weights.record import Weights
 
 
 EXAMPLES = examples(
@@ -105,10 +105,10 @@ def predict(
     with console.transient("Starting ..."):
         from cifarnet.backend.select import choose_backend
         from cifarnet.cli.reporting import page_path
-        from cifarnet.evaluation import predict as service
-        from cifarnet.evaluation.explain import BATCH_SIZE as EXPLAINED_BATCH_SIZE
-        from cifarnet.evaluation.explain import Explainer, explanation_paths, prepare_directory
+        from cifarnet.inference import predict as service
         from cifarnet.inference.classifier import Classifier
+        from cifarnet.inference.explain import BATCH_SIZE as EXPLAINED_BATCH_SIZE
+        from cifarnet.inference.explain import Explainer, explanation_paths, prepare_directory
 
     network = chosen_model(model, depth, weights) or "resnet20"
     choose_backend(backend)
@@ -173,8 +173,8 @@ def _write_page(path: Path, cards: Sequence["Card"], images: int, weights: "Weig
 
 def _load(weights: Path | None, network: str) -> "Weights":
     """Return ``weights`` or, without these, the weights of ``network`` that come with cifarnet."""
-    from cifarnet.models.weights import load_weights
     from cifarnet.weights import catalog
+    from cifarnet.weights.formats import load_weights
 
     if weights:
         return catalog.read(weights, load_weights)[1]

@@ -33,8 +33,8 @@ def summary(
     The cost is the number of multiply-accumulates per image. Without options, compares all networks.
     """
     from cifarnet.models.spec import PRESETS, ModelSpec, describe
-    from cifarnet.models.weights import require_storable
     from cifarnet.reports.terminal import network_tables as reports
+    from cifarnet.weights.record import require_storable
 
     name = chosen_model(model, depth, weights)
     if plain and as_json:
@@ -42,8 +42,8 @@ def summary(
     spec, header = ModelSpec(name or "resnet20", 10 if classes is None else classes), None
     require_storable(spec)
     if weights is not None:
-        from cifarnet.models.weights import load_header
         from cifarnet.weights import catalog
+        from cifarnet.weights.formats import load_header
 
         _, header = catalog.read(weights, load_header)
         spec = header.spec

@@ -93,7 +93,8 @@ def convert(
 
     The converted network has the same logits.
     """
-    from cifarnet.models.weights import load_weights, save_weights
+    from cifarnet.weights.formats import load_weights
+    from cifarnet.weights.formats.hdf5 import save_weights
 
     if new.exists() and not replace:
         raise InvalidValueError(f"{new} exists. Choose another file, or give --replace.")

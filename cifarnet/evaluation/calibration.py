@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from cifarnet.evaluation.metrics import softmax
-from cifarnet.models.weights import Weights
+from cifarnet.weights.record import Weights
 
 KEPT = 0.95
 """The share of held-out images whose largest logit is not below the threshold."""

@@ -18,8 +18,8 @@ from cifarnet.evaluation.source import Source, find_source, refuse_other_classes
 from cifarnet.files import StrPath, as_path
 from cifarnet.inference.classifier import Classifier
 from cifarnet.inference.engines import BATCH_SIZE
-from cifarnet.models.weights import load_weights
 from cifarnet.weights import catalog
+from cifarnet.weights.formats import load_weights
 
 
 @dataclass(frozen=True)

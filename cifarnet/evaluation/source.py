@@ -11,9 +11,9 @@ from cifarnet import places
 from cifarnet.data.dataset import Splits
 from cifarnet.errors import DataError, InvalidValueError, listed
 from cifarnet.models.spec import CIFAR10_CLASSES
-from cifarnet.models.weights import load_header
 from cifarnet.runs.provenance import TrainedOn
 from cifarnet.weights import catalog
+from cifarnet.weights.formats import load_header
 
 Load = Callable[[str, float | None], Splits]
 """Reads the data source of that name with that ``test_split``."""

@@ -11,7 +11,7 @@ from cifarnet.data.progress import Progress
 from cifarnet.errors import DataError, WeightsError, unknown_value
 from cifarnet.files import StrPath
 from cifarnet.inference.engines import BATCH_SIZE, Engine, start_engine
-from cifarnet.models.weights import Weights
+from cifarnet.weights.record import Weights
 
 
 class Classifier:

@@ -11,10 +11,10 @@ from cifarnet.choices import ON_NAN
 from cifarnet.errors import InvalidValueError
 from cifarnet.fields import Range, options_of, require_valid, typed_fields
 from cifarnet.models.spec import ModelSpec, model_name
-from cifarnet.models.weights import LARGEST, require_storable
 from cifarnet.recipes import RECIPES, Recipe
 from cifarnet.runs.provenance import TEXT_LIMIT, TrainedOn
 from cifarnet.runs.request import TrainRequest
+from cifarnet.weights.record import LARGEST, require_storable
 
 PLACES = ("data", "weights", "teacher")
 """The fields that may be paths, each with its absolute path beside it: ``data_path``, ``weights_path`` ..."""

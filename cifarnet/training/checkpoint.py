@@ -1,6 +1,6 @@
 """A checkpoint: one HDF5 file with all that resuming to the last bit needs.
 
-It is a weight file (``cifarnet.models.weights``) with the training state beside the weights: the optimizer's and the
+It is a weight file (``cifarnet.weights.formats``) with the training state beside the weights: the optimizer's and the
 metrics' arrays below ``training``, and where the run stood as JSON in the attribute ``training``. The history of its
 epochs, which may be tens of thousands, is the table ``training/history``: a row of float64 for each epoch, NaN where an
 epoch has no value. A checkpoint may come from a stranger: what makes no sense is refused when it is read.
@@ -20,10 +20,11 @@ from cifarnet.errors import WeightsError, wrong_content
 from cifarnet.fields import typed_fields
 from cifarnet.hdf5 import Hdf5File, read_hdf5, write_hdf5
 from cifarnet.models.spec import ModelSpec
-from cifarnet.models.weights import Weights, weights_in, write_into
 from cifarnet.recipes import Recipe
 from cifarnet.training.events import HistoryRow
 from cifarnet.training.schedule import Plan, spans
+from cifarnet.weights.formats.hdf5 import weights_in, write_into
+from cifarnet.weights.record import Weights
 
 if TYPE_CHECKING:
     import h5py

@@ -18,7 +18,6 @@ from keras import ops
 
 from cifarnet.errors import WeightsError
 from cifarnet.evaluation.metrics import accuracy, cross_entropy
-from cifarnet.models.weights import Weights
 from cifarnet.recipes import Recipe
 from cifarnet.training.budget import Planner
 from cifarnet.training.build import Parts
@@ -28,6 +27,7 @@ from cifarnet.training.model import epoch_order
 from cifarnet.training.run_data import RunData
 from cifarnet.training.schedule import ahead, checks_due, learning_rate, size_at, spans
 from cifarnet.training.step_timer import ESTIMATE_AFTER, StepTimer
+from cifarnet.weights.record import Weights
 
 
 class Stopped(Exception):  # noqa: N818 - a request that was granted, no error

@@ -12,12 +12,13 @@ from cifarnet import places
 from cifarnet.errors import InvalidValueError, RunError, WeightsError
 from cifarnet.evaluation.source import Load, learned, required_split
 from cifarnet.models.spec import ModelSpec
-from cifarnet.models.weights import Weights, load_weights
 from cifarnet.runs.config import PLACES, RunConfig, RunInputs
 from cifarnet.runs.provenance import TrainedOn
 from cifarnet.training.events import EventHandler, Warned
 from cifarnet.training.run_data import RunData
 from cifarnet.weights import catalog
+from cifarnet.weights.formats import load_weights
+from cifarnet.weights.record import Weights
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from cifarnet import runs
 from cifarnet.evaluation.metrics import Metrics, measure
 from cifarnet.evaluation.scored import Scored
-from cifarnet.models.weights import Weights, load_weights
 from cifarnet.runs.config import RunConfig
 from cifarnet.runs.directory import Run
 from cifarnet.training.setup import Setup
+from cifarnet.weights.formats import load_weights
+from cifarnet.weights.record import Weights
 
 if TYPE_CHECKING:
     from cifarnet.training.loop import Loop

@@ -14,7 +14,6 @@ from cifarnet.errors import RunError, WeightsError
 from cifarnet.evaluation.scored import Scored
 from cifarnet.files import StrPath, as_path
 from cifarnet.models.spec import ModelSpec
-from cifarnet.models.weights import load_weights
 from cifarnet.runs.config import RunConfig
 from cifarnet.runs.directory import Run
 from cifarnet.training import messages
@@ -29,6 +28,7 @@ from cifarnet.training.run_data import RunData
 from cifarnet.training.session import SAVE_INTERVAL, Session
 from cifarnet.training.setup import Setup, network_for, warn_of_left_out
 from cifarnet.training.signals import stopping_with
+from cifarnet.weights.formats import load_weights
 
 
 def resume(

@@ -8,7 +8,6 @@ import numpy as np
 
 from cifarnet.backend.devices import device
 from cifarnet.errors import StorageError
-from cifarnet.models.weights import Weights
 from cifarnet.runs.directory import Run
 from cifarnet.training import messages
 from cifarnet.training.advice import with_advice
@@ -21,6 +20,7 @@ from cifarnet.training.schedule import Plan
 from cifarnet.training.session import Session
 from cifarnet.training.setup import Setup
 from cifarnet.training.signals import StopRequest, stopping_with
+from cifarnet.weights.record import Weights
 
 if TYPE_CHECKING:
     from cifarnet.training.loop import Loop

@@ -9,7 +9,6 @@ from cifarnet.data.dataset import Splits
 from cifarnet.data.sources import load_data, source_name
 from cifarnet.errors import InvalidValueError
 from cifarnet.models.spec import ModelSpec, Normalization
-from cifarnet.models.weights import Weights, require_storable
 from cifarnet.recipes import RECIPES, Recipe, find_recipe
 from cifarnet.runs.config import RunConfig, RunInputs, require_consistent, trains_head_alone
 from cifarnet.runs.request import TrainRequest
@@ -25,6 +24,7 @@ from cifarnet.training.origins import (
 from cifarnet.training.run_data import RunData
 from cifarnet.training.schedule import ENOUGH_FULL_SIZE_STEPS, full_size_steps, require_sizes
 from cifarnet.training.session import Session
+from cifarnet.weights.record import Weights, require_storable
 
 
 @dataclass(frozen=True)

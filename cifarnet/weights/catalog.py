@@ -33,10 +33,11 @@ from cifarnet.files import StrPath, as_path, remove_leftovers, sha256_of, write_
 from cifarnet.json_files import read_object, shown
 from cifarnet.locking import locked
 from cifarnet.models.spec import ModelSpec
-from cifarnet.models.weights import Weights, load_header, load_weights
 from cifarnet.paths import weights_dir
 from cifarnet.runs.directory import Run
 from cifarnet.runs.provenance import TrainedOn, is_sha256
+from cifarnet.weights.formats import load_header, load_weights
+from cifarnet.weights.record import Weights
 
 INDEX = "index.json"
 

@@ -15,7 +15,8 @@ import cifarnet
 from cifarnet.data.sources import load_data
 from cifarnet.models.initial import initial_weights
 from cifarnet.models.spec import ModelSpec, Normalization
-from cifarnet.models.weights import Weights, save_weights
+from cifarnet.weights.formats.hdf5 import save_weights
+from cifarnet.weights.record import Weights
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 FEW = ["--batch", "8", "--steps", "2", "--images", "100"]
@@ -166,7 +167,7 @@ def test_fine_tuning_is_compared_with_training_from_nothing(tmp_path, small_weig
 def test_budgets_and_hes_recipe_are_compared_and_kept(tmp_path):
     options = ["--data", "synthetic:50", "--depth", 8, "--budgets", "15s", "--sources", "cifar10", "--moving"]
     options += ["--paper-epochs", 0.01, "--output", tmp_path / "runs"]
-    budget, *marks = run("budgets.py", *options)
+    budget, _, *marks = run("budgets.py", *options)
     assert budget[:3] == ["cifar10", "15s", "0"]
     assert [row[0] for row in marks] == ["80%", "84%", "86%", "88%"]
     kept = json.loads((tmp_path / "runs/cifar10-15s-0.json").read_text())
@@ -174,8 +175,7 @@ def test_budgets_and_hes_recipe_are_compared_and_kept(tmp_path):
         assert budget[6:9] == [f"{kept['steps']:,}", f"{100 * kept['accuracy']:.2f}", f"{100 * kept['moving']:.2f}"]
     paper = json.loads((tmp_path / "runs/paper-0.01.json").read_text())
     assert paper["steps"] == 4  # 0.01 of 391
-    again = run("budgets.py", *options)
-    assert again == [budget, *marks]
+    assert run("budgets.py", *options)[0] == budget
 
 
 def test_an_interrupted_run_is_not_taken_for_a_time(tmp_path):

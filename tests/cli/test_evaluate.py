@@ -14,7 +14,7 @@ from cifarnet.data.sources import load_data
 from cifarnet.errors import DataError, InvalidValueError, RunError, StorageError, WeightsError
 from cifarnet.evaluation.metrics import cross_entropy
 from cifarnet.inference.classifier import Classifier
-from cifarnet.models.weights import load_weights
+from cifarnet.weights.formats import load_weights
 from tests.support.networks import SIZE, save_image_folder, save_tiny_weights
 
 CLASSES = ("ant", "bee", "cow")

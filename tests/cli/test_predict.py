@@ -24,7 +24,8 @@ from cifarnet.data.images import read_image
 from cifarnet.errors import InvalidValueError
 from cifarnet.evaluation.metrics import softmax
 from cifarnet.inference.classifier import Classifier
-from cifarnet.models.weights import load_weights, save_weights
+from cifarnet.weights.formats import load_weights
+from cifarnet.weights.formats.hdf5 import save_weights
 from tests.support.networks import SIZE, save_picture, save_tiny_weights
 
 CLASSES = ("ant", "bee", "cow")
@@ -302,7 +303,10 @@ def test_explanations_are_drawn_one_for_each_picture_that_can_be_read(weights, t
     assert drawn == ["a[red]-explained.png", "c-explained.png", "stdin-explained.png"]
     for name in drawn:
         with Image.open(tmp_path / "new/why" / name) as image:
-            assert np.asarray(image).std() > 0
+            assert (image.mode, image.format) == ("RGB", "PNG")
+            assert min(image.size) > 256  # the view, enlarged
+            assert image.getpixel((0, 0)) == (255, 255, 255)
+            assert len(np.unique(np.asarray(image))) > 100  # random pixels
 
 
 @pytest.mark.usefixtures("photos")
@@ -330,7 +334,7 @@ def test_explanations_go_with_every_way_to_look_and_to_print(weights, tmp_path, 
 )
 def test_each_picture_is_read_and_decoded_once(weights, monkeypatch, options):
     from cifarnet.data import images
-    from cifarnet.evaluation import predict as service
+    from cifarnet.inference import predict as service
 
     read, decoded = [], []
     read_file, decode = service.read_file, images.decoded
@@ -352,7 +356,7 @@ def test_each_picture_is_read_and_decoded_once(weights, monkeypatch, options):
 
 @pytest.mark.usefixtures("photos")
 def test_explained_pictures_are_held_in_small_batches(weights, monkeypatch):
-    from cifarnet.evaluation import predict as service
+    from cifarnet.inference import predict as service
 
     sizes = []
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -315,8 +316,8 @@ def test_a_training_goes_on_without_its_log(monkeypatch, tmp_path, number):
     with pytest.raises(SystemExit) as stopped:
         main()
     assert stopped.value.code == (0 if number == errno.EPIPE else 3)
-    assert (tmp_path / "run" / "metrics.json").exists()
-    assert (tmp_path / "run" / "report.html").exists()
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["epoch"] == 1
+    assert (tmp_path / "run" / "report.html").read_text().rstrip().endswith("</html>")
 
 
 @pytest.mark.slow

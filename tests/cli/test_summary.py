@@ -7,7 +7,8 @@ from typer.testing import CliRunner
 from cifarnet.cli.main import app
 from cifarnet.models.initial import initial_weights
 from cifarnet.models.spec import ModelSpec, Normalization
-from cifarnet.models.weights import Weights, save_weights
+from cifarnet.weights.formats.hdf5 import save_weights
+from cifarnet.weights.record import Weights
 
 
 def summary(*arguments: str) -> str:

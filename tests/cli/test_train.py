@@ -4,8 +4,10 @@ from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
+from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -52,7 +54,11 @@ def test_train_evaluate_and_predict_work_one_after_the_other(tmp_path):
     assert config["recipe"]["flip"] is False
     assert config["recipe"]["batch_size"] == 25
     for name in ("curves", "confusion", "reliability", "classes"):
-        assert (tmp_path / f"run/plots/{name}.png").stat().st_size > 5000
+        with Image.open(tmp_path / f"run/plots/{name}.png") as image:
+            assert image.width == {"curves": 720, "reliability": 520, "classes": 720}.get(name, image.height)
+            pixels = np.asarray(image.convert("L"))
+        assert (pixels[0] == 255).all()  # a white margin
+        assert (pixels < 128).mean() > 0.003  # lines and text
         assert (tmp_path / f"run/plots/{name}.svg").read_text().count("<text") > 5
     page = (tmp_path / "run/report.html").read_text()
     assert "cifarnet train --model resnet8 --recipe paper --data synthetic:100 --seed 0" in page

@@ -81,7 +81,7 @@ def test_a_frame_that_a_narrowed_terminal_has_wrapped_is_erased_whole(monkeypatc
         widths = [line.cell_len for line in frame.drawn]
         console.width = 60
         erased = str(live.process_renderables([])[0])
-    assert sum(width > 60 for width in widths) > 0
+    assert max(widths) > 60
     assert erased.count("\x1b[1A") == sum(-(-width // 60) - 1 for width in widths if width)
 
 

@@ -12,9 +12,11 @@ from cifarnet.errors import InvalidValueError
 from cifarnet.evaluation.metrics import wilson_interval
 from cifarnet.models.layers import named_weights
 from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization, describe
-from cifarnet.models.weights import Weights, load_weights, save_weights
 from cifarnet.reports.terminal.weights_table import render_weights
 from cifarnet.weights import catalog
+from cifarnet.weights.formats import load_weights
+from cifarnet.weights.formats.hdf5 import save_weights
+from cifarnet.weights.record import Weights
 from tests.support.networks import save_image_folder, save_picture, save_tiny_weights
 from tests.support.weights import save_original
 

@@ -10,8 +10,8 @@ from cifarnet.data.sources import load_data
 from cifarnet.errors import DataError, InvalidValueError, WeightsError
 from cifarnet.evaluation.evaluate import evaluate
 from cifarnet.inference.classifier import Classifier
-from cifarnet.models.weights import load_header, load_weights
 from cifarnet.weights import catalog
+from cifarnet.weights.formats import load_header, load_weights
 from tests.support.networks import SIZE, save_image_folder, save_tiny_weights
 
 CLASSES = ("ant", "bee", "cow")

@@ -15,9 +15,10 @@ from cifarnet.errors import DataError, InvalidValueError
 from cifarnet.evaluation.evaluate import evaluate
 from cifarnet.evaluation.source import find_source
 from cifarnet.models.spec import CIFAR10_CLASSES
-from cifarnet.models.weights import load_weights, save_weights
 from cifarnet.runs.provenance import TrainedOn
 from cifarnet.weights import catalog
+from cifarnet.weights.formats import load_weights
+from cifarnet.weights.formats.hdf5 import save_weights
 from tests.support.networks import SIZE, save_image_folder, save_picture, save_tiny_weights
 
 COUNTS = {"ant": (4, 2), "bee": (4, 2), "cow": (8, 2)}

@@ -7,7 +7,9 @@ from cifarnet import hdf5
 from cifarnet.errors import WeightsError
 from cifarnet.models.layers import named_weights
 from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization, describe
-from cifarnet.models.weights import Weights, load_weights, save_weights
+from cifarnet.weights.formats import load_weights
+from cifarnet.weights.formats.hdf5 import save_weights
+from cifarnet.weights.record import Weights
 from tests.support.faults.crafted import CRAFTED, MODEL_CONFIG, save_secrets
 from tests.support.faults.reading import read_apart
 

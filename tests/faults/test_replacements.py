@@ -7,8 +7,8 @@ import time
 import numpy as np
 import pytest
 
-from cifarnet.models.weights import save_weights
 from cifarnet.weights import catalog
+from cifarnet.weights.formats.hdf5 import save_weights
 from tests.support.faults.saves import checkpoint
 
 pytestmark = pytest.mark.faults

@@ -15,12 +15,12 @@ import pytest
 
 from cifarnet import runs
 from cifarnet.errors import RunError, StorageError
-from cifarnet.models.weights import load_weights
 from cifarnet.recipes import RECIPES
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.checkpoints import latest_checkpoint
 from cifarnet.training.resume import resume
 from cifarnet.training.start import train
+from cifarnet.weights.formats import load_weights
 from tests.support.faults.disk import KILL, Killed, disk
 
 pytestmark = pytest.mark.faults

@@ -18,11 +18,11 @@ import cifarnet
 from cifarnet.data.sources import load_data
 from cifarnet.errors import InterruptedRunError
 from cifarnet.inference.classifier import Classifier
-from cifarnet.models.weights import load_weights
 from cifarnet.recipes import RECIPES
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.events import StepDone
 from cifarnet.training.start import train
+from cifarnet.weights.formats import load_weights
 
 CONFIG = TrainRequest(
     RECIPES["paper"].with_changes(epochs=2, batch_size=32), data="synthetic:100", model="resnet8", seed=3

@@ -7,7 +7,7 @@ from cifarnet.inference.classifier import Classifier
 from cifarnet.inference.engines import ENGINES, start_engine
 from cifarnet.models.initial import initial_weights
 from cifarnet.models.spec import ModelSpec, Normalization
-from cifarnet.models.weights import Weights
+from cifarnet.weights.record import Weights
 
 SPEC = ModelSpec("resnet8", classes=3, image_size=12)
 WEIGHTS = Weights(SPEC, initial_weights(SPEC, 1), ("a", "b", "c"), Normalization(120.0, 64.0))

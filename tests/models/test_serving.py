@@ -8,7 +8,7 @@ from cifarnet.inference.classifier import Classifier
 from cifarnet.models.initial import initial_weights
 from cifarnet.models.layers import named_weights
 from cifarnet.models.spec import ModelSpec, Normalization, describe
-from cifarnet.models.weights import Weights
+from cifarnet.weights.record import Weights
 
 LOAD = """
 import sys

@@ -6,7 +6,8 @@ import numpy as np
 from PIL import Image
 
 from cifarnet.models.spec import ModelSpec, Normalization
-from cifarnet.models.weights import Weights, save_weights
+from cifarnet.weights.formats.hdf5 import save_weights
+from cifarnet.weights.record import Weights
 
 SIZE = 8
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from cifarnet import runs
-from cifarnet.models.weights import load_weights
 from cifarnet.training.checkpoint import load_checkpoint
+from cifarnet.weights.formats import load_weights
 
 
 class Recorder(list):

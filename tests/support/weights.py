@@ -7,7 +7,8 @@ import numpy as np
 
 from cifarnet.models.layers import named_weights
 from cifarnet.models.spec import ModelSpec, Normalization, describe
-from cifarnet.models.weights import Weights, save_weights
+from cifarnet.weights.formats.hdf5 import save_weights
+from cifarnet.weights.record import Weights
 
 
 def make(path, depth=8, half=False, accuracy=0.5):

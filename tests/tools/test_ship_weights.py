@@ -10,11 +10,11 @@ import pytest
 
 from cifarnet import runs
 from cifarnet.evaluation.evaluate import evaluate
-from cifarnet.models.weights import load_weights
 from cifarnet.recipes import RECIPES
 from cifarnet.runs.directory import Run
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.start import train
+from cifarnet.weights.formats import load_weights
 
 CONFIG = TrainRequest(
     RECIPES["fast"].with_changes(steps=3, batch_size=32, resolutions=()),

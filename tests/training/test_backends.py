@@ -12,7 +12,9 @@ from cifarnet import runs
 from cifarnet.inference.classifier import Classifier
 from cifarnet.models.initial import initial_weights
 from cifarnet.models.spec import ModelSpec, Normalization
-from cifarnet.models.weights import Weights, load_weights, save_weights
+from cifarnet.weights.formats import load_weights
+from cifarnet.weights.formats.hdf5 import save_weights
+from cifarnet.weights.record import Weights
 from tests.support.jax import quick_jax
 from tests.support.training import assert_same_state, moments
 
@@ -54,7 +56,7 @@ import sys
 import numpy as np
 from pathlib import Path
 from cifarnet.inference.classifier import Classifier
-from cifarnet.models.weights import load_weights
+from cifarnet.weights.formats import load_weights
 from tests.support.training import moments
 
 weights, images = load_weights(Path(sys.argv[1])), np.load(sys.argv[2])

@@ -11,7 +11,6 @@ import pytest
 from cifarnet import runs
 from cifarnet.errors import InterruptedRunError, InvalidValueError
 from cifarnet.models.initial import initial_weights
-from cifarnet.models.weights import load_weights
 from cifarnet.recipes import RECIPES
 from cifarnet.runs.directory import Run
 from cifarnet.runs.request import TrainRequest
@@ -23,6 +22,7 @@ from cifarnet.training.schedule import Plan, checks_due, full_size_steps, learni
 from cifarnet.training.setup import prepare
 from cifarnet.training.start import train
 from cifarnet.training.timing import _require_time, adapted_recipe
+from cifarnet.weights.formats import load_weights
 
 FAST = RECIPES["fast"]
 SECONDS = {16: 0.07, 20: 0.1, 24: 0.15, 28: 0.18, 32: 0.25}

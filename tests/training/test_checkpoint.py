@@ -10,13 +10,14 @@ from cifarnet.data.dataset import Dataset
 from cifarnet.errors import WeightsError
 from cifarnet.models.initial import initial_weights
 from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization
-from cifarnet.models.weights import HEADER, Weights
 from cifarnet.recipes import RECIPES
 from cifarnet.training import checkpoint as checkpoints
 from cifarnet.training.checkpoint import Checkpoint, TrainState, load_checkpoint, require_run, save_checkpoint
 from cifarnet.training.events import HistoryRow
 from cifarnet.training.resume import resume
 from cifarnet.training.schedule import Plan
+from cifarnet.weights.formats.hdf5 import HEADER
+from cifarnet.weights.record import Weights
 from tests.support.tampering import edit
 
 WEIGHTS = Weights(

@@ -12,7 +12,6 @@ from cifarnet.errors import InterruptedRunError, InvalidValueError, RunError
 from cifarnet.models.initial import initial_weights
 from cifarnet.models.network import Network, build_model
 from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization
-from cifarnet.models.weights import Weights, load_weights, save_weights
 from cifarnet.recipes import RECIPES
 from cifarnet.runs.directory import Run
 from cifarnet.runs.request import TrainRequest
@@ -22,6 +21,9 @@ from cifarnet.training.resume import resume
 from cifarnet.training.schedule import Plan
 from cifarnet.training.setup import prepare
 from cifarnet.training.start import train
+from cifarnet.weights.formats import load_weights
+from cifarnet.weights.formats.hdf5 import save_weights
+from cifarnet.weights.record import Weights
 from tests.support.training import Recorder, assert_same_result
 
 SPEC = ModelSpec("resnet8")

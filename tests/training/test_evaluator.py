@@ -10,12 +10,12 @@ from cifarnet.inference.classifier import Classifier
 from cifarnet.models.initial import initial_weights
 from cifarnet.models.network import build_model
 from cifarnet.models.spec import ModelSpec, Normalization
-from cifarnet.models.weights import Weights
 from cifarnet.recipes import RECIPES
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.evaluator import ImageEvaluator
 from cifarnet.training.events import EpochDone
 from cifarnet.training.start import train
+from cifarnet.weights.record import Weights
 
 SPEC = ModelSpec("resnet8")
 NORMALIZATION = Normalization(120.0, 64.0)

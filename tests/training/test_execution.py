@@ -14,11 +14,11 @@ from cifarnet.errors import InvalidValueError
 from cifarnet.models.initial import initial_weights
 from cifarnet.models.network import build_model
 from cifarnet.models.spec import ModelSpec
-from cifarnet.models.weights import load_weights
 from cifarnet.recipes import RECIPES
 from cifarnet.runs.directory import Run
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.start import train
+from cifarnet.weights.formats import load_weights
 from tests.support.jax import quick_jax
 from tests.support.runs import run_config
 

@@ -13,7 +13,6 @@ from cifarnet.inference.classifier import Classifier
 from cifarnet.models.initial import initial_weights
 from cifarnet.models.network import build_model
 from cifarnet.models.spec import ModelSpec, Normalization
-from cifarnet.models.weights import Weights, load_weights, save_weights
 from cifarnet.recipes import RECIPES
 from cifarnet.runs.config import RunConfig
 from cifarnet.runs.request import TrainRequest
@@ -22,6 +21,9 @@ from cifarnet.training.frozen import FeatureEvaluator, base_features
 from cifarnet.training.session import Session
 from cifarnet.training.setup import prepare, read_images, resolve
 from cifarnet.training.start import train
+from cifarnet.weights.formats import load_weights
+from cifarnet.weights.formats.hdf5 import save_weights
+from cifarnet.weights.record import Weights
 from tests.support.runs import run_config
 
 STILL = RECIPES["paper"].with_changes(crop_padding=0, flip=False, batch_size=32, epochs=3, learning_rate=0.01)

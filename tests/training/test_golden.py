@@ -11,9 +11,9 @@ from cifarnet import runs
 from cifarnet.data.sources import load_data
 from cifarnet.inference.classifier import Classifier
 from cifarnet.models.spec import ModelSpec
-from cifarnet.models.weights import load_weights
 from cifarnet.training.checkpoint import load_checkpoint
 from cifarnet.training.resume import resume
+from cifarnet.weights.formats import load_weights
 from tests.golden.make import CONFIG, IMAGES, STOPPED
 
 RELEASES = sorted(path.parent for path in (Path(__file__).parents[1] / "golden").glob("*/weights.h5"))

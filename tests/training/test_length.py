@@ -6,7 +6,6 @@ import pytest
 from cifarnet import runs
 from cifarnet.errors import InterruptedRunError, InvalidValueError, RunError
 from cifarnet.evaluation.evaluate import evaluate
-from cifarnet.models.weights import load_weights
 from cifarnet.recipes import RECIPES
 from cifarnet.runs.compare import compare
 from cifarnet.runs.directory import Run
@@ -14,6 +13,7 @@ from cifarnet.runs.request import TrainRequest
 from cifarnet.training.events import StepDone
 from cifarnet.training.resume import resume
 from cifarnet.training.start import train
+from cifarnet.weights.formats import load_weights
 from tests.support.runs import run_config
 from tests.support.training import Recorder, assert_same_state
 

@@ -11,12 +11,12 @@ from cifarnet import runs
 from cifarnet.errors import InterruptedRunError, InvalidValueError
 from cifarnet.evaluation.evaluate import evaluate
 from cifarnet.models import spec as specs
-from cifarnet.models.weights import load_weights
 from cifarnet.recipes import RECIPES
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.events import StepDone
 from cifarnet.training.resume import resume
 from cifarnet.training.start import train
+from cifarnet.weights.formats import load_weights
 from tests.support.families import TINY
 
 RECIPE = RECIPES["fast"].with_changes(epochs=2, batch_size=16, resolutions=((16, 0.4),), precise_batchnorm=32, checks=0)

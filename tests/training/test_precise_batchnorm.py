@@ -12,7 +12,6 @@ from cifarnet import runs
 from cifarnet.errors import InterruptedRunError
 from cifarnet.models.network import build_model
 from cifarnet.models.spec import ModelSpec, Normalization
-from cifarnet.models.weights import load_weights
 from cifarnet.recipes import RECIPES
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.checkpoint import load_checkpoint
@@ -20,6 +19,7 @@ from cifarnet.training.events import Classifying, EpochDone, Planned, Warned
 from cifarnet.training.precise_batchnorm import BATCH_SIZE, PreciseImages
 from cifarnet.training.resume import resume
 from cifarnet.training.start import train
+from cifarnet.weights.formats import load_weights
 
 SPEC = ModelSpec("resnet8")
 NORMALIZATION = Normalization(120.0, 64.0)

@@ -19,7 +19,6 @@ from cifarnet.evaluation.metrics import cross_entropy
 from cifarnet.inference.classifier import Classifier
 from cifarnet.models.initial import adopted_weights, initial_weights
 from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization
-from cifarnet.models.weights import Weights, load_weights, save_weights
 from cifarnet.recipes import RECIPES
 from cifarnet.runs.directory import Run
 from cifarnet.runs.lock import LOCK
@@ -30,6 +29,9 @@ from cifarnet.training.events import Classifying, EpochDone, Estimated, Planned,
 from cifarnet.training.resume import resume
 from cifarnet.training.setup import prepare
 from cifarnet.training.start import train
+from cifarnet.weights.formats import load_weights
+from cifarnet.weights.formats.hdf5 import save_weights
+from cifarnet.weights.record import Weights
 from tests.support.datasets import fill, image_folder
 from tests.support.training import Recorder, assert_same_result
 

@@ -16,7 +16,6 @@ from typer.testing import CliRunner
 from cifarnet import runs
 from cifarnet.cli.main import app
 from cifarnet.errors import BackendError, InterruptedRunError
-from cifarnet.models.weights import load_weights
 from cifarnet.recipes import RECIPES
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training import tensorboard
@@ -24,6 +23,7 @@ from cifarnet.training.events import EpochDone, Warned, ignore
 from cifarnet.training.resume import resume
 from cifarnet.training.start import train
 from cifarnet.training.tensorboard import MISTAKES, TensorBoardLog
+from cifarnet.weights.formats import load_weights
 from tests.support.jax import quick_jax
 
 RECIPE = RECIPES["documented"].with_changes(epochs=3, batch_size=50)

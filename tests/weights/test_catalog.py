@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from cifarnet.errors import InvalidValueError, WeightsError
-from cifarnet.models.weights import load_header, load_weights
 from cifarnet.weights import catalog
+from cifarnet.weights.formats import load_header, load_weights
 from tests.support.weights import make
 
 ROOT = Path(__file__).parents[2]

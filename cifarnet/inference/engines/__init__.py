@@ -9,7 +9,7 @@ import numpy as np
 from cifarnet.backend.select import use_backend
 from cifarnet.data.progress import Progress
 from cifarnet.errors import unknown_value
-from cifarnet.models.weights import Weights
+from cifarnet.weights.record import Weights
 
 BATCH_SIZE = 250
 

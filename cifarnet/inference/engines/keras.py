@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cifarnet.data.progress import Progress
-from cifarnet.models.weights import Weights
+from cifarnet.weights.record import Weights
 
 if TYPE_CHECKING:
     from cifarnet.models.network import Network

@@ -14,10 +14,11 @@ from cifarnet.data.cache import DecodedSet
 from cifarnet.data.dataset import Parts
 from cifarnet.data.sources import load_data
 from cifarnet.errors import CifarnetError
-from cifarnet.models.weights import load_weights, save_weights
 from cifarnet.recipes import RECIPES
 from cifarnet.runs.directory import Run
 from cifarnet.training.checkpoint import load_checkpoint, save_checkpoint
+from cifarnet.weights.formats import load_weights
+from cifarnet.weights.formats.hdf5 import save_weights
 from tests.support.datasets import fill, image_folder, tar_of, zip_of
 from tests.support.faults.saves import checkpoint
 from tests.support.runs import run_config

@@ -17,7 +17,7 @@ import numpy as np
 
 from cifarnet import hdf5
 from cifarnet.models.spec import ModelSpec
-from cifarnet.models.weights import HEADER
+from cifarnet.weights.formats.hdf5 import HEADER
 from tests.support.tampering import edit
 
 BIAS = "weights/conv2d_1/bias"
@@ -139,7 +139,7 @@ def _original(change: Callable[[h5py.File, Path], object] = lambda file, outside
     """A file in the original project's layout, and a ``change``."""
 
     def make(path: Path, outside: Path) -> None:
-        from cifarnet.models.weights import load_weights
+        from cifarnet.weights.formats import load_weights
 
         tensors = load_weights(path).tensors
         with h5py.File(path, "w") as file:

@@ -23,8 +23,9 @@ import numpy as np
 
 from cifarnet import hdf5
 from cifarnet.errors import WeightsError
-from cifarnet.models.weights import load_weights, save_weights
 from cifarnet.training.checkpoint import load_checkpoint, save_checkpoint
+from cifarnet.weights.formats import load_weights
+from cifarnet.weights.formats.hdf5 import save_weights
 from tests.support.faults.apart import fuzz_apart
 from tests.support.faults.memory import peak_memory
 from tests.support.faults.saves import checkpoint

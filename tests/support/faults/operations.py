@@ -26,7 +26,6 @@ from cifarnet.data.dataset import Dataset, Parts
 from cifarnet.data.download import fetch
 from cifarnet.errors import CifarnetError
 from cifarnet.files import is_leftover, remove_leftovers, write_bytes
-from cifarnet.models.weights import Weights, save_weights
 from cifarnet.recipes import RECIPES
 from cifarnet.reports.figures import plots
 from cifarnet.runs.directory import Run
@@ -34,6 +33,8 @@ from cifarnet.training import checkpoints as checkpoints_module
 from cifarnet.training import run
 from cifarnet.training.checkpoints import CheckpointManager, latest_checkpoint
 from cifarnet.weights import catalog
+from cifarnet.weights.formats.hdf5 import save_weights
+from cifarnet.weights.record import Weights
 from tests.support.faults import saves
 from tests.support.faults.disk import KILL, ForgetfulDisk, Killed, disk, watched
 from tests.support.runs import run_config

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cifarnet.errors import WeightsError
-from cifarnet.models.weights import load_header, load_weights
+from cifarnet.weights.formats import load_header, load_weights
 
 
 def main(paths: Sequence[Path]) -> None:

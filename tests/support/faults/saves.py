@@ -19,11 +19,11 @@ import numpy as np
 
 from cifarnet.models.layers import named_weights
 from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization, describe
-from cifarnet.models.weights import Weights
 from cifarnet.training.checkpoint import Checkpoint, TrainState
 from cifarnet.training.checkpoints import CheckpointManager
 from cifarnet.training.events import HistoryRow, Warned
 from cifarnet.training.schedule import Plan
+from cifarnet.weights.record import Weights
 
 BEGIN, END = "/the-save-begins", "/the-save-ends"
 """Files that do not exist: asking for them marks a place in the trace."""

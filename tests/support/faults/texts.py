@@ -14,7 +14,6 @@ from typing import Any
 from cifarnet import runs
 from cifarnet.cli import console
 from cifarnet.errors import CifarnetError
-from cifarnet.models.weights import save_weights
 from cifarnet.recipes import RECIPES, read_recipe
 from cifarnet.reports.terminal.comparison_tables import render_comparison
 from cifarnet.reports.terminal.weights_table import render_weights
@@ -22,6 +21,7 @@ from cifarnet.runs.compare import compare
 from cifarnet.runs.directory import Run
 from cifarnet.training.schedule import learning_rate, size_at, spans
 from cifarnet.weights import catalog
+from cifarnet.weights.formats.hdf5 import save_weights
 from tests.support.faults.saves import checkpoint
 from tests.support.runs import run_config
 

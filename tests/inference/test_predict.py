@@ -10,9 +10,9 @@ from cifarnet.choices import CROPS
 from cifarnet.data.images import read_image
 from cifarnet.errors import DataError, InvalidValueError
 from cifarnet.evaluation.metrics import softmax
-from cifarnet.evaluation.predict import ImageSource, find_images, predict, resolve_top_k
 from cifarnet.inference.classifier import Classifier
-from cifarnet.models.weights import load_weights
+from cifarnet.inference.predict import ImageSource, find_images, predict, resolve_top_k
+from cifarnet.weights.formats import load_weights
 from tests.support.networks import SIZE, save_picture, save_tiny_weights
 
 

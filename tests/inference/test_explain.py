@@ -9,7 +9,9 @@ from PIL import Image
 from cifarnet.choices import CROPS
 from cifarnet.data.images import open_picture, read_image
 from cifarnet.errors import InvalidValueError, StorageError
-from cifarnet.evaluation.explain import (
+from cifarnet.files import write_bytes
+from cifarnet.inference.classifier import Classifier
+from cifarnet.inference.explain import (
     LARGEST_SHOWN,
     Area,
     Explainer,
@@ -19,10 +21,8 @@ from cifarnet.evaluation.explain import (
     seen_area,
     spread,
 )
-from cifarnet.evaluation.predict import ImageSource, Prediction
-from cifarnet.files import write_bytes
-from cifarnet.inference.classifier import Classifier
-from cifarnet.models.weights import load_weights
+from cifarnet.inference.predict import ImageSource, Prediction
+from cifarnet.weights.formats import load_weights
 from tests.support.gradients import check_gradients, gradients_by_hand
 from tests.support.networks import SIZE, save_tiny_weights
 

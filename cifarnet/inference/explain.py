@@ -13,9 +13,9 @@ import numpy as np
 
 from cifarnet.data.images import fit_square
 from cifarnet.errors import StorageError, invalid, unknown_value
-from cifarnet.evaluation.predict import ImageSource, Prediction
 from cifarnet.inference.classifier import Classifier
 from cifarnet.inference.engines.keras import KerasEngine
+from cifarnet.inference.predict import ImageSource, Prediction
 
 if TYPE_CHECKING:
     from PIL.Image import Image

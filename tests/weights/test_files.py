@@ -10,7 +10,10 @@ from cifarnet.errors import WeightsError
 from cifarnet.hdf5 import read_hdf5
 from cifarnet.models.layers import named_weights
 from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization, describe
-from cifarnet.models.weights import HEADER, ORIGINAL_NORMALIZATION, Weights, load_header, load_weights, save_weights
+from cifarnet.weights.formats import load_header, load_weights
+from cifarnet.weights.formats.hdf5 import HEADER, save_weights
+from cifarnet.weights.formats.original import NORMALIZATION as ORIGINAL_NORMALIZATION
+from cifarnet.weights.record import Weights
 from tests.support.tampering import edit
 from tests.support.weights import save_original
 

@@ -22,7 +22,7 @@ from cifarnet.data.walk import is_picture, is_system_name, passes_through_loop, 
 from cifarnet.errors import DataError, InvalidValueError, invalid, unknown_value
 from cifarnet.evaluation.metrics import ranking, softmax
 from cifarnet.inference.classifier import Classifier
-from cifarnet.models.weights import Weights
+from cifarnet.weights.record import Weights
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -1,0 +1,39 @@
+"""Messages of library code name parameters, which the command line spells as options."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import cifarnet
+
+PACKAGE = Path(cifarnet.__file__).parent
+OPTION = re.compile(r"(?<![\w`-])--[a-z]+")
+# A command that the reader can run stands after a colon or in brackets: "Resume it with: cifarnet train --resume RUN".
+COMMAND = re.compile(r"cifarnet (train|evaluate|predict|weights|data|compare|summary|export)\b.*")
+# The command line, what it prints, and commands that are put together word by word.
+SPEAK_OPTIONS = {"cli", "reports", "installation.py", "environment.py"}
+
+
+def texts(path):
+    """Every text of a module that is no docstring, with X for what an f-string inserts."""
+    tree = ast.parse(path.read_text())
+    # Docstrings among them.
+    statements = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    inside = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            yield node.lineno, "".join(part.value if isinstance(part, ast.Constant) else "X" for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in statements | inside:
+            yield node.lineno, node.value
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in sorted(PACKAGE.rglob("*.py")) if not SPEAK_OPTIONS & set(path.relative_to(PACKAGE).parts)],
+    ids=lambda path: str(path.relative_to(PACKAGE)),
+)
+def test_messages_name_parameters_not_options(path):
+    found = [(line, text) for line, text in texts(path) if " " in text.strip() and OPTION.search(COMMAND.sub("", text))]
+    assert not found
