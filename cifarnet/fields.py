@@ -159,7 +159,8 @@ def option_name(name: str) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
+    whole = isinstance(value, int) or (value.is_integer() and abs(value) < 1e15)
+    return f"{int(value):,}" if whole else f"{value:g}"
 
 
 def typed_fields(cls: type[Any], data: Mapping[str, Any], what: str, *, others: bool = False) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def fetch(
     raise DownloadError(
         f"{remote.name} could not be downloaded.\n  "
         + "\n  ".join(failures)
-        + "\nTry again later (the part that has arrived is kept), or give another address with --mirror URL."
+        + "\nTry again later (the part that has arrived is kept), or give another address with `mirrors` URL."
         f" Without a connection, get {remote.url} elsewhere ({remote.size:,} bytes, SHA-256 {remote.sha256})"
         f" and save it as {folder / remote.name}"
     )

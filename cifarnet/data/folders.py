@@ -88,7 +88,7 @@ def _broken_message(broken: Mapping[str, str], total: int) -> str:
         [
             f"{len(broken):,} of {total:,} pictures can't be read:",
             *messages,
-            "Repair or remove them, or leave them out with --skip-broken.",
+            "Repair or remove them, or leave them out with `skip_broken`.",
         ]
     )
 

@@ -88,7 +88,7 @@ def load_data(
         if test_split is None:
             remedy = "Add x_test and y_test" if _is_npz_file(source) else "Put a folder test/ beside train/"
             raise DataError(
-                f"{source} has no test images. {remedy}, or hold some of every class out with --test-split 0.2"
+                f"{source} has no test images. {remedy}, or hold some of every class out with `test_split` 0.2"
             )
         train, test = hold_out(train, test_split, seed)
     return Splits(train, test, parts.validation, parts.left_out)
@@ -116,7 +116,7 @@ def source_name(source: StrPath) -> str:
 
 def _split_of_split_data(source: str, test_split: float) -> InvalidValueError:
     return InvalidValueError(
-        f"{source} has test images. --test-split is only for sources without them. Received: {test_split}"
+        f"{source} has test images. `test_split` is only for sources without them. Received: {test_split}"
     )
 
 

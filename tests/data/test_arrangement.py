@@ -52,7 +52,7 @@ def test_a_validation_folder_is_the_validation_split(tmp_path, name):
 
 def test_validation_images_without_test_images_ask_for_both_remedies(tmp_path):
     fill(tmp_path, "train/cat", "train/dog", "val/cat", "val/dog", count=4)
-    with pytest.raises(DataError, match=r"no test images.*folder test/.*--test-split"):
+    with pytest.raises(DataError, match=r"no test images.*folder test/.*`test_split`"):
         load(tmp_path)
     assert counts(load(tmp_path, test_split=0.25)) == (("cat", "dog"), [3, 3], [1, 1], [4, 4])
 
@@ -200,7 +200,7 @@ def test_a_class_of_unread_pictures_says_what_would_read_them(tmp_path):
 
 def test_a_test_split_does_not_mend_a_test_folder(tmp_path):
     fill(tmp_path, "Train/cat", "Train/dog", "Test/cat", "Test/dog")
-    with pytest.raises(InvalidValueError, match=r"has test images\. --test-split"):
+    with pytest.raises(InvalidValueError, match=r"has test images\. `test_split`"):
         load(tmp_path, test_split=0.2)
 
 

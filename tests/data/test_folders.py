@@ -29,7 +29,7 @@ def test_images_are_brought_to_the_size_asked_for(tmp_path):
 
 
 def test_without_test_images_the_message_says_what_to_do(tmp_path):
-    with pytest.raises(DataError, match=r"has no test images.*--test-split"):
+    with pytest.raises(DataError, match=r"has no test images.*`test_split`"):
         load_data(str(image_folder(tmp_path, test=0)))
 
 
@@ -46,7 +46,7 @@ def test_class_folders_alone_are_a_source(tmp_path):
 
 
 def test_a_test_split_beside_test_images_is_refused(tmp_path):
-    with pytest.raises(InvalidValueError, match=r"has test images\. --test-split"):
+    with pytest.raises(InvalidValueError, match=r"has test images\. `test_split`"):
         load_data(str(image_folder(tmp_path)), test_split=0.2)
 
 

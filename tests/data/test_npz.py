@@ -274,7 +274,7 @@ def test_an_npz_file_without_test_images_is_split(tmp_path):
 
 
 def test_an_npz_file_without_test_images_asks_for_arrays(tmp_path):
-    with pytest.raises(DataError, match=r"no test images\. Add x_test and y_test, or .*--test-split 0\.2"):
+    with pytest.raises(DataError, match=r"no test images\. Add x_test and y_test, or .*`test_split` 0\.2"):
         load(tmp_path, x_test=None, y_test=None)
 
 

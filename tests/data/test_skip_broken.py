@@ -27,7 +27,7 @@ def test_all_broken_pictures_are_named_at_once(pets):
     for line, name in zip(lines[1:5], names, strict=True):
         assert line.startswith(str(pets / name))
     assert lines[2].endswith("4.png is empty.")
-    assert "--skip-broken" in lines[5]
+    assert "`skip_broken`" in lines[5]
 
 
 def test_of_many_broken_pictures_ten_are_named_and_the_rest_counted(pets):

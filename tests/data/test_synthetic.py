@@ -70,5 +70,5 @@ def test_a_number_of_thousands_of_digits_is_refused():
 
 
 def test_a_test_split_is_refused():
-    with pytest.raises(InvalidValueError, match=r"has test images\. --test-split"):
+    with pytest.raises(InvalidValueError, match=r"has test images\. `test_split`"):
         load_data("synthetic:50", test_split=0.1)

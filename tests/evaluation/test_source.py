@@ -172,7 +172,7 @@ def test_images_at_another_place_are_known_by_their_content(divided, wanted):
     with pytest.raises(InvalidValueError, match=r"held 0\.5 of its data out"):
         evaluate(divided / wanted, moved, test_split=0.25)
     save_picture(divided / "photos/train/ant/new.png", seed=1)
-    with pytest.raises(DataError, match="--test-split"):
+    with pytest.raises(DataError, match="`test_split`"):
         evaluate(divided / wanted, moved)
     assert evaluate(divided / wanted, moved, test_split=0.5).metrics.images == 8
 

@@ -30,7 +30,7 @@ from cifarnet.recipes import RECIPES
 from cifarnet.reports.figures import plots
 from cifarnet.runs.directory import Run
 from cifarnet.training import checkpoints as checkpoints_module
-from cifarnet.training import run
+from cifarnet.training import result, resume
 from cifarnet.training.checkpoints import CheckpointManager, latest_checkpoint
 from cifarnet.weights import catalog
 from cifarnet.weights.formats.hdf5 import save_weights
@@ -191,7 +191,7 @@ def _draw(folder: Path) -> None:
 
 
 def _check_run(folder: Path) -> None:
-    if run._has_result(folder):
+    if resume._has_result(Run(folder)):
         assert runs.read_metrics(folder) == _metrics()
         assert len(runs.read_history(folder)) == 3
         if not Run(folder).missing_pictures:
@@ -206,11 +206,11 @@ def _finish_again(folder: Path) -> None:
     # As --resume does it, without the scoring.
     remove_leftovers(folder)
     remove_leftovers(folder / runs.PLOTS)
-    if not run._has_result(folder):
+    if not resume._has_result(Run(folder)):
         _finish(folder)
     elif Run(folder).missing_pictures:
         _draw(folder)
-    assert run._has_result(folder)
+    assert resume._has_result(Run(folder))
     assert not Run(folder).missing_pictures
     assert len(runs.read_history(folder)) == 3
     assert not list(filter(is_leftover, folder.rglob("*")))
@@ -318,7 +318,8 @@ def _quick_files() -> Iterator[None]:
             (checkpoints_module, "load_checkpoint"),
             (catalog, "load_weights"),
             (catalog, "load_header"),
-            (run, "load_weights"),
+            (result, "load_weights"),
+            (resume, "load_weights"),
         ):
             patch.setattr(module, name, loading(getattr(module, name)))
         yield
