@@ -72,7 +72,7 @@ class Recipe:
         None,
         range=_STEPS,
         metavar="N",
-        help="Batches to train on, instead of --epochs.",
+        help="Batches to train on, instead of `epochs`.",
         panel=Panel.RECIPE,
         resumable=True,
     )
@@ -82,7 +82,7 @@ class Recipe:
         0.1,
         range=_POSITIVE,
         metavar="X",
-        help="Initial learning rate; with --cycle-peak the highest.",
+        help="Initial learning rate; with `cycle_peak` the highest.",
         panel=Panel.RECIPE,
     )
     momentum: float = option(
@@ -211,7 +211,7 @@ class Recipe:
         None,
         range=Range(0, 1, low_excluded=True),
         metavar="FRACTION",
-        help="Fraction of the loss that compares with the --teacher. Default: 0.9.",
+        help="Fraction of the loss that compares with the `teacher`. Default: 0.9.",
         panel=Panel.TRANSFER,
     )
     """The rest of the loss compares with the labels (Hinton et al. 2015, arXiv:1503.02531); None without a teacher."""

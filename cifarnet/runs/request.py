@@ -9,7 +9,7 @@ from typing import Any
 from cifarnet.choices import BACKENDS, ON_NAN, PRECISIONS
 from cifarnet.durations import DURATION
 from cifarnet.errors import InvalidValueError
-from cifarnet.fields import Panel, Range, option, option_name, require_valid
+from cifarnet.fields import Panel, Range, option, require_valid
 from cifarnet.files import as_path
 from cifarnet.json_files import shown
 from cifarnet.recipes import Recipe
@@ -38,8 +38,8 @@ class TrainRequest:
     recipe: Recipe | str | None = option(
         None,
         metavar="NAME|FILE",
-        help="documented, revised, paper, fast, fine-tune, or a JSON file. Default: documented; with --budget fast;"
-        " with --weights fine-tune.",
+        help="documented, revised, paper, fast, fine-tune, or a JSON file. Default: documented; with `budget` fast;"
+        " with `weights` fine-tune.",
     )
     data: str | os.PathLike[str] = option(
         "cifar10",
@@ -50,15 +50,15 @@ class TrainRequest:
     model: str | None = option(
         None,
         metavar="NAME",
-        help="Network: resnet20, resnet32, resnet44, resnet56, resnet110, ... Default: that of --weights, or resnet20."
-        " A deeper one than --weights grows from it.",
+        help="Network: resnet20, resnet32, resnet44, resnet56, resnet110, ... Default: that of `weights`, or resnet20."
+        " A deeper one than `weights` grows from it.",
     )
     seed: int = option(0, range=SEEDS, metavar="N", help="Seed of everything random. Default: 0.")
     budget: float | None = option(
         None,
         range=Range(0, LONGEST_BUDGET, low_excluded=True),
         metavar="TIME",
-        help="Train for this much time, instead of --epochs: 20m, 1h30m, 90s.",
+        help="Train for this much time, instead of `epochs`: 20m, 1h30m, 90s.",
         notation=DURATION,
         resumable=True,
     )
@@ -93,7 +93,7 @@ class TrainRequest:
     teacher: str | Path | None = option(
         None,
         metavar=WEIGHTS,
-        help="Learn from the answers of these weights as well as from the labels. With --resume: where they are now.",
+        help="Learn from the answers of these weights as well as from the labels. With `resume`: where they are now.",
         panel=Panel.TRANSFER,
         resumable=True,
     )
@@ -145,9 +145,9 @@ class TrainRequest:
         given = [name for name in _LENGTHS if self.changes.get(name) is not None]
         given += ["budget"] if self.budget is not None else []
         if len(given) > 1:
-            options = [option_name(name) for name in given]
+            names = [f"`{name}`" for name in given]
             raise InvalidValueError(
-                f"{' and '.join(options)} give the length of the run: give one of them. Received: {' '.join(options)}"
+                f"{' and '.join(names)} give the length of the run: give one of them. Received: {' '.join(names)}"
             )
 
     @property
