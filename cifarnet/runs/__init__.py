@@ -227,7 +227,7 @@ def verified_config(config: dict[str, Any], path: Path) -> dict[str, Any]:
     if config.get(_CHECKSUM, _checksum(rest)) != _checksum(rest):
         raise RunError(
             f"{path} is damaged, or was changed by hand: its SHA-256 does not hold. Restore it; or, where the change is"
-            f' meant, delete its line "{_CHECKSUM}" and take it as the recipe of a new run (--recipe {path}).'
+            f' meant, delete its line "{_CHECKSUM}" and take it as the recipe of a new run (`recipe` {path}).'
         )
     return rest
 

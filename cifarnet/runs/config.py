@@ -198,24 +198,24 @@ def require_consistent(asked: TrainRequest | RunConfig, recipe: Recipe) -> None:
 
 def _contradictions(asked: TrainRequest | RunConfig, recipe: Recipe) -> Iterator[str]:
     if asked.freeze_base and asked.weights is None:
-        yield "--freeze-base keeps a trained base fixed, so it needs one: give --weights RUN or FILE.h5 too."
+        yield "`freeze_base` keeps a trained base fixed, so it needs one: give `weights` RUN or FILE.h5 too."
     if asked.teacher is None and recipe.needs_teacher:
         named = ((name, getattr(recipe, name)) for name in ("distillation", "distillation_temperature"))
         received = ", ".join(f"{name} {value:g}" for name, value in named if value is not None)
         yield (
-            "distillation and distillation_temperature say how a teacher is followed: give --teacher too, or leave both"
+            "distillation and distillation_temperature say how a teacher is followed: give `teacher` too, or leave both"
             f" out, of a recipe's file as well. Received: no teacher, {received}"
         )
     alone = trains_head_alone(asked, recipe)
     if asked.teacher is not None and alone:
         yield (
-            "With --freeze-base and no augmentation the head sees features, and a teacher has to see images: leave"
-            " --teacher or --freeze-base out, or augment (--flip)."
+            "With `freeze_base` and no augmentation the head sees features, and a teacher has to see images: leave"
+            " `teacher` or `freeze_base` out, or augment (`flip`)."
         )
     if alone and asked.precision not in (None, "float32"):
         yield (
-            "With --freeze-base and no augmentation the base's features are computed once, in float32: leave"
-            f" --precision out. Received: {asked.precision}"
+            "With `freeze_base` and no augmentation the base's features are computed once, in float32: leave"
+            f" `precision` out. Received: {asked.precision}"
         )
     if asked.budget is not None and not recipe.cycle_peak:
         yield (

@@ -86,7 +86,7 @@ class Run:
             next_step = f", or continue its run: cifarnet train --resume {path}"
             if self.result is not None:
                 next_step = ": it has a finished run"
-        raise RunError(f"{path} exists and is not an empty folder. Choose another --output{next_step}.")
+        raise RunError(f"{path} exists and is not an empty folder. Choose another `directory`{next_step}.")
 
     def remove_leftovers(self) -> None:
         """Delete the temporary files that a killed process left behind; the run must be locked."""

@@ -44,7 +44,7 @@ def run_lock(directory: Path) -> Iterator[Callable[[], None]]:
             remedy = f" If that process has ended, delete {soft}." if soft.exists() else ""
             raise RunError(
                 f"{directory} is being trained in by {_owner(directory)}. Wait for it, stop it, or choose another"
-                f" --output.{remedy}"
+                f" `directory`.{remedy}"
             ) from None
         except OSError as error:
             raise StorageError(directory, error) from error
@@ -93,7 +93,7 @@ def _require_in_place(directory: Path, descriptor: int | None) -> None:
     what = "replaced by something else" if found else "deleted"
     raise LostRunError(
         f"{directory} was {what} while its run was being trained, so the training has stopped and has no result. Train"
-        " anew with another --output."
+        " anew with another `directory`."
     )
 
 

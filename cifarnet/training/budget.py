@@ -106,7 +106,7 @@ def too_little_time(budget: float, used: float, data_seconds: float, needed: str
     reading = ""
     if data_seconds > 0.1 * budget:
         reading = f" Reading the images took {data_seconds:.0f} s; a second run finds them in the cache."
-    remedy = f" One epoch needs about --budget {needed}." if needed else " Give a larger --budget."
+    remedy = f" One epoch needs about `budget` {needed}." if needed else " Give a larger `budget`."
     return BudgetError(
         f"The budget is too small for a single training step: {used:.0f} s passed before it, and checking and writing"
         f" the result take time too.{reading}{remedy} Received: {span(budget)}"

@@ -42,7 +42,7 @@ def base_features(
         if not np.isfinite(chunk).all():
             raise WeightsError(
                 "The fixed base gives features that are not finite: its weights are damaged or its training diverged."
-                " Use other --weights."
+                " Use other `weights`."
             )
         _fill(features, start, ops.cast(chunk, "bfloat16"))
         report(activity, start + len(chunk), len(images))

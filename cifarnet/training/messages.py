@@ -24,7 +24,7 @@ def warn_of_short_run(recipe: Recipe, steps: int, image_size: int, report: Event
                 f"This run has {steps:,} steps. The moving averages of batch normalization need about"
                 f" {recipe.settling_steps:,} to settle (momentum {recipe.batchnorm_momentum:g}), so its result may"
                 " be far worse than the network. Train longer, or compute the moments from training images:"
-                " --precise-batchnorm 1024."
+                " `precise_batchnorm` 1024."
             )
         )
     at_full_size = full_size_steps(recipe, image_size, steps)
@@ -33,7 +33,7 @@ def warn_of_short_run(recipe: Recipe, steps: int, image_size: int, report: Event
             Warned(
                 f"This run trains {at_full_size:,} of its {steps:,} steps on images of full size ({image_size}"
                 f" pixels). Its result is scored on these, and {FULL_SIZE_STEPS} or more are needed for a good one:"
-                " train longer, or leave the small images out (--resolutions '')."
+                " train longer, or leave the small images out (`resolutions` '')."
             )
         )
 
@@ -44,9 +44,9 @@ def warn_of_better_check(history: list[HistoryRow], held_out: str, accuracy: flo
     best = max(checked, key=lambda row: row.held_accuracy or 0.0)
     if (best.held_accuracy or 0.0) <= accuracy + 0.01:
         return
-    remedy = "Train longer (--epochs) or at a lower --learning-rate"
+    remedy = "Train longer (`epochs`) or at a lower `learning_rate`"
     if held_out == "test":
-        remedy += ", or keep the best epoch with --validation-split 0.1"
+        remedy += ", or keep the best epoch with `validation_split` 0.1"
     report(
         Warned(
             f"The result has an accuracy of {accuracy:.1%} on the {held_out} images. The check after epoch {best.epoch}"
@@ -119,5 +119,5 @@ def diverged(
             " --on-nan restore"
         )
     return DivergedError(
-        f"{reason}{tried}: the training has diverged.{saved} Train anew with a lower --learning-rate{next_step}"
+        f"{reason}{tried}: the training has diverged.{saved} Train anew with a lower `learning_rate`{next_step}"
     )

@@ -68,13 +68,13 @@ def refuse_other_network(inputs: RunInputs, base: ModelSpec, model: str, freeze_
         if freeze_base:
             raise InvalidValueError(
                 f"{inputs.weights} is a {base.title}. A {spec.title} adds units to it that have to be trained, which"
-                f" --freeze-base prevents. Leave one of the two out. Received: --model {model} and --freeze-base"
+                f" `freeze_base` prevents. Leave one of the two out. Received: `model` {model} and `freeze_base`"
             )
         return
     deeper = f" {base.name}, or a deeper one that grows from it" if base.family.grows else f" {base.name}"
     raise InvalidValueError(
-        f"{inputs.weights} is a {base.title}, whose weights do not fit into a {spec.title}. Leave --model out, or give"
-        f"{deeper}. Received: --model {model}"
+        f"{inputs.weights} is a {base.title}, whose weights do not fit into a {spec.title}. Leave `model` out, or give"
+        f"{deeper}. Received: `model` {model}"
     )
 
 
@@ -112,7 +112,7 @@ def common_test_split(inputs: RunInputs, load: Load) -> float | None:
     if len(known_splits) > 1:
         each = ", ".join(f"{origin}: {split:g}" for origin, split in splits.items() if split is not None)
         raise InvalidValueError(
-            f"--weights and --teacher held different fractions of {inputs.data} out to test on, so that one has learned"
+            f"`weights` and `teacher` held different fractions of {inputs.data} out to test on, so that one has learned"
             f" what the other held out ({each}). Use runs that held out the same."
         )
     return known_splits.pop() if known_splits else inputs.test_split
@@ -141,7 +141,7 @@ def _warn_of_learned(origin: Path, known: TrainedOn, inputs: RunInputs, sha256: 
         held_out = (
             "none"
             if known.validation_split is None
-            else f"others; --validation-split {known.validation_split:g} --seed {known.seed} holds the same out"
+            else f"others; `validation_split` {known.validation_split:g} `seed` {known.seed} holds the same out"
         )
         report(
             Warned(
@@ -167,7 +167,7 @@ def found_again(config: RunConfig, directory: Path) -> RunConfig:
             if use == "data" and not Path(found["data_path"]).exists():
                 raise RunError(
                     f"There is nothing at {path} any more, where the images of the run in {directory} were. Give their"
-                    " place with --data."
+                    " place with `data`."
                 )
     return replace(config, **found)
 
@@ -196,8 +196,8 @@ def same_teacher(config: RunConfig, directory: Path) -> Weights | None:
     if config.teacher is None:
         return None
     if config.teacher_sha256 is None:
-        raise RunError(f"The run in {directory} has no teacher: leave --teacher out. Received: {config.teacher}")
-    remedy = "Say with --teacher where those weights are now, or start a new run."
+        raise RunError(f"The run in {directory} has no teacher: leave `teacher` out. Received: {config.teacher}")
+    remedy = "Say with `teacher` where those weights are now, or start a new run."
     try:
         teacher = load_origin(config, "teacher")
     except WeightsError as error:

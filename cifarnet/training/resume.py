@@ -140,7 +140,7 @@ def _require_backend(run: Run, given: str | None) -> None:
     if backend != wanted:
         raise RunError(
             f"The run in {run.path} was trained with {wanted}, which rounds differently from {backend}."
-            f" Resume it with: --backend {wanted}"
+            f" Resume it with: `backend` {wanted}"
         )
 
 
@@ -172,7 +172,7 @@ def _same_data(run: Run, config: RunConfig, image_size: int, session: Session) -
     if data.sha256 != config.data_sha256:
         raise RunError(
             f"{config.source} does not hold the images that the run in {run.path} began with (their SHA-256 differs)."
-            " Give the place of those with --data."
+            " Give the place of those with `data`."
         )
     return data
 

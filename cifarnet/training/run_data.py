@@ -46,7 +46,7 @@ class RunData:
         if inputs.validation_split is not None:
             if validation is not None:
                 raise InvalidValueError(
-                    f"{inputs.data} has {len(validation):,} validation images of its own: --validation-split is for a"
+                    f"{inputs.data} has {len(validation):,} validation images of its own: `validation_split` is for a"
                     f" source without. Received: {inputs.validation_split}"
                 )
             train, validation = hold_out(train, inputs.validation_split, inputs.seed)

@@ -172,7 +172,7 @@ def read_images(prepared: Prepared, session: Session) -> tuple[RunInputs, RunDat
     names = data.train.class_names
     if request.classes not in (None, len(names)):
         raise InvalidValueError(
-            f"{inputs.data} has {len(names)} classes ({', '.join(names)}). Received: --classes {request.classes}"
+            f"{inputs.data} has {len(names)} classes ({', '.join(names)}). Received: `classes` {request.classes}"
         )
     return inputs, data, seconds
 

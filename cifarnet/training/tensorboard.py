@@ -41,8 +41,8 @@ class TensorBoardLog:
     def __init__(self, report: EventHandler):
         if find_spec("tensorboard") is None:
             raise BackendError(
-                "--tensorboard needs the package tensorboard, which is not installed."
-                f" Install it with: {install_command('tensorboard')}; or train without --tensorboard."
+                "`tensorboard` needs the package tensorboard, which is not installed."
+                f" Install it with: {install_command('tensorboard')}; or train without `tensorboard`."
             )
         self.report = report
         self.epoch = 0
@@ -69,7 +69,7 @@ class TensorBoardLog:
             self._file = None
             reason = getattr(error, "strerror", None) or str(error)
             self.report(
-                Warned(f"{runs.TENSORBOARD}/ can't be written: {reason}. The training continues without --tensorboard.")
+                Warned(f"{runs.TENSORBOARD}/ can't be written: {reason}. The training continues without `tensorboard`.")
             )
 
     def _start(self, plan: Planned) -> None:

@@ -132,7 +132,7 @@ def _require_time(loop: Loop, planner: Planner, budget: float, used: Callable[[]
         Warned(
             f"A budget of {span(budget)} is enough for {steps / loop.steps_per_epoch:.1%} of an epoch ({steps:,.0f} of"
             f" {loop.steps_per_epoch:,} steps): most training images are never seen. One epoch needs about"
-            f" --budget {needed}."
+            f" `budget` {needed}."
         )
     )
 

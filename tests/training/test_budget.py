@@ -252,7 +252,7 @@ def test_budget_below_an_epoch_is_warned_of():
     (message,) = required(20 + ENDING + 8 + 49, 20.0)
     assert "is enough for 50.0% of an epoch (98 of 196 steps)" in message
     # 20 s, the ending, a check and 98 s: rounded up to half minutes.
-    assert "One epoch needs about --budget 2m30s." in message
+    assert "One epoch needs about `budget` 2m30s." in message
 
 
 def test_budget_below_a_step_is_refused():

@@ -176,7 +176,7 @@ def test_a_run_goes_on_with_its_own_teacher_or_not_at_all(taught, tmp_path):
     with pytest.raises(RunError, match=r"teacher\.h5 does not hold the weights that the run in .* learns from"):
         resume(tmp_path / "run")
     (tmp_path / "teacher.h5").unlink()
-    with pytest.raises(RunError, match=r"can't be read: .* Say with --teacher where those weights are now"):
+    with pytest.raises(RunError, match=r"can't be read: .* Say with `teacher` where those weights are now"):
         resume(tmp_path / "run")
     moved = str(taught[1])
     assert resume(tmp_path / "run", teacher=moved).weights_sha256 == taught[0].weights_sha256
@@ -188,7 +188,7 @@ def test_a_run_without_a_teacher_gets_none_later(taught, tmp_path):
     events = Recorder(when=lambda event: isinstance(event, StepDone) and event.step == 4)
     with pytest.raises(InterruptedRunError):
         train(SYNTHETIC, tmp_path / "run", report=events)
-    with pytest.raises(RunError, match="has no teacher: leave --teacher out"):
+    with pytest.raises(RunError, match="has no teacher: leave `teacher` out"):
         resume(tmp_path / "run", teacher=str(taught[1]))
 
 
@@ -219,7 +219,7 @@ def test_a_teacher_that_has_learned_the_validation_images_is_told(taught, tmp_pa
 
 @pytest.mark.parametrize("changes", [{"distillation": 0.9}, {"distillation_temperature": 4.0}])
 def test_how_to_follow_a_teacher_needs_one(changes):
-    with pytest.raises(InvalidValueError, match="give --teacher too"):
+    with pytest.raises(InvalidValueError, match="give `teacher` too"):
         prepare(TrainRequest("fast", changes=changes))
 
 
@@ -233,7 +233,7 @@ def test_a_share_or_temperature_out_of_range_is_refused(changes):
 
 def test_a_head_alone_has_no_teacher():
     still = RECIPES["fine-tune"].with_changes(crop_padding=0, flip=False)
-    with pytest.raises(InvalidValueError, match="leave --teacher or --freeze-base out"):
+    with pytest.raises(InvalidValueError, match="leave `teacher` or `freeze_base` out"):
         prepare(TrainRequest(still, weights="resnet20", teacher="resnet32", freeze_base=True))
     prepare(TrainRequest("fine-tune", weights="resnet20", teacher="resnet32", freeze_base=True))
 

@@ -109,5 +109,5 @@ def test_the_precision_that_a_head_alone_is_trained_in_is_the_one_that_is_told(b
     inputs, data, _ = read_images(prepared, Session())
     config, _ = resolve(prepared, inputs, data, "jax", gpu)
     assert config.execution(gpu).precision == "float32"
-    with pytest.raises(InvalidValueError, match=r"leave --precision out\. Received: bfloat16"):
+    with pytest.raises(InvalidValueError, match=r"leave `precision` out\. Received: bfloat16"):
         replace(config, precision="bfloat16")

@@ -239,8 +239,8 @@ def test_a_deeper_network_begins_as_the_one_it_grows_from_and_trains_all_its_uni
 @pytest.mark.parametrize(
     ("model", "freeze_base", "message"),
     [
-        ("resnet8", False, r"is a ResNet-14, whose weights do not fit into a ResNet-8.*Received: --model resnet8"),
-        ("resnet20", True, r"is a ResNet-14\. A ResNet-20 adds units.*Received: --model resnet20 and --freeze-base"),
+        ("resnet8", False, r"is a ResNet-14, whose weights do not fit into a ResNet-8.*Received: `model` resnet8"),
+        ("resnet20", True, r"is a ResNet-14\. A ResNet-20 adds units.*Received: `model` resnet20 and `freeze_base`"),
     ],
 )
 def test_weights_of_another_network_are_refused(tmp_path, model, freeze_base, message):
@@ -270,7 +270,7 @@ def test_a_run_that_has_to_begin_anew_begins_with_the_same_weights_or_not_at_all
 
 
 def test_a_frozen_base_needs_weights():
-    with pytest.raises(InvalidValueError, match="--weights"):
+    with pytest.raises(InvalidValueError, match="give `weights`"):
         prepare(TrainRequest(RECIPE, freeze_base=True))
 
 
@@ -281,13 +281,14 @@ def test_a_finished_run_is_not_resumed(reference):
 
 def test_an_existing_run_is_not_overwritten(reference):
     before = (reference[0].directory / runs.WEIGHTS).read_bytes()
-    with pytest.raises(RunError, match=r"another --output: it has a finished run\.$"):
+    with pytest.raises(RunError, match=r"another `directory`: it has a finished run\.$"):
         train(CONFIG, reference[0].directory)
     assert (reference[0].directory / runs.WEIGHTS).read_bytes() == before
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [(runs.CONFIG, r"or continue its run: .*--resume .*photos\.$"), ("a.png", r"--output\.$")]
+    ("name", "told"),
+    [(runs.CONFIG, r"or continue its run: .*--resume .*photos\.$"), ("a.png", r"another `directory`\.$")],
 )
 def test_a_folder_that_is_not_empty_is_left_alone_with_the_remedy_that_fits_it(tmp_path, name, told):
     (tmp_path / "photos").mkdir()
@@ -330,7 +331,7 @@ def test_validation_images_that_the_weights_have_learned_are_told(reference, tmp
         events = Recorder()
         again = replace(config, validation_split=0.2, weights=str(tmp_path / "first"), seed=seed)
         train(again, tmp_path / f"again{seed}", report=events)
-        told = "--validation-split 0.2 --seed 5 holds the same out"
+        told = "`validation_split` 0.2 `seed` 5 holds the same out"
         assert [told in event.message for event in events.of(Warned)] == warned
 
 
