@@ -90,7 +90,7 @@ class Option:
     """The description of a field that is an option too.
 
     Attributes:
-        help: one or more sentences.
+        help: one or more sentences. Other fields stand in backticks; the command line spells them as options.
         metavar: the placeholder of the value: its unit, ``N`` for a whole number, ``X`` for a number.
         panel: the section of the help page.
         range: the valid numbers; None for all.

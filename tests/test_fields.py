@@ -110,8 +110,8 @@ def test_every_number_of_a_recipe_has_a_range():
     ("asked", "message"),
     [
         ({"changes": {"speed": 1}}, "has no field"),
-        ({"changes": {"epochs": 1, "steps": 2}}, "--epochs and --steps give the length"),
-        ({"changes": {"epochs": 1}, "budget": 60.0}, "--epochs and --budget give the length"),
+        ({"changes": {"epochs": 1, "steps": 2}}, "`epochs` and `steps` give the length"),
+        ({"changes": {"epochs": 1}, "budget": 60.0}, "`epochs` and `budget` give the length"),
         ({"budget": 0.0}, "budget must be above 0"),
         ({"seed": -1}, "seed must be at least 0"),
         ({"validation_split": 1.0}, "validation_split must be above 0 and below 1"),

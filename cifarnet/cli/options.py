@@ -54,12 +54,13 @@ def _kind(described: Option, hint: Any) -> Any:
 
 def _declaration(name: str, described: Option, kind: Any, optional: bool) -> Any:
     panel = None if described.panel is Panel.COMMON else described.panel
+    text = with_options(described.help)
     if described.choices:
-        return choice(option_name(name), described.choices, with_options(described.help), rich_help_panel=panel)
+        return choice(option_name(name), described.choices, text, rich_help_panel=panel)
     names = [option_name(name)]
     if kind is bool and optional:
         names = [f"{names[0]}/{option_name(f'no_{name}')}"]
-    return typer.Option(*names, metavar=described.metavar, help=with_options(described.help), rich_help_panel=panel)
+    return typer.Option(*names, metavar=described.metavar, help=text, rich_help_panel=panel)
 
 
 def parsed(notation: Notation, word: str, option: str) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 from cifarnet.choices import BACKENDS, ON_NAN, PRECISIONS
 from cifarnet.durations import DURATION
 from cifarnet.errors import InvalidValueError
-from cifarnet.fields import Panel, Range, option, option_name, require_valid
+from cifarnet.fields import Panel, Range, option, require_valid
 from cifarnet.files import as_path
 from cifarnet.json_files import shown
 from cifarnet.recipes import Recipe
@@ -145,9 +145,9 @@ class TrainRequest:
         given = [name for name in _LENGTHS if self.changes.get(name) is not None]
         given += ["budget"] if self.budget is not None else []
         if len(given) > 1:
-            options = [option_name(name) for name in given]
+            names = [f"`{name}`" for name in given]
             raise InvalidValueError(
-                f"{' and '.join(options)} give the length of the run: give one of them. Received: {' '.join(options)}"
+                f"{' and '.join(names)} give the length of the run: give one of them. Received: {' '.join(names)}"
             )
 
     @property

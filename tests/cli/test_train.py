@@ -348,7 +348,7 @@ def test_a_budget_is_told_as_it_is_given(wanted):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ("--budget 5m --epochs 3", "--epochs and --budget give the length"),
+        ("--budget 5m --epochs 3", "`epochs` and `budget` give the length"),
         ("--budget 5m --recipe paper", "fast, or one with a cycle_peak"),
         ("--resolutions 20", "such as 20:0.4,24:0.3"),
         ("--resolutions 21:0.5", "a multiple of 4"),

@@ -170,7 +170,7 @@ def test_paper_s_recipe_warns_of_unsettled_moments(tmp_path):
     (warning,) = warnings(events_of(recipe, tmp_path / "run"))
     assert "This run has 4 steps." in warning
     assert "need about 299 to settle (momentum 0.99)" in warning  # 0.99 ** 299 < 0.05 < 0.99 ** 298
-    assert "--precise-batchnorm 1024" in warning
+    assert "`precise_batchnorm` 1024" in warning
 
 
 @pytest.mark.slow

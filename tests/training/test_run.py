@@ -102,7 +102,7 @@ def test_two_runs_with_one_seed_are_identical(reference, tmp_path):
     ],
 )
 def test_a_run_stopped_by_a_signal_and_resumed_equals_one_left_alone(reference, tmp_path, when):
-    with pytest.raises(InterruptedRunError, match="`resume`") as stopped:
+    with pytest.raises(InterruptedRunError, match="--resume") as stopped:
         train(CONFIG, tmp_path / "run", report=Recorder(when))
     assert stopped.value.exit_code == 143
     assert not (tmp_path / "run" / runs.METRICS).exists()
@@ -270,7 +270,7 @@ def test_a_run_that_has_to_begin_anew_begins_with_the_same_weights_or_not_at_all
 
 
 def test_a_frozen_base_needs_weights():
-    with pytest.raises(InvalidValueError, match="`weights`"):
+    with pytest.raises(InvalidValueError, match="give `weights`"):
         prepare(TrainRequest(RECIPE, freeze_base=True))
 
 
@@ -287,7 +287,8 @@ def test_an_existing_run_is_not_overwritten(reference):
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [(runs.CONFIG, r"or continue its run: .*`resume` .*photos\.$"), ("a.png", r"`directory`\.$")]
+    ("name", "told"),
+    [(runs.CONFIG, r"or continue its run: .*--resume .*photos\.$"), ("a.png", r"another `directory`\.$")],
 )
 def test_a_folder_that_is_not_empty_is_left_alone_with_the_remedy_that_fits_it(tmp_path, name, told):
     (tmp_path / "photos").mkdir()
@@ -330,7 +331,7 @@ def test_validation_images_that_the_weights_have_learned_are_told(reference, tmp
         events = Recorder()
         again = replace(config, validation_split=0.2, weights=str(tmp_path / "first"), seed=seed)
         train(again, tmp_path / f"again{seed}", report=events)
-        told = "--validation-split 0.2 --seed 5 holds the same out"
+        told = "`validation_split` 0.2 `seed` 5 holds the same out"
         assert [told in event.message for event in events.of(Warned)] == warned
 
 

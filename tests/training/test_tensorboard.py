@@ -168,7 +168,7 @@ def test_a_log_that_can_not_be_written_is_told_and_the_training_goes_on(tmp_path
     log = TensorBoardLog(events.append)
     result = train(CONFIG, tmp_path / "run", report=log)
     log.finish(result.scored)
-    told = [event.message for event in events if isinstance(event, Warned) and "--tensorboard" in event.message]
+    told = [event.message for event in events if isinstance(event, Warned) and "`tensorboard`" in event.message]
     assert len(told) == 1
     assert "can't be written: File exists" in told[0]
 
