@@ -11,7 +11,7 @@ from typing import Any
 
 from cifarnet import places
 from cifarnet.errors import InvalidValueError, RunError, WeightsError
-from cifarnet.evaluation.source import Load, learned, required_split
+from cifarnet.evaluation.source import Load, is_training_data, required_split
 from cifarnet.models.spec import ModelSpec
 from cifarnet.training.config import PLACES, RunConfig
 from cifarnet.training.events import Report, Warned
@@ -89,7 +89,7 @@ def common_test_split(config: RunConfig, origins: Collection[Path], load: Load) 
     splits = {}
     for origin in origins:
         known = catalog.trained_on(origin)
-        if known and (known.is_at(config.source) or learned(known, config.source, load)):
+        if known and (known.is_at(config.source) or is_training_data(known, config.source, load)):
             splits[origin] = required_split(known, str(origin), config.test_split)
     told = {split for split in splits.values() if split is not None}
     if len(told) > 1:
