@@ -59,7 +59,8 @@ def training_loop(
     from cifarnet.backend.devices import Execution, device
     from cifarnet.data.dataset import Dataset
     from cifarnet.models.network import build_model
-    from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization
+    from cifarnet.models.spec import ModelSpec
+    from cifarnet.preprocessing import CIFAR10_CLASSES, Normalization
     from cifarnet.recipes import named_recipe
     from cifarnet.training.build import Parts
     from cifarnet.training.checkpoint import TrainState
@@ -112,7 +113,7 @@ def train(depth: int, **settings: Any) -> dict[str, Any]:
     full batches; ``epoch_seconds`` are whole epochs, the first with compilation, with everything that the host does.
     """
     from cifarnet.backend.devices import device
-    from cifarnet.training.events import EpochDone, StepDone
+    from cifarnet.events import EpochDone, StepDone
 
     steps: list[tuple[float, Any]] = []
     epochs: list[float] = []
@@ -161,7 +162,8 @@ def infer(depth: int, precision: str = "float32", batch_size: int = 128, steps: 
     from cifarnet.models.answers import Logits, run_batches
     from cifarnet.models.initial import initial_weights
     from cifarnet.models.network import build_model
-    from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec
+    from cifarnet.models.spec import ModelSpec
+    from cifarnet.preprocessing import CIFAR10_CLASSES
     from cifarnet.weights.formats.original import NORMALIZATION as ORIGINAL_NORMALIZATION
     from cifarnet.weights.record import Weights
 
@@ -188,7 +190,8 @@ def logits(source: str | None, data: str, images: int, output: str, depth: int =
     from cifarnet.data.sources import load_data
     from cifarnet.inference.classifier import Classifier
     from cifarnet.models.initial import initial_weights
-    from cifarnet.models.spec import ModelSpec, Normalization
+    from cifarnet.models.spec import ModelSpec
+    from cifarnet.preprocessing import Normalization
     from cifarnet.weights.formats import load_weights
     from cifarnet.weights.record import Weights
 
@@ -225,9 +228,9 @@ def history(
     """
     from cifarnet.backend.devices import device
     from cifarnet.errors import InvalidValueError
+    from cifarnet.events import EpochDone, Planned, StepDone, Warned
     from cifarnet.recipes import named_recipe
     from cifarnet.runs.request import TrainRequest
-    from cifarnet.training.events import EpochDone, Planned, StepDone, Warned
     from cifarnet.training.start import train as train_run
 
     averaged = _moving_averages() if moving else None

@@ -32,7 +32,7 @@ from cifarnet.cli.reporting import evaluation_html
 from cifarnet.data.dataset import Dataset
 from cifarnet.evaluation.metrics import measure
 from cifarnet.evaluation.scored import Scored
-from cifarnet.models.spec import CIFAR10_CLASSES
+from cifarnet.preprocessing import CIFAR10_CLASSES
 
 count = int(sys.argv[1])
 rng = np.random.default_rng(0)

@@ -64,7 +64,7 @@ def _record(args: Any, directory: str) -> tuple[float, str]:
     """Train with the last ``args.steps`` steps under the profiler; return their seconds and the precision."""
     import tensorflow as tf
 
-    from cifarnet.training.events import StepDone
+    from cifarnet.events import StepDone
 
     times: list[float] = []
 

@@ -12,7 +12,7 @@ import cifarnet
 PACKAGE = Path(cifarnet.__file__).parent
 # What reports must not import. Training events are plain data.
 ABOVE_REPORTS = ("typer", "cifarnet.cli", "cifarnet.training", "cifarnet.evaluation", "cifarnet.inference")
-EVENTS = "cifarnet.training.events"
+EVENTS = "cifarnet.events"
 
 
 @pytest.mark.slow

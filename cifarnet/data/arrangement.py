@@ -5,11 +5,11 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from cifarnet.class_names import CLASS_LIMIT, name_fault
 from cifarnet.data.leftovers import Leftovers, is_heic
 from cifarnet.data.tree import FileTree
 from cifarnet.data.walk import is_picture
 from cifarnet.errors import DataError
+from cifarnet.preprocessing import CLASS_LIMIT, name_fault
 
 ROLES = {
     "train": "train",

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cifarnet.models.spec import Normalization
+from cifarnet.preprocessing import Normalization
 from cifarnet.recipes import Recipe
 
 MOVE_DRAWS = 4  # rotation, vertical shift, horizontal shift, flip

@@ -9,8 +9,8 @@ from cifarnet.data.cache import decoded_sets
 from cifarnet.data.cifar10 import BINARY_ARCHIVE, keras_copy
 from cifarnet.data.dataset import LeftOut, Splits
 from cifarnet.data.download import RemoteFile
-from cifarnet.models.spec import Normalization
 from cifarnet.paths import cache_dir
+from cifarnet.preprocessing import Normalization
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cifarnet.class_names import CLASS_LIMIT, name_fault, names_fault
 from cifarnet.errors import DataError, listed
+from cifarnet.preprocessing import CLASS_LIMIT, name_fault, names_fault
 
 # The most characters of a text that is normalized before its length is checked, since outer spaces don't count.
 _TEXT_LIMIT = 1000

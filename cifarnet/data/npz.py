@@ -11,7 +11,7 @@ from cifarnet.data.labels import as_class_names, numbered, stored_labels
 from cifarnet.data.progress import Progress
 from cifarnet.data.tree import FileTree
 from cifarnet.errors import DataError, nearest
-from cifarnet.models.spec import CIFAR10_CLASSES, Normalization
+from cifarnet.preprocessing import CIFAR10_CLASSES, Normalization
 
 _NAMES = "class_names"
 _SPLITS = {"train": ("train",), "test": ("test",), "validation": ("val", "valid", "validation", "dev")}

@@ -13,7 +13,7 @@ from cifarnet.data.pickles import RefusedPickleError, load_arrays, operations
 from cifarnet.data.progress import Progress
 from cifarnet.data.tree import FILE_LIMIT, FileTree
 from cifarnet.errors import DataError
-from cifarnet.models.spec import CIFAR10_CLASSES
+from cifarnet.preprocessing import CIFAR10_CLASSES
 
 TRAIN_BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
 TEST_BATCH = "test_batch"

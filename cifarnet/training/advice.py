@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from cifarnet.backend.gpus import gpu_packages
+from cifarnet.events import Advice, Planned
 from cifarnet.models.layers import total_macs
 from cifarnet.models.spec import ModelSpec, describe
-from cifarnet.training.events import Advice, Planned
 
 BUDGETS = (("20m", "85.6 %"), ("2h", "88.5 %"))
 """Time budgets and the accuracy of ResNet-20 on CIFAR-10 within them, on two AVX2 cores (the table in README.md)."""

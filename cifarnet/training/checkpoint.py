@@ -17,11 +17,11 @@ import numpy as np
 
 from cifarnet.data.dataset import Dataset
 from cifarnet.errors import WeightsError, wrong_content
+from cifarnet.events import HistoryRow
 from cifarnet.fields import typed_fields
 from cifarnet.hdf5 import Hdf5File, read_hdf5, write_hdf5
 from cifarnet.models.spec import ModelSpec
 from cifarnet.recipes import Recipe
-from cifarnet.training.events import HistoryRow
 from cifarnet.training.schedule import Plan, spans
 from cifarnet.weights.formats.hdf5 import weights_in, write_into
 from cifarnet.weights.record import Weights

@@ -9,9 +9,9 @@ from typing import Any
 
 from cifarnet import runs
 from cifarnet.errors import StorageError, WeightsError
+from cifarnet.events import EventHandler, HistoryRow, Warned
 from cifarnet.files import write_text
 from cifarnet.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from cifarnet.training.events import EventHandler, HistoryRow, Warned
 from cifarnet.weights.formats.hdf5 import save_weights
 from cifarnet.weights.record import Weights
 

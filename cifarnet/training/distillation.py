@@ -12,7 +12,7 @@ from keras import ops
 from cifarnet.backend.devices import Execution
 from cifarnet.models.layers import total_macs
 from cifarnet.models.network import Network, build_model
-from cifarnet.models.spec import Normalization
+from cifarnet.preprocessing import Normalization
 from cifarnet.recipes import Recipe
 from cifarnet.training.model import TrainingModel
 from cifarnet.weights.record import Weights

@@ -10,7 +10,8 @@ from cifarnet.inference.classifier import require_finite
 from cifarnet.inference.engines import BATCH_SIZE
 from cifarnet.models.answers import Logits, run_batches
 from cifarnet.models.network import Network, build_model
-from cifarnet.models.spec import ModelSpec, Normalization
+from cifarnet.models.spec import ModelSpec
+from cifarnet.preprocessing import Normalization
 
 
 class Evaluator:

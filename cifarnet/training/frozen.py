@@ -16,7 +16,7 @@ from cifarnet.errors import WeightsError
 from cifarnet.inference.engines import BATCH_SIZE
 from cifarnet.models.answers import Features, HeadLogits, run_batches
 from cifarnet.models.network import Network
-from cifarnet.models.spec import Normalization
+from cifarnet.preprocessing import Normalization
 from cifarnet.training.evaluator import Evaluator
 from cifarnet.training.model import TrainingModel
 

@@ -18,11 +18,11 @@ from keras import ops
 
 from cifarnet.errors import WeightsError
 from cifarnet.evaluation.metrics import accuracy, cross_entropy
+from cifarnet.events import Classifying, EpochDone, Estimated, EventHandler, HistoryRow, StepDone
 from cifarnet.recipes import Recipe
 from cifarnet.training.budget import Planner
 from cifarnet.training.build import Parts
 from cifarnet.training.checkpoint import Checkpoint, TrainState
-from cifarnet.training.events import Classifying, EpochDone, Estimated, EventHandler, HistoryRow, StepDone
 from cifarnet.training.model import epoch_order
 from cifarnet.training.run_data import RunData
 from cifarnet.training.schedule import ahead, checks_due, learning_rate, size_at, spans

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 from cifarnet.backend.devices import device, usable_cores
 from cifarnet.errors import CifarnetError, DivergedError, InterruptedRunError, StorageError
+from cifarnet.events import EventHandler, HistoryRow, Warned
 from cifarnet.recipes import Recipe
 from cifarnet.runs.config import RunConfig
 from cifarnet.training.checkpoint import RESTORES, Checkpoint, TrainState
-from cifarnet.training.events import EventHandler, HistoryRow, Warned
 from cifarnet.training.length import longer
 from cifarnet.training.schedule import FULL_SIZE_STEPS, full_size_steps
 

@@ -10,7 +10,7 @@ from keras import ops
 from cifarnet.backend.devices import Execution
 from cifarnet.data.augmentation import CUTOUT_DRAWS, FLIP, MOVE_DRAWS, augment, hide_squares, normalize, shrink
 from cifarnet.models.network import KERAS_POLICIES, Network
-from cifarnet.models.spec import Normalization
+from cifarnet.preprocessing import Normalization
 from cifarnet.recipes import Recipe
 from cifarnet.training.optimizer import PlannedSGD
 

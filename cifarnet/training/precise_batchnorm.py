@@ -14,7 +14,7 @@ from keras import ops
 
 from cifarnet.data.augmentation import normalize, shrink
 from cifarnet.models.network import Network
-from cifarnet.models.spec import Normalization
+from cifarnet.preprocessing import Normalization
 
 BATCH_SIZE = 256
 """The most images per batch: moments of larger batches are nearer to those of all images."""

@@ -12,6 +12,7 @@ from cifarnet.data.progress import Progress, silent
 from cifarnet.data.sources import source_name
 from cifarnet.errors import RunError, WeightsError
 from cifarnet.evaluation.scored import Scored
+from cifarnet.events import EventHandler, ignore
 from cifarnet.files import StrPath, as_path
 from cifarnet.models.spec import ModelSpec
 from cifarnet.runs.config import RunConfig
@@ -19,7 +20,6 @@ from cifarnet.runs.directory import Run
 from cifarnet.training import messages
 from cifarnet.training.checkpoint import Checkpoint, require_run
 from cifarnet.training.checkpoints import CheckpointManager, latest_checkpoint, remove_previous
-from cifarnet.training.events import EventHandler, ignore
 from cifarnet.training.length import at_length, with_length
 from cifarnet.training.origins import Origins, found_again, same_teacher, same_weights
 from cifarnet.training.result import Result

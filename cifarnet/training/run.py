@@ -8,12 +8,12 @@ import numpy as np
 
 from cifarnet.backend.devices import device
 from cifarnet.errors import StorageError
+from cifarnet.events import Planned, Warned
 from cifarnet.runs.directory import Run
 from cifarnet.training import messages
 from cifarnet.training.advice import with_advice
 from cifarnet.training.checkpoint import RESTORES, Checkpoint, TrainState
 from cifarnet.training.checkpoints import CheckpointManager, latest_checkpoint
-from cifarnet.training.events import Planned, Warned
 from cifarnet.training.length import at_length
 from cifarnet.training.result import Result, scored_result
 from cifarnet.training.schedule import Plan

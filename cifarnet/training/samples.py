@@ -6,7 +6,7 @@ import numpy as np
 
 from cifarnet.backend.select import use_backend
 from cifarnet.data.dataset import Dataset
-from cifarnet.models.spec import Normalization
+from cifarnet.preprocessing import Normalization
 from cifarnet.recipes import Recipe
 
 

@@ -8,12 +8,13 @@ from cifarnet.backend.devices import Device, Execution, usable_cores
 from cifarnet.data.dataset import Splits
 from cifarnet.data.sources import load_data, source_name
 from cifarnet.errors import InvalidValueError
-from cifarnet.models.spec import ModelSpec, Normalization
+from cifarnet.events import Warned
+from cifarnet.models.spec import ModelSpec
+from cifarnet.preprocessing import Normalization
 from cifarnet.recipes import RECIPES, Recipe, find_recipe
 from cifarnet.runs.config import RunConfig, RunInputs, require_consistent, trains_head_alone
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.budget import too_little_time
-from cifarnet.training.events import Warned
 from cifarnet.training.origins import (
     Origins,
     common_test_split,

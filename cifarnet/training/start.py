@@ -9,12 +9,12 @@ from cifarnet.backend.devices import device
 from cifarnet.backend.select import choose_backend, use_backend
 from cifarnet.data.progress import Progress, silent
 from cifarnet.errors import StorageError
+from cifarnet.events import EventHandler, ignore
 from cifarnet.files import StrPath, as_path, require_writable
 from cifarnet.runs.config import RunConfig
 from cifarnet.runs.directory import Run
 from cifarnet.runs.lock import LOCK
 from cifarnet.runs.request import TrainRequest
-from cifarnet.training.events import EventHandler, ignore
 from cifarnet.training.result import Result
 from cifarnet.training.run import TrainingRun
 from cifarnet.training.session import SAVE_INTERVAL, Session
@@ -45,7 +45,7 @@ def train(
         mirrors: addresses to try before the official ones of named data sets.
         save_interval: seconds between checkpoints within an epoch.
         started: when the budget began to count, by ``time.monotonic()``; by default now.
-        report: receives the events of the run (``cifarnet.training.events``).
+        report: receives the events of the run (``cifarnet.events``).
         data_report: receives the progress of reading images.
         start_backend: imports the backend of the name that it is called with, and returns its name.
 

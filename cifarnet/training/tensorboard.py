@@ -17,10 +17,10 @@ from cifarnet import runs
 from cifarnet.backend.select import use_backend
 from cifarnet.errors import BackendError
 from cifarnet.evaluation.scored import Scored
+from cifarnet.events import EpochDone, Event, EventHandler, HistoryRow, Planned, Warned
 from cifarnet.installation import install_command
 from cifarnet.models.spec import ModelSpec
 from cifarnet.reports.text import printable
-from cifarnet.training.events import EpochDone, Event, EventHandler, HistoryRow, Planned, Warned
 
 MISTAKES = 24
 """The number of mistakes whose images are written at the end."""

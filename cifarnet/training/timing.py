@@ -10,10 +10,10 @@ import numpy as np
 from keras import ops
 
 from cifarnet.durations import span
+from cifarnet.events import BudgetPlanned, Measuring, Warned
 from cifarnet.inference.engines import BATCH_SIZE
 from cifarnet.recipes import Recipe
 from cifarnet.training.budget import ENDING, Planner, too_little_time
-from cifarnet.training.events import BudgetPlanned, Measuring, Warned
 from cifarnet.training.loop import Loop, Stopped
 from cifarnet.training.model import epoch_order
 from cifarnet.training.schedule import FULL_SIZE_STEPS, Plan, ahead, full_size_steps, spans

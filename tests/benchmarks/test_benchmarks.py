@@ -14,7 +14,8 @@ from PIL import Image
 import cifarnet
 from cifarnet.data.sources import load_data
 from cifarnet.models.initial import initial_weights
-from cifarnet.models.spec import ModelSpec, Normalization
+from cifarnet.models.spec import ModelSpec
+from cifarnet.preprocessing import Normalization
 from cifarnet.weights.formats.hdf5 import save_weights
 from cifarnet.weights.record import Weights
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from cifarnet.cli import console, training_screen
 from cifarnet.cli.main import main
-from cifarnet.training.events import Warned
+from cifarnet.events import Warned
 from tests.support.datasets import tar_of
 from tests.support.reports import PLAN, done
 from tests.support.terminal import Terminal

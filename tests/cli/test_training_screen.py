@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from cifarnet.cli import training_screen as screen
-from cifarnet.training.events import Warned
+from cifarnet.events import Warned
 from tests.support.reports import PLAN, done
 
 

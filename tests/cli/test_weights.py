@@ -11,7 +11,8 @@ from cifarnet.cli.main import app
 from cifarnet.errors import InvalidValueError
 from cifarnet.evaluation.metrics import wilson_interval
 from cifarnet.models.layers import named_weights
-from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization, describe
+from cifarnet.models.spec import ModelSpec, describe
+from cifarnet.preprocessing import CIFAR10_CLASSES, Normalization
 from cifarnet.reports.terminal.weights_table import render_weights
 from cifarnet.weights import catalog
 from cifarnet.weights.formats import load_weights
@@ -144,11 +145,11 @@ def test_only_ones_own_weights_can_be_removed(name):
 def test_a_file_that_is_gone_is_told_with_its_remedy_and_does_not_hide_the_others(tmp_path):
     invoke("weights", "add", save_tiny_weights(tmp_path / "w.h5", ("ant", "bee")), "insects")
     catalog.entries()["insects"].path.unlink()
-    told = invoke("weights")
-    assert told.exit_code == 0
-    assert "resnet20" in told.stdout
-    assert "can't be read" in told.stdout
-    assert "cifarnet weights remove insects" in told.stderr
+    printed = invoke("weights")
+    assert printed.exit_code == 0
+    assert "resnet20" in printed.stdout
+    assert "can't be read" in printed.stdout
+    assert "cifarnet weights remove insects" in printed.stderr
     entries = {entry["name"]: entry for entry in json.loads(invoke("weights", "--json").stdout)}
     assert "There is no weight file" in entries["insects"]["problem"]
     assert entries["resnet20"]["problem"] is None

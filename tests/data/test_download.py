@@ -140,7 +140,7 @@ def test_without_a_connection_the_message_says_which_file_to_put_where(tmp_path)
         fetch(file, tmp_path / "cache")
     message = str(caught.value)
     assert "no connection" in message
-    for fact in (file.name, file.url, "3,000,000 bytes", file.sha256, str(tmp_path / "cache" / NAME), "--mirror"):
+    for fact in (file.name, file.url, "3,000,000 bytes", file.sha256, str(tmp_path / "cache" / NAME), "`mirrors`"):
         assert fact in message
 
 

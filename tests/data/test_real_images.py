@@ -3,7 +3,7 @@
 import pytest
 
 from cifarnet.data.sources import load_data
-from cifarnet.models.spec import CIFAR10_CLASSES, Normalization
+from cifarnet.preprocessing import CIFAR10_CLASSES, Normalization
 
 
 @pytest.mark.slow

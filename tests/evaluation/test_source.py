@@ -14,7 +14,7 @@ from cifarnet.data.sources import load_data
 from cifarnet.errors import DataError, InvalidValueError
 from cifarnet.evaluation.evaluate import evaluate
 from cifarnet.evaluation.source import find_source
-from cifarnet.models.spec import CIFAR10_CLASSES
+from cifarnet.preprocessing import CIFAR10_CLASSES
 from cifarnet.runs.provenance import TrainedOn
 from cifarnet.weights import catalog
 from cifarnet.weights.formats import load_weights

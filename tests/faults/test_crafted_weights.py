@@ -6,7 +6,8 @@ import pytest
 from cifarnet import hdf5
 from cifarnet.errors import WeightsError
 from cifarnet.models.layers import named_weights
-from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization, describe
+from cifarnet.models.spec import ModelSpec, describe
+from cifarnet.preprocessing import CIFAR10_CLASSES, Normalization
 from cifarnet.weights.formats import load_weights
 from cifarnet.weights.formats.hdf5 import save_weights
 from cifarnet.weights.record import Weights

@@ -5,9 +5,9 @@ import pytest
 
 from cifarnet import runs
 from cifarnet.errors import StorageError
+from cifarnet.events import Warned
 from cifarnet.files import is_leftover, remove_leftovers, write_text
 from cifarnet.training.checkpoints import DAMAGED, CheckpointManager, latest_checkpoint
-from cifarnet.training.events import Warned
 from cifarnet.weights.formats import load_weights
 from tests.support.faults.saves import ERRORS, can_trace, checkpoint, faults, saved_under
 

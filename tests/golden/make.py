@@ -17,10 +17,10 @@ from typing import Any
 import cifarnet
 from cifarnet.data.sources import load_data
 from cifarnet.errors import InterruptedRunError
+from cifarnet.events import StepDone
 from cifarnet.inference.classifier import Classifier
 from cifarnet.recipes import RECIPES
 from cifarnet.runs.request import TrainRequest
-from cifarnet.training.events import StepDone
 from cifarnet.training.start import train
 from cifarnet.weights.formats import load_weights
 

@@ -6,7 +6,8 @@ from cifarnet.inference import engines
 from cifarnet.inference.classifier import Classifier
 from cifarnet.inference.engines import ENGINES, start_engine
 from cifarnet.models.initial import initial_weights
-from cifarnet.models.spec import ModelSpec, Normalization
+from cifarnet.models.spec import ModelSpec
+from cifarnet.preprocessing import Normalization
 from cifarnet.weights.record import Weights
 
 SPEC = ModelSpec("resnet8", classes=3, image_size=12)

@@ -5,7 +5,8 @@ import pytest
 
 from cifarnet.errors import InvalidValueError, WeightsError
 from cifarnet.models.layers import named_weights, total_macs, total_params
-from cifarnet.models.spec import ModelSpec, Normalization, describe
+from cifarnet.models.spec import ModelSpec, describe
+from cifarnet.preprocessing import Normalization
 from cifarnet.reports.terminal.network_tables import plain_summary, summary_data
 
 TABLES = (Path(__file__).parents[1] / "golden/documented_tables.txt").read_text().split("ResNet-")[1:]

@@ -7,7 +7,8 @@ import pytest
 from cifarnet.inference.classifier import Classifier
 from cifarnet.models.initial import initial_weights
 from cifarnet.models.layers import named_weights
-from cifarnet.models.spec import ModelSpec, Normalization, describe
+from cifarnet.models.spec import ModelSpec, describe
+from cifarnet.preprocessing import Normalization
 from cifarnet.weights.record import Weights
 
 LOAD = """

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from cifarnet.models.spec import CIFAR10_CLASSES
+from cifarnet.preprocessing import CIFAR10_CLASSES
 from cifarnet.reports.confusions import worst_confusions, worst_errors
 from cifarnet.reports.terminal.evaluation_tables import class_table, confusion_table, render_evaluation
 from cifarnet.reports.text import printable

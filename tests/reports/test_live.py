@@ -3,10 +3,10 @@ from dataclasses import replace
 import pytest
 from rich.text import Text
 
+from cifarnet.events import Classifying, Measuring, StepDone
 from cifarnet.reports.terminal.braille import curve
 from cifarnet.reports.terminal.training_frame import Screen, TrainingFrame, rows_after_wrapping
 from cifarnet.reports.terminal.training_lines import epoch_line, wrapped
-from cifarnet.training.events import Classifying, Measuring, StepDone
 from tests.support.reports import PLAN, done
 
 

@@ -7,10 +7,10 @@ import pytest
 
 from cifarnet import runs
 from cifarnet.errors import RunError
+from cifarnet.events import StepDone
 from cifarnet.recipes import RECIPES
 from cifarnet.runs.lock import OWNER, run_lock
 from cifarnet.runs.request import TrainRequest
-from cifarnet.training.events import StepDone
 from cifarnet.training.resume import resume
 from cifarnet.training.start import train
 from tests.support.runs import run_config

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from cifarnet.backend.devices import Device
+from cifarnet.events import EpochDone, HistoryRow, Planned
 from cifarnet.models.spec import ModelSpec
 from cifarnet.recipes import RECIPES
-from cifarnet.training.events import EpochDone, HistoryRow, Planned
 
 PLAN = Planned(
     spec=ModelSpec("resnet20"),

@@ -6,7 +6,8 @@ import h5py
 import numpy as np
 
 from cifarnet.models.layers import named_weights
-from cifarnet.models.spec import ModelSpec, Normalization, describe
+from cifarnet.models.spec import ModelSpec, describe
+from cifarnet.preprocessing import Normalization
 from cifarnet.weights.formats.hdf5 import save_weights
 from cifarnet.weights.record import Weights
 

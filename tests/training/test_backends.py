@@ -11,7 +11,8 @@ import pytest
 from cifarnet import runs
 from cifarnet.inference.classifier import Classifier
 from cifarnet.models.initial import initial_weights
-from cifarnet.models.spec import ModelSpec, Normalization
+from cifarnet.models.spec import ModelSpec
+from cifarnet.preprocessing import Normalization
 from cifarnet.weights.formats import load_weights
 from cifarnet.weights.formats.hdf5 import save_weights
 from cifarnet.weights.record import Weights
@@ -26,7 +27,7 @@ from dataclasses import replace
 from pathlib import Path
 from cifarnet.errors import InterruptedRunError
 from cifarnet.recipes import RECIPES
-from cifarnet.training.events import EpochDone, StepDone
+from cifarnet.events import EpochDone, StepDone
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.resume import resume
 from cifarnet.training.start import train

@@ -10,13 +10,13 @@ import pytest
 
 from cifarnet import runs
 from cifarnet.errors import InterruptedRunError, InvalidValueError
+from cifarnet.events import BudgetPlanned, EpochDone, Measuring, Planned, StepDone
 from cifarnet.models.initial import initial_weights
 from cifarnet.recipes import RECIPES
 from cifarnet.runs.directory import Run
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.budget import ENDING, Planner
 from cifarnet.training.checkpoint import load_checkpoint
-from cifarnet.training.events import BudgetPlanned, EpochDone, Measuring, Planned, StepDone
 from cifarnet.training.resume import resume
 from cifarnet.training.schedule import Plan, checks_due, full_size_steps, learning_rate, size_at, spans
 from cifarnet.training.setup import prepare

@@ -8,12 +8,13 @@ import pytest
 
 from cifarnet.data.dataset import Dataset
 from cifarnet.errors import WeightsError
+from cifarnet.events import HistoryRow
 from cifarnet.models.initial import initial_weights
-from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization
+from cifarnet.models.spec import ModelSpec
+from cifarnet.preprocessing import CIFAR10_CLASSES, Normalization
 from cifarnet.recipes import RECIPES
 from cifarnet.training import checkpoint as checkpoints
 from cifarnet.training.checkpoint import Checkpoint, TrainState, load_checkpoint, require_run, save_checkpoint
-from cifarnet.training.events import HistoryRow
 from cifarnet.training.resume import resume
 from cifarnet.training.schedule import Plan
 from cifarnet.weights.formats.hdf5 import HEADER

@@ -9,14 +9,15 @@ from cifarnet import runs
 from cifarnet.backend.devices import Execution
 from cifarnet.data.augmentation import CUTOUT_DRAWS, MOVE_DRAWS, shrink
 from cifarnet.errors import InterruptedRunError, InvalidValueError, RunError
+from cifarnet.events import BudgetPlanned, Planned, StepDone, Warned
 from cifarnet.models.initial import initial_weights
 from cifarnet.models.network import Network, build_model
-from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization
+from cifarnet.models.spec import ModelSpec
+from cifarnet.preprocessing import CIFAR10_CLASSES, Normalization
 from cifarnet.recipes import RECIPES
 from cifarnet.runs.directory import Run
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.distillation import Student
-from cifarnet.training.events import BudgetPlanned, Planned, StepDone, Warned
 from cifarnet.training.resume import resume
 from cifarnet.training.schedule import Plan
 from cifarnet.training.setup import prepare

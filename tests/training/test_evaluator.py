@@ -6,14 +6,15 @@ from cifarnet.data.dataset import hold_out
 from cifarnet.data.progress import silent
 from cifarnet.data.sources import load_data
 from cifarnet.errors import WeightsError
+from cifarnet.events import EpochDone
 from cifarnet.inference.classifier import Classifier
 from cifarnet.models.initial import initial_weights
 from cifarnet.models.network import build_model
-from cifarnet.models.spec import ModelSpec, Normalization
+from cifarnet.models.spec import ModelSpec
+from cifarnet.preprocessing import Normalization
 from cifarnet.recipes import RECIPES
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.evaluator import ImageEvaluator
-from cifarnet.training.events import EpochDone
 from cifarnet.training.start import train
 from cifarnet.weights.record import Weights
 

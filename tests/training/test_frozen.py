@@ -9,14 +9,15 @@ from cifarnet.data.progress import silent
 from cifarnet.data.sources import load_data
 from cifarnet.errors import InvalidValueError, WeightsError
 from cifarnet.evaluation.metrics import measure
+from cifarnet.events import EpochDone
 from cifarnet.inference.classifier import Classifier
 from cifarnet.models.initial import initial_weights
 from cifarnet.models.network import build_model
-from cifarnet.models.spec import ModelSpec, Normalization
+from cifarnet.models.spec import ModelSpec
+from cifarnet.preprocessing import Normalization
 from cifarnet.recipes import RECIPES
 from cifarnet.runs.config import RunConfig
 from cifarnet.runs.request import TrainRequest
-from cifarnet.training.events import EpochDone
 from cifarnet.training.frozen import FeatureEvaluator, base_features
 from cifarnet.training.session import Session
 from cifarnet.training.setup import prepare, read_images, resolve

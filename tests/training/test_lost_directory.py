@@ -6,11 +6,11 @@ import pytest
 from cifarnet import runs
 from cifarnet.cli.main import main
 from cifarnet.errors import LostRunError
+from cifarnet.events import EpochDone
 from cifarnet.recipes import RECIPES
 from cifarnet.runs.lock import OWNER, run_lock
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.checkpoints import CheckpointManager
-from cifarnet.training.events import EpochDone
 from cifarnet.training.resume import resume
 from cifarnet.training.start import train
 from tests.support.faults.saves import checkpoint

@@ -8,7 +8,8 @@ from cifarnet.backend.devices import Execution
 from cifarnet.data.augmentation import MOVE_DRAWS, shrink
 from cifarnet.models.initial import initial_weights
 from cifarnet.models.network import Network, build_model
-from cifarnet.models.spec import ModelSpec, Normalization
+from cifarnet.models.spec import ModelSpec
+from cifarnet.preprocessing import Normalization
 from cifarnet.recipes import RECIPES
 from cifarnet.training.model import TrainingModel
 from cifarnet.training.optimizer import PlannedSGD

@@ -10,11 +10,11 @@ from typer.testing import CliRunner
 from cifarnet import runs
 from cifarnet.cli.main import app
 from cifarnet.errors import DivergedError, InvalidValueError
+from cifarnet.events import EpochDone, StepDone, Warned
 from cifarnet.recipes import RECIPES
 from cifarnet.runs.directory import Run
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.checkpoint import load_checkpoint
-from cifarnet.training.events import EpochDone, StepDone, Warned
 from cifarnet.training.loop import Loop
 from cifarnet.training.resume import resume
 from cifarnet.training.start import train

@@ -10,10 +10,10 @@ import pytest
 from cifarnet import runs
 from cifarnet.errors import InterruptedRunError, InvalidValueError
 from cifarnet.evaluation.evaluate import evaluate
+from cifarnet.events import StepDone
 from cifarnet.models import spec as specs
 from cifarnet.recipes import RECIPES
 from cifarnet.runs.request import TrainRequest
-from cifarnet.training.events import StepDone
 from cifarnet.training.resume import resume
 from cifarnet.training.start import train
 from cifarnet.weights.formats import load_weights

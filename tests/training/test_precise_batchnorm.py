@@ -10,12 +10,13 @@ import pytest
 
 from cifarnet import runs
 from cifarnet.errors import InterruptedRunError
+from cifarnet.events import Classifying, EpochDone, Planned, Warned
 from cifarnet.models.network import build_model
-from cifarnet.models.spec import ModelSpec, Normalization
+from cifarnet.models.spec import ModelSpec
+from cifarnet.preprocessing import Normalization
 from cifarnet.recipes import RECIPES
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.checkpoint import load_checkpoint
-from cifarnet.training.events import Classifying, EpochDone, Planned, Warned
 from cifarnet.training.precise_batchnorm import BATCH_SIZE, PreciseImages
 from cifarnet.training.resume import resume
 from cifarnet.training.start import train

@@ -16,16 +16,17 @@ from cifarnet.errors import InterruptedRunError, InvalidValueError, RunError
 from cifarnet.evaluation.calibration import fit_temperature, rejection_threshold
 from cifarnet.evaluation.evaluate import evaluate
 from cifarnet.evaluation.metrics import cross_entropy
+from cifarnet.events import Classifying, EpochDone, Estimated, Planned, StepDone, Warned
 from cifarnet.inference.classifier import Classifier
 from cifarnet.models.initial import adopted_weights, initial_weights
-from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization
+from cifarnet.models.spec import ModelSpec
+from cifarnet.preprocessing import CIFAR10_CLASSES, Normalization
 from cifarnet.recipes import RECIPES
 from cifarnet.runs.directory import Run
 from cifarnet.runs.lock import LOCK
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.checkpoint import load_checkpoint
 from cifarnet.training.checkpoints import CheckpointManager
-from cifarnet.training.events import Classifying, EpochDone, Estimated, Planned, StepDone, Warned
 from cifarnet.training.resume import resume
 from cifarnet.training.setup import prepare
 from cifarnet.training.start import train

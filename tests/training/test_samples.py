@@ -5,7 +5,8 @@ import pytest
 from cifarnet.backend.devices import Execution
 from cifarnet.data.sources import load_data
 from cifarnet.models.network import build_model
-from cifarnet.models.spec import ModelSpec, Normalization
+from cifarnet.models.spec import ModelSpec
+from cifarnet.preprocessing import Normalization
 from cifarnet.recipes import RECIPES
 from cifarnet.training.model import TrainingModel, epoch_order
 from cifarnet.training.samples import training_samples

@@ -16,10 +16,10 @@ from typer.testing import CliRunner
 from cifarnet import runs
 from cifarnet.cli.main import app
 from cifarnet.errors import BackendError, InterruptedRunError
+from cifarnet.events import EpochDone, Warned, ignore
 from cifarnet.recipes import RECIPES
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training import tensorboard
-from cifarnet.training.events import EpochDone, Warned, ignore
 from cifarnet.training.resume import resume
 from cifarnet.training.start import train
 from cifarnet.training.tensorboard import MISTAKES, TensorBoardLog

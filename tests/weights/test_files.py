@@ -9,7 +9,8 @@ import pytest
 from cifarnet.errors import WeightsError
 from cifarnet.hdf5 import read_hdf5
 from cifarnet.models.layers import named_weights
-from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization, describe
+from cifarnet.models.spec import ModelSpec, describe
+from cifarnet.preprocessing import CIFAR10_CLASSES, Normalization
 from cifarnet.weights.formats import load_header, load_weights
 from cifarnet.weights.formats.hdf5 import HEADER, save_weights
 from cifarnet.weights.formats.original import NORMALIZATION as ORIGINAL_NORMALIZATION
@@ -115,12 +116,12 @@ def test_links_are_refused(path):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"), [(None, "no weight file"), (b"", "it is empty"), (b"no HDF5 at all", "not a weight file")]
+    ("content", "message"), [(None, "no weight file"), (b"", "it is empty"), (b"no HDF5 at all", "not a weight file")]
 )
-def test_what_is_no_weight_file_is_told_so(tmp_path, content, told):
+def test_other_files_are_no_weight_files(tmp_path, content, message):
     if content is not None:
         (tmp_path / "w.h5").write_bytes(content)
-    with pytest.raises(WeightsError, match=told):
+    with pytest.raises(WeightsError, match=message):
         load_weights(tmp_path / "w.h5")
 
 

@@ -8,9 +8,9 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from cifarnet.durations import duration
+from cifarnet.events import Classifying, EpochDone, Event, Measuring, Planned, StepDone
 from cifarnet.reports.terminal.braille import HELD_OUT, TRAINING, curve
 from cifarnet.reports.text import printable
-from cifarnet.training.events import Classifying, EpochDone, Event, Measuring, Planned, StepDone
 
 _LABEL = 8  # Cells of the labels on the left.
 _VALUE = 6  # Cells of the scale of a curve.

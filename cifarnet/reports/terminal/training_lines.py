@@ -8,8 +8,8 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from cifarnet.durations import duration, span
+from cifarnet.events import BudgetPlanned, EpochDone, Estimated, Planned
 from cifarnet.reports.text import printable
-from cifarnet.training.events import BudgetPlanned, EpochDone, Estimated, Planned
 
 LONG_RUN = 3 * 3600.0
 """Runs that take at least this many seconds are shown with faster alternatives."""

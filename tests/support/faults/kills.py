@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 
 from cifarnet import runs
+from cifarnet.events import Planned
 from cifarnet.recipes import RECIPES
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.checkpoints import CheckpointManager
-from cifarnet.training.events import Planned
 from cifarnet.training.resume import resume
 from cifarnet.training.start import train
 from cifarnet.weights.formats import load_weights

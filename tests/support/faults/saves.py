@@ -17,11 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
+from cifarnet.events import HistoryRow, Warned
 from cifarnet.models.layers import named_weights
-from cifarnet.models.spec import CIFAR10_CLASSES, ModelSpec, Normalization, describe
+from cifarnet.models.spec import ModelSpec, describe
+from cifarnet.preprocessing import CIFAR10_CLASSES, Normalization
 from cifarnet.training.checkpoint import Checkpoint, TrainState
 from cifarnet.training.checkpoints import CheckpointManager
-from cifarnet.training.events import HistoryRow, Warned
 from cifarnet.training.schedule import Plan
 from cifarnet.weights.record import Weights
 

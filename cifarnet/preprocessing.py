@@ -1,10 +1,16 @@
-"""The limits on class names and on the number of classes."""
+"""What data and networks share: class names with their limits, and the normalization of pixels."""
 
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
 
-from cifarnet.errors import listed
+import numpy as np
+
+from cifarnet.errors import InvalidValueError, listed
+
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 CLASS_LIMIT = 5_000
 """The most classes. Their confusion matrix takes 200 MB of memory and 50 MB of metrics.json."""
@@ -46,3 +52,40 @@ def names_fault(names: Sequence[str]) -> str | None:
     if twice := [name for name, times in counts.items() if times > 1]:
         return f"must name every class once. Received twice: {listed(twice)}"
     return None
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """The preprocessing (pixel - mean) / std of a network's images.
+
+    ``mean`` and ``std`` are scalars for all channels, in units of pixel values from 0 to 255.
+
+    Raises:
+        InvalidValueError: when a value is not finite, or ``std`` is not above 0.
+    """
+
+    mean: float
+    std: float
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.mean) and np.isfinite(self.std) and self.std > 0):
+            raise InvalidValueError(
+                f"Normalization needs a finite mean and a standard deviation above 0."
+                f" Received: mean {self.mean}, standard deviation {self.std}"
+            )
+
+    @classmethod
+    def of(cls, images: np.ndarray) -> Self:
+        """Return the mean and population standard deviation of uint8 ``images`` of any shape.
+
+        The standard deviation of images with a single grey level is 1. The computation counts the 256 levels, which is
+        exact and needs no float copy of the images (1.2 GB in float64 for CIFAR-10).
+        """
+        # In chunks, because bincount converts its input to int64, with eight bytes a pixel.
+        counts = np.zeros(256)
+        for start in range(0, len(images), 1000):
+            counts += np.bincount(images[start : start + 1000].reshape(-1), minlength=256)
+        levels = np.arange(256)
+        mean = float(counts @ levels / counts.sum())
+        variance = float(counts @ (levels - mean) ** 2 / counts.sum())
+        return cls(mean, variance**0.5 or 1.0)

@@ -4,9 +4,9 @@ import pickle
 import numpy as np
 import pytest
 
-from cifarnet.class_names import CLASS_LIMIT, NAME_LIMIT, name_fault, names_fault
 from cifarnet.data.sources import load_data
 from cifarnet.errors import DataError, WeightsError
+from cifarnet.preprocessing import CLASS_LIMIT, NAME_LIMIT, name_fault, names_fault
 from cifarnet.weights.formats import load_header
 from cifarnet.weights.formats.hdf5 import HEADER, save_weights
 from tests.support.datasets import fill, python_layout
