@@ -211,16 +211,6 @@ def unknown_value(field: str, received: str, known: Iterable[str], what: str | N
     return invalid(field, f"must be {choices}", received, valid=tuple(names), remedy=remedy, what=what)
 
 
-def wrong_content(error: Exception) -> str:
-    """Return what is wrong with a file's content by the ``error`` of reading it: "it has no accuracy".
-
-    Python's own messages about a missing key or a wrong type mean nothing to a user.
-    """
-    if isinstance(error, KeyError):
-        return f"it has no {error.args[0]}"
-    return "a value has the wrong type" if isinstance(error, TypeError | AttributeError) else str(error)
-
-
 def _plain(name: str) -> str:
     return "".join(filter(str.isalnum, name.casefold()))
 

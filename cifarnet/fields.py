@@ -236,5 +236,5 @@ def _described(hint: Any) -> str:
         if arguments[1:] == (...,):
             return f"a list, each item {_described(arguments[0])}"
         return f"a list of {' and '.join(map(_described, arguments))}"
-    name: str = _NAMES.get(hint) or (origin or hint).__name__
+    name: str = _NAMES.get(origin or hint) or (origin or hint).__name__
     return name

@@ -12,7 +12,6 @@ from cifarnet.errors import (
     nearest,
     unknown_value,
     without_marks,
-    wrong_content,
 )
 
 RECIPES = ("documented", "revised", "paper", "fast", "fine-tune")
@@ -75,19 +74,6 @@ def test_a_missing_path_suggests_one_that_lies_beside_it(tmp_path):
     assert did_you_mean_path(tmp_path / "resnet02", SHIPPED) == " Did you mean resnet20?"
     assert did_you_mean_path(tmp_path / "nothing") == ""
     assert did_you_mean_path(Path("/nowhere/at/all")) == ""
-
-
-@pytest.mark.parametrize(
-    ("error", "message"),
-    [
-        (KeyError("accuracy"), "it has no accuracy"),
-        (TypeError("'<' not supported between instances of 'str' and 'int'"), "a value has the wrong type"),
-        (AttributeError("'int' object has no attribute 'items'"), "a value has the wrong type"),
-        (ValueError("names must be texts"), "names must be texts"),
-    ],
-)
-def test_pythons_own_messages_are_not_shown_to_users(error, message):
-    assert wrong_content(error) == message
 
 
 def test_an_error_carries_field_value_valid_values_and_remedy():

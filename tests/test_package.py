@@ -10,9 +10,26 @@ import pytest
 import cifarnet
 
 PACKAGE = Path(cifarnet.__file__).parent
-# What reports must not import. Training events are plain data.
+# The floors of the package: a module imports from its own floor and those below it.
+GROUND, CORE, SERVICES, REPORTS, CLI = range(5)
+FLOORS = {
+    "cli": CLI,
+    "__main__": CLI,
+    "reports": REPORTS,
+    "training": SERVICES,
+    "evaluation": SERVICES,
+    "inference": SERVICES,
+    "backend": CORE,
+    "data": CORE,
+    "events": CORE,
+    "models": CORE,
+    "places": CORE,
+    "recipes": CORE,
+    "runs": CORE,
+    "weights": CORE,
+}
+# Reports show plain data and events.
 ABOVE_REPORTS = ("typer", "cifarnet.cli", "cifarnet.training", "cifarnet.evaluation", "cifarnet.inference")
-EVENTS = "cifarnet.events"
 
 
 @pytest.mark.slow
@@ -43,8 +60,30 @@ def imported(node: ast.AST) -> Iterator[str]:
 
 
 def is_above(module: str) -> bool:
-    above = any(module == name or module.startswith(f"{name}.") for name in ABOVE_REPORTS)
-    return above and not f"{module}.".startswith(f"{EVENTS}.")
+    return any(module == name or module.startswith(f"{name}.") for name in ABOVE_REPORTS)
+
+
+def floor(module: str) -> int:
+    """Return the floor of a module of cifarnet; the package itself is on the ground."""
+    parts = module.split(".")
+    return FLOORS.get(parts[1], GROUND) if len(parts) > 1 else GROUND
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_down(path):
+    own = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+    names = [name for name in imported(ast.parse(path.read_text("utf-8"))) if name.startswith("cifarnet.")]
+    assert [name for name in names if floor(name) > floor(own)] == []
+
+
+@pytest.mark.parametrize(
+    "folder", ["backend", "data", "evaluation", "inference", "models", "runs", "training", "weights"]
+)
+def test_services_print_and_draw_nothing(folder):
+    heavy = ("typer", "rich", "matplotlib")
+    for path in sorted((PACKAGE / folder).rglob("*.py")):
+        found = [name for name in imported(ast.parse(path.read_text("utf-8"))) if name.split(".")[0] in heavy]
+        assert found == [], path
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "reports").rglob("*.py")), ids=lambda path: path.stem)
@@ -58,5 +97,5 @@ def test_reports_load_neither_services_nor_the_cli():
     code = f"import importlib, sys\nfor name in {names!r}: importlib.import_module(name)\nprint(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "cifarnet.reports.html.evaluation_page" in loaded
-    assert [name for name in loaded if is_above(name) and name != "cifarnet.training"] == []
+    assert [name for name in loaded if is_above(name)] == []
     assert not {"keras", "tensorflow", "jax"} & set(loaded)

@@ -56,7 +56,7 @@ def print_json(data: Any) -> None:
 
 def json_text(data: Any, indent: int | None = None) -> str:
     """Return ``data`` as JSON for stdout. Characters that are not printable, or not in its encoding, are escaped."""
-    from cifarnet.reports.text import printable_json
+    from cifarnet.printable import printable_json
 
     # Python would escape a character that the encoding lacks in a way that is not valid JSON.
     is_unicode = (sys.stdout.encoding or "").lower().startswith("utf")
@@ -90,7 +90,7 @@ class ProgressReporter:
 
 def warn(message: str, style: str = "yellow") -> None:
     """Print ``message`` as one line on stderr. Control characters are escaped, since it may quote an untrusted file."""
-    from cifarnet.reports.text import printable
+    from cifarnet.printable import printable
 
     stderr().print(printable(with_options(message)), style=style, markup=False, soft_wrap=True)
 
@@ -137,7 +137,7 @@ class _Lines(ProgressReporter):
         self._announced: set[str] = set()
 
     def __call__(self, activity: str, done: int, total: int | None) -> None:
-        from cifarnet.reports.text import printable
+        from cifarnet.printable import printable
 
         if activity not in self._announced:
             self._announced.add(activity)
@@ -174,7 +174,7 @@ class _Bar(ProgressReporter):
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
         from rich.table import Column
 
-        from cifarnet.reports.text import printable
+        from cifarnet.printable import printable
 
         # Long names are cut to keep the bar on one line.
         name = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis"))

@@ -29,7 +29,7 @@ def _print_version(requested: bool) -> None:
     if not requested:
         return
     from cifarnet.installation import versions
-    from cifarnet.reports.text import printable
+    from cifarnet.printable import printable
 
     print(printable(versions()))
     raise typer.Exit
@@ -102,7 +102,7 @@ def _prepare_libraries() -> None:
 
 
 def _fail(message: str, exit_code: int) -> NoReturn:
-    from cifarnet.reports.text import printable_lines
+    from cifarnet.printable import printable_lines
 
     # A message may quote an untrusted file.
     message = printable_lines(message)

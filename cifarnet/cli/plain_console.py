@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from cifarnet.reports.text import printable_lines
+from cifarnet.printable import printable_lines
 
 # Each replacement is one column wide, which keeps tables aligned. Rich draws its own boxes and bars in ASCII.
 _ASCII = str.maketrans(

@@ -16,9 +16,9 @@ from cifarnet.events import (
     Planned,
     Warned,
 )
+from cifarnet.printable import printable
 from cifarnet.reports.terminal.training_frame import Screen, TrainingFrame, rows_after_wrapping
 from cifarnet.reports.terminal.training_lines import budget_lines, epoch_line, estimate_lines, plan_lines, wrapped
-from cifarnet.reports.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult

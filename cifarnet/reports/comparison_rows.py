@@ -8,7 +8,8 @@ from itertools import takewhile
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
-from cifarnet.reports.text import percent, printable
+from cifarnet.printable import printable
+from cifarnet.reports.text import percent
 
 NONE = "–"
 """The text of a cell without a value."""

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from cifarnet.reports.text import percent, printable
+from cifarnet.printable import printable
+from cifarnet.reports.text import percent
 
 
 def worst_confusions(matrix: Sequence[Sequence[int]], count: int = 3) -> list[tuple[int, int, int]]:

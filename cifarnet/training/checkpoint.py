@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cifarnet.data.dataset import Dataset
-from cifarnet.errors import WeightsError, wrong_content
+from cifarnet.errors import InvalidValueError, WeightsError
 from cifarnet.events import HistoryRow
 from cifarnet.fields import typed_fields
 from cifarnet.hdf5 import Hdf5File, read_hdf5, write_hdf5
+from cifarnet.json_files import shown
 from cifarnet.models.spec import ModelSpec
 from cifarnet.recipes import Recipe
 from cifarnet.training.schedule import Plan, spans
@@ -115,31 +116,63 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if state is None:
         raise WeightsError(f"{path} holds weights but no training state: it can be evaluated, not resumed.")
     try:
-        shapes = state.pop("shapes")
-        train_state = _train_state(state, file)
+        stored = _Stored(**typed_fields(_Stored, state, "A training state"))
+        train_state = _train_state(stored, file)
         _require_sense(train_state, weights.spec)
-        arrays = {kind: _read_arrays(file, kind, shapes[kind]) for kind in KINDS}
+        arrays = {kind: _read_arrays(file, kind, stored.shapes.get(kind)) for kind in KINDS}
         for array in arrays["optimizer"]:
             if array.dtype.kind in "iu" and not ((array >= 0) & (array <= train_state.step)).all():
-                raise ValueError(f"the optimizer counts steps from 0 to {train_state.step:,}. Received: {array!s:.60}")
-    except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
-        raise WeightsError(f"{path} has a training state that can't be read: {wrong_content(error)}") from error
+                raise InvalidValueError(
+                    f"the optimizer counts steps from 0 to {train_state.step:,}. Received: {array!s:.60}"
+                )
+    # Only what the file holds is checked with this error. Any other one is a fault of cifarnet, not of the file.
+    except InvalidValueError as error:
+        raise WeightsError(f"{path} has a training state that can't be read: {error}") from error
     return Checkpoint(weights, train_state, **arrays)
 
 
-def _train_state(state: dict[str, Any], file: Hdf5File) -> TrainState:
-    # Cifarnet 0.1 had the history here, and neither plans nor image sizes: it trained at full size.
-    rows = [HistoryRow(**{"image_size": 32, **row}) for row in state.pop("history")] if "history" in state else None
-    plan = Plan(**typed_fields(Plan, state.pop("plan", {"steps": 0}), "A plan"))
-    train_state = TrainState(**typed_fields(TrainState, {**state, "plan": plan, "history": []}, "A training state"))
-    train_state.history = _history(file, train_state.epoch) if rows is None else rows
-    return train_state
+@dataclass(frozen=True)
+class _Stored:
+    """The JSON of a training state. Cifarnet 0.1 had the history here, and neither plans nor image sizes."""
+
+    epoch: int
+    batch: int
+    step: int
+    seconds: float
+    shapes: dict[str, Any]
+    best_epoch: int | None = None
+    best_accuracy: float | None = None
+    plan: dict[str, Any] | None = None
+    image_size: int = 32
+    restores: int = 0
+    history: tuple[dict[str, Any], ...] | None = None
+
+
+def _train_state(stored: _Stored, file: Hdf5File) -> TrainState:
+    plan = Plan(**typed_fields(Plan, stored.plan or {"steps": 0}, "A plan"))
+    if stored.history is None:
+        history = _history(file, stored.epoch)
+    else:
+        rows = ({"image_size": 32, **row} for row in stored.history)
+        history = [HistoryRow(**typed_fields(HistoryRow, row, "A row of the history")) for row in rows]
+    return TrainState(
+        stored.epoch,
+        stored.batch,
+        stored.step,
+        stored.seconds,
+        history,
+        stored.best_epoch,
+        stored.best_accuracy,
+        plan,
+        stored.image_size,
+        stored.restores,
+    )
 
 
 def _history(file: Hdf5File, epochs: int) -> list[HistoryRow]:
     """Return the rows of the table of ``epochs``."""
     if not 0 <= epochs <= _EPOCHS:
-        raise ValueError(f"a run has {_EPOCHS:,} epochs at most. Received: {epochs:.3g}")
+        raise InvalidValueError(f"a run has {_EPOCHS:,} epochs at most. Received: {shown(epochs)}")
     if not epochs:
         return []
     table = file.numbers(HISTORY, (epochs, len(_COLUMNS)), "f").tolist()
@@ -156,11 +189,11 @@ def _require_sense(train_state: TrainState, spec: ModelSpec) -> None:
     """Refuse a ``train_state`` that no run has, whatever its recipe.
 
     Raises:
-        ValueError: naming what makes no sense.
+        InvalidValueError: naming what makes no sense.
     """
     plan, history, step = train_state.plan, train_state.history, train_state.step
     if not all(map(_is_sensible, history)):
-        raise ValueError("its history has a row that makes no sense")
+        raise InvalidValueError("its history has a row that makes no sense")
     where = (train_state.epoch, train_state.batch, step)
     epochs, ends = [row.epoch for row in history], [0, *(row.step for row in history)]
     best = None if train_state.best_epoch is None else _accuracy_of(history, train_state.best_epoch)
@@ -181,7 +214,7 @@ def _require_sense(train_state: TrainState, spec: ModelSpec) -> None:
         (f"restores are 0 to {RESTORES}", 0 <= train_state.restores <= RESTORES, train_state.restores),
     ):
         if not holds:
-            raise ValueError(f"{what}. Received: {received!s:.100}")
+            raise InvalidValueError(f"{what}. Received: {received!s:.100}")
 
 
 def _accuracy_of(history: list[HistoryRow], epoch: int) -> float:
@@ -229,7 +262,9 @@ def require_run(checkpoint: Checkpoint, recipe: Recipe, budget: float | None, tr
 
 def _read_arrays(file: Hdf5File, kind: str, shapes: Any) -> list[np.ndarray]:
     """Return the arrays of ``kind``; the loop checks that they fit its own."""
+    if not isinstance(shapes, list):
+        raise InvalidValueError(f"the shapes of its {kind} are a list. Received: {shown(shapes)}")
     for shape in shapes:
         if not isinstance(shape, list) or not all(type(size) is int for size in shape):
-            raise ValueError(f"the shapes of its {kind} are lists of whole numbers. Received: {shape!s:.60}")
+            raise InvalidValueError(f"the shapes of its {kind} are lists of whole numbers. Received: {shape!s:.60}")
     return [file.tensor(f"{STATE}/{kind}/{index}", tuple(shape), "fiu") for index, shape in enumerate(shapes)]

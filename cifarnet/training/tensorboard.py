@@ -20,7 +20,7 @@ from cifarnet.evaluation.scored import Scored
 from cifarnet.events import EpochDone, Event, EventHandler, HistoryRow, Planned, Warned
 from cifarnet.installation import install_command
 from cifarnet.models.spec import ModelSpec
-from cifarnet.reports.text import printable
+from cifarnet.printable import printable
 
 MISTAKES = 24
 """The number of mistakes whose images are written at the end."""

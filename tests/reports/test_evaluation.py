@@ -5,9 +5,9 @@ import pytest
 from rich.console import Console
 
 from cifarnet.preprocessing import CIFAR10_CLASSES
+from cifarnet.printable import printable
 from cifarnet.reports.confusions import worst_confusions, worst_errors
 from cifarnet.reports.terminal.evaluation_tables import class_table, confusion_table, render_evaluation
-from cifarnet.reports.text import printable
 from tests.support.reports import evaluation
 
 

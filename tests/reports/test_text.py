@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from cifarnet.reports.text import printable, printable_json, printable_lines
+from cifarnet.printable import printable, printable_json, printable_lines
 
 # What a terminal obeys, or what turns the text around it: C0, DEL, C1, line separators, bidirectional controls.
 OBEYED = "\x00\x07\x08\r\x1b\x7f\x80\x85\x9b\x9d\u061c\u200e\u200f\u2028\u2029\u202a\u202e\u2066\u2069\ufeff\U000e0041"

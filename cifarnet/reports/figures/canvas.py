@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cifarnet.reports.text import printable
+from cifarnet.printable import printable
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cifarnet.printable import printable
 from cifarnet.reports.figures.canvas import LINE, PAPER, enlarged, font, png, write
-from cifarnet.reports.text import printable
 
 CELL = 64  # Side of an image in pixels.
 MOST_CLASSES = 100

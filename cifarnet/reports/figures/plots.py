@@ -16,7 +16,7 @@ import matplotlib
 import matplotlib.style
 
 from cifarnet.files import write_bytes
-from cifarnet.reports.text import printable
+from cifarnet.printable import printable
 
 matplotlib.use("Agg")
 

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cifarnet.reports.text import percent, printable
+from cifarnet.printable import printable
+from cifarnet.reports.text import percent
 
 MISTAKES = 50
 """The number of mistakes that a page shows."""

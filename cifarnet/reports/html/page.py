@@ -14,7 +14,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from cifarnet import __version__
-from cifarnet.reports.text import percent, printable
+from cifarnet.printable import printable
+from cifarnet.reports.text import percent
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cifarnet.data.dataset import LeftOut
-from cifarnet.reports.text import printable
+from cifarnet.printable import printable
 
 
 def render_inventory(inventory: Mapping[str, Any]) -> RenderableType:

@@ -9,8 +9,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cifarnet.printable import printable
 from cifarnet.reports.confusions import worst_confusions, worst_errors
-from cifarnet.reports.text import percent, printable
+from cifarnet.reports.text import percent
 
 _HIT = (31, 119, 180)
 _MISS = (214, 39, 40)

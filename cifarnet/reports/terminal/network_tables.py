@@ -10,7 +10,7 @@ from rich.text import Text
 
 from cifarnet.models.layers import Layer, total_macs, total_params
 from cifarnet.models.spec import ModelSpec
-from cifarnet.reports.text import printable
+from cifarnet.printable import printable
 
 # Column ends of Keras 2's summaries at 65 characters, which the document's tables were printed with; what is longer
 # is cut, hence "batch_normalization (BatchNo".

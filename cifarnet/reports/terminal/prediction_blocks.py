@@ -8,7 +8,8 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from cifarnet.reports.text import REJECTION, percent, printable, printable_lines
+from cifarnet.printable import printable, printable_lines
+from cifarnet.reports.text import REJECTION, percent
 
 _BAR = 20
 _EIGHTHS = ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")

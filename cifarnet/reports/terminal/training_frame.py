@@ -9,8 +9,8 @@ from rich.text import Text
 
 from cifarnet.durations import duration
 from cifarnet.events import Classifying, EpochDone, Event, Measuring, Planned, StepDone
+from cifarnet.printable import printable
 from cifarnet.reports.terminal.braille import HELD_OUT, TRAINING, curve
-from cifarnet.reports.text import printable
 
 _LABEL = 8  # Cells of the labels on the left.
 _VALUE = 6  # Cells of the scale of a curve.

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from cifarnet.durations import duration, span
 from cifarnet.events import BudgetPlanned, EpochDone, Estimated, Planned
-from cifarnet.reports.text import printable
+from cifarnet.printable import printable
 
 LONG_RUN = 3 * 3600.0
 """Runs that take at least this many seconds are shown with faster alternatives."""

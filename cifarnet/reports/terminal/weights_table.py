@@ -10,7 +10,8 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cifarnet.reports.text import percent, printable
+from cifarnet.printable import printable
+from cifarnet.reports.text import percent
 
 WIDEST = 100
 """The most characters in a row of the table, even where the terminal is wider."""
