@@ -70,7 +70,7 @@ def main() -> None:
     classifier, logits = (rounded, logits) if half else (whole, wanted)
     weights = replace(weights, accuracy=accuracy(logits, test.labels))
     save_weights(path, weights, half=half)
-    entry = catalog.describe(name, path, args.test_set, len(test), shipped=True)
+    entry = catalog.make_entry(name, path, args.test_set, len(test), shipped=True)
     catalog.write_index(folder, {**catalog.read_index(folder, shipped=True), name: entry})
     _keep(args, name)
     mirrored = classifier.logits(test.images, tta="flip")

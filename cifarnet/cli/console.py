@@ -1,4 +1,4 @@
-"""Where output goes: data to stdout, messages and progress to stderr; both respect NO_COLOR."""
+"""Print data on stdout, and messages and progress on stderr. Both respect NO_COLOR."""
 
 import os
 import signal
@@ -17,25 +17,25 @@ if TYPE_CHECKING:
 
     from cifarnet.data.dataset import LeftOut
 
-# Rich assumes 80 columns where it can't ask a terminal. A table in a file or a pipe needs no such limit.
+# Width in columns of a file or pipe, for which Rich would assume 80.
 _WIDTH = 160
 
 _messages: "Console | None" = None
 
 
 def stdout() -> "Console":
-    """Return the console for data, made on call because a test or a shell may have replaced the stream."""
+    """Return the console for data. It is new at every call, because a test may have replaced the stream."""
     return _console(sys.stdout)
 
 
 def stderr() -> "Console":
     """Return the console for messages and progress.
 
-    It is one object as long as the stream is the same: Rich prints messages above a live display only when both use
-    the same console.
+    All calls return the same object, unless the stream was replaced. Rich prints messages above a live display only if
+    both use the same console.
     """
     global _messages
-    # While a display is live, Rich puts a proxy in the stream's place.
+    # While a display is live, Rich replaces the stream by a proxy.
     stream = getattr(sys.stderr, "rich_proxied_file", sys.stderr)
     if _messages is None or _messages.file is not stream:
         _messages = _console(stream)
@@ -50,46 +50,46 @@ def _console(stream: Any) -> "Console":
 
 
 def print_json(data: Any) -> None:
-    """Print ``data`` as JSON on stdout, plainly: it is for programs."""
+    """Print ``data`` as JSON on stdout, without colours and wrapping."""
     print(json_text(data, indent=2), file=sys.stdout)
 
 
 def json_text(data: Any, indent: int | None = None) -> str:
-    """Return ``data`` as JSON for stdout: escaped where its encoding or a terminal demands it."""
+    """Return ``data`` as JSON for stdout. Characters that are not printable, or not in its encoding, are escaped."""
     from cifarnet.reports.text import printable_json
 
-    # An encoding without a character would get Python's escape of it, which is not valid JSON.
+    # Python would escape a character that the encoding lacks in a way that is not valid JSON.
     is_unicode = (sys.stdout.encoding or "").lower().startswith("utf")
     return printable_json(data, indent, ascii_only=not is_unicode)
 
 
 def print_result(result: "RenderableType") -> None:
-    """Print ``result`` on stdout, and ignore a reader that has ended: the result is stored elsewhere too."""
+    """Print ``result`` on stdout. A closed pipe is ignored, because the result is stored in a file too."""
     with suppress(BrokenPipeError):
         stdout().print(result)
 
 
 def can_be_redrawn(out: "Console") -> bool:
-    """Return whether ``out`` is a terminal whose lines can be drawn again; in a pipe or log each would be added."""
-    if os.environ.get("CI"):  # Some services give their jobs a terminal, and keep all that is written to it.
+    """Return whether ``out`` is a terminal that can redraw lines. Pipes and logs only append."""
+    if os.environ.get("CI"):  # Some CI services log everything that is written to a terminal.
         return False
-    # Rich takes FORCE_COLOR for a terminal; it asks for colours in a file or pipe, not for the cursor to move.
+    # With FORCE_COLOR Rich treats a file or pipe as a terminal. The variable requests colours, not cursor movements.
     forced = "FORCE_COLOR" in os.environ and not out.file.isatty()
     return out.is_interactive and not forced
 
 
 class ProgressReporter:
-    """Shows the progress of activities; this base class shows nothing."""
+    """Shows the progress of activities. This base class shows nothing."""
 
     def __call__(self, activity: str, done: int, total: int | None) -> None:
         """Show that ``done`` items of ``total`` (None where unknown) are finished."""
 
     def end(self) -> None:
-        """Remove what is shown from the screen."""
+        """Remove the progress from the screen."""
 
 
 def warn(message: str, style: str = "yellow") -> None:
-    """Print ``message`` as one line on stderr. Control characters are escaped: it may quote a stranger's file."""
+    """Print ``message`` as one line on stderr. Control characters are escaped, since it may quote an untrusted file."""
     from cifarnet.reports.text import printable
 
     stderr().print(printable(with_options(message)), style=style, markup=False, soft_wrap=True)
@@ -97,7 +97,7 @@ def warn(message: str, style: str = "yellow") -> None:
 
 @contextmanager
 def logged_warnings_shown() -> Iterator[None]:
-    """Show what cifarnet's modules log as ``warn`` does; Python's own handler would print it as it is."""
+    """Print the warnings that cifarnet's modules log with ``warn``, which escapes control characters."""
     import logging
 
     class Handler(logging.Handler):
@@ -145,7 +145,7 @@ class _Lines(ProgressReporter):
 
 
 class _Bar(ProgressReporter):
-    """Draws a bar for the current activity. It is removed when the activity ends or another begins."""
+    """Draws a progress bar for the current activity, and removes it when the activity ends or another begins."""
 
     def __init__(self, out: "Console"):
         self._out = out
@@ -176,10 +176,10 @@ class _Bar(ProgressReporter):
 
         from cifarnet.reports.text import printable
 
-        # A name that is longer than the terminal is wide is cut, so that the bar is one line.
+        # Long names are cut to keep the bar on one line.
         name = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis"))
         columns = (name, BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeRemainingColumn())
-        # Data that are printed meanwhile belong on stdout: Rich would draw them above the bar, on stderr.
+        # Rich would redirect data that are printed on stdout to stderr, above the bar.
         progress = Progress(*columns, console=self._out, transient=True, redirect_stdout=False)
         progress.add_task(printable(activity), total=None)
         progress.start()
@@ -191,8 +191,7 @@ class _Bar(ProgressReporter):
 class SuspendedDisplay:
     """Removes a live display of ``rows()`` rows from the terminal while the process is stopped (Ctrl-Z).
 
-    The shell gets a terminal with a cursor and without the rest of a frame. When the process continues, the display is
-    drawn below the shell's output.
+    The cursor is shown again for the shell. When the process continues, the display is drawn below the shell's output.
     """
 
     def __init__(self, out: "Console", rows: Callable[[], int]):
@@ -200,7 +199,7 @@ class SuspendedDisplay:
         self._active = False
 
     def start(self) -> None:
-        """Handle the signal from now on, unless it is ignored."""
+        """Start handling the signal SIGTSTP, unless it is ignored."""
         if (
             hasattr(signal, "SIGTSTP")
             and threading.current_thread() is threading.main_thread()
@@ -210,18 +209,18 @@ class SuspendedDisplay:
             signal.signal(signal.SIGTSTP, self._suspend)
 
     def stop(self) -> None:
-        """Leave the signal to the system."""
+        """Stop handling the signal."""
         if self._active:
             self._active = False
             signal.signal(signal.SIGTSTP, signal.SIG_DFL)
 
     def _suspend(self, number: int, frame: FrameType | None) -> None:
-        # Written directly to the file: the signal may have interrupted Rich or Python in the middle of a write.
+        # Written directly to the file, because the signal may have interrupted Rich or Python in a write.
         rows = self._rows()
         self._write("\r\x1b[2K" + "\x1b[1A\x1b[2K" * (rows - 1) + "\x1b[?25h")
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
-        # The process has been continued. Rich erases upwards the rows that it drew, so blank ones are added here.
+        # The process continues. Rich erases as many rows as it drew, so blank ones are added for it.
         signal.signal(number, self._suspend)
         self._write("\x1b[?25l\r" + "\n" * (rows - 1))
 
@@ -232,9 +231,9 @@ class SuspendedDisplay:
 
 @contextmanager
 def transient(line: str, shown: bool = True) -> Iterator[None]:
-    """Show ``line`` on stderr while the block runs, and erase it afterwards; show nothing where stderr is no terminal.
+    """Show ``line`` on stderr during the block if stderr is a terminal, and erase it afterwards.
 
-    It needs no import, so that a command can show something before its slow imports.
+    This needs no imports, so that a command can show it during its slow imports.
     """
     stream = sys.stderr
     known = os.name == "nt" or os.environ.get("TERM", "dumb") != "dumb"
@@ -251,20 +250,20 @@ def transient(line: str, shown: bool = True) -> Iterator[None]:
 
 
 def start_backend(name: str | None = None, *, progress: Callable[[str, int, int | None], None] | None) -> str:
-    """Start the backend as ``use_backend(name)`` does, and return its name. This takes seconds.
+    """Start the backend with ``use_backend(name)``, which takes seconds, and return its name.
 
-    A terminal shows a line meanwhile. Elsewhere the line goes to ``progress``, the active reporter; None shows nothing.
+    A terminal shows a line during the start. ``progress`` is the active reporter. With None, nothing is shown.
     """
     from cifarnet.backend.environment import ignore_number_variables
     from cifarnet.backend.select import choose_backend, use_backend
 
     chosen = choose_backend(name)
     if "keras" not in sys.modules and (ignored := ignore_number_variables()):
-        warn(f"Ignored, since they would change the numbers: the variables {', '.join(ignored)}.")
+        warn(f"These environment variables would change results and are ignored: {', '.join(ignored)}.")
     if progress is None or "keras" in sys.modules:
         return use_backend(chosen)
     activity = f"Starting {'JAX' if chosen == 'jax' else 'TensorFlow'}"
-    # Reported as finished, so that no bar is drawn: output to stderr is held back during the import.
+    # Reported as finished, so that no bar is drawn. Output on stderr is delayed during the import.
     progress(activity, 1, 1)
     with transient(f"{activity} ..."):
         return use_backend(chosen)

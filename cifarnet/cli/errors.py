@@ -1,4 +1,4 @@
-"""Messages for errors of every kind in one form: what is wrong, what is valid, what to do, what was received."""
+"""Convert exceptions to error messages and exit statuses."""
 
 import os
 import re
@@ -21,11 +21,11 @@ _KINDS = {
 }
 
 
-def explained(error: Exception, words: Sequence[str]) -> tuple[str, int]:
+def error_message(error: Exception, words: Sequence[str]) -> tuple[str, int]:
     """Return the message for ``error`` and the exit status.
 
     Args:
-        error: what ended the command.
+        error: the exception that ended the command.
         words: the command line without ``cifarnet``.
     """
     if isinstance(error, CifarnetError):
@@ -53,9 +53,9 @@ def _refusal(error: OSError) -> str:
 
 
 def _usage_message(error: typer.TyperException, words: list[str]) -> str:
-    """Return the message for a mistake on the command line, which Typer has found.
+    """Return the message for a usage error that Typer found.
 
-    Typer does not export the classes of these errors, so their attributes distinguish them.
+    Typer does not export the classes of these errors, so they are distinguished by their attributes.
     """
     context = getattr(error, "ctx", None)
     option: str | None = getattr(error, "option_name", None)
@@ -65,7 +65,7 @@ def _usage_message(error: typer.TyperException, words: list[str]) -> str:
     if context and option and hasattr(error, "possibilities"):
         names = [name for each in context.command.get_params(context) for name in (*each.opts, *each.secondary_opts)]
         known = [name for name in names if name.startswith("--")]
-        received = next((word.partition("=")[0] for word in words if _is_meant(word, option)), option)
+        received = next((word.partition("=")[0] for word in words if _contains(word, option)), option)
         return f"{command} has no option {received}.{did_you_mean(received, known)} {see} Received: {received}"
     if option and "requires an argument" in error.message:
         return f"{option} needs a value. {see} Received: {option} without a value"
@@ -76,15 +76,15 @@ def _usage_message(error: typer.TyperException, words: list[str]) -> str:
         name = parameter.opts[-1] if parameter.param_type_name == "option" else parameter.metavar or parameter.name
         if hasattr(error, "param_type"):
             return f"{command} needs {name}. {see} Received: no {name}"
-        return f"{name} must be {_wanted(error, parameter)}. {see} Received: {_value(error)}"
+        return f"{name} must be {_valid_values(error, parameter)}. {see} Received: {_value(error)}"
     message = error.format_message().rstrip(".")
     if extra := re.fullmatch(r"Got unexpected extra argument(?:s|\(s\))? \((.*)\)", message):
         return f"{command} takes no argument {extra[1]}. {see} Received: {extra[1]}"
     return f"{message}. {see} Received: cifarnet {shlex.join(words)}"
 
 
-def _is_meant(word: str, option: str) -> bool:
-    """Return whether ``word`` of the command line is where Typer found the unknown ``option``.
+def _contains(word: str, option: str) -> bool:
+    """Return whether ``word`` of the command line contains the unknown ``option`` that Typer found.
 
     Typer reads ``-epochs`` as ``-e -p -o ...``, and reports that there is no option ``-e``.
     """
@@ -92,14 +92,14 @@ def _is_meant(word: str, option: str) -> bool:
 
 
 def _pydantic_error(error: typer.TyperException) -> dict[str, Any]:
-    """Return what pydantic says about a value of another type or out of range."""
+    """Return pydantic's description of an invalid value, or an empty dict."""
     cause = error.__cause__
     first: dict[str, Any] = cause.errors()[0] if cause is not None and hasattr(cause, "errors") else {}
     return first
 
 
-def _wanted(error: typer.TyperException, parameter: Any) -> str:
-    """Return what the value of ``parameter`` must be, as the end of a sentence."""
+def _valid_values(error: typer.TyperException, parameter: Any) -> str:
+    """Return a phrase for the valid values of ``parameter``, such as ``a whole number of at least 1``."""
     kind = _KINDS.get(_pydantic_error(error).get("type", ""))
     low, high = getattr(parameter, "min", None), getattr(parameter, "max", None)
     if kind is None and low is None and high is None:

@@ -14,7 +14,7 @@ from cifarnet.runs.request import WEIGHTS
 EXAMPLES = examples(
     ("evaluate runs/r20", "A run, on the test images of the data that it was trained on"),
     ("evaluate resnet20 --data my-images --tta flip", "Named weights, on other images of the same classes"),
-    ("evaluate runs/r20 --report r20.html", "The same with a page of curves, confusions and mistakes"),
+    ("evaluate runs/r20 --report r20.html", "A run, with a report of curves, confusions and mistakes"),
 )
 
 
@@ -89,7 +89,7 @@ def evaluate(
     if evaluation.data_changed:
         console.warn(
             f"The images in {evaluation.data} have changed since {weights} was trained with them (their SHA-256"
-            " differs). If the images of the training are elsewhere now, give their place with --data."
+            " differs). If the images of the training are in another place now, give it with --data."
         )
     if as_json:
         console.print_json(scores)

@@ -1,4 +1,4 @@
-"""The pages of ``--help``: options in panels with the common ones first, and examples at the end."""
+"""Format the pages of ``--help``, with options in panels and examples at the end."""
 
 import os
 from typing import Any
@@ -9,25 +9,25 @@ from typer.core import TyperCommand, TyperGroup
 from cifarnet.errors import InvalidValueError, did_you_mean
 
 WIDTH = 100
-"""The widest page in columns; narrower terminals get narrower pages."""
+"""The maximum width of a page in columns. Pages are narrower on narrower terminals."""
 
 SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": WIDTH}
 
 _NAME_WIDTH = 28
-"""The widest name column; the texts of longer names begin on a line of their own."""
+"""The maximum width of the column of names. Texts of longer names start on a new line."""
 
 
 def examples(*commands: tuple[str, str]) -> str:
-    """Return the end of a help page, valid Markdown too, from pairs of a command and its purpose."""
+    """Return the examples of a help page, in Markdown, from pairs of a command and its purpose."""
     lines = [line for command, purpose in commands for line in (f"    # {purpose}", f"    cifarnet {command}")]
     return "\n".join(["Examples:", "", *lines])
 
 
 class _Panels:
-    """The common methods of the help pages of commands and groups of commands."""
+    """The methods that the help pages of commands and of groups of commands share."""
 
     def format_options(self: Any, ctx: Any, formatter: Any) -> None:
-        """Write the subcommands, if there are any, and a section for each panel of options."""
+        """Write the subcommands, if any, and a section for each panel of options."""
         panels: dict[str, list[tuple[str, str]]] = {"Commands": [], "Arguments": [], "Options": []}
         if isinstance(self, TyperGroup):
             for name, command in self.commands.items():
@@ -35,7 +35,7 @@ class _Panels:
         for parameter in self.get_params(ctx):
             panel = "Arguments" if parameter.param_type_name == "argument" else "Options"
             if record := parameter.get_help_record(ctx):
-                # Typer's types and ranges are left out, because the names and texts give them.
+                # Typer's types and ranges are omitted, because metavars and texts contain them.
                 name = parameter.metavar if panel == "Arguments" else record[0]
                 panels.setdefault(parameter.rich_help_panel or panel, []).append((name, parameter.help))
         for title, rows in panels.items():
@@ -64,7 +64,7 @@ class PanelGroup(_Panels, TyperGroup):
     """A command with subcommands whose help page shows its options by panel."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        """Return the subcommand that ``args`` begin with.
+        """Return the subcommand that is named by the first of ``args``.
 
         Raises:
             InvalidValueError: when there is no subcommand of that name.
@@ -79,5 +79,5 @@ class PanelGroup(_Panels, TyperGroup):
 
 
 def _styled(text: str, **style: Any) -> str:
-    """Return ``text`` in a style, which is removed where the page is not printed on a terminal."""
+    """Return ``text`` in a style. Typer removes the style when the page is not printed on a terminal."""
     return text if os.environ.get("NO_COLOR") else typer.style(text, **style)

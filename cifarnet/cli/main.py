@@ -1,4 +1,4 @@
-"""The command ``cifarnet``: the app, and the boundary where errors become messages and exit statuses."""
+"""The command ``cifarnet``. Exceptions become messages and exit statuses here."""
 
 import io
 import os
@@ -25,8 +25,8 @@ app = typer.Typer(
 )
 
 
-def _print_version(wanted: bool) -> None:
-    if not wanted:
+def _print_version(requested: bool) -> None:
+    if not requested:
         return
     from cifarnet.installation import versions
     from cifarnet.reports.text import printable
@@ -55,7 +55,10 @@ app.add_typer(weights.app)
 
 
 def main() -> None:
-    """Run the command line; every expected failure ends in a message and its exit status, never in a traceback."""
+    """Run the command line.
+
+    Every error ends in a message and an exit status, without a traceback unless CIFARNET_TRACEBACK is set.
+    """
     process.open_missing_streams()
     _prepare_libraries()
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -64,44 +67,44 @@ def main() -> None:
     words = sys.argv[1:]
     with process.guarded_stderr():
         try:
-            # Training answers the signals in its own way.
+            # Training replaces these signal handlers by its own.
             with process.stopping_by_signals(), process.guarded_stdout(), console.logged_warnings_shown():
                 # Without Typer's own handling of errors, the status of an Exit is returned.
                 status = app(words, prog_name="cifarnet", standalone_mode=False)
         except process.Stopped as stopped:
             _fail("Stopped.", stopped.status)
         except BrokenPipeError:
-            sys.exit(1)  # The reader, such as head, has ended, which the user knows.
+            sys.exit(1)  # The reader of the pipe, such as head, has ended.
         except Exception as error:
-            from cifarnet.cli.errors import explained
+            from cifarnet.cli.errors import error_message
 
             if os.environ.get("CIFARNET_TRACEBACK"):
                 raise
-            _fail(*explained(error, words))
+            _fail(*error_message(error, words))
         sys.exit(status or 0)
 
 
 def _prepare_libraries() -> None:
-    """Make libraries treat an empty HOME as none, and silence warnings that don't concern users."""
+    """Make libraries treat an empty HOME as unset, and silence warnings that don't concern users."""
     import logging
 
     from cifarnet.paths import home_dir
 
     if not os.environ.get("HOME", "-"):
         del os.environ["HOME"]
-    # Without a home it uses a temporary folder, and warns of it in three lines.
+    # Without a home folder matplotlib uses a temporary folder, and warns about it in three lines.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     if home_dir() is None:
-        # matplotlib 3.10 fails where there is no home; it replaces a path that is no folder by a temporary folder.
+        # matplotlib 3.10 fails without a home folder, but replaces a path that is not a folder by a temporary folder.
         os.environ.setdefault("MPLCONFIGDIR", os.devnull)
-    # For the process that cleans up when a second Ctrl-C ends a pool of processes at once.
+    # For the process that cleans up after a pool of processes when a second Ctrl-C ends it.
     os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
 
 
 def _fail(message: str, exit_code: int) -> NoReturn:
     from cifarnet.reports.text import printable_lines
 
-    # What a message quotes may come from a stranger's file.
+    # A message may quote an untrusted file.
     message = printable_lines(message)
     stopped = exit_code >= 128
     text, style = (message, "yellow") if stopped else (f"Error: {message}", "bold red")

@@ -24,9 +24,12 @@ if TYPE_CHECKING:
 
 
 EXAMPLES = examples(
-    ("predict img.png", "One picture, by the ResNet-20 that comes with cifarnet"),
-    ("predict photos --weights runs/r20 --csv", "All pictures in a folder, by your own network, as CSV"),
-    ("predict photos --explain maps --report photos.html", "With maps of what decided, and a page of all answers"),
+    ("predict img.png", "One picture, with the ResNet-20 that comes with cifarnet"),
+    ("predict photos --weights runs/r20 --csv", "All pictures in a folder, with your own network, as CSV"),
+    (
+        "predict photos --explain maps --report photos.html",
+        "With heat maps that explain the predictions, and a page of all predictions",
+    ),
 )
 
 
@@ -67,14 +70,14 @@ def predict(
         ),
     ] = "none",
     reject: Annotated[
-        bool, typer.Option("--reject", help="Mark pictures that are probably of none of the classes.")
+        bool, typer.Option("--reject", help="Mark pictures that probably belong to none of the classes.")
     ] = False,
     explain: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Draw into DIR a map over each picture of the places that decided for its likeliest class (Grad-CAM),"
-            " without --tta.",
+            help="Save in DIR a heat map of each picture that shows which places support its likeliest class"
+            " (Grad-CAM). The maps ignore --tta.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
@@ -95,13 +98,13 @@ def predict(
 ) -> None:
     """Classify pictures.
 
-    Pictures that can't be read are named on stderr, and the exit status is 1.
+    Pictures that can't be read are listed on stderr, and the exit status is 1.
 
-    CSV shows characters that are not printable as escapes; --json keeps all of a name. Spreadsheets take a cell that
-    begins with =, +, - or @ for a formula: import the columns as text.
+    CSV escapes characters that are not printable. JSON keeps names unchanged. Spreadsheets read cells that begin with
+    =, +, - or @ as formulas, so import the columns as text.
     """
     if as_csv and as_json:
-        raise InvalidValueError("--csv and --json are two forms of the same output: give one of them. Received: both")
+        raise InvalidValueError("--csv and --json can't be combined: give one of them. Received: both")
     with console.transient("Starting ..."):
         from cifarnet.backend.select import choose_backend
         from cifarnet.cli.reporting import page_path
@@ -122,14 +125,14 @@ def predict(
     if report_file:
         page_path(report_file)
     name = str(weights or loaded.spec.name)
-    # Rows on a terminal show the progress themselves, and a bar would get between them.
+    # Rows on a terminal show the progress, and a bar would interrupt them.
     quiet = sys.stdout.isatty() or len(sources) <= service.BATCH_SIZE
     failed: list[str] = []
     cards: list[Card] = []
     with console.progress_reporter(quiet) as report:
         classifier = Classifier(loaded, partial(_start_backend, backend, report, loaded, name))
         explainer = Explainer(classifier, crop) if explain else None
-        answers = service.predict(
+        predictions = service.predict(
             sources,
             classifier,
             top_k=top_k,
@@ -137,17 +140,17 @@ def predict(
             tta=tta,
             reject=reject,
             batch_size=EXPLAINED_BATCH_SIZE if explain else service.BATCH_SIZE,
-            keep=_kept(explainer, report_file),
+            keep=_keep(explainer, report_file),
             report=report,
         )
-        explanations = _explained(answers, explainer, explanation_paths(sources, explain) if explain else ())
-        answers = _noted(explanations, failed, cards if report_file else None)
+        explanations = _explained(predictions, explainer, explanation_paths(sources, explain) if explain else ())
+        predictions = _collected(explanations, failed, cards if report_file else None)
         if as_json:
-            _print_json(answers)
+            _print_json(predictions)
         elif as_csv:
-            _print_csv(answers, top_k, reject)
+            _print_csv(predictions, top_k, reject)
         else:
-            _print_blocks(answers, [source.name for source in sources], loaded.class_names, reject)
+            _print_blocks(predictions, [source.name for source in sources], loaded.class_names, reject)
     if report_file:
         _write_page(report_file, cards, len(sources), loaded, name)
     if failed:
@@ -155,11 +158,11 @@ def predict(
 
 
 def _start_backend(backend: str | None, report: console.ProgressReporter, weights: "Weights", name: str) -> None:
-    """Print which network answers, and start the backend. Called once a first picture has been read."""
+    """Print the name of the network, and start the backend. This is called when the first picture has been read."""
     from cifarnet.reports.terminal.prediction_blocks import network_line
 
     line = network_line(name, weights.spec.title, weights.class_names)
-    # Wrapped between words on a terminal, one line in a log.
+    # On a terminal the line is wrapped between words. In a log it stays one line.
     console.stderr().print(line, style="dim", markup=False, soft_wrap=not sys.stderr.isatty())
     console.start_backend(backend, progress=report)
 
@@ -172,7 +175,7 @@ def _write_page(path: Path, cards: Sequence["Card"], images: int, weights: "Weig
 
 
 def _load(weights: Path | None, network: str) -> "Weights":
-    """Return ``weights`` or, without these, the weights of ``network`` that come with cifarnet."""
+    """Return the given weights or, by default, the weights of ``network`` that come with cifarnet."""
     from cifarnet.weights import catalog
     from cifarnet.weights.formats import load_weights
 
@@ -181,8 +184,8 @@ def _load(weights: Path | None, network: str) -> "Weights":
     return load_weights(catalog.for_model(network))
 
 
-def _kept(explainer: "Explainer | None", report_file: Path | None) -> "Keep | None":
-    """Return the function that prepares a decoded picture for its explanation or its card."""
+def _keep(explainer: "Explainer | None", report_file: Path | None) -> "Keep | None":
+    """Return the function that prepares a decoded picture for its heat map or its card."""
     if explainer:
         return lambda index, picture: explainer.show(picture)
     if report_file is None:
@@ -194,9 +197,9 @@ def _kept(explainer: "Explainer | None", report_file: Path | None) -> "Keep | No
 
 
 def _explained(
-    answers: Iterable["Prediction"], explainer: "Explainer | None", paths: Sequence[Path]
+    predictions: Iterable["Prediction"], explainer: "Explainer | None", paths: Sequence[Path]
 ) -> "Iterator[tuple[Prediction, Explanation | None]]":
-    """Yield the ``answers`` with their explanations, which are drawn into the files ``paths``.
+    """Yield each prediction with its explanation, whose heat map is saved in the file of ``paths``.
 
     Raises:
         StorageError: when a file can't be written.
@@ -204,76 +207,76 @@ def _explained(
     from cifarnet.files import write_bytes
     from cifarnet.reports.figures.explanation import explanation_png
 
-    for number, answer in enumerate(answers):
-        if explainer is None or answer.error is not None:
-            yield answer, None
+    for number, prediction in enumerate(predictions):
+        if explainer is None or prediction.error is not None:
+            yield prediction, None
             continue
-        found = explainer.explain(answer, answer.kept)
-        drawn = explanation_png(answer.image, answer.predictions, found.picture, found.heat, found.view)
+        found = explainer.explain(prediction, prediction.kept)
+        drawn = explanation_png(prediction.image, prediction.predictions, found.picture, found.heat, found.view)
         write_bytes(paths[number], drawn)
-        yield replace(answer, explanation=str(paths[number])), found
+        yield replace(prediction, explanation=str(paths[number])), found
 
 
-def _noted(
-    answers: "Iterable[tuple[Prediction, Explanation | None]]", failed: list[str], cards: list["Card"] | None
+def _collected(
+    predictions: "Iterable[tuple[Prediction, Explanation | None]]", failed: list[str], cards: list["Card"] | None
 ) -> Iterator["Prediction"]:
-    """Yield the answers, and print their errors on stderr.
+    """Yield the predictions, and print their errors on stderr.
 
-    The names of pictures with an error are added to ``failed``, and the first cards of a page to ``cards``, if given.
+    The names of pictures with errors are added to ``failed``, and the cards of the report to ``cards`` if it is given.
     """
-    for answer, found in answers:
+    for prediction, found in predictions:
         if cards is not None:
-            _add_card(cards, answer, found)
-        if answer.error is not None:
-            failed.append(answer.image)
-            console.warn(answer.error, style="red")
-        yield answer
+            _add_card(cards, prediction, found)
+        if prediction.error is not None:
+            failed.append(prediction.image)
+            console.warn(prediction.error, style="red")
+        yield prediction
 
 
-def _add_card(cards: list["Card"], answer: "Prediction", found: "Explanation | None") -> None:
-    """Add the card of an answer, unless the page has as many as it can show."""
+def _add_card(cards: list["Card"], prediction: "Prediction", found: "Explanation | None") -> None:
+    """Add the card of a prediction, unless the page is full."""
     from cifarnet.reports.html.prediction_page import SHOWN, prediction_card
 
     if len(cards) < SHOWN:
         explanation = (found.picture, found.heat) if found else None
-        cards.append(prediction_card(answer.to_dict(), None if found else answer.kept, explanation))
+        cards.append(prediction_card(prediction.to_dict(), None if found else prediction.kept, explanation))
 
 
 def _read_stdin() -> bytes:
-    # ``sys.stdin`` is None in a process that was started with it closed.
+    # ``sys.stdin`` is None if the process was started with standard input closed.
     return sys.stdin.buffer.read() if sys.stdin else b""
 
 
-def _print_json(answers: Iterable["Prediction"]) -> None:
-    """Print a list with an object on each line, as the answers come."""
+def _print_json(predictions: Iterable["Prediction"]) -> None:
+    """Print a list with one object per line, each when its prediction is ready."""
     separator = "["
     try:
-        for prediction in answers:
+        for prediction in predictions:
             print(f"{separator}\n{console.json_text(prediction.to_dict())}", end="")
             separator = ","
     finally:
-        # The list is complete JSON even if an explanation can't be written.
+        # The output is valid JSON even if an error ends the command.
         print("\n]" if separator == "," else "[]")
 
 
-def _print_csv(answers: Iterable["Prediction"], top_k: int, reject: bool) -> None:
+def _print_csv(predictions: Iterable["Prediction"], top_k: int, reject: bool) -> None:
     from cifarnet.reports.terminal.prediction_blocks import csv_header, csv_row
 
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(csv_header(top_k, reject))
-    for prediction in answers:
+    for prediction in predictions:
         rejected = ["" if prediction.rejected is None else str(prediction.rejected).lower()] if reject else []
         writer.writerow(csv_row(prediction.image, prediction.predictions, rejected, prediction.error, top_k))
 
 
 def _print_blocks(
-    answers: Iterable["Prediction"], names: Sequence[str], class_names: Iterable[str], reject: bool
+    predictions: Iterable["Prediction"], names: Sequence[str], class_names: Iterable[str], reject: bool
 ) -> None:
     from cifarnet.reports.terminal.prediction_blocks import Columns, prediction_block
     from cifarnet.reports.text import REJECTION
 
     out = console.stdout()
     columns = Columns.fitting([*names, *([REJECTION] if reject else [])], class_names, out.width)
-    for prediction in answers:
+    for prediction in predictions:
         if prediction.error is None:
             out.print(prediction_block(prediction.image, prediction.predictions, columns, prediction.rejected))

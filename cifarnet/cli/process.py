@@ -1,6 +1,6 @@
-"""The process around a command: its standard streams, and the signals that end it.
+"""Handle the errors of standard streams, and the signals that end the process.
 
-Imports nothing heavy: ``cifarnet.__main__`` uses it before the command line's modules are imported.
+This module has no slow imports, because ``cifarnet.__main__`` uses it before it imports the command line.
 """
 
 import os
@@ -19,26 +19,26 @@ _SHOW_CURSOR = b"\x1b[?25h"
 
 
 def open_missing_streams() -> None:
-    """Open the null device in the place of each standard stream that the process was started without (``2>&-``).
+    """Open the null device for each standard stream that is closed (``2>&-``).
 
-    Otherwise the next file that is opened gets the stream's number, and receives its output.
+    Otherwise the next file that is opened would get the number of the stream and its output.
     """
     for number in (0, 1, 2):
         try:
             os.fstat(number)
         except OSError:
-            # This gets the lowest free number, which is this one: those below are open by now.
+            # This gets the lowest free number, which is ``number``, because lower numbers are in use.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - as long as the process lives
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - open until the process ends
 
 
 @contextmanager
 def guarded_stderr() -> Iterator[None]:
-    """Drop messages that can't be printed on stderr.
+    """Discard messages that can't be printed on stderr.
 
-    A full disk, or a reader that has ended (``2>&1 | head``), must not end a training.
+    A full disk or a closed pipe (``2>&1 | head``) must not end a training.
     """
     before = sys.stderr
     sys.stderr = messages = _Messages(before)
@@ -51,11 +51,11 @@ def guarded_stderr() -> Iterator[None]:
 
 @contextmanager
 def guarded_stdout() -> Iterator[None]:
-    """Raise an error when data can't be printed on stdout, including those that are flushed last.
+    """Raise an error when data can't be printed on stdout, or flushed at the end of the block.
 
     Raises:
         BrokenPipeError: when the reader of stdout has ended.
-        StorageError: when stdout can't be written to for another reason.
+        StorageError: for every other error of writing.
     """
     before = sys.stdout
     sys.stdout = data = _Data(before)
@@ -68,7 +68,7 @@ def guarded_stdout() -> Iterator[None]:
 
 
 class _Stream:
-    """A text stream that forwards everything to ``stream`` and handles the errors of writing."""
+    """A text stream that forwards output to ``stream``, and handles errors of writing."""
 
     def __init__(self, stream: Any):
         self._stream = stream
@@ -93,13 +93,13 @@ class _Stream:
             self._refused(error)
 
     def close(self) -> None:
-        """Leave the stream open: TensorFlow's logging keeps it, and would close it at the exit."""
+        """Leave the stream open. TensorFlow's logging would close it when the process exits."""
 
     def _refused(self, error: OSError) -> None:
         raise NotImplementedError
 
     def _discard(self) -> None:
-        """Discard buffered and later output, which Python would otherwise report as an error at its exit."""
+        """Discard buffered and later output, which would otherwise cause an error when Python exits."""
         self._discarding = True
         with suppress(OSError, ValueError):
             null = os.open(os.devnull, os.O_WRONLY)
@@ -109,7 +109,7 @@ class _Stream:
 
 class _Messages(_Stream):
     def _refused(self, error: OSError) -> None:
-        pass  # A disk that is full now may have room for the next message.
+        pass  # A full disk may have room for a later message.
 
     def close_down(self) -> None:
         try:
@@ -131,7 +131,7 @@ class _Data(_Stream):
         self.require_space()
 
     def require_space(self) -> None:
-        """Raise the error of a write, again where a library has ignored it: Typer tries its streams out.
+        """Raise the error of an earlier write, which Typer may have ignored when it tested its streams.
 
         Raises:
             StorageError: when stdout could not be written to.
@@ -143,7 +143,7 @@ class _Data(_Stream):
 
 
 class Stopped(SystemExit):
-    """A signal asks the process to end; its ``status`` is 128 plus the signal's ``number``, as in a shell."""
+    """Raised when a signal requests the end of the process. ``status`` is 128 plus its ``number``, as in a shell."""
 
     def __init__(self, number: int):
         self.number, self.status = number, 128 + number
@@ -152,11 +152,11 @@ class Stopped(SystemExit):
 
 @contextmanager
 def stopping_by_signals() -> Iterator[None]:
-    """Raise ``Stopped`` in the main thread for the first of SIGINT, SIGTERM and SIGHUP; the second ends all at once.
+    """Raise ``Stopped`` in the main thread at the first SIGINT, SIGTERM or SIGHUP, and end the process at the second.
 
-    Ignored signals stay ignored: nohup ignores SIGHUP, and a shell SIGINT for its background jobs. When a library turns
-    ``Stopped`` into another error, ``Stopped`` is raised again at the end of the block. When a library drops it, as
-    C code and destructors do, the signal is sent again.
+    Signals that are ignored stay so: nohup ignores SIGHUP, and shells ignore SIGINT in background jobs. When a library
+    converts ``Stopped`` to another error, ``Stopped`` is raised again at the end of the block. When C code or a
+    destructor drops it, the signal is sent again.
     """
     received: list[int] = []
     raised: list[weakref.ref[Stopped]] = []
@@ -171,14 +171,14 @@ def stopping_by_signals() -> Iterator[None]:
         try:
             raise stopped
         finally:
-            # Otherwise this frame, which the traceback refers to, keeps the exception after a library has dropped it.
+            # The traceback refers to this frame, which would keep an exception alive that a library has dropped.
             del stopped
 
     def send_again(dropped: "weakref.ref[Stopped]") -> None:
         if dropped not in raised:
             return
         raised.clear()
-        # Later, as exceptions are still dropped where this runs.
+        # With a delay, because an exception that is raised here would be dropped too.
         timers.append(threading.Timer(0.01, os.kill, (os.getpid(), received[-1])))
         timers[-1].start()
 
@@ -203,7 +203,7 @@ def stopping_by_signals() -> Iterator[None]:
 
 
 def end_at_once_by_signals() -> None:
-    """End the process at the first signal, without a traceback: there is nothing yet to clean up."""
+    """End the process at the first signal, without a traceback and without cleanup."""
 
     def handle(number: int, frame: FrameType | None) -> None:
         os.write(2, b"Stopped.\n")

@@ -1,8 +1,8 @@
-"""Spell the parameters that library messages name in backticks as options of the command line."""
+"""Replace the parameters in library messages, which are in backticks, by options of the command line."""
 
 import re
 
-# Where the option has another name than the parameter.
+# Options whose names differ from those of the parameters.
 _OPTIONS = {"directory": "--output", "mirrors": "--mirror"}
 
 

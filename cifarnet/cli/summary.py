@@ -11,7 +11,7 @@ from cifarnet.cli.options import OUTPUT, Depth, Json, Model, OptionalWeights, ch
 from cifarnet.errors import InvalidValueError
 
 EXAMPLES = examples(
-    ("summary", "All five networks beside each other"),
+    ("summary", "Compare all documented networks"),
     ("summary --depth 20 --units", "A ResNet-20, layer by layer"),
     ("summary --weights runs/r20", "The network of a run, with its classes and accuracy"),
 )
@@ -30,7 +30,7 @@ def summary(
 ) -> None:
     """Show a network's layers, parameters and cost.
 
-    The cost is the number of multiply-accumulates per image. Without options, compares all networks.
+    The cost is the number of multiply-accumulates per image. Without options, all documented networks are compared.
     """
     from cifarnet.models.spec import PRESETS, ModelSpec, describe
     from cifarnet.reports.terminal import network_tables as reports
@@ -38,7 +38,7 @@ def summary(
 
     name = chosen_model(model, depth, weights)
     if plain and as_json:
-        raise InvalidValueError("--plain and --json are two forms of the same output: give one of them. Received: both")
+        raise InvalidValueError("--plain and --json can't be combined: give one of them. Received: both")
     spec, header = ModelSpec(name or "resnet20", 10 if classes is None else classes), None
     require_storable(spec)
     if weights is not None:

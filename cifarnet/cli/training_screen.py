@@ -1,4 +1,4 @@
-"""A training run on the terminal: a live frame while it goes on, above it a line per finished epoch that stays."""
+"""Show a training run on stderr: a line for each finished epoch and, on a terminal, a live frame below."""
 
 import os
 from collections.abc import Iterator
@@ -28,28 +28,28 @@ if TYPE_CHECKING:
 
 @contextmanager
 def training_screen(quiet: bool) -> Iterator[tuple[EventHandler, Progress]]:
-    """Yield a ``report`` and a ``data_report`` that show a run on stderr, as its terminal allows.
+    """Yield an event handler and a progress callback for data that show a run on stderr.
 
-    ``quiet`` shows warnings alone. One display at a time is live: a bar while data are read, then the run's frame.
+    With ``quiet`` only warnings are shown. A terminal shows a progress bar while data are read, then the live frame.
     """
     out = console.stderr()
     with console.progress_reporter(quiet) as bar:
         if quiet:
             warnings = _Lines(out, live=False)
-            yield lambda event: warnings.tell(event) if isinstance(event, Warned) else None, bar
+            yield lambda event: warnings.handle(event) if isinstance(event, Warned) else None, bar
             return
         if not console.can_be_redrawn(out):
-            yield _Lines(out, live=False).tell, bar
+            yield _Lines(out, live=False).handle, bar
             return
         screen = _LiveScreen(out, bar)
         try:
-            yield screen.tell, screen.tell_progress
+            yield screen.handle, screen.handle_progress
         finally:
             screen.stop()
 
 
 class _LiveScreen:
-    """The lines that stay, and below them the frame, which begins with the run's plan."""
+    """Prints lines, and draws the live frame below them when the run is planned."""
 
     def __init__(self, out: "Console", bar: console.ProgressReporter):
         self._bar = bar
@@ -57,16 +57,16 @@ class _LiveScreen:
         self._live = _live(self._frame, out)
         self._suspended = console.SuspendedDisplay(out, lambda: len(self._frame.drawn))
 
-    def tell(self, event: Event) -> None:
+    def handle(self, event: Event) -> None:
         self._frame.run.note(event)
         if isinstance(event, Planned):
             self._bar.end()
-        self._lines.tell(event)
+        self._lines.handle(event)
         if isinstance(event, Planned) and not self._live.is_started:
             self._live.start(refresh=True)
             self._suspended.start()
 
-    def tell_progress(self, activity: str, done: int, total: int | None) -> None:
+    def handle_progress(self, activity: str, done: int, total: int | None) -> None:
         if self._live.is_started:
             self._frame.run.note_progress(activity, done, total)
         else:
@@ -78,14 +78,14 @@ class _LiveScreen:
 
 
 class _Lines:
-    """What stays on the screen, and all that a log gets; on a ``live`` screen broken where its width demands it."""
+    """Prints the lines for events. On a ``live`` screen, long lines are wrapped."""
 
     def __init__(self, out: "Console", live: bool):
         self.out = out
         self.live = live
         self.plan: Planned | None = None
 
-    def tell(self, event: Event) -> None:
+    def handle(self, event: Event) -> None:
         if isinstance(event, Planned):
             self.plan = event
             self._print(plan_lines(event))
@@ -109,7 +109,7 @@ class _Lines:
 
 
 class _Frame:
-    """The live part as a Rich renderable: it measures the terminal anew each time that it is drawn."""
+    """The live frame as a Rich renderable, which adapts to the size of the terminal whenever it is drawn."""
 
     def __init__(self, out: "Console"):
         self.out = out
@@ -121,7 +121,7 @@ class _Frame:
             Screen(
                 width=console.width,
                 height=console.height,
-                # Linux's text console and Windows's old one have no braille in their fonts.
+                # The fonts of the Linux console and the old Windows console have no braille characters.
                 ascii_only=options.ascii_only or options.legacy_windows or os.environ.get("TERM") == "linux",
                 coloured=not console.no_color and console.color_system is not None,
             )
@@ -129,7 +129,7 @@ class _Frame:
         yield from self.drawn
 
     def rows_added_by_wrapping(self) -> int:
-        """How many more rows than it was drawn with the frame takes up on the terminal as it is now."""
+        """Return how many rows the drawn frame has grown by since the terminal became narrower."""
         return rows_after_wrapping(self.drawn, self.out.width) - len(self.drawn)
 
 
@@ -139,14 +139,14 @@ def _live(frame: _Frame, out: "Console") -> "Live":
     from rich.segment import ControlType
 
     class ReflowedLive(Live):
-        """Erases its last frame by the rows that a narrowed terminal has wrapped it to.
+        """A live display that erases its last frame completely, even if a narrower terminal has wrapped it.
 
-        Rich erases as many as it drew, and leaves the rest of the broken frame on the screen.
+        Rich erases only as many rows as it drew.
         """
 
         def process_renderables(self, renderables: list[Any]) -> list[Any]:
             up = ((ControlType.ERASE_IN_LINE, 2), (ControlType.CURSOR_UP, 1)) * frame.rows_added_by_wrapping()
             return [Control(*up), *super().process_renderables(renderables)]
 
-    # A frame with curves of 250 epochs takes 7 ms of a core that is training.
+    # Drawing a frame with curves of 250 epochs takes 7 ms of a core that trains at the same time.
     return ReflowedLive(frame, console=out, transient=True, refresh_per_second=2, redirect_stdout=False)

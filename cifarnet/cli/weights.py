@@ -1,4 +1,4 @@
-"""``cifarnet weights``: trained weights by name, and conversion of the original project's files."""
+"""``cifarnet weights``: list, add and remove trained weights by name, and convert weight files."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,13 +14,13 @@ app = typer.Typer(
     name="weights",
     cls=PanelGroup,
     epilog=examples(
-        ("weights", "The names, networks and accuracies"),
-        ("weights add runs/r20 mine", "Keep a copy of a run's weights under a name"),
-        ("predict img.png --weights mine", "Use it"),
+        ("weights", "List names, networks and accuracies"),
+        ("weights add runs/r20 mine", "Copy a run's weights under a name"),
+        ("predict img.png --weights mine", "Classify a picture with them"),
     ),
 )
 
-Replace = Annotated[bool, typer.Option("--replace", help="Overwrite what exists.")]
+Replace = Annotated[bool, typer.Option("--replace", help="Replace existing weights or an existing file.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -35,7 +35,7 @@ def weights(context: typer.Context, as_json: Json = False) -> None:
     from cifarnet.weights import catalog
 
     facts = []
-    for described in catalog.described():
+    for described in catalog.listing():
         accuracy, images = described["accuracy"], described["test_images"]
         interval = wilson_interval(accuracy, images) if accuracy is not None and images else None
         facts.append({**described, "accuracy_interval": interval})
@@ -66,7 +66,7 @@ def add(
     from cifarnet.weights import catalog
 
     entry = catalog.add(run, name, replace=replace)
-    console.stderr().print(f"Kept as {entry.name}: {entry.path}", markup=False, soft_wrap=True)
+    console.stderr().print(f"Added as {entry.name}: {entry.path}", markup=False, soft_wrap=True)
 
 
 @app.command(cls=PanelCommand)
@@ -97,7 +97,7 @@ def convert(
     from cifarnet.weights.formats.hdf5 import save_weights
 
     if new.exists() and not replace:
-        raise InvalidValueError(f"{new} exists. Choose another file, or give --replace.")
+        raise InvalidValueError(f"{new} exists. Choose another file, or give --replace. Received: {new}")
     loaded = load_weights(old)
     save_weights(new, loaded)
     console.stderr().print(f"{loaded.spec.title} of {old} written to {new}.", markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""By held-out images: making stated probabilities true, and knowing pictures that are of none of the classes."""
+"""Calibrate weights on held-out images: a temperature for their probabilities, and a threshold for unknown classes."""
 
 from dataclasses import replace
 
@@ -7,23 +7,33 @@ import numpy as np
 from cifarnet.evaluation.metrics import softmax
 from cifarnet.weights.record import Weights
 
-KEPT = 0.95
-"""The share of held-out images whose largest logit is not below the threshold."""
+ACCEPTED = 0.95
+"""The fraction of held-out images that the rejection threshold accepts."""
 
 
 def with_calibration(weights: Weights, logits: np.ndarray, labels: np.ndarray) -> Weights:
-    """``weights`` with the temperature and the rejection threshold that their ``logits`` on held-out images give."""
+    """Return ``weights`` with a temperature and a rejection threshold that are fitted to held-out images.
+
+    Args:
+        weights: the weights.
+        logits: their logits for the held-out images, float (n, classes).
+        labels: the true classes, int (n,).
+    """
     temperature = fit_temperature(logits, labels)
     return replace(weights, temperature=temperature, reject_below=rejection_threshold(logits))
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature T for which softmax(logits / T) gives ``labels`` the lowest cross-entropy (Guo et al. 2017).
+    """Return the temperature T, 0.01 to 100, that minimizes the cross-entropy of softmax(logits / T).
 
-    ``logits`` (n, classes) and ``labels`` (n,) are of images that the network was not trained on. Each label is taken
-    to be wrong with probability 1 / (n + 2), all other classes alike: where all n answers are right the best T would be
-    zero, and the next, wrong one would cost without limit. By that rule (Platt 1999, "Probabilistic outputs for support
-    vector machines", for two classes) few images allow of little confidence. T is 0.01 to 100.
+    This is temperature scaling (Guo et al. 2017, arXiv:1706.04599) with the smoothed labels of Platt 1999
+    ("Probabilistic outputs for support vector machines"), extended to more than two classes: a label is wrong with
+    probability 1 / (n + 2), spread evenly over the other classes. Without smoothing, T would go to zero when all n
+    predictions are right, and the first mistake would have an infinite loss.
+
+    Args:
+        logits: float (n, classes), for images that the network was not trained on.
+        labels: the true classes, int (n,).
     """
     logits = logits.astype(np.float64)
     images, classes = logits.shape
@@ -31,7 +41,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     own = logits[np.arange(images), labels]
     others = (logits.sum(axis=1) - own) / (classes - 1)
     wanted = ((1 - wrong) * own + wrong * others).mean()
-    # The cross-entropy is convex in 1 / T, and this is its slope: bisection finds where that changes its sign.
+    # The cross-entropy is convex in 1 / T. Bisection finds the zero of its slope.
     low, high = 0.01, 100.0
     for _ in range(60):
         inverse = np.sqrt(low * high)
@@ -40,10 +50,11 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(1 / np.sqrt(low * high))
 
 
-def rejection_threshold(logits: np.ndarray, kept: float = KEPT) -> float:
-    """The largest logit that all but 1 - ``kept`` of the images behind ``logits`` (n, classes) reach.
+def rejection_threshold(logits: np.ndarray, accepted: float = ACCEPTED) -> float:
+    """Return the threshold for an image's largest logit, below which its class is probably unknown.
 
-    Hendrycks et al. 2022 (arXiv:1911.11132) found the largest logit a better sign of an unknown class than the largest
+    The fraction ``accepted`` of the images with the given ``logits``, float (n, classes), is at or above it. Hendrycks
+    et al. 2022 (arXiv:1911.11132) found that the largest logit detects unknown classes better than the largest
     probability.
     """
-    return float(np.quantile(logits.max(axis=1), 1 - kept))
+    return float(np.quantile(logits.max(axis=1), 1 - accepted))

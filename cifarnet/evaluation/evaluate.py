@@ -24,11 +24,18 @@ from cifarnet.weights.formats import load_weights
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What ``weights`` score on the test images of ``data``, and how fast (compilation excluded).
+    """The scores of weights on the test images of a data source.
 
-    ``scored`` has the images themselves, with their logits; ``left_out`` counts the files that are not read.
-    ``data_changed`` is whether the data that the weights record have changed since the training; None where that is
-    unknown, or other data were given.
+    Attributes:
+        metrics: the scores.
+        images_per_second: speed of the classification, without compilation.
+        network: the network's name in prose, such as ``ResNet-20``.
+        weights: the weight file.
+        data: the data source.
+        scored: the test images and their calibrated logits.
+        left_out: counts of files in the data source that were not read.
+        data_changed: whether the data have changed since the weights were trained on them; None where that is unknown,
+            or where the caller chose the data.
     """
 
     metrics: Metrics
@@ -41,7 +48,7 @@ class Evaluation:
     data_changed: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as JSON-ready data: what ``cifarnet evaluate --json`` prints."""
+        """Return the scores as JSON-ready data, as ``cifarnet evaluate --json`` prints them."""
         return {
             **self.metrics.to_dict(),
             "images_per_second": self.images_per_second,
@@ -64,23 +71,30 @@ def evaluate(
     report: Progress = silent,
     start_backend: Callable[[], object] = use_backend,
 ) -> Evaluation:
-    """Score a run directory, weight file or named weights on the test images of ``data``.
+    """Score weights on the test images of a data source.
 
-    Everything is read and checked before ``start_backend`` imports the backend.
+    Loss and calibration error are those of the calibrated probabilities (``Weights.calibrated``). Weights and data are
+    read and checked before the backend is imported.
 
-    Loss and calibration error are those of the calibrated probabilities (``Weights.calibrated``).
-
-    Without ``data`` the source is the one that the weights record, or else CIFAR-10. The images that the weights were
-    trained on are split as for the training: with another ``test_split`` most test images would be ones that they have
-    learned. Broken pictures that the training left out are left out again, as with ``skip_broken``.
-    ``test_split`` and ``mirrors`` are those of ``load_data``, ``tta`` and ``batch_size`` of ``Classifier.logits``.
+    Args:
+        weights_path: a run directory, a weight file or a name of weights.
+        data: the data source. By default the one that the weights record, or else CIFAR-10.
+        tta: test-time augmentation, as in ``Classifier.logits``.
+        test_split: fraction of the images to hold out as test images, as in ``load_data``. The data that the weights
+            were trained on must be split as in the training, because other test images may be training images.
+        mirrors: addresses to download from, as in ``load_data``.
+        skip_broken: whether to leave out pictures that can't be read. If the training left them out, they are always
+            left out.
+        batch_size: images per batch.
+        report: called with the progress.
+        start_backend: imports the Keras backend.
 
     Raises:
         WeightsError: when there are no readable weights at ``weights_path``.
-        DataError: when the data can't be read, its classes are not those of the weights, in their order, the recorded
-            source is gone, or one that test images were held out of has changed.
-        InvalidValueError: for a ``tta``, ``test_split`` or source that can't be meant, another ``test_split`` than in
-            the training, or no source for weights that record none and have other classes than CIFAR-10.
+        DataError: when the data can't be read, when its classes differ from those of the weights or have another order,
+            when the recorded source is missing, or when it has changed and test images were held out of it.
+        InvalidValueError: for an invalid ``tta``, ``test_split``, ``batch_size`` or source, for a ``test_split`` that
+            differs from that of the training, or when no source is given or recorded for classes other than CIFAR-10's.
     """
     source = find_source(as_path(weights_path, "weights_path"), None if data is None else source_name(data))
     return score(
@@ -127,7 +141,7 @@ def score(
     test = splits.test
     refuse_other_classes(source.name, test.class_names, weights_file, weights.class_names)
     classifier = Classifier(weights, start_backend)
-    # The first batch compiles the network, which takes as long as thousands of images: it must not count as speed.
+    # The first batch compiles the network, which takes as long as thousands of images, so the time does not include it.
     classifier.logits(test.images[:batch_size], tta=tta, batch_size=batch_size)
     start = perf_counter()
     logits = classifier.logits(test.images, tta=tta, batch_size=batch_size, report=report)

@@ -1,6 +1,6 @@
-"""What logits and labels say about a classifier, as NumPy functions.
+"""Compute classification metrics from logits and labels, with NumPy.
 
-Throughout, ``logits`` are floats (n, classes) and ``labels`` are integers (n,), the true classes.
+In all functions ``logits`` are float (n, classes), and ``labels`` are the true classes, int (n,).
 """
 
 from collections.abc import Sequence
@@ -16,55 +16,63 @@ _Z = 1.959963984540054
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Log-probabilities, float64 (n, classes); finite for logits of any finite size."""
+    """Return log-probabilities, float64 (n, classes). They are finite for all finite logits."""
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     log_probabilities: np.ndarray = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     return log_probabilities
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities, float64 (n, classes)."""
+    """Return probabilities, float64 (n, classes)."""
     probabilities: np.ndarray = np.exp(log_softmax(logits))
     return probabilities
 
 
 def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Mean negative log-probability of the true class, in nats."""
+    """Return the mean negative log-probability of the true class, in nats."""
     return float(-log_softmax(logits)[np.arange(len(labels)), labels].mean())
 
 
 def ranking(scores: np.ndarray, k: int) -> np.ndarray:
-    """The ``k`` classes with the highest scores, best first: (n, k). Ties go to the lower class, as in argmax."""
+    """Return the ``k`` classes with the highest scores, best first, int (n, k).
+
+    Of equal scores the lower class comes first, as in argmax.
+    """
     return np.argsort(-scores, axis=1, kind="stable")[:, :k]
 
 
 def top_k_accuracy(logits: np.ndarray, labels: np.ndarray, k: int) -> float:
-    """Share of images whose true class is among the ``k`` highest logits; 1 when there are no more than k classes."""
+    """Return the fraction of images whose true class is among the ``k`` highest logits.
+
+    It is 1 when there are at most k classes.
+    """
     return float((ranking(logits, k) == labels[:, None]).any(axis=1).mean())
 
 
 def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Share of images whose highest logit is that of the true class."""
+    """Return the fraction of images whose highest logit is that of the true class."""
     return top_k_accuracy(logits, labels, 1)
 
 
 def wilson_interval(share: float, n: int) -> tuple[float, float]:
-    """95 % score interval of a ``share`` observed in ``n`` independent trials (Wilson 1927, JASA 22, 209-212).
+    """Return the 95 % score interval of a ``share`` observed in ``n`` independent trials.
 
-    Unlike the normal approximation it stays within [0, 1] and has a width at 0 and 1.
+    Unlike the normal approximation, it stays within [0, 1], and its width is above 0 at shares of 0 and 1 (Wilson
+    1927, JASA 22, 209-212).
     """
     scale = 1 + _Z**2 / n
     centre = (share + _Z**2 / (2 * n)) / scale
     half = _Z / scale * np.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2))
-    # At shares of 0 and 1 an end is the share itself; rounding would leave it 1e-16 inside.
+    # At shares of 0 and 1 one end equals the share, but rounding errors would move it by 1e-16.
     low, high = float(centre - half) if share > 0 else 0.0, float(centre + half) if share < 1 else 1.0
     return max(0.0, low), min(1.0, high)
 
 
 def reliability_bins(logits: np.ndarray, labels: np.ndarray, bins: int = 15) -> list[dict[str, float]]:
-    """``images``, mean ``confidence`` and ``accuracy`` in equal-width bins of confidence; zeros in an empty bin.
+    """Return a dict with ``images``, mean ``confidence`` and ``accuracy`` for each of ``bins`` bins of confidence.
 
-    Bin m of M holds the confidences in ((m - 1) / M, m / M] (Guo et al. 2017, arXiv:1706.04599, equation 3).
+    Bin m of M holds the confidences in ((m - 1) / M, m / M] (Guo et al. 2017, arXiv:1706.04599, equation 3). The
+    values of an empty bin are 0.
     """
     confidence = softmax(logits).max(axis=1)
     correct = ranking(logits, 1)[:, 0] == labels
@@ -78,20 +86,26 @@ def reliability_bins(logits: np.ndarray, labels: np.ndarray, bins: int = 15) -> 
 
 
 def expected_calibration_error(logits: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
-    """Mean distance between confidence and accuracy over the images' ``reliability_bins`` (Guo et al. 2017)."""
+    """Return the expected calibration error, 0 to 1 (Guo et al. 2017, arXiv:1706.04599).
+
+    It is the mean absolute difference between confidence and accuracy of ``reliability_bins``, weighted by images.
+    """
     return sum(
         each["images"] * abs(each["accuracy"] - each["confidence"]) for each in reliability_bins(logits, labels, bins)
     ) / len(labels)
 
 
 def surest_mistakes(labels: np.ndarray, predicted: np.ndarray, confidence: np.ndarray, count: int) -> np.ndarray:
-    """Rows of the ``count`` wrong answers with the highest ``confidence`` (n,), the surest first."""
+    """Return the rows of the ``count`` wrong predictions with the highest ``confidence``, the highest first.
+
+    ``labels`` and ``predicted`` are int (n,), ``confidence`` is float (n,).
+    """
     wrong = np.flatnonzero(predicted != labels)
     return wrong[np.argsort(-confidence[wrong], kind="stable")[:count]]
 
 
 def confusion_matrix(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Images by true class (rows) and predicted class (columns), int64 (classes, classes)."""
+    """Return counts of images by true class (rows) and predicted class (columns), int64 (classes, classes)."""
     classes = logits.shape[1]
     pairs = labels.astype(np.int64) * classes + ranking(logits, 1)[:, 0]
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
@@ -99,10 +113,10 @@ def confusion_matrix(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """How one class fares. ``support`` is the number of its images.
+    """The scores of one class. ``support`` is the number of its images.
 
-    Precision is undefined for a class that is never predicted, recall for one without images, F1 for one with
-    neither: they are 0 then.
+    Undefined scores are 0: the precision of a class that is never predicted, the recall of a class without images, and
+    the F1 of a class with neither.
     """
 
     name: str
@@ -113,9 +127,9 @@ class ClassMetrics:
 
 
 def per_class(confusion: np.ndarray, class_names: Sequence[str]) -> tuple[ClassMetrics, ...]:
-    """Precision, recall, F1 and support of every class from a confusion matrix (rows: true, columns: predicted)."""
+    """Return the scores of every class from a confusion matrix (rows: true, columns: predicted)."""
     hits, predicted, support = confusion.diagonal(), confusion.sum(axis=0), confusion.sum(axis=1)
-    # Where a denominator is 0 there are no hits either, so a 1 in its place gives the 0 that is wanted.
+    # Where a denominator is 0, hits are 0 too. A denominator of 1 then gives 0.
     precision = hits / np.maximum(predicted, 1)
     recall = hits / np.maximum(support, 1)
     f1 = 2 * hits / np.maximum(predicted + support, 1)
@@ -127,9 +141,17 @@ def per_class(confusion: np.ndarray, class_names: Sequence[str]) -> tuple[ClassM
 
 @dataclass(frozen=True)
 class Metrics:
-    """A classifier's scores on ``images`` images; shares and the calibration error from 0 to 1, loss in nats.
+    """A classifier's scores on test images.
 
-    ``top5_accuracy`` counts the top 5 or, with fewer classes, all; ``confusion_matrix`` has the true classes as rows.
+    Attributes:
+        accuracy: fraction of images that are classified correctly, 0 to 1.
+        accuracy_interval: its 95 % interval (``wilson_interval``).
+        loss: mean cross-entropy in nats.
+        top5_accuracy: fraction of images whose true class is among the five highest logits.
+        ece: expected calibration error, 0 to 1.
+        per_class: the scores of each class.
+        confusion_matrix: counts of images by true class (rows) and predicted class (columns).
+        images: number of images.
     """
 
     accuracy: float
@@ -142,7 +164,7 @@ class Metrics:
     images: int
 
     def to_dict(self) -> dict[str, Any]:
-        """The scores as JSON-ready data, under the names of ``cifarnet evaluate --json``."""
+        """Return the scores as JSON-ready data, under the names of ``cifarnet evaluate --json``."""
         classes = [{"class": values.pop("name"), **values} for values in map(asdict, self.per_class)]
         return {
             "accuracy": self.accuracy,
@@ -157,10 +179,10 @@ class Metrics:
 
 
 def measure(logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> Metrics:
-    """All scores of ``logits`` (n, classes) against ``labels`` (n,).
+    """Return all scores of ``logits``, float (n, classes), for the true classes ``labels``, int (n,).
 
     Raises:
-        DataError: without images, or when the shapes don't fit one another and ``class_names``.
+        DataError: when there are no images, or when the shapes or the number of class names disagree.
     """
     if not len(labels) or logits.shape != (len(labels), len(class_names)):
         raise DataError(

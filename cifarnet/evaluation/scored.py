@@ -1,4 +1,4 @@
-"""Images with the logits that a network gave them: what reports show of an evaluation besides its numbers."""
+"""Test images with a network's logits, from which reports draw curves and show mistakes."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,5 +28,5 @@ class Scored:
         return confidence
 
     def mistakes(self, count: int) -> np.ndarray:
-        """Rows of the ``count`` wrong answers that the network was surest of, the surest first."""
+        """Return the rows of the ``count`` wrong predictions with the highest confidence, the highest first."""
         return surest_mistakes(self.data.labels, self.predicted, self.confidence, count)

@@ -1,6 +1,6 @@
-"""The images that weights are scored on: the caller's choice, or those that the weights record.
+"""Find the data source that weights are scored on: the one that the caller chose, or the one that the weights record.
 
-Nothing here needs a backend, so that a missing or wrong data source is refused before one is imported.
+This module imports no backend, so that a missing or wrong data source is an error before the backend starts.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,19 +16,19 @@ from cifarnet.weights import catalog
 from cifarnet.weights.formats import load_header
 
 Load = Callable[[str, float | None], Splits]
-"""Reads the data source of that name with that ``test_split``."""
+"""A function of the name of a data source and a ``test_split``, which reads the source."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """The data source ``name`` to score the weights at ``weights`` on.
+    """A data source to score weights on.
 
     Attributes:
-        weights: the run directory, weight file or name that was given.
-        name: the source as ``load_data`` takes it.
+        weights: the run directory, the weight file or the name of the weights.
+        name: the data source, as ``load_data`` takes it.
         trained_on: the images that the weights were trained on; None where unknown.
-        chosen: whether the caller chose the source; otherwise it is the recorded one, or CIFAR-10.
-        moved: whether the recorded source was found at another place than the recorded one.
+        chosen: whether the caller chose the source. Otherwise it is the recorded one, or CIFAR-10.
+        moved: whether the recorded source was found in another place.
     """
 
     weights: Path
@@ -39,7 +39,7 @@ class Source:
 
     @property
     def note(self) -> str | None:
-        """The note on this source for a user who gave none; None for the recorded source of a run."""
+        """A note for the user on the data source, or None when it was chosen or belongs to a run directory."""
         if self.chosen or self.trained_on is None:
             return None
         if self.moved:
@@ -49,10 +49,14 @@ class Source:
         return f"Scoring on {self.name}, the data that {self.weights} records. Choose others with `data`."
 
     def load(self, test_split: float | None, load: Load) -> tuple[Splits, bool | None]:
-        """Return the images, and whether they differ from those that the weights were trained on.
+        """Return the images, and whether they have changed since the weights were trained on them.
 
-        The second is None where that is unknown, or where the caller chose the source. The images that the weights were
-        trained on are split as for their training: otherwise most test images would be ones that they have learned.
+        The second is None where that is unknown, or where the caller chose the source. The data that the weights were
+        trained on are split as in the training, because other test images may be training images.
+
+        Args:
+            test_split: the fraction of the images to hold out as test images, or None.
+            load: reads the data source.
 
         Raises:
             InvalidValueError: when ``test_split`` differs from that of the training.
@@ -60,7 +64,7 @@ class Source:
                 source holds other images.
         """
         origin = self.trained_on
-        if origin is None or not (self._is_recorded or learned(origin, self.name, load)):
+        if origin is None or not (self._is_recorded or is_training_data(origin, self.name, load)):
             return load(self.name, test_split), None
         split = required_split(origin, str(self.weights), test_split)
         try:
@@ -74,21 +78,21 @@ class Source:
             raise self._elsewhere(origin, "Their SHA-256 differs.")
         if changed and origin.test_split is not None:
             raise DataError(
-                f"{self.name} does not hold the images any more that {self.weights} was trained on, so the images that"
-                " it held out to test on can't be told from those that it has learned. Restore the images, or give"
-                " others with `data`."
+                f"{self.name} does not hold the images any more that {self.weights} was trained on (their SHA-256"
+                " differs). Its test images were held out of them, and can't be separated from the training images now."
+                f" Restore the images, or give others with `data`. Received: {self.name}"
             )
         return splits, None if self.chosen else changed
 
     def _elsewhere(self, origin: TrainedOn, reason: str) -> DataError:
         return DataError(
             f"There is nothing at {origin.data_path} any more, where the images of {self.weights} were, and {self.name}"
-            f" does not hold the same. {reason} Give their place with `data`."
+            f" does not hold the same. {reason} Give their place with `data`. Received: {self.name}"
         )
 
     @property
     def skips_broken(self) -> bool:
-        """Whether the training left pictures out that can't be read, so that they have to be left out again."""
+        """Whether the training left out pictures that can't be read. The evaluation then leaves them out too."""
         return self._is_recorded and self.trained_on is not None and self.trained_on.skip_broken
 
     @property
@@ -101,8 +105,9 @@ def find_source(weights: Path, data: str | None) -> Source:
 
     Raises:
         WeightsError: when there are no such weights.
-        DataError: when nothing is left where the images were, or when CIFAR-10 would be read for other classes.
-        InvalidValueError: when no source is given or recorded, and the weights don't know CIFAR-10's classes.
+        DataError: when the recorded source is missing, or when the source is CIFAR-10 and the weights have other
+            classes.
+        InvalidValueError: when no source is given or recorded, and the weights have other classes than CIFAR-10.
     """
     file, header = catalog.read(weights, load_header)
     names, origin = header.class_names, catalog.trained_on(weights)
@@ -126,30 +131,30 @@ def find_source(weights: Path, data: str | None) -> Source:
 def _recorded(weights: Path, origin: TrainedOn) -> Source:
     place = places.find(origin.data, origin.data_path, weights if weights.is_dir() else None)
     moved = place not in (origin.data, origin.data_path)
-    # Without a checksum nothing shows that what is found elsewhere holds the same images.
+    # Without a recorded checksum, a source in another place can't be checked to hold the same images.
     if place is None or (moved and origin.data_sha256 is None):
         raise DataError(
             f"There is nothing at {origin.data_path} any more, where the images of {weights} were. Give their place"
-            " with `data`."
+            f" with `data`. Received: {origin.data_path}"
         )
     return Source(weights, place, origin, moved=moved)
 
 
-def learned(origin: TrainedOn, source: str, load: Load) -> bool:
-    """Return whether ``source`` holds the images of ``origin`` at another place, with test images held out of them.
+def is_training_data(origin: TrainedOn, source: str, load: Load) -> bool:
+    """Return whether ``source`` holds the same images as ``origin``, of which test images were held out.
 
-    Return False where none were held out: such a source has test images of its own.
+    The result is False when no test images were held out. The training data then have test images of their own.
     """
     if origin.test_split is None or origin.data_sha256 is None:
         return False
     try:
         return load(source, origin.test_split).sha256() == origin.data_sha256
-    except (DataError, InvalidValueError):  # Too few images, test images of its own: it is another source.
+    except (DataError, InvalidValueError):  # It has too few images, or has its own test images.
         return False
 
 
 def required_split(origin: TrainedOn, weights: str, test_split: float | None) -> float | None:
-    """Return the fraction to hold out of the images that ``weights`` were trained on: that of the training.
+    """Return the fraction of the training data of ``weights`` to hold out as test images: the same as in the training.
 
     Raises:
         InvalidValueError: when ``test_split`` differs from it.
@@ -157,8 +162,8 @@ def required_split(origin: TrainedOn, weights: str, test_split: float | None) ->
     held_out = origin.test_split
     if held_out is not None and test_split not in (None, held_out):
         raise InvalidValueError(
-            f"{weights} held {held_out:g} of its data out to test on, and was trained on the rest. Another fraction"
-            f" would test on images that it has learned. Leave `test_split` out. Received: {test_split:g}",
+            f"{weights} held {held_out:g} of its data out as test images, and was trained on the rest. With another"
+            f" fraction, training images would be test images. Leave `test_split` out. Received: {test_split:g}",
             field="test_split",
             value=test_split,
             valid=held_out,
@@ -168,15 +173,21 @@ def required_split(origin: TrainedOn, weights: str, test_split: float | None) ->
 
 
 def refuse_other_classes(source: str, found: Sequence[str], weights: Path, known: Sequence[str]) -> None:
-    """Refuse a ``source`` whose classes, in their order, are not those of ``weights``.
+    """Check that a data source and weights have the same classes in the same order.
+
+    Args:
+        source: the data source.
+        found: its classes.
+        weights: the weight file.
+        known: the classes of the weights.
 
     Raises:
-        DataError: naming both.
+        DataError: when they differ. The message names the classes of both.
     """
     if tuple(found) != tuple(known):
         raise DataError(
-            f"{source} does not have the classes, in their order, that {weights} tells apart.\n"
+            f"{source} does not have the same classes in the same order as {weights}.\n"
             f"The weights: {', '.join(known)}\nThe data: {', '.join(found)}\n"
             "Give the data that the weights were trained for with `data`, or train them on this data with"
-            " cifarnet train --freeze-base --weights."
+            f" cifarnet train --freeze-base --weights. Received: {source}"
         )

@@ -1,1 +1,1 @@
-"""Answers for pictures: engines that compute logits, the classifier over them, predictions and explanations."""
+"""Classify pictures: engines that compute logits, the classifier, predictions and explanations."""

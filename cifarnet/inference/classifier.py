@@ -1,4 +1,4 @@
-"""Classify images with the preprocessing that the weights carry."""
+"""Classify images with trained weights and the preprocessing that is stored with them."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -15,12 +15,12 @@ from cifarnet.weights.record import Weights
 
 
 class Classifier:
-    """A network that classifies images.
+    """A trained network that classifies images.
 
-    The engine starts when it is first used, which may take seconds.
+    The engine starts at its first use, which may take seconds.
 
     Args:
-        weights: the weights, or a run directory, weight file or name that they are read from.
+        weights: the weights, or the run directory, weight file or name to read them from.
         start_backend: imports the Keras backend; by default the one that ``use_backend`` chooses.
         engine: one of ``cifarnet.inference.engines.ENGINES``.
 
@@ -46,7 +46,7 @@ class Classifier:
 
     @cached_property
     def engine(self) -> Engine:
-        """The engine, started."""
+        """The engine, which starts at the first access."""
         return start_engine(self._engine_name, self.weights, self._start_backend)
 
     def logits(
@@ -60,11 +60,15 @@ class Classifier:
     ) -> np.ndarray:
         """Return logits, float32 (n, classes), of uint8 ``images`` (n, size, size, 3).
 
-        ``tta="flip"`` averages the logits of each image and its mirror image (test-time augmentation). ``compiled`` and
-        ``report`` are those of ``Engine.logits``.
+        Args:
+            images: the images. Normalization is part of the network.
+            tta: test-time augmentation. ``"flip"`` averages the logits of each image and its mirror image.
+            batch_size: images per batch.
+            compiled: whether to compile the network, as in ``Engine.logits``.
+            report: called with the progress, as in ``Engine.logits``.
 
         Raises:
-            DataError: for images of another type or size than the network takes.
+            DataError: for images of the wrong type or size.
             InvalidValueError: for an unknown ``tta``.
             WeightsError: when a logit is not a finite number.
         """
@@ -84,14 +88,15 @@ class Classifier:
 
 
 def require_finite(logits: np.ndarray, title: str) -> np.ndarray:
-    """Return ``logits`` of the network called ``title``.
+    """Return ``logits``, after a check that all are finite. The message names the network by its ``title``.
 
     Raises:
-        WeightsError: when one is not a finite number.
+        WeightsError: when a logit is not a finite number.
     """
     if not np.isfinite(logits).all():
         raise WeightsError(
             f"The {title} gives logits that are not finite numbers: its training diverged, or its weights are damaged."
-            " Train it again, with a lower learning rate where it diverged."
+            " Train it again, with a lower learning rate if it diverged."
+            f" Received: {np.count_nonzero(~np.isfinite(logits)):,} non-finite logits"
         )
     return logits

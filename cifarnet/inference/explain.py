@@ -1,6 +1,7 @@
-"""Where in a picture the network finds its answer: Grad-CAM, in numbers.
+"""Compute heat maps that show which places of a picture support its likeliest class.
 
-Gradient-weighted class activation mapping (Selvaraju et al. 2017, arXiv:1610.02391) of the last stage's feature maps.
+The method is Grad-CAM, gradient-weighted class activation mapping (Selvaraju et al. 2017, arXiv:1610.02391), on the
+feature maps of the network's base.
 """
 
 import os
@@ -21,22 +22,26 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 SMALLEST_SHOWN, LARGEST_SHOWN = 256, 1200
-"""A picture whose longer side has fewer or more pixels is shown enlarged or shrunk."""
+"""The smallest and largest longer side in pixels of a shown picture. Other pictures are enlarged or shrunk."""
 
 BATCH_SIZE = 16
-"""Pictures per batch of ``predict`` when they are explained: two batches of ``Shown`` take at most 140 MB."""
+"""Pictures per batch of ``predict`` with explanations. Two batches of ``Shown`` take at most 140 MB."""
 
-# 4 bytes a character at most: with what is added, within the 255 bytes that file systems allow.
+# A character has at most 4 bytes, and file systems allow 255 bytes for a name with its suffix.
 _STEM_LIMIT = 48
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """A picture with what the network answered and where it saw that.
+    """A picture, its prediction, and a heat map of the places that support the prediction.
 
-    ``picture`` uint8 (height, width, 3) is as large as it is shown. ``heat`` float32 (height, width) is the map over
-    it: 1 is the map's largest value, which may lie in a margin; all is 0 where nothing speaks for the class, and NaN
-    is what the network did not see. ``view`` uint8 (size, size, 3) is what it saw.
+    Attributes:
+        prediction: the prediction.
+        picture: the picture at the size at which it is shown, uint8 (height, width, 3).
+        heat: the heat map of the picture, float32 (height, width). Values are relative to the map's maximum, which may
+            lie in a margin outside the picture. They are all 0 when no place supports the class, and NaN in the parts
+            of the picture that the network did not see.
+        view: the network's input, uint8 (size, size, 3).
     """
 
     prediction: Prediction
@@ -46,7 +51,7 @@ class Explanation:
 
 
 class Area(NamedTuple):
-    """A rectangle in a picture, in its pixels from its top left corner; it may reach beyond the picture."""
+    """A rectangle in pixels from the top left corner of a picture. It may extend beyond the picture."""
 
     left: float
     top: float
@@ -55,7 +60,13 @@ class Area(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """A picture as it is shown, uint8 (height, width, 3), the ``area`` of it that the network saw, and its ``view``."""
+    """A picture at the size at which it is shown, and the part of it that the network sees.
+
+    Attributes:
+        picture: the picture, uint8 (height, width, 3).
+        area: the part of the picture that the network sees.
+        view: the network's input, uint8 (size, size, 3).
+    """
 
     picture: np.ndarray
     area: Area
@@ -63,7 +74,12 @@ class Shown(NamedTuple):
 
 
 class Explainer:
-    """Explains the answers of ``classifier`` for pictures that ``crop``, one of ``CROPS``, makes square."""
+    """Explains predictions with Grad-CAM.
+
+    Args:
+        classifier: the classifier, whose engine must be ``keras``.
+        crop: how pictures become square, one of ``cifarnet.choices.CROPS``.
+    """
 
     def __init__(self, classifier: Classifier, crop: str):
         self.classifier = classifier
@@ -71,19 +87,25 @@ class Explainer:
         self.crop = crop
 
     def show(self, picture: "Image") -> Shown:
-        """Return what ``explain`` needs of a decoded picture."""
+        """Return the decoded ``picture`` at the size at which it is shown, with the network's view, for ``explain``."""
         size = self.weights.spec.image_size
         return _shown(picture, self.crop, fit_square(picture, size, self.crop))
 
     def explain(self, prediction: Prediction, shown: Shown) -> Explanation:
-        """Return where the network saw the likeliest class of ``prediction``, its answer for the picture ``shown``."""
+        """Return the explanation of the likeliest class in ``prediction`` for the picture ``shown``.
+
+        Raises:
+            InvalidValueError: when the classifier's engine has no gradients.
+        """
         label = self.weights.class_names.index(prediction.predictions[0][0])
         cells = self.class_map(shown.view, label)
         heat = spread(cells / (cells.max() or 1), shown.area, *shown.picture.shape[:2])
         return Explanation(prediction, shown.picture, heat, shown.view)
 
     def class_map(self, view: np.ndarray, label: int) -> np.ndarray:
-        """Return Grad-CAM's map, float32 (height, width), of a uint8 ``view`` (size, size, 3) for the class ``label``.
+        """Return the Grad-CAM map of the class ``label``, float32 (height, width).
+
+        ``view`` is uint8 (size, size, 3).
 
         Raises:
             InvalidValueError: when the classifier's engine has no gradients.
@@ -97,20 +119,23 @@ class Explainer:
 
 
 def grad_cam(features: np.ndarray, gradients: np.ndarray) -> np.ndarray:
-    """Return Grad-CAM's maps, float32 (batch, height, width), none below 0.
+    """Return Grad-CAM maps, float32 (batch, height, width), with values of at least 0.
 
-    ``features`` (batch, height, width, channels) are those of the network's base, ``gradients`` those of one logit of
-    each image by them. A map is ReLU of the sum of the channels, each weighted by the mean over all positions of its
-    gradient.
+    A map is the ReLU of the weighted sum of the channels. A channel's weight is the mean of its gradient over all
+    positions (Selvaraju et al. 2017, equations 1 and 2).
+
+    Args:
+        features: the output of the network's base, float32 (batch, height, width, channels).
+        gradients: the gradients of one logit per image with respect to ``features``, in the same shape.
     """
     importance = gradients.mean(axis=(1, 2), keepdims=True)
     return np.maximum((features * importance).sum(axis=-1), 0)
 
 
 def seen_area(width: int, height: int, crop: str, size: int) -> Area:
-    """What part of a picture of ``width`` x ``height`` pixels the network's square view shows.
+    """Return the part of a picture of ``width`` x ``height`` pixels that the network's view shows.
 
-    With ``crop="pad"`` the view, of ``size`` pixels a side, shows more than there is.
+    The view has ``size`` x ``size`` pixels. With ``crop="pad"`` the area extends beyond the picture.
     """
     if crop == "center":
         side = min(width, height)
@@ -123,19 +148,26 @@ def seen_area(width: int, height: int, crop: str, size: int) -> Area:
 
 
 def _padded(side: int, longest: int, size: int) -> tuple[float, float]:
-    """Where the view of ``size`` pixels begins and ends in pixels of a picture's ``side``."""
-    # Pillow's ImageOps.pad rounds both to whole pixels of the view, of which one may be hundreds of the picture's.
+    """Return where the view, ``size`` pixels long, begins and ends along a ``side`` of a picture, in its pixels."""
+    # ImageOps.pad rounds both numbers to whole pixels of the view, each of which may be hundreds of the picture's.
     filled = round(size * side / longest)
-    if not filled:  # So flat that the view is all margin: it lies beyond the picture.
+    if not filled:  # The picture is so flat that the view shows margins only, beyond the picture.
         return float(side), float(2 * side)
     begin = -round((size - filled) / 2) * side / filled
     return begin, begin + size * side / filled
 
 
 def spread(cells: np.ndarray, area: Area, height: int, width: int) -> np.ndarray:
-    """A map of ``cells`` (rows, columns) that covers ``area``, at every pixel of a picture: float32 (height, width).
+    """Return the values of a map at every pixel of a picture, float32 (height, width).
 
-    Bilinear between the cells' centres; NaN in pixels whose centre lies outside of ``area``.
+    Values are interpolated bilinearly between the centres of the cells. They are NaN in pixels whose centre lies
+    outside ``area``.
+
+    Args:
+        cells: the map, float (rows, columns).
+        area: the part of the picture that the map covers.
+        height: height of the picture in pixels.
+        width: width of the picture in pixels.
     """
     rows = _interpolation(height, area.top, area.bottom, cells.shape[0])
     columns = _interpolation(width, area.left, area.right, cells.shape[1])
@@ -143,7 +175,7 @@ def spread(cells: np.ndarray, area: Area, height: int, width: int) -> np.ndarray
 
 
 def _interpolation(pixels: int, begin: float, end: float, cells: int) -> np.ndarray:
-    """Weights (pixels, cells) that interpolate values of cells between ``begin`` and ``end``; NaN outside of them."""
+    """Return weights (pixels, cells) that interpolate cells between ``begin`` and ``end``; NaN outside these."""
     places = (np.arange(pixels) + 0.5 - begin) / (end - begin) * cells
     distances = np.abs(np.clip(places, 0.5, cells - 0.5)[:, None] - (np.arange(cells) + 0.5)[None])
     weights = np.clip(1 - distances, 0, None)
@@ -152,7 +184,7 @@ def _interpolation(pixels: int, begin: float, end: float, cells: int) -> np.ndar
 
 
 def explanation_paths(sources: Sequence[ImageSource], directory: Path) -> list[Path]:
-    """A file in ``directory`` for the explanation of each source: all different, and none of them a source itself."""
+    """Return a file in ``directory`` for the heat map of each source. All differ, and none is a source itself."""
     taken = {_key(source.content) for source in sources if isinstance(source.content, Path)}
     tried: dict[str, int] = {}
     paths = []
@@ -169,16 +201,16 @@ def explanation_paths(sources: Sequence[ImageSource], directory: Path) -> list[P
 
 
 def _key(path: Path) -> str:
-    # Some file systems don't tell A from a.
+    # Some file systems ignore case.
     return str(path.parent.resolve() / path.name).casefold()
 
 
 def prepare_directory(directory: Path) -> None:
-    """Create ``directory`` where it is missing.
+    """Create ``directory`` if it is missing, and check that files can be written into it.
 
     Raises:
         InvalidValueError: when it is a file.
-        StorageError: when the system refuses.
+        StorageError: when it can't be created or written to.
     """
     advice = " Choose another folder for `explain`."
     if directory.exists() and not directory.is_dir():
@@ -198,7 +230,7 @@ def _shown(picture: "Image", crop: str, view: np.ndarray) -> Shown:
     if longest > LARGEST_SHOWN:
         scale, resampling = LARGEST_SHOWN / longest, Resampling.LANCZOS
     else:
-        # Whole pixels become whole squares.
+        # An integer factor turns every pixel into a square of equal size.
         scale, resampling = -(-SMALLEST_SHOWN // longest), Resampling.NEAREST
     width, height = (max(1, round(scale * side)) for side in picture.size)
     across, down = width / picture.width, height / picture.height

@@ -1,4 +1,4 @@
-"""Classify pictures: files, the images of folders, glob patterns and standard input."""
+"""Find pictures in files, folders, glob patterns and standard input, and classify them."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,43 +27,53 @@ from cifarnet.weights.record import Weights
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# On two cores a picture costs 1.03 ms of processor time in batches of 128 and of 250, 1.08 ms in batches of 64; smaller
-# batches are answered sooner.
+# On two cores a picture takes 1.03 ms of processor time in batches of 128 or 250, and 1.08 ms in batches of 64. With
+# smaller batches, the first results come sooner.
 BATCH_SIZE = 128
 
 Keep = Callable[[int, "Image"], Any]
-"""A function of the index of a source and its decoded picture, for example one that makes a thumbnail."""
+"""A function of the index of a picture and the decoded picture, for example one that makes a thumbnail."""
 
 
 @dataclass(frozen=True)
 class ImageSource:
-    """A picture still to be read: its name for the user and its file, its content, or why there is neither."""
+    """A picture to read.
+
+    Attributes:
+        name: its name in the output.
+        content: its file, its content, or the error of finding it.
+    """
 
     name: str
     content: Path | bytes | DataError
 
     @property
-    def told(self) -> str:
-        """What messages call it."""
+    def display_name(self) -> str:
+        """The name of the picture in messages."""
         return "Standard input" if self.name == "-" else self.name
 
     def read(self) -> bytes:
-        """Its content.
+        """Return the content of the file.
 
         Raises:
-            DataError: when there is none.
+            DataError: when it can't be found or read.
         """
         if isinstance(self.content, DataError):
             raise self.content
-        return self.content if isinstance(self.content, bytes) else read_file(self.content, self.told)
+        return self.content if isinstance(self.content, bytes) else read_file(self.content, self.display_name)
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one picture: (class, probability) pairs, likeliest first, or else an ``error``.
+    """The prediction for one picture, or the error of reading it.
 
-    ``rejected`` tells whether it is probably of none of the classes, ``explanation`` names the file that shows what the
-    answer rests on; None where that was not asked. ``kept`` is the result of the ``keep`` of ``predict``.
+    Attributes:
+        image: the picture's name.
+        predictions: pairs of a class and its probability, the likeliest first.
+        error: why the picture could not be read; None if it could.
+        rejected: whether the picture probably belongs to none of the classes; None if not requested.
+        explanation: the file with the heat map that explains the prediction; None if not requested.
+        kept: the result of the argument ``keep`` of ``predict``.
     """
 
     image: str
@@ -74,13 +84,13 @@ class Prediction:
     kept: Any = field(default=None, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """The answer as JSON-ready data: one item of what ``cifarnet predict --json`` prints."""
+        """Return the prediction as JSON-ready data, one item of the list that ``cifarnet predict --json`` prints."""
         if self.error is not None:
             return {"image": self.image, "error": self.error}
         pairs = [{"class": name, "probability": probability} for name, probability in self.predictions]
-        asked = {"rejected": self.rejected, "explanation": self.explanation}
-        given = {name: value for name, value in asked.items() if value is not None}
-        return {"image": self.image, "predictions": pairs, **given}
+        optional = {"rejected": self.rejected, "explanation": self.explanation}
+        present = {name: value for name, value in optional.items() if value is not None}
+        return {"image": self.image, "predictions": pairs, **present}
 
 
 def find_images(
@@ -88,13 +98,17 @@ def find_images(
     read_stdin: Callable[[], bytes],
     report_left_out: Callable[[Sequence[LeftOut]], None] = lambda left_out: None,
 ) -> list[ImageSource]:
-    """Find the pictures that the ``arguments`` of ``cifarnet predict`` stand for, in their order.
+    """Return the pictures that the arguments of ``cifarnet predict`` name, in their order.
 
-    An argument is a file, a folder (all images in and below it, sorted), a glob pattern (``**`` crosses folders), or
-    ``-``: the picture that ``read_stdin`` gives, which is called at most once. One that stands for nothing becomes a
-    source whose content is a DataError. Folders and patterns follow the rules of data sources (``walk``): hidden and
-    system files are skipped, links are followed without loops. A file given by its name is always tried.
-    ``report_left_out`` is called with the counts of the other files in the folders.
+    Folders and patterns follow the rules of data sources (``cifarnet.data.walk``): hidden files and system files are
+    skipped, and links are followed without loops. A file that is given by its name is always read. The content of a
+    source is a ``DataError`` when its argument matches nothing.
+
+    Args:
+        arguments: each is a file, a folder (for all images in and below it, sorted), a glob pattern (in which ``**``
+            crosses folders), or ``-`` for standard input.
+        read_stdin: returns the content of standard input. It is called at most once.
+        report_left_out: called with counts of the files in folders that are no images.
     """
     found: list[ImageSource] = []
     left_out = Leftovers()
@@ -103,20 +117,22 @@ def find_images(
         if argument == "-":
             stdin = read_stdin() if stdin is None else stdin
             found.append(ImageSource("-", stdin))
-        # A pattern comes last: brackets are common in the names of files that do exist.
+        # Patterns come last, because names of files often have brackets.
         elif os.path.lexists(argument):
             found += _at(argument, left_out)
         elif matches := _matches(argument):
             found += [source for match in matches for source in _at(match, left_out)]
         else:
-            error = DataError(f"{argument} is no file or folder, and as a pattern it matches none.")
+            error = DataError(
+                f"{argument} is not a file or folder, and no file matches it as a pattern. Received: {argument}"
+            )
             found.append(ImageSource(argument, error))
     report_left_out(left_out.summary())
     return found
 
 
 def _matches(pattern: str) -> list[str]:
-    """Return the sorted paths that ``pattern`` matches, without those below a folder that it matches too."""
+    """Return the sorted paths that match ``pattern``, without those below a folder that matches too."""
     fixed = list(takewhile(lambda part: not set("*?[") & set(part), Path(pattern).parts))
     root = os.path.join(*fixed) if fixed else os.curdir
     folders: set[Path] = set()
@@ -134,7 +150,7 @@ def _matches(pattern: str) -> list[str]:
 
 
 def _at(path: str, left_out: Leftovers) -> list[ImageSource]:
-    """The picture at ``path``, or those in and below it; folders that can't be listed are sources with an error."""
+    """Return the picture at ``path``, or all pictures in and below it, with an error for each unreadable folder."""
     if not os.path.isdir(path):
         return [ImageSource(path, Path(path))]
     unlisted: list[OSError] = []
@@ -148,9 +164,14 @@ def _at(path: str, left_out: Leftovers) -> list[ImageSource]:
             left_out.add_kind(entry.path)
     found = [ImageSource(name, Path(name)) for name in sorted(names)]
     for error in unlisted:
-        found.append(ImageSource(error.filename, DataError(f"{error.filename} can't be listed: {error.strerror}.")))
+        found.append(
+            ImageSource(
+                error.filename, DataError(f"{error.filename} can't be listed: {error.strerror}. Received: {path}")
+            )
+        )
     if not found:
-        found.append(ImageSource(path, DataError(f"{path} has no images ({', '.join(sorted(image_suffixes()))}).")))
+        suffixes = ", ".join(sorted(image_suffixes()))
+        found.append(ImageSource(path, DataError(f"{path} has no images ({suffixes}). Received: {path}")))
     return found
 
 
@@ -166,19 +187,27 @@ def predict(
     keep: Keep | None = None,
     report: Progress = silent,
 ) -> Iterator[Prediction]:
-    """Classify ``sources``: one ``Prediction`` each, in their order, given out batch by batch.
+    """Classify ``sources``, and return an iterator over their predictions, in the same order.
 
-    ``crop``, one of ``CROPS``, makes pictures square; ``tta`` is one of ``VIEWS``, of which ``"views"`` makes them so
-    in every way; ``reject`` says which pictures are probably of none of the classes. Threads read the next batch while
-    this one is classified, so at most two batches are held, whatever the number of pictures. A picture that can't be
-    read is answered with its error.
+    Each picture is read and decoded once. Threads read the next batch while the current one is classified, so memory
+    holds at most two batches. The prediction for a picture that can't be read has an ``error``.
 
-    Each picture is read and decoded once. ``keep`` is called with it in the thread that decodes it, and its result is
-    the ``kept`` of the prediction. Two batches of these results are held too, so choose ``batch_size`` by their size.
+    Args:
+        sources: the pictures.
+        classifier: the classifier.
+        top_k: number of classes in a prediction. By default 3, or all where there are fewer.
+        crop: how pictures become square, one of ``CROPS``.
+        tta: test-time augmentation, one of ``VIEWS``. ``"flip"`` averages over a picture and its mirror image,
+            ``"views"`` over all crops and their mirror images.
+        reject: whether to mark pictures that probably belong to none of the classes.
+        batch_size: pictures per batch.
+        keep: called with every decoded picture in the thread that decodes it. Its result becomes ``Prediction.kept``.
+            Memory holds two batches of results.
+        report: called with the progress after every batch.
 
     Raises:
-        InvalidValueError: when ``top_k`` (see ``resolve_top_k``), ``crop`` or ``tta`` can't be meant, or the weights
-            don't know what to ``reject``.
+        InvalidValueError: for an invalid ``top_k``, ``crop`` or ``tta``, or for ``reject`` when the weights have no
+            rejection threshold.
     """
     top_k = resolve_top_k(top_k, classifier.weights.spec.classes)
     for name, value, known in (("crop", crop, CROPS), ("tta", tta, VIEWS)):
@@ -192,22 +221,25 @@ def predict(
 
 
 def required_threshold(weights: Weights) -> float:
-    """The largest logit below which a picture is probably of none of the classes.
+    """Return the rejection threshold of ``weights``.
+
+    A picture whose largest logit is below it probably belongs to none of the classes.
 
     Raises:
         InvalidValueError: when the weights have none.
     """
     if weights.reject_below is None:
         raise InvalidValueError(
-            "`reject` needs weights that know how large their logits are on pictures of their classes: those of a run"
-            " with `validation_split`, or of data with a folder val/. These don't.",
+            "`reject` needs weights with a rejection threshold, which is measured on validation images. Train with"
+            " `validation_split`, or on data with a folder val/. Received: weights without a threshold",
             field="reject",
+            value=True,
         )
     return weights.reject_below
 
 
 def resolve_top_k(top_k: int | None, classes: int) -> int:
-    """How many classes to name: ``top_k`` or, without it, 3, or all ``classes`` where there are fewer.
+    """Return the number of classes in a prediction: ``top_k``, or by default the smaller of 3 and ``classes``.
 
     Raises:
         InvalidValueError: when ``top_k`` is not between 1 and ``classes``.
@@ -219,8 +251,8 @@ def resolve_top_k(top_k: int | None, classes: int) -> int:
     return top_k
 
 
-class _Seen(NamedTuple):
-    """The views of a picture, uint8 (crops, size, size, 3), and what ``keep`` made of it."""
+class _Decoded(NamedTuple):
+    """The views of a picture, uint8 (crops, size, size, 3), and the result of ``keep``."""
 
     views: np.ndarray
     kept: Any
@@ -228,7 +260,7 @@ class _Seen(NamedTuple):
 
 @dataclass(frozen=True)
 class _Pictures:
-    """The pictures of ``sources`` as ``crops`` of ``size`` pixels a side; iterating reads them in batches."""
+    """Reads pictures in batches, each picture as one or more ``crops`` of ``size`` x ``size`` pixels."""
 
     sources: Sequence[ImageSource]
     size: int
@@ -236,11 +268,11 @@ class _Pictures:
     batch_size: int
     keep: Keep | None
 
-    def __iter__(self) -> Iterator[tuple[Sequence[ImageSource], list[_Seen | DataError]]]:
-        """Yield batches of sources with their pictures; threads read the next batch meanwhile."""
+    def __iter__(self) -> Iterator[tuple[Sequence[ImageSource], list[_Decoded | DataError]]]:
+        """Yield each batch of sources with its pictures, while threads read the next batch."""
         pool = ThreadPoolExecutor(usable_cores())
 
-        def submit(start: int) -> list[Future[_Seen | DataError]]:
+        def submit(start: int) -> list[Future[_Decoded | DataError]]:
             batch = self.sources[start : start + self.batch_size]
             return [pool.submit(self._read, index, source) for index, source in enumerate(batch, start)]
 
@@ -253,11 +285,11 @@ class _Pictures:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _read(self, index: int, source: ImageSource) -> _Seen | DataError:
+    def _read(self, index: int, source: ImageSource) -> _Decoded | DataError:
         try:
-            with open_picture(source.read(), source.told, self.size, to_show=self.keep is not None) as picture:
+            with open_picture(source.read(), source.display_name, self.size, to_show=self.keep is not None) as picture:
                 views = np.stack([fit_square(picture, self.size, crop) for crop in self.crops])
-                return _Seen(views, self.keep(index, picture) if self.keep else None)
+                return _Decoded(views, self.keep(index, picture) if self.keep else None)
         except DataError as error:
             return error
 
@@ -270,20 +302,20 @@ def _predictions(
     threshold: float | None,
     report: Progress,
 ) -> Iterator[Prediction]:
-    # Not in ``predict`` itself: a generator would raise its InvalidValueError only when it is iterated.
+    # A generator of its own, so that ``predict`` raises its errors when it is called, not when it is iterated.
     names, size, total = classifier.weights.class_names, pictures.size, len(pictures.sources)
-    # Every batch has as many rows, blank where a picture is missing: one shape is one compilation.
+    # All batches have the same shape, with blank rows for missing pictures, so that the network is compiled once.
     images = np.zeros((min(pictures.batch_size, total), len(pictures.crops), size, size, 3), np.uint8)
     done = 0
     for batch, contents in pictures:
         for row, content in enumerate(contents):
             images[row] = 0 if isinstance(content, DataError) else content.views
         logits = np.zeros((len(batch), classifier.weights.spec.classes), np.float32)
-        # Without a readable picture the backend is not needed.
+        # The backend does not start until a picture can be read.
         if not all(isinstance(content, DataError) for content in contents):
             views = images.reshape(-1, size, size, 3)
-            answers = classifier.logits(views, tta=mirror, batch_size=len(views), compiled=total > len(images))
-            logits = answers.reshape(len(images), len(pictures.crops), -1).mean(axis=1)[: len(batch)]
+            by_view = classifier.logits(views, tta=mirror, batch_size=len(views), compiled=total > len(images))
+            logits = by_view.reshape(len(images), len(pictures.crops), -1).mean(axis=1)[: len(batch)]
         probabilities = softmax(classifier.weights.calibrated(logits))
         tops = ranking(probabilities, top_k)
         for source, content, largest, row, top in zip(

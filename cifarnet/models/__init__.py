@@ -1,1 +1,1 @@
-"""The model factory: specs and presets, descriptions, Keras models, weight files."""
+"""Networks: names, descriptions as plain data, initial weights and Keras models."""

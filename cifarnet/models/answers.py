@@ -1,7 +1,7 @@
-"""Keras models that answer for uint8 images: logits, features of the base, and the head alone.
+"""Keras models that compute logits or features from uint8 images, or logits from features.
 
-Normalization happens inside, on the device: four times fewer bytes travel than with float32 images. Importing this
-module imports Keras and its backend, which takes seconds: import it inside functions.
+Images are normalized on the device, because uint8 images have a quarter of the bytes of float32 images to transfer.
+Importing this module imports Keras and its backend, which takes seconds: import it inside functions.
 """
 
 from typing import Any
@@ -17,9 +17,9 @@ from cifarnet.models.spec import Normalization
 
 
 class Logits(keras.Model):
-    """From uint8 images (batch, size, size, 3) to the network's logits (batch, classes).
+    """A model from uint8 images (batch, size, size, 3) to logits (batch, classes).
 
-    With ``image_size`` the network sees the images shrunk to it, as training with progressive resizing shows them.
+    With ``image_size``, in pixels, images are shrunk to it first, as in training with progressive resizing.
     """
 
     def __init__(self, network: Network, normalization: Normalization, image_size: int | None = None):
@@ -29,13 +29,13 @@ class Logits(keras.Model):
         self.image_size = image_size
 
     def call(self, images: Any) -> Any:
-        """Return logits of ``images``."""
+        """Return the logits of ``images``, float32 (batch, classes)."""
         shrunk = shrink(normalize(images, self.normalization), self.image_size or images.shape[1])
         return self.network.logits(shrunk, training=False)
 
 
 class Features(keras.Model):
-    """From uint8 images (batch, size, size, 3) to the output of the network's base."""
+    """A model from uint8 images (batch, size, size, 3) to features, the output of the network's base."""
 
     def __init__(self, network: Network, normalization: Normalization):
         super().__init__(name="base")
@@ -48,37 +48,40 @@ class Features(keras.Model):
 
 
 class HeadLogits(keras.Model):
-    """From features of the base, in any precision, to logits (batch, classes)."""
+    """A model from features, the output of the base in any precision, to logits (batch, classes)."""
 
     def __init__(self, network: Network):
         super().__init__(name="head", autocast=False)
         self.network = network
 
     def call(self, features: Any) -> Any:
-        """Return logits of ``features``."""
+        """Return the logits of ``features``, float32 (batch, classes)."""
         return self.network.head_logits(ops.cast(features, "float32"), training=False)
 
 
 def run_batches(
     model: Any, inputs: np.ndarray, batch_size: int, report: Progress | None = None, compiled: bool = True
 ) -> np.ndarray:
-    """Return the outputs of ``model``, one of this module's, for ``inputs``, computed in batches.
+    """Return the outputs of ``model``, computed in batches.
 
-    Without ``compiled``, TensorFlow runs operation by operation, which answers the first batch 0.2 s sooner and the
-    others later. JAX compiles in any case, since it would compile every operation on its own otherwise.
-
-    The last batch is filled up with zeros when full ones came before it: another shape would be another compilation,
-    which takes longer than the wasted arithmetic.
+    Args:
+        model: a model of this module.
+        inputs: images or features, (n, ...).
+        batch_size: inputs per batch.
+        report: called with the progress after every batch.
+        compiled: whether TensorFlow compiles the model. Without compilation the first batch is done 0.2 s sooner, and
+            the others take longer. JAX always compiles, since it would compile every single operation otherwise.
     """
     by_operation = not compiled and keras.backend.backend() == "tensorflow"
-    answer = model if by_operation else model.predict_on_batch
+    run = model if by_operation else model.predict_on_batch
     outputs = []
     for start in range(0, len(inputs), batch_size):
         batch = inputs[start : start + batch_size]
         count = len(batch)
+        # A batch of another shape would be compiled again, which takes longer than computing outputs for zeros.
         if start and count < batch_size:
             batch = np.concatenate([batch, np.zeros((batch_size - count, *batch.shape[1:]), batch.dtype)])
-        outputs.append(np.asarray(answer(batch))[:count])
+        outputs.append(np.asarray(run(batch))[:count])
         if report:
             report("Classifying images", start + count, len(inputs))
     return np.concatenate(outputs) if outputs else np.zeros((0, model.network.spec.classes), np.float32)

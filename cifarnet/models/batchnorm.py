@@ -1,8 +1,8 @@
-"""Batch normalization in one operation, where the backend has one.
+"""Batch normalization as one fused operation on TensorFlow.
 
-Keras normalizes with a dozen elementwise operations, each of which reads and writes the whole feature map. A compiler
-such as XLA fuses them; TensorFlow on a CPU runs them one by one, where they took a third of a training step of
-ResNet-20 (benchmarks/README.md, section Profile). TensorFlow's own fused operation does the same in two passes.
+Keras normalizes with a dozen elementwise operations, each of which reads and writes the whole feature map. XLA fuses
+them. TensorFlow on a CPU runs them one by one, which took a third of a training step of ResNet-20
+(benchmarks/README.md, section Profile). TensorFlow's fused operation needs two passes over the feature map.
 """
 
 from typing import Any
@@ -11,14 +11,17 @@ import keras
 
 
 class BatchNormalization(keras.layers.BatchNormalization):
-    """Keras's layer, over the last axis of (batch, height, width, channels) feature maps.
+    """Keras's batch normalization for feature maps (batch, height, width, channels), over the last axis.
 
-    Same variables, same arithmetic (Ioffe and Szegedy 2015, arXiv:1502.03167; the moving variance is that of the
-    batch itself, without Bessel's correction), to rounding.
+    Variables and results are Keras's, up to rounding (Ioffe and Szegedy 2015, arXiv:1502.03167). The moving variance
+    averages the biased variance of the batches, without Bessel's correction.
     """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        """Normalize ``inputs``; in training by the batch's own moments, which the moving ones follow."""
+        """Normalize ``inputs`` by the moving moments or, in training, by those of the batch.
+
+        Training also updates the moving moments.
+        """
         if keras.backend.backend() != "tensorflow":
             return super().call(inputs, training=training, mask=mask)
         if training and self.trainable:
@@ -30,7 +33,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
         outputs, mean, variance, *_ = _fused(self, inputs, (), (), is_training=True)
         count = tf.cast(tf.size(inputs) // inputs.shape[-1], variance.dtype)
-        # The operation gives the unbiased variance; Keras's moving one is the biased.
+        # The operation returns the unbiased variance, and Keras averages the biased one.
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance * (count - 1) / count)):
             moving.assign(moving.value * self.momentum + value * (1 - self.momentum))
         return outputs

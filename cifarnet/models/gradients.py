@@ -1,4 +1,4 @@
-"""Differentiate a network's head by the features, with the gradients of the backend that Keras runs on."""
+"""Compute gradients of logits with respect to features, on TensorFlow or JAX."""
 
 from typing import Any
 
@@ -9,15 +9,20 @@ from cifarnet.models.network import Network
 
 
 def feature_gradients(network: Network, features: Any, labels: Any) -> Any:
-    """Return the gradients of logits by the ``features`` (batch, ...) that the base gives, in their shape, float32.
+    """Return the gradient of one logit per image with respect to the features, float32 in their shape.
 
-    The logits are those of ``labels``, int (batch,), with the head in inference mode.
+    The head is in inference mode.
+
+    Args:
+        network: the network.
+        features: the output of its base, (batch, ...).
+        labels: the class of the logit for each image, int (batch,).
     """
     gradients = {"tensorflow": _by_tensorflow, "jax": _by_jax}[keras.backend.backend()]
     return gradients(network, ops.cast(features, "float32"), labels)
 
 
-def _chosen(network: Network, features: Any, labels: Any) -> Any:
+def _sum_of_logits(network: Network, features: Any, labels: Any) -> Any:
     logits = network.head_logits(features, training=False)
     return ops.sum(logits * ops.one_hot(labels, logits.shape[-1]))
 
@@ -27,11 +32,11 @@ def _by_tensorflow(network: Network, features: Any, labels: Any) -> Any:
 
     with tf.GradientTape() as tape:
         tape.watch(features)
-        chosen = _chosen(network, features, labels)
-    return tape.gradient(chosen, features)
+        total = _sum_of_logits(network, features, labels)
+    return tape.gradient(total, features)
 
 
 def _by_jax(network: Network, features: Any, labels: Any) -> Any:
     import jax
 
-    return jax.grad(lambda x: _chosen(network, x, labels))(features)
+    return jax.grad(lambda x: _sum_of_logits(network, x, labels))(features)

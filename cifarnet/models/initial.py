@@ -1,4 +1,4 @@
-"""Draw the initial weights of a network, and take over those of a trained one. NumPy only."""
+"""Draw the initial weights of a network, or take them from a trained network. This module needs NumPy only."""
 
 from collections.abc import Mapping
 
@@ -7,14 +7,15 @@ import numpy as np
 from cifarnet.models.layers import Weight, classifier_name, named_weights
 from cifarnet.models.spec import ModelSpec, describe
 
-# Separates the draws of the initial weights from those of the epochs, whose streams are (seed, epoch).
+# Distinguishes the random stream of the initial weights from those of the epochs, which are (seed, epoch).
 _STREAM = 2**32 - 1
 
 
 def initial_weights(spec: ModelSpec, seed: int) -> dict[str, np.ndarray]:
-    """Return initial weights by full name, float32: He normal kernels (arXiv:1502.01852), the rest zeros or ones.
+    """Return initial weights by full name, float32.
 
-    One ``seed`` gives the same weights on every backend.
+    Kernels are He normal (He et al. 2015, arXiv:1502.01852), other weights zeros or ones. A ``seed`` gives the same
+    weights on every backend.
     """
     rng = np.random.default_rng([seed, _STREAM])
     return {name: _initial(weight, rng) for name, weight in named_weights(describe(spec)).items()}
@@ -30,12 +31,18 @@ def _initial(weight: Weight, rng: np.random.Generator) -> np.ndarray:
 def adopted_weights(
     spec: ModelSpec, seed: int, trained: Mapping[str, np.ndarray], *, keep_head: bool
 ) -> dict[str, np.ndarray]:
-    """Return initial weights by full name, with the ``trained`` ones of a network that ``spec`` equals or grows from.
+    """Return the weights with which a network starts that continues a trained one, by full name, float32.
 
-    Units that the trained network lacks begin with a last convolution of zeros. They pass on their input, so that the
-    deeper network computes what the trained one does until it is trained: "Net2Net", Chen et al. 2016
-    (arXiv:1511.05641), with the zero convolution of "Fixup", Zhang et al. 2019 (arXiv:1901.09321). Without
-    ``keep_head`` the layer that depends on the number of classes is a new one.
+    The network is the trained one, or a deeper one that grows from it. In the units that the trained network lacks,
+    the last convolution is zero, so that they are identities and both networks give the same logits at first. Sources:
+    "Net2Net", Chen et al. 2016 (arXiv:1511.05641), for growth; "Fixup", Zhang et al. 2019 (arXiv:1901.09321), for the
+    zero convolution.
+
+    Args:
+        spec: the network.
+        seed: seed of the weights that are not taken from the trained network.
+        trained: the trained weights by full name.
+        keep_head: whether to keep the layer whose shape depends on the number of classes. Otherwise it is initialized.
     """
     layers = describe(spec)
     classifier = f"{classifier_name(layers)}/"

@@ -1,7 +1,7 @@
 """Describe a network as plain data: layers with their shapes, weights and cost.
 
 The Keras model (``cifarnet.models.network``), the table of ``cifarnet summary``, the check of weight files and the
-initial weights (``cifarnet.models.initial``) all derive from this description. It needs no Keras.
+initial weights (``cifarnet.models.initial``) are derived from this description. This module does not import Keras.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,12 +13,16 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Weight:
-    """One tensor of a layer: its name within the layer and its shape.
+    """One tensor of a layer.
 
-    ``trainable`` weights change by gradient; others, such as moving averages, do not. The L2 penalty of a recipe
-    applies to ``regularized`` weights. ``initial`` is ``"zeros"``, ``"ones"`` or ``"he_normal"`` (He et al. 2015,
-    arXiv:1502.01852). A weight that is ``zero_when_added`` makes the residual unit around it an identity when it is
-    zero: networks that grow by such units begin with the function of the smaller network.
+    Attributes:
+        name: its name within the layer.
+        shape: its shape.
+        trainable: whether gradients change it. They don't change moving averages.
+        regularized: whether the L2 penalty of a recipe applies to it.
+        initial: its initial value: ``"zeros"``, ``"ones"`` or ``"he_normal"`` (He et al. 2015, arXiv:1502.01852).
+        zero_when_added: whether it is zero at first in a unit that is added to a trained network. The residual unit is
+            then an identity, so that the larger network starts with the function of the smaller one.
     """
 
     name: str
@@ -36,11 +40,18 @@ class Weight:
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer: a leaf with weights, or a container of ``layers``.
+    """One layer, or a container of layers.
 
-    ``output_shape`` has no batch axis. ``own_macs`` counts the multiply-accumulates of this layer alone for one image.
-    ``config`` holds what building the layer needs beyond shapes. The documented table has a row for the layer if
-    ``in_table``. A layer in ``full_precision`` computes in float32 also where feature maps have another precision.
+    Attributes:
+        name: its name within the container.
+        type: its type, such as ``Conv2D``.
+        output_shape: shape of its output, without the batch axis.
+        weights: its tensors.
+        own_macs: multiply-accumulates for one image, without those of ``layers``.
+        config: arguments to build the layer, besides shapes.
+        layers: the layers of a container, in order.
+        in_table: whether the documented table has a row for it.
+        full_precision: whether it computes in float32 in mixed precision too.
     """
 
     name: str
@@ -55,17 +66,17 @@ class Layer:
 
     @property
     def params(self) -> int:
-        """Number of parameters in this layer and all below it, trainable or not."""
+        """Number of parameters in this layer and the layers in it, trainable or not."""
         return sum(weight.size for weight in self._all_weights())
 
     @property
     def trainable_params(self) -> int:
-        """Number of parameters that training changes by gradient."""
+        """Number of parameters that gradients change."""
         return sum(weight.size for weight in self._all_weights() if weight.trainable)
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates per image in this layer and all below it."""
+        """Multiply-accumulates for one image in this layer and the layers in it."""
         return self.own_macs + sum(layer.macs for layer in self.layers)
 
     def _all_weights(self) -> Iterator[Weight]:
@@ -75,7 +86,7 @@ class Layer:
 
 
 def leaves(layers: tuple[Layer, ...], prefix: str = "") -> Iterator[tuple[str, Layer]]:
-    """Yield every layer that is no container, with its full name such as ``sequential/res_net_unit_1/conv1``."""
+    """Yield every layer that is not a container, with its full name such as ``sequential/res_net_unit_1/conv1``."""
     for layer in layers:
         path = f"{prefix}{layer.name}"
         if layer.layers:
@@ -85,12 +96,12 @@ def leaves(layers: tuple[Layer, ...], prefix: str = "") -> Iterator[tuple[str, L
 
 
 def named_weights(layers: tuple[Layer, ...]) -> dict[str, Weight]:
-    """Return every weight by its full name, ``sequential/res_net_unit_1/conv1/kernel``, in the order of the network."""
+    """Return every weight by full name, such as ``sequential/res_net_unit_1/conv1/kernel``, in the network's order."""
     return {f"{path}/{weight.name}": weight for path, layer in leaves(layers) for weight in layer.weights}
 
 
 def classifier_name(layers: tuple[Layer, ...]) -> str:
-    """Return the full name of the last layer with weights, the only one whose shape depends on the classes."""
+    """Return the full name of the last layer with weights. Its shape alone depends on the number of classes."""
     return [path for path, layer in leaves(layers) if layer.weights][-1]
 
 
@@ -115,9 +126,9 @@ def conv2d(
     zero_when_added: bool = False,
     full_precision: bool = False,
 ) -> Layer:
-    """Describe a convolution with "same" padding, square ``kernel`` and L2 penalty.
+    """Describe a convolution with "same" padding and an L2 penalty.
 
-    ``input_shape`` is (height, width, channels).
+    ``input_shape`` is (height, width, channels), and the kernel has ``kernel`` x ``kernel`` pixels.
     """
     height, width, channels = input_shape
     output_shape = (-(-height // strides), -(-width // strides), filters)
@@ -160,12 +171,12 @@ def batch_normalization(name: str, input_shape: tuple[int, ...]) -> Layer:
 
 
 def relu(input_shape: tuple[int, ...]) -> Layer:
-    """Describe max(x, 0), without a row in the table."""
+    """Describe a ReLU, without a row in the table."""
     return Layer("relu", "ReLU", input_shape, in_table=False)
 
 
 def dropout(name: str, input_shape: tuple[int, ...], rate: float) -> Layer:
-    """Describe dropout of the fraction ``rate`` in training (Srivastava et al. 2014)."""
+    """Describe dropout of the fraction ``rate`` of the values in training (Srivastava et al. 2014)."""
     return Layer(name, "Dropout", input_shape, config={"rate": rate})
 
 
@@ -176,10 +187,10 @@ def global_average_pooling(input_shape: tuple[int, int, int]) -> Layer:
 
 
 def flatten(input_shape: tuple[int, ...]) -> Layer:
-    """Describe the change of an image's feature maps to one vector, without a row in the table."""
+    """Describe the reshaping of an image's feature maps to one vector, without a row in the table."""
     return Layer("flatten", "Flatten", (int(np.prod(input_shape)),), in_table=False, full_precision=True)
 
 
 def softmax(name: str, classes: int) -> Layer:
-    """Describe the softmax that turns logits into class probabilities."""
+    """Describe the softmax that converts logits to class probabilities."""
     return Layer(name, "Activation", (classes,), full_precision=True)

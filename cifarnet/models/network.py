@@ -1,4 +1,4 @@
-"""Build the Keras model of a network from its description; ``keras.ops`` makes it run on every backend.
+"""Build the Keras model of a network from its description, for every backend of Keras.
 
 Importing this module imports Keras and its backend, which takes seconds: import it inside functions.
 """
@@ -11,13 +11,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from cifarnet.errors import WeightsError
+from cifarnet.errors import WeightsError, listed
 from cifarnet.models.batchnorm import BatchNormalization
 from cifarnet.models.initial import initial_weights
 from cifarnet.models.layers import Layer, leaves, named_weights
 from cifarnet.models.spec import ModelSpec, base_and_head, describe
 
-# Given wherever Keras would ask the user's keras.json, which may contain channels_first.
+# Passed to all layers, because the default is in the user's keras.json, which may contain channels_first.
 LAYOUT = "channels_last"
 
 KERAS_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
@@ -27,8 +27,9 @@ KERAS_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16":
 class ResidualUnit(keras.layers.Layer):
     """BN - ReLU - conv 3x3 - BN - ReLU - conv 3x3, plus a shortcut without parameters.
 
-    (batch, height, width, in) -> (batch, height / strides, width / strides, out). Where the shape changes, the
-    shortcut is 2x2 average pooling and zero channels, half before and half after ("option A" of He et al. 2015).
+    The shape changes from (batch, height, width, in) to (batch, height / strides, width / strides, out). If it differs,
+    the shortcut applies 2x2 average pooling and adds channels of zeros, half before and half after ("option A" of He et
+    al. 2015, arXiv:1512.03385).
     """
 
     def __init__(self, description: Layer, dtype: str):
@@ -41,7 +42,7 @@ class ResidualUnit(keras.layers.Layer):
         self.shortcut_after_activation = description.config["shortcut_after_activation"]
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Create the variables, for feature maps of ``input_shape`` (None, height, width, in)."""
+        """Create the variables for feature maps of ``input_shape`` (None, height, width, in)."""
         inner = self.compute_output_shape(input_shape)
         for layer, shape in (
             (self.batchnorm_1, input_shape),
@@ -52,7 +53,7 @@ class ResidualUnit(keras.layers.Layer):
             layer.build(shape)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """(None, height, width, in) -> (None, height / strides, width / strides, out)."""
+        """Return (None, height / strides, width / strides, out) for ``input_shape`` (None, height, width, in)."""
         return (input_shape[0], *self.output_image_shape)
 
     def call(self, x: Any, training: bool | None = None) -> Any:
@@ -69,14 +70,15 @@ class ResidualUnit(keras.layers.Layer):
 
 
 class Network(keras.Model):
-    """A network whose own top level is the documented table: ``model.layers`` are its rows.
+    """The Keras model of a network. Its ``layers`` are the rows of the documented table.
 
-    Calling it on normalized images (batch, size, size, 3), float32, gives class probabilities (batch, classes).
-    ``logits`` stops before the softmax. ReLU, pooling and flattening have no row in the tables of the ResNets, so they
-    are plain operations between the layers.
+    It maps normalized images, float32 (batch, size, size, 3), to class probabilities (batch, classes). ``logits`` omits
+    the softmax. ReLU, pooling and flattening are operations between the layers, since they have no row in the table.
 
-    ``precision`` is that of the feature maps. Weights, batch moments, classifier and logits are float32 in any case
-    (mixed precision, Micikevicius et al. 2018, arXiv:1710.03740).
+    Args:
+        spec: the network.
+        precision: precision of the feature maps, one of ``KERAS_POLICIES``. Weights, batch moments, classifier and
+            logits are always float32 (mixed precision, Micikevicius et al. 2018, arXiv:1710.03740).
     """
 
     def __init__(self, spec: ModelSpec, precision: str = "float32"):
@@ -98,8 +100,8 @@ class Network(keras.Model):
         self.build((None, spec.image_size, spec.image_size, 3))
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Create the variables, for images of ``input_shape`` (None, size, size, 3)."""
-        # Row by row: Keras would find the shapes by running the network, which takes a second (JAX: seven).
+        """Create the variables for images of ``input_shape`` (None, size, size, 3)."""
+        # Layer by layer, because Keras would run the network to find the shapes: one second, or seven with JAX.
         shape = input_shape
         for step in (*self._base, *self._head, self._softmax):
             if step.layer is not None:
@@ -108,19 +110,19 @@ class Network(keras.Model):
         self.built = True
 
     def features(self, images: Any, training: bool | None = None) -> Any:
-        """Return the output of the base for normalized images: the feature maps (batch, height, width, channels)."""
+        """Return features, the output of the base, (batch, height, width, channels) for normalized images."""
         return _run(self._base, images, training)
 
     def head_logits(self, features: Any, training: bool | None = None) -> Any:
-        """Return logits (batch, classes) from the features that the base gives."""
+        """Return logits (batch, classes) for features, the output of the base."""
         return _run(self._head, features, training)
 
     def logits(self, images: Any, training: bool | None = None) -> Any:
-        """Return logits (batch, classes) of normalized images (batch, size, size, 3)."""
+        """Return logits (batch, classes) for normalized images (batch, size, size, 3)."""
         return self.head_logits(self.features(images, training=training), training=training)
 
     def call(self, images: Any, training: bool | None = None) -> Any:
-        """Return class probabilities (batch, classes) of normalized images."""
+        """Return class probabilities (batch, classes) for normalized images (batch, size, size, 3)."""
         return self._softmax(self.logits(images, training=training), training)
 
     @property
@@ -135,17 +137,17 @@ class Network(keras.Model):
 
     @property
     def features_shape(self) -> tuple[int, ...]:
-        """Shape of the features of one image: (height, width, channels)."""
+        """Shape of the features of one image, (height, width, channels)."""
         return self._base[-1].description.output_shape
 
     @property
     def compute_dtype_of_features(self) -> str:
-        """The number type that the feature maps are computed in."""
+        """Name of the data type of the feature maps, such as ``float32``."""
         dtype: str = self.base[0].compute_dtype
         return dtype
 
     def freeze_base(self) -> None:
-        """Keep the base fixed: no gradient, and batch normalization in inference mode."""
+        """Freeze the base: it gets no gradients, and its batch normalization is in inference mode."""
         for layer in self.base:
             layer.trainable = False
 
@@ -160,7 +162,7 @@ class Network(keras.Model):
         return [layer for layer in self._leaves().values() if isinstance(layer, BatchNormalization)]
 
     def set_batchnorm_momentum(self, momentum: float) -> None:
-        """Set the share of the moving mean and variance that each training step keeps (Keras: 0.99)."""
+        """Set the momentum of the moving mean and variance in all batch normalization layers (Keras: 0.99)."""
         for layer in self.batch_norms:
             layer.momentum = momentum
 
@@ -173,14 +175,14 @@ class Network(keras.Model):
 
     @property
     def rng_states(self) -> list[keras.Variable]:
-        """The random states of layers such as dropout, uint32 (2,) each: a seed, and a count of draws."""
+        """The random states of layers such as dropout, uint32 (2,): a seed, and the number of draws."""
         generators = [getattr(layer, "seed_generator", None) for layer in self._leaves().values()]
         return [generator.state for generator in generators if generator is not None]
 
     def seed_draws(self, seed: int, epoch: int, step: int) -> None:
-        """Set the random states to those of batch ``step`` of ``epoch`` in a run of ``seed``.
+        """Set the random states for batch ``step`` of ``epoch`` in a run with ``seed``.
 
-        A resumed run then draws what an uninterrupted one draws: each layer draws once in a step.
+        Each layer draws once in a step, so that a resumed run draws the same numbers as an uninterrupted one.
         """
         for index, state in enumerate(self.rng_states):
             stream = np.random.SeedSequence([seed, epoch, index, _DROPOUT_STREAM]).generate_state(1)[0]
@@ -208,7 +210,10 @@ class Network(keras.Model):
         if arrays.keys() != variables.keys():
             missing = sorted(variables.keys() - arrays.keys())
             unknown = sorted(arrays.keys() - variables.keys())
-            raise WeightsError(f"These weights don't fit {self.spec.title}: missing {missing}, unknown {unknown}.")
+            raise WeightsError(
+                f"These weights don't fit {self.spec.title}. Received: unknown tensors: {listed(unknown) or 'none'};"
+                f" missing tensors: {listed(missing) or 'none'}"
+            )
         for name, array in arrays.items():
             if tuple(variables[name].shape) != array.shape:
                 raise WeightsError(
@@ -219,7 +224,7 @@ class Network(keras.Model):
             variables[name].assign(array)
 
     def _leaves(self) -> dict[str, keras.layers.Layer]:
-        # Not kept: Keras would make the layers of an attribute rows of the table.
+        # Not stored in an attribute, because Keras would add its layers to the rows of the table.
         return {path: self._find(path) for path, layer in leaves(self.description) if layer.in_table}
 
     def _find(self, path: str) -> keras.layers.Layer:
@@ -233,7 +238,7 @@ class Network(keras.Model):
 def build_model(
     spec: ModelSpec, weights: dict[str, np.ndarray] | None = None, seed: int = 0, precision: str = "float32"
 ) -> Network:
-    """Return the network of ``spec`` with ``weights`` (by full name), or with initial weights drawn from ``seed``.
+    """Return the Keras model of ``spec`` with ``weights`` (by full name), or with initial weights drawn from ``seed``.
 
     Raises:
         WeightsError: when ``weights`` don't fit the network.
@@ -243,12 +248,12 @@ def build_model(
     return model
 
 
-# Separates the draws of dropout from the streams of epochs, flips, precise moments and initial weights.
+# Distinguishes the random stream of dropout from those of epochs, flips, precise moments and initial weights.
 _DROPOUT_STREAM = 2**32 - 4
 
 
 class _Step:
-    """One step of the forward pass: a Keras layer, or an operation that has no row in the table."""
+    """One step of the forward pass: a Keras layer, or an operation without a row in the table."""
 
     def __init__(self, description: Layer, layer: keras.layers.Layer | None):
         self.description = description

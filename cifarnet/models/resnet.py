@@ -23,7 +23,7 @@ STAGE_CHANNELS = (16, 32, 64)
 
 
 def describe(depth: int, classes: int, image_size: int) -> tuple[Layer, ...]:
-    """Return the top-level layers of the ResNet of ``depth`` 6n+2, in order."""
+    """Return the top-level layers, in order, of the ResNet with ``depth`` 6n+2 for images of ``image_size`` pixels."""
     units = (depth - 2) // 6
     stem = conv2d("conv2d", (image_size, image_size, 3), STAGE_CHANNELS[0], 3)
     shape = _image_shape(stem)

@@ -1,6 +1,6 @@
-"""Build the functional Keras model that answers for a network: stock layers only, uint8 images in, logits out.
+"""Build a functional Keras model for inference from Keras's own layers, from uint8 images to logits.
 
-A model of stock layers can be saved as a ``.keras`` file or exported, and loads where cifarnet is not installed.
+The model can be saved as a ``.keras`` file or exported, and loads without cifarnet.
 Importing this module imports Keras and its backend, which takes seconds: import it inside functions.
 """
 
@@ -20,8 +20,12 @@ LAYOUT = "channels_last"
 def serving_model(spec: ModelSpec, tensors: Mapping[str, np.ndarray], normalization: Normalization) -> keras.Model:
     """Return a model from uint8 images (batch, size, size, 3) to float32 logits (batch, classes).
 
-    ``tensors`` are the network's weights by full name. Its layers are called by their full names, with dots for
-    slashes; the softmax of the documented table is left out.
+    The names of its layers are their full names with dots for slashes. It lacks the softmax of the documented table.
+
+    Args:
+        spec: the network.
+        tensors: its weights by full name.
+        normalization: preprocessing of the images.
     """
     inputs = keras.Input((spec.image_size, spec.image_size, 3), dtype="uint8", name="images")
     scale, offset = 1 / normalization.std, -normalization.mean / normalization.std
@@ -44,7 +48,7 @@ def _sequential(description: Layer, path: str, x: Any) -> Any:
 
 
 def _residual_unit(description: Layer, path: str, x: Any) -> Any:
-    """Apply BN - ReLU - conv - BN - ReLU - conv to ``x`` and add the shortcut (see ``network.ResidualUnit``)."""
+    """Apply BN - ReLU - conv - BN - ReLU - conv to ``x``, and add the shortcut (see ``network.ResidualUnit``)."""
     norm_1, conv_1, norm_2, conv_2 = description.layers
     strides, channels = description.config["strides"], description.output_shape[-1]
     activated = layers.ReLU(name=f"{path}.relu_1")(_batch_normalization(norm_1, f"{path}.{norm_1.name}", x))
@@ -58,7 +62,7 @@ def _residual_unit(description: Layer, path: str, x: Any) -> Any:
 
 
 def _pad_channels(x: Any, channels: int, path: str) -> Any:
-    """Add channels of zeros, half before and half after, by padding rows: no stock layer pads channels."""
+    """Add channels of zeros, half before and half after. Keras has no layer that pads channels, so this pads rows."""
     _, height, width, present = x.shape
     before = (channels - present) // 2
     x = layers.Reshape((height * width, present), name=f"{path}.flat")(x)

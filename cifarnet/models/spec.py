@@ -1,4 +1,4 @@
-"""Name networks: validated plain data, enough to describe a network, build it and feed it."""
+"""Networks by name, and the normalization of their images, as validated plain data."""
 
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -15,12 +15,17 @@ CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog
 
 
 MODELS = {"resnet": RESNET}
-"""The families of networks. A new one is a module with its ``Family`` and a row here."""
+"""The families of networks. A new family is a module with its ``Family`` and a row here."""
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A network by its name, its number of classes and the side of its images in pixels.
+    """A network by its name.
+
+    Attributes:
+        name: its name, such as ``resnet20``.
+        classes: its number of classes.
+        image_size: side of its images in pixels.
 
     Raises:
         InvalidValueError: for an unknown name, fewer than two classes, or an image size that the network does not
@@ -53,16 +58,16 @@ class ModelSpec:
 
     @property
     def depth(self) -> int:
-        """The number in the network's name: its layers with weights on the longest path."""
+        """The number in the network's name, which counts the layers with weights on the longest path."""
         return _parse(self.name)[1]
 
     @property
     def title(self) -> str:
-        """The network's name in prose: ``ResNet-20``."""
+        """The network's name in prose, such as ``ResNet-20``."""
         return self.family.title(self.depth)
 
     def grows_from(self, smaller: Self) -> bool:
-        """Return whether the network consists of that of ``smaller`` and units that can begin as identities.
+        """Return whether the network is the network ``smaller`` with additional units that can start as identities.
 
         The number of classes may differ.
         """
@@ -72,7 +77,7 @@ class ModelSpec:
         return all(name in mine and mine[name].shape == weight.shape for name, weight in theirs.items())
 
     def to_dict(self) -> dict[str, Any]:
-        """The spec as JSON-ready data; ``ModelSpec(**spec.to_dict()) == spec``."""
+        """Return the spec as JSON-ready data, so that ``ModelSpec(**spec.to_dict()) == spec``."""
         return asdict(self)
 
 
@@ -83,14 +88,14 @@ def describe(spec: ModelSpec) -> tuple[Layer, ...]:
 
 
 def base_and_head(spec: ModelSpec) -> tuple[tuple[Layer, ...], tuple[Layer, ...]]:
-    """Return the layers of the base, which ``--freeze-base`` keeps fixed, and those of the head behind it."""
+    """Return the layers of the base, which ``--freeze-base`` keeps fixed, and those of the head after it."""
     layers = describe(spec)
     start = [layer.name for layer in layers].index(spec.family.head)
     return layers[:start], layers[start:]
 
 
 def model_name(depth: int) -> str:
-    """Return the name of the pre-activation ResNet of ``depth``, which ``--depth`` is short for.
+    """Return the name of the pre-activation ResNet with ``depth``, as for the option ``--depth``.
 
     Raises:
         InvalidValueError: for a depth that is not 6n+2.
@@ -117,7 +122,13 @@ PRESETS = {name: ModelSpec(name) for family in MODELS.values() for name in famil
 
 @dataclass(frozen=True)
 class Normalization:
-    """Preprocessing of a network's input: (pixel - mean) / std, one scalar for all channels, in units of 0 to 255."""
+    """The preprocessing (pixel - mean) / std of a network's images.
+
+    ``mean`` and ``std`` are scalars for all channels, in units of pixel values from 0 to 255.
+
+    Raises:
+        InvalidValueError: when a value is not finite, or ``std`` is not above 0.
+    """
 
     mean: float
     std: float
@@ -131,12 +142,12 @@ class Normalization:
 
     @classmethod
     def of(cls, images: np.ndarray) -> Self:
-        """Mean and population standard deviation of uint8 ``images`` (any shape).
+        """Return the mean and population standard deviation of uint8 ``images`` of any shape.
 
-        Computed exactly from the 256 counts, which needs no float copy of the images (1.2 GB in float64 for
-        CIFAR-10). Images of a single grey level get a standard deviation of 1.
+        The standard deviation of images with a single grey level is 1. The computation counts the 256 levels, which is
+        exact and needs no float copy of the images (1.2 GB in float64 for CIFAR-10).
         """
-        # Chunked, because bincount converts its input to int64: eight bytes a pixel.
+        # In chunks, because bincount converts its input to int64, with eight bytes a pixel.
         counts = np.zeros(256)
         for start in range(0, len(images), 1000):
             counts += np.bincount(images[start : start + 1000].reshape(-1), minlength=256)

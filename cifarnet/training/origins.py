@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from cifarnet import places
 from cifarnet.errors import InvalidValueError, RunError, WeightsError
-from cifarnet.evaluation.source import Load, learned, required_split
+from cifarnet.evaluation.source import Load, is_training_data, required_split
 from cifarnet.models.spec import ModelSpec
 from cifarnet.runs.config import PLACES, RunConfig, RunInputs
 from cifarnet.runs.provenance import TrainedOn
@@ -106,7 +106,7 @@ def common_test_split(inputs: RunInputs, load: Load) -> float | None:
     splits = {}
     for origin in origin_paths(inputs):
         known = catalog.trained_on(origin)
-        if known and (known.is_at(inputs.source) or learned(known, inputs.source, load)):
+        if known and (known.is_at(inputs.source) or is_training_data(known, inputs.source, load)):
             splits[origin] = required_split(known, str(origin), inputs.test_split)
     known_splits = {split for split in splits.values() if split is not None}
     if len(known_splits) > 1:

@@ -1,1 +1,1 @@
-"""Trained weights by name: those that come with cifarnet (the files of this folder), and the user's own."""
+"""Read and write weight files, and find trained weights by name. The ``.h5`` files here come with cifarnet."""

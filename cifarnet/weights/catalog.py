@@ -1,11 +1,11 @@
-"""Finding weights by name, and keeping the user's own beside those that come with cifarnet.
+"""Find weights by name, and add and remove the user's own weights.
 
 A folder of named weights holds their files and ``index.json``, which has an object for each name: ``file``, ``sha256``
 of that file, ``test_set`` and ``test_images`` that its accuracy was measured on (null where unknown), and
 ``trained_on``, the images that it was trained on (``cifarnet.runs.provenance.TrainedOn``; absent where unknown).
 
-Replacing the index is what changes a name. The files of the user's own weights are named by their content, so a new
-file never overwrites one that the index names, and an old file is deleted after the new index is written.
+A change takes effect when the index is replaced. The names of the user's files contain a checksum, so that a new file
+never overwrites one that is in the index. An old file is deleted after the new index is written.
 """
 
 import hashlib
@@ -42,9 +42,9 @@ from cifarnet.weights.record import Weights
 INDEX = "index.json"
 
 PENDING = ".pending"
-"""Names of files that a change adds or makes obsolete, one a line. What a killed process left is found by it."""
+"""Name of the list of files that a change adds or replaces, one a line. It shows what a killed process left behind."""
 
-# How often a reader looks again for a file that was replaced or removed since it read the index.
+# How often the index is read when a file is replaced or removed after the index was read.
 _TRIES = 5
 
 Found = TypeVar("Found")
@@ -56,16 +56,26 @@ _NAMES = (
 _FILE = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}\.h5")
 _TEST_IMAGES = Range(1, 2**53)
 _INDEX_LIMIT = 2**22
-"""Bytes: thousands of names."""
+"""Size limit in bytes, enough for thousands of names."""
 
 
 class _MissingFileError(WeightsError):
-    """The index names a file that does not exist: it was replaced or removed since the index was read, or is lost."""
+    """A file in the index that does not exist. It may have been replaced or removed after the index was read."""
 
 
 @dataclass(frozen=True)
 class NamedWeights:
-    """An entry of an index. ``shipped`` tells whether it came with cifarnet; else it is the user's own."""
+    """Weights in an index.
+
+    Attributes:
+        name: the name of the weights.
+        path: the weight file.
+        sha256: SHA-256 of the file.
+        test_set: the data source on which the accuracy was measured; None where unknown.
+        test_images: number of its test images; None where unknown.
+        shipped: whether the weights come with cifarnet. Otherwise the user added them.
+        trained_on: the images of the training; None where unknown.
+    """
 
     name: str
     path: Path
@@ -76,32 +86,32 @@ class NamedWeights:
     trained_on: TrainedOn | None = None
 
     def verify(self) -> Path:
-        """The file's path, once its content has been found to be what the index says.
+        """Return the file's path, after a check that its SHA-256 is that of the index.
 
         Raises:
-            WeightsError: when it is missing or another.
+            WeightsError: when the file is missing, or its SHA-256 differs.
         """
-        told = f"The weights {self.name} ({self.path})"
+        what = f"The weights {self.name} ({self.path})"
         # Reading a named pipe would wait for its writer.
         if os.path.lexists(self.path) and not os.path.isfile(self.path):
-            raise WeightsError(f"{told} are no regular file. {self.remedy}")
+            raise WeightsError(f"{what} are not a regular file. {self.remedy} Received: {self.path}")
         try:
             found = sha256_of(self.path)
         except OSError as error:
             kind = _MissingFileError if isinstance(error, FileNotFoundError) else WeightsError
-            raise kind(f"{told} can't be read: {error.strerror}. {self.remedy}") from error
+            raise kind(f"{what} can't be read: {error.strerror}. {self.remedy} Received: {self.path}") from error
         if found != self.sha256:
             raise WeightsError(
-                f"{told} are damaged: their SHA-256 should be {self.sha256}. Received: {found}. {self.remedy}"
+                f"{what} are damaged: their SHA-256 should be {self.sha256}. {self.remedy} Received: {found}"
             )
         return self.path
 
     def to_dict(self) -> dict[str, Any]:
-        """What ``cifarnet weights --json`` prints: the entry with what its file says of itself.
+        """Return the entry and facts from its file as JSON-ready data, as ``cifarnet weights --json`` prints them.
 
-        ``problem`` is why its file can't be read, and what to do; what would come from there is None then.
+        When the file can't be read, its facts are None, and ``problem`` explains why and what to do.
         """
-        told: dict[str, Any] = {
+        facts: dict[str, Any] = {
             "name": self.name,
             **dict.fromkeys(("network", "classes", "recipe", "accuracy")),
             "test_set": self.test_set,
@@ -115,9 +125,9 @@ class NamedWeights:
         try:
             header, size = load_header(self.path), self.path.stat().st_size
         except (WeightsError, OSError) as error:
-            return {**told, "problem": f"{error} {self.remedy}"}
+            return {**facts, "problem": f"{error} {self.remedy}"}
         return {
-            **told,
+            **facts,
             "network": header.spec.title,
             "classes": list(header.class_names),
             "recipe": (header.recipe or {}).get("name"),
@@ -131,20 +141,20 @@ class NamedWeights:
         if self.shipped:
             return "Install cifarnet again."
         return (
-            f"Add them again (cifarnet weights add RUN {self.name} --replace) or forget them (cifarnet weights remove"
+            f"Add them again (cifarnet weights add RUN {self.name} --replace) or remove them (cifarnet weights remove"
             f" {self.name})."
         )
 
 
 def shipped() -> dict[str, NamedWeights]:
-    """The weights that come with cifarnet, by name."""
+    """Return the weights that come with cifarnet, by name."""
     return read_index(Path(str(resources.files("cifarnet.weights"))), shipped=True)
 
 
 def entries() -> dict[str, NamedWeights]:
-    """All weights that have a name, the user's own and those that come with cifarnet.
+    """Return all named weights by name: those that come with cifarnet, and the user's own.
 
-    A name that the user gave keeps its meaning when weights of that name come with a later cifarnet.
+    If a later version of cifarnet comes with weights of the same name, the user's own are returned.
 
     Raises:
         WeightsError: when an index can't be read.
@@ -155,8 +165,10 @@ def entries() -> dict[str, NamedWeights]:
     return {**shipped(), **own}
 
 
-def described() -> list[dict[str, Any]]:
-    """Return ``to_dict`` of all entries; they are read again when a name gets other weights meanwhile.
+def listing() -> list[dict[str, Any]]:
+    """Return ``to_dict`` of all entries.
+
+    The index is read again if another process replaces weights at the same time.
 
     Raises:
         WeightsError: when an index can't be read.
@@ -181,9 +193,9 @@ def load(wanted: StrPath) -> Weights:
 
 
 def read(wanted: StrPath, reader: Callable[[Path], Found]) -> tuple[Path, Found]:
-    """Return the weight file of ``wanted`` (see ``find``), and what ``reader`` makes of it.
+    """Return the weight file of ``wanted`` (see ``find``), and the result of ``reader`` for it.
 
-    Named weights may be replaced between the look-up and the reading. Then the new file is read.
+    If another process replaces named weights at the same time, the new file is read.
 
     Raises:
         InvalidValueError: when ``wanted`` is neither a path nor a name.
@@ -196,9 +208,9 @@ def read(wanted: StrPath, reader: Callable[[Path], Found]) -> tuple[Path, Found]
 
 
 def read_named(name: str, reader: Callable[[Path], Found]) -> tuple[Path, Found]:
-    """Return the file of the weights called ``name`` and what ``reader`` makes of it, as ``read`` does.
+    """Return the file of the weights called ``name``, and the result of ``reader`` for it, as ``read`` does.
 
-    A file or folder of that name makes no difference.
+    Files and folders of that name are ignored.
 
     Raises:
         WeightsError: when there are none, or they can't be read.
@@ -208,17 +220,17 @@ def read_named(name: str, reader: Callable[[Path], Found]) -> tuple[Path, Found]
         try:
             return path, reader(path)
         except WeightsError:
-            # The content was right a moment ago.
+            # The checksum was right, so that another process has replaced the file since.
             continue
     return (path := find_named(name)), reader(path)
 
 
 def find(wanted: StrPath) -> Path:
-    """The weight file that ``wanted`` stands for: a file, a run directory, or else a name.
+    """Return the weight file of ``wanted``: a file, a run directory, or else a name.
 
     Raises:
         InvalidValueError: when ``wanted`` is neither a path nor a name.
-        WeightsError: when there is none, or when the named file is not what its index says.
+        WeightsError: when there is none, or when the file of a name is missing or damaged.
     """
     wanted = as_path(wanted, "weights")
     if os.path.exists(wanted):
@@ -227,10 +239,10 @@ def find(wanted: StrPath) -> Path:
 
 
 def find_named(name: str) -> Path:
-    """Return the file of the weights called ``name``, even if a file or folder has that name too.
+    """Return the file of the weights called ``name``. Files and folders of that name are ignored.
 
     Raises:
-        WeightsError: when there are none, or when their file is not what its index says.
+        WeightsError: when there are none, or when their file is missing or damaged.
     """
     for _ in range(_TRIES - 1):
         known = entries()
@@ -264,7 +276,7 @@ def trained_on(wanted: Path) -> TrainedOn | None:
     elif wanted.is_dir() and (wanted / runs.CONFIG).exists():
         return Run(wanted).trained_on
     file, header = read(wanted, load_header)
-    # Weight files of cifarnet 0.1 have no such record, but one that is still in its run has the run's.
+    # Weight files of cifarnet 0.1 don't record it, but the run directory of such a file does.
     alone = file.name not in runs.WEIGHT_FILES or not (file.parent / runs.CONFIG).exists()
     return header.trained_on or (None if alone else Run(file.parent).trained_on)
 
@@ -274,7 +286,7 @@ def for_model(model: str) -> Path:
 
     Raises:
         InvalidValueError: when there is no such network.
-        WeightsError: when none comes with cifarnet; the message names those that do.
+        WeightsError: when cifarnet comes with no weights of this network. The message names those that exist.
     """
     known, spec = shipped(), ModelSpec(model)
     if entry := known.get(spec.name):
@@ -289,46 +301,48 @@ def for_model(model: str) -> Path:
 
 
 def add(source: Path, name: str, *, replace: bool = False) -> NamedWeights:
-    """Copy the weights of ``source``, a run or a weight file, to the user's own under ``name``.
+    """Copy the weights of ``source``, a run directory or a weight file, to the user's own weights under ``name``.
 
     Raises:
-        InvalidValueError: when ``name`` can't be one or is taken.
+        InvalidValueError: when ``name`` is invalid or taken.
         WeightsError: when there are no readable weights at ``source``.
-        StorageError: when the system refuses; what had the name before still has it.
+        StorageError: when a file can't be written. Weights that had the name before still have it.
     """
     if not _NAME.fullmatch(name):
         raise InvalidValueError(f"{_NAMES}. Received: {name}")
     if name in shipped():
-        raise InvalidValueError(f"Weights called {name} come with cifarnet. Choose another name.")
+        raise InvalidValueError(f"Weights called {name} come with cifarnet. Choose another name. Received: {name}")
     folder = weights_dir()
     file = runs.find_weights(source)
-    load_weights(file)  # Refused now rather than when they are used.
+    load_weights(file)  # An invalid file is an error now, not at its first use.
     origin = trained_on(source)
     try:
         content = file.read_bytes()
     except OSError as error:
-        raise WeightsError(f"{file} can't be read: {error.strerror}.") from error
-    with _alone(folder):
+        raise WeightsError(f"{file} can't be read: {error.strerror}. Received: {file}") from error
+    with _locked_index(folder):
         index = read_index(folder, shipped=False)
         if name in index and not replace:
-            raise InvalidValueError(f"There are weights called {name} already. Choose another name, or give `replace`.")
+            raise InvalidValueError(
+                f"There are weights called {name} already. Choose another name, or give `replace`. Received: {name}"
+            )
         target = folder / f"{name}.{hashlib.sha256(content).hexdigest()[:16]}.h5"
         with _changing(folder, target, *([index[name].path] if name in index else [])):
             write_bytes(target, content)
-            entry = describe(name, target, *_test_set(source), shipped=False, trained_on=origin)
+            entry = make_entry(name, target, *_test_set(source), shipped=False, trained_on=origin)
             write_index(folder, {**index, name: entry})
-        entry.verify()  # The folder may have been deleted meanwhile: then the index alone is new.
+        entry.verify()  # The folder may have been deleted after the file was written.
     return entry
 
 
 def remove(name: str) -> None:
-    """Forget the user's own weights called ``name`` and delete their file.
+    """Remove the user's own weights called ``name`` from the index, and delete their file.
 
     Raises:
         InvalidValueError: when there are none, or they come with cifarnet.
     """
     folder = weights_dir()
-    with _alone(folder):
+    with _locked_index(folder):
         index = read_index(folder, shipped=False)
         if name not in index:
             own = ", ".join(index) or "none"
@@ -342,11 +356,11 @@ def remove(name: str) -> None:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the index of ``folder``, which is made if need be: of two who change it at once, each sees the other's.
+def _locked_index(folder: Path) -> Iterator[None]:
+    """Lock the index of ``folder`` against changes by other processes, and create the folder if it is missing.
 
     Raises:
-        StorageError: when the folder can't be written to, or another process does not release it.
+        StorageError: when the folder can't be written to, or another process keeps the lock.
     """
     with ExitStack() as stack:
         try:
@@ -354,23 +368,25 @@ def _alone(folder: Path) -> Iterator[None]:
             stack.enter_context(locked(folder / ".lock"))
         except OSError as error:
             raise StorageError(folder, error) from error
-        _sweep(folder)
+        _delete_pending(folder)
         yield
 
 
 @contextmanager
 def _changing(folder: Path, *files: Path) -> Iterator[None]:
-    """Delete those of ``files`` that the index does not name after the block, also when the process was killed in it.
+    """After the block, delete those of ``files`` that are not in the index.
+
+    If the process is killed in the block, the next change deletes them.
 
     Raises:
-        StorageError: when the system refuses.
+        StorageError: when the list of these files can't be written.
     """
     left = _pending(folder)
     write_text(folder / PENDING, "".join(f"{name}\n" for name in sorted(left | {file.name for file in files})))
     try:
         yield
     finally:
-        _sweep(folder)
+        _delete_pending(folder)
 
 
 def _pending(folder: Path) -> set[str]:
@@ -381,8 +397,8 @@ def _pending(folder: Path) -> set[str]:
     return {name for name in names if name.endswith(".h5") and Path(name).name == name}
 
 
-def _sweep(folder: Path) -> None:
-    """Delete what an earlier change left in ``folder``, as far as the system allows it."""
+def _delete_pending(folder: Path) -> None:
+    """Delete the files that earlier changes left in ``folder``. Errors are ignored."""
     with suppress(OSError, WeightsError):
         named = {entry.path.name for entry in read_index(folder, shipped=False).values()}
         for name in _pending(folder) - named:
@@ -392,7 +408,11 @@ def _sweep(folder: Path) -> None:
 
 
 def write_index(folder: Path, index: Mapping[str, NamedWeights]) -> None:
-    """Write ``folder``'s index, sorted by name."""
+    """Write the index of ``folder``, sorted by name.
+
+    Raises:
+        StorageError: when it can't be written.
+    """
     facts = {
         name: {
             "file": entry.path.name,
@@ -406,7 +426,7 @@ def write_index(folder: Path, index: Mapping[str, NamedWeights]) -> None:
     write_text(folder / INDEX, json.dumps(facts, indent=2) + "\n")
 
 
-def describe(
+def make_entry(
     name: str,
     path: Path,
     test_set: str | None,
@@ -415,18 +435,18 @@ def describe(
     shipped: bool,
     trained_on: TrainedOn | None = None,
 ) -> NamedWeights:
-    """The entry of the file ``path`` as it is now."""
+    """Return the entry for the weight file ``path``, with its present SHA-256."""
     return NamedWeights(name, path, sha256_of(path), test_set, test_images, shipped, trained_on)
 
 
 def read_index(folder: Path, *, shipped: bool) -> dict[str, NamedWeights]:
-    """The entries of ``folder``'s index by name; none where it has no index.
+    """Return the entries in the index of ``folder`` by name; none if there is no index.
 
     Raises:
         WeightsError: when it can't be read.
     """
     path = folder / INDEX
-    # A folder that this account can't read is not its own: HOME may still be that of another account.
+    # HOME may be that of another account, whose folders this account can't read.
     if not os.path.exists(path):
         return {}
     try:
@@ -441,7 +461,7 @@ def read_index(folder: Path, *, shipped: bool) -> dict[str, NamedWeights]:
 
 @dataclass(frozen=True)
 class _Fact:
-    """What an index holds about a name."""
+    """The JSON object of a name in an index."""
 
     file: str
     sha256: str
@@ -454,13 +474,13 @@ def _entry(folder: Path, name: str, fact: Any, shipped: bool) -> NamedWeights:
     """Return the entry of ``name`` in the index of ``folder``.
 
     Raises:
-        InvalidValueError: for a wrong field, naming it.
+        InvalidValueError: for an invalid field. The message names it.
     """
     if not _NAME.fullmatch(name):
         raise InvalidValueError(f"{_NAMES}. Received: {shown(name)}")
     try:
         known = _Fact(**typed_fields(_Fact, fact, "The entry", others=True))
-        # Never a file elsewhere, and no other file of the folder: `cifarnet weights remove` deletes it.
+        # No path and no other kind of file, because `cifarnet weights remove` deletes the file.
         if not _FILE.fullmatch(known.file):
             raise InvalidValueError(
                 f"file must be the name of an .h5 file in this folder. Received: {shown(known.file)}"
@@ -469,7 +489,10 @@ def _entry(folder: Path, name: str, fact: Any, shipped: bool) -> NamedWeights:
             raise InvalidValueError(f"sha256 must be 64 hexadecimal digits. Received: {shown(known.sha256)}")
         _TEST_IMAGES.require("test_images", known.test_images)
         if (known.test_set is None) != (known.test_images is None):
-            raise InvalidValueError("test_set and test_images must both be known, or both be null")
+            raise InvalidValueError(
+                "test_set and test_images must both be known, or both be null."
+                f" Received: {shown(known.test_set)} and {shown(known.test_images)}"
+            )
         origin = None if known.trained_on is None else TrainedOn.from_dict(known.trained_on)
     except InvalidValueError as error:
         raise InvalidValueError(f"{name}: {error}") from error

@@ -1,4 +1,4 @@
-"""Weights: a network's tensors and all that using them needs, whatever file they come from."""
+"""The class ``Weights``: a network's tensors, and the facts that evaluation and prediction need."""
 
 import hashlib
 import math
@@ -15,25 +15,35 @@ from cifarnet.models.spec import ModelSpec, Normalization, describe
 from cifarnet.runs.provenance import TrainedOn
 
 FORMAT = 2
-"""Format 2 names the network; format 1, of cifarnet up to 0.2, gave the ``depth`` of a ResNet."""
+"""Version of the file format. Format 2 has the network's name. Format 1 (cifarnet 0.1 and 0.2) has a ResNet's depth."""
 
-# The depth is that of He et al.'s deepest. Larger networks only use up time and memory, and their checkpoints would be
-# larger than any file that is read.
+# The deepest ResNet of He et al. 2015 (arXiv:1512.03385) has 1,202 layers. Checkpoints of larger networks would exceed
+# the size limit of files that are read.
 LARGEST = {"depth": 1202, "classes": CLASS_LIMIT, "image_size": 1024}
 
-# Of Weights.temperature: fitted ones lie within a hundredth and a hundred, and float32 divides by all of these.
+# Valid values of Weights.temperature. Fitted temperatures are between 0.01 and 100.
 TEMPERATURES = (1e-3, 1e3)
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A network's tensors (float32, by full name) and all that using them needs.
+    """A network's trained tensors, and the facts that evaluation and prediction need.
 
-    ``recipe`` and ``accuracy`` tell where they come from: the training recipe as JSON-ready data, and the accuracy on
-    the test images (0 to 1); None where unknown, as in the original project's files. ``temperature`` divides logits
-    before they become probabilities; a picture whose largest logit is below ``reject_below`` is probably of no class.
-    Both come from held-out images (``cifarnet.evaluation.calibration``), and are 1 and None without. ``trained_on``
-    are the images that they were trained on; None where unknown, as in files of cifarnet 0.1.
+    Attributes:
+        spec: the network.
+        tensors: float32 arrays by full name, such as ``conv2d/kernel``.
+        class_names: the name of each class, in the order of the logits.
+        normalization: preprocessing of the images.
+        recipe: the training recipe as JSON-ready data; None where unknown, as in the original project's files.
+        accuracy: accuracy on the test images, 0 to 1; None where unknown.
+        temperature: divisor of the logits, which calibrates probabilities; 1 without calibration.
+        reject_below: a picture whose largest logit is below this probably belongs to none of the classes; None where
+            unknown. Like ``temperature`` it is fitted to held-out images (``cifarnet.evaluation.calibration``).
+        version: the version of cifarnet that wrote the file.
+        trained_on: the images of the training; None where unknown, as in files of cifarnet 0.1.
+
+    Raises:
+        WeightsError: for an invalid value. The message names the field.
     """
 
     spec: ModelSpec
@@ -65,7 +75,7 @@ class Weights:
                 raise WeightsError(f"The {what}. Received: {value!s:.60}")
 
     def sha256(self) -> str:
-        """SHA-256 of the tensors alone, in the network's order: equal networks, whatever the file around them."""
+        """Return the SHA-256 of names and tensors in the network's order. It is independent of the header."""
         digest = hashlib.sha256()
         for name in named_weights(describe(self.spec)):
             digest.update(name.encode())
@@ -73,14 +83,14 @@ class Weights:
         return digest.hexdigest()
 
     def calibrated(self, logits: np.ndarray) -> np.ndarray:
-        """The network's ``logits`` (n, classes) such that their softmax states true probabilities, if it can be known.
+        """Return ``logits`` (n, classes) divided by the temperature, whose softmax gives calibrated probabilities.
 
-        Neither the likeliest class nor the order of the others changes.
+        The order of the classes does not change.
         """
         return logits / np.float32(self.temperature)
 
     def header(self) -> dict[str, Any]:
-        """The file's header as JSON-ready data."""
+        """Return the header of the weight file as JSON-ready data."""
         return {
             "format": FORMAT,
             "version": self.version,
@@ -96,10 +106,10 @@ class Weights:
 
 
 def require_storable(spec: ModelSpec) -> None:
-    """Refuse a network whose file would be refused when it is read.
+    """Check that a network is small enough for a weight file that can be read.
 
     Raises:
-        InvalidValueError: naming the part of ``spec`` that is too large, and the largest that is stored.
+        InvalidValueError: when it is too large. The message names the value and its limit.
     """
     if name := too_large({"depth": spec.depth, **spec.to_dict()}):
         most, received = LARGEST[name], getattr(spec, name)
@@ -107,5 +117,5 @@ def require_storable(spec: ModelSpec) -> None:
 
 
 def too_large(values: dict[str, Any]) -> str | None:
-    """Return the name of the first of a network's ``values`` that is beyond ``LARGEST``."""
+    """Return the name of the first of a network's ``values`` that exceeds its limit in ``LARGEST``, or None."""
     return next((name for name, most in LARGEST.items() if values.get(name, 0) > most), None)

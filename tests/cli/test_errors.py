@@ -89,11 +89,11 @@ USAGE = [
 
 @pytest.mark.parametrize(("arguments", "message"), USAGE, ids=[arguments for arguments, _ in USAGE])
 def test_a_usage_error_says_what_is_valid_and_received(arguments, message, command):
-    status, told = command(*arguments.split())
+    status, printed = command(*arguments.split())
     assert status == 2
-    assert told.count("\n") == 1, "one line, without a box around it"
+    assert printed.count("\n") == 1, "one line, without a box around it"
     pattern = re.escape(f"Error: {message}").replace(r"\*", ".*").removesuffix(r"\ .*") + ".* Received: .+\n"
-    assert re.fullmatch(pattern, told), told
+    assert re.fullmatch(pattern, printed), printed
 
 
 @pytest.mark.parametrize(
@@ -114,11 +114,11 @@ def test_a_usage_error_says_what_is_valid_and_received(arguments, message, comma
 def test_a_wrong_name_is_answered_with_the_nearest(arguments, status, message, command, tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "runs" / "r20").mkdir(parents=True)
-    found, told = command(*arguments.split())
+    found, printed = command(*arguments.split())
     assert found == status
-    assert told.startswith("Error: ")
-    assert message.format(here=Path.cwd()) in told
-    assert "Received: " in told
+    assert printed.startswith("Error: ")
+    assert message.format(here=Path.cwd()) in printed
+    assert "Received: " in printed
 
 
 @pytest.mark.parametrize(
@@ -136,9 +136,9 @@ def test_a_wrong_name_is_answered_with_the_nearest(arguments, status, message, c
 )
 def test_a_wrong_recipe_file_names_file_field_and_type(content, message, command, tmp_path):
     (tmp_path / "r.json").write_text(content if isinstance(content, str) else json.dumps(content))
-    status, told = command("train", "--recipe", "r.json")
+    status, printed = command("train", "--recipe", "r.json")
     assert status == 2
-    assert told.startswith(f"Error: {message}")
+    assert printed.startswith(f"Error: {message}")
 
 
 @pytest.mark.parametrize(
@@ -158,27 +158,27 @@ def test_a_wrong_recipe_file_names_file_field_and_type(content, message, command
 )
 def test_a_wrong_run_configuration_names_its_field(content, message, command, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(content))
-    status, told = command("train", "--resume", ".")
+    status, printed = command("train", "--resume", ".")
     assert status == 1
-    assert told.startswith("Error: config.json is not a valid run configuration: ")
-    assert message in told
-    assert "__init__" not in told
+    assert printed.startswith("Error: config.json is not a valid run configuration: ")
+    assert message in printed
+    assert "__init__" not in printed
 
 
 def test_the_variable_with_an_unknown_backend_is_named(command, monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     monkeypatch.delitem(sys.modules, "keras", raising=False)
-    status, told = command("evaluate")
-    assert (status, told) == (
+    status, printed = command("evaluate")
+    assert (status, printed) == (
         2,
         "Error: The variable KERAS_BACKEND must be tensorflow or jax. Received: torch\n",
     )
 
 
 def test_without_a_command_the_help_is_shown_with_status_2(command):
-    status, told = command()
+    status, printed = command()
     assert status == 2
-    assert told.startswith("Usage: cifarnet [OPTIONS] COMMAND [ARGS]...")
+    assert printed.startswith("Usage: cifarnet [OPTIONS] COMMAND [ARGS]...")
 
 
 @pytest.mark.parametrize("status", [0, 1, 3, 4, 130, 143])
@@ -205,9 +205,9 @@ def test_an_unforeseen_error_is_a_message_too(error, message, command, monkeypat
 
     monkeypatch.setattr(app, "registered_commands", list(app.registered_commands))
     app.command("fail")(fail)
-    status, told = command("fail")
+    status, printed = command("fail")
     assert status == 1
-    assert told.startswith(f"Error: {message.removesuffix(' *')}")
+    assert printed.startswith(f"Error: {message.removesuffix(' *')}")
     monkeypatch.setenv("CIFARNET_TRACEBACK", "1")
     monkeypatch.setattr(sys, "argv", ["cifarnet", "fail"])
     with pytest.raises(type(error)):
@@ -230,8 +230,8 @@ def test_errors_are_red_on_a_terminal_and_plain_elsewhere():
 
 def test_a_mistake_that_typer_words_itself_is_still_one_line():
     error = type("Odd", (typer.TyperException,), {"exit_code": 2})("Something is odd.")
-    told, status = errors.explained(error, ["train", "--odd", "a b"])
-    assert told == "Something is odd. See cifarnet train --help. Received: cifarnet train --odd 'a b'"
+    printed, status = errors.error_message(error, ["train", "--odd", "a b"])
+    assert printed == "Something is odd. See cifarnet train --help. Received: cifarnet train --odd 'a b'"
     assert status == 2
 
 

@@ -61,10 +61,10 @@ REFUSED = [
     ("evaluate --data pets --backend abacus", 2, "tensorflow"),
     ("evaluate --tta sideways", 2, "sideways"),
     ("evaluate --batch-size 0", 2, "batch-size"),
-    ("predict nowhere.png", 1, "nowhere.png is no file or folder"),
+    ("predict nowhere.png", 1, "nowhere.png is not a file or folder"),
     ("predict nowhere.png notes.txt damaged/train/cat/0.png", 1, "notes.txt is not a PNG"),
-    ("predict nowhere.png --explain maps", 1, "nowhere.png is no file or folder"),
-    ("predict nowhere.png --report page.html", 1, "nowhere.png is no file or folder"),
+    ("predict nowhere.png --explain maps", 1, "nowhere.png is not a file or folder"),
+    ("predict nowhere.png --report page.html", 1, "nowhere.png is not a file or folder"),
     ("predict a.png --explain notes.txt", 2, "notes.txt, which is a file"),
     ("predict a.png --report notes.txt/page.html", 3, "can't be written"),
     ("predict a.png --weights nowhere", 1, "no run or weight file nowhere"),
@@ -141,10 +141,10 @@ def refusals(folder):
 
 @pytest.mark.parametrize(("line", "status", "part"), REFUSED, ids=[line for line, _, _ in REFUSED])
 def test_a_refusal_waits_for_no_backend(refusals, line, status, part):
-    found, loaded, _, told = refusals[line]
+    found, loaded, _, printed = refusals[line]
     assert (found, loaded) == (status, [])
-    assert part in " ".join(told.split())
-    assert "Starting" not in told
+    assert part in " ".join(printed.split())
+    assert "Starting" not in printed
 
 
 @pytest.mark.usefixtures("refusals")
@@ -154,13 +154,14 @@ def test_refused_trainings_leave_no_run_directory(folder):
 
 
 def test_missing_pictures_have_the_same_answers_in_every_form(folder):
-    told = answers(folder, ["predict nowhere.png notes.txt --json", "predict nowhere.png --csv --top-k 1"])
-    (status, loaded, out, _), (_, _, rows, _) = told.values()
+    printed = answers(folder, ["predict nowhere.png notes.txt --json", "predict nowhere.png --csv --top-k 1"])
+    (status, loaded, out, _), (_, _, rows, _) = printed.values()
     assert (status, loaded) == (1, [])
     assert [item["image"] for item in json.loads(out)] == ["nowhere.png", "notes.txt"]
     assert rows.splitlines() == [
         "image,class_1,probability_1,error",
-        'nowhere.png,,,"nowhere.png is no file or folder, and as a pattern it matches none."',
+        'nowhere.png,,,"nowhere.png is not a file or folder, and no file matches it as a pattern.'
+        ' Received: nowhere.png"',
     ]
 
 

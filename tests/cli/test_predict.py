@@ -93,9 +93,9 @@ def test_the_network_that_answers_is_told_once_on_stderr(weights, form):
 
 
 def test_the_weights_that_come_with_cifarnet_are_told_by_name():
-    told = predict(str(Path(__file__).parents[2] / "docs/circle.png"), "--top-k", "1", "--csv").stderr
+    printed = predict(str(Path(__file__).parents[2] / "docs/circle.png"), "--top-k", "1", "--csv").stderr
     names = "airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck"
-    assert told == f"resnet20 (ResNet-20), 10 classes: {names}\n"
+    assert printed == f"resnet20 (ResNet-20), 10 classes: {names}\n"
 
 
 @pytest.mark.usefixtures("photos")
@@ -339,13 +339,13 @@ def test_each_picture_is_read_and_decoded_once(weights, monkeypatch, options):
     read, decoded = [], []
     read_file, decode = service.read_file, images.decoded
 
-    def counted_read(path, told):
-        read.append(told)
-        return read_file(path, told)
+    def counted_read(path, name):
+        read.append(name)
+        return read_file(path, name)
 
-    def counted_decode(content, told, shorter):
-        decoded.append(told)
-        return decode(content, told, shorter)
+    def counted_decode(content, name, shorter):
+        decoded.append(name)
+        return decode(content, name, shorter)
 
     monkeypatch.setattr(service, "read_file", counted_read)
     monkeypatch.setattr(images, "decoded", counted_decode)

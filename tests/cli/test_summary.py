@@ -49,9 +49,9 @@ def test_units_open_the_stages_down_to_layers():
 
 
 def test_without_arguments_all_five_networks_stand_side_by_side():
-    told = summary()
+    printed = summary()
     for depth, params in ((20, "271,098"), (32, "466,426"), (44, "661,754"), (56, "857,082"), (110, "1,736,058")):
-        assert any(f"ResNet-{depth} " in line and params in line for line in told.splitlines())
+        assert any(f"ResNet-{depth} " in line and params in line for line in printed.splitlines())
     assert [data["depth"] for data in json.loads(summary("--json"))] == [20, 32, 44, 56, 110]
 
 
@@ -64,9 +64,9 @@ def weight_file(tmp_path) -> Path:
 
 
 def test_a_weight_file_says_its_network_classes_and_accuracy(weight_file):
-    told = summary("--weights", str(weight_file))
+    printed = summary("--weights", str(weight_file))
     for fact in ("ResNet-14", "a, b, c", "mean 100.0000", "62.50%"):
-        assert fact in told
+        assert fact in printed
     assert json.loads(summary("--weights", str(weight_file), "--json"))["depth"] == 14
 
 

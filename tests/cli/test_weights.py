@@ -144,11 +144,11 @@ def test_only_ones_own_weights_can_be_removed(name):
 def test_a_file_that_is_gone_is_told_with_its_remedy_and_does_not_hide_the_others(tmp_path):
     invoke("weights", "add", save_tiny_weights(tmp_path / "w.h5", ("ant", "bee")), "insects")
     catalog.entries()["insects"].path.unlink()
-    told = invoke("weights")
-    assert told.exit_code == 0
-    assert "resnet20" in told.stdout
-    assert "can't be read" in told.stdout
-    assert "cifarnet weights remove insects" in told.stderr
+    printed = invoke("weights")
+    assert printed.exit_code == 0
+    assert "resnet20" in printed.stdout
+    assert "can't be read" in printed.stdout
+    assert "cifarnet weights remove insects" in printed.stderr
     entries = {entry["name"]: entry for entry in json.loads(invoke("weights", "--json").stdout)}
     assert "There is no weight file" in entries["insects"]["problem"]
     assert entries["resnet20"]["problem"] is None

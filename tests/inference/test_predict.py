@@ -66,8 +66,8 @@ def test_standard_input_is_read_once_however_often_it_is_named():
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("missing.png", "missing.png is no file or folder"),
-        ("missing*.png", "as a pattern it matches none"),
+        ("missing.png", "missing.png is not a file or folder"),
+        ("missing*.png", "no file matches it as a pattern"),
         ("empty", "empty has no images (.bmp, .gif"),
     ],
 )
@@ -135,9 +135,9 @@ def test_only_two_batches_are_read_ahead(classifier, sources):
 
 
 def test_progress_tells_how_many_of_how_many(classifier, sources):
-    told = []
-    list(predict(sources, classifier, batch_size=2, report=lambda *news: told.append(news)))
-    assert told == [("Classifying images", done, 5) for done in (2, 4, 5)]
+    progress = []
+    list(predict(sources, classifier, batch_size=2, report=lambda *news: progress.append(news)))
+    assert progress == [("Classifying images", done, 5) for done in (2, 4, 5)]
 
 
 def test_no_sources_have_no_answers(classifier):
@@ -224,10 +224,10 @@ MIXED = ["mixed/a/1.png", "mixed/b/4.jpg", "mixed/b/gone.png", "mixed/linked/7.p
 @pytest.mark.usefixtures("mixed", "without_pillow_heif")
 @pytest.mark.parametrize("argument", ["mixed", "mixed/", "./mixed"])
 def test_a_folder_follows_the_rules_of_data_sources(argument):
-    told = []
-    found = find_images([argument], no_stdin, told.extend)
+    left_out = []
+    found = find_images([argument], no_stdin, left_out.extend)
     assert [name.removeprefix("./") for name in names(found)] == MIXED
-    assert {files.reason: files.count for files in told} == {
+    assert {files.reason: files.count for files in left_out} == {
         "links to a parent folder": 1,
         "broken links": 1,
         ".heic files: install cifarnet[heic] to read them": 2,

@@ -29,10 +29,10 @@ def run(tmp_path):
 def test_what_is_added_is_found_by_its_name_with_what_it_was_tested_on(run):
     catalog.add(run, "mine")
     assert load_weights(catalog.find(Path("mine"))).sha256() == load_weights(run / "weights.h5").sha256()
-    told = catalog.entries()["mine"].to_dict()
-    assert (told["network"], told["classes"], told["recipe"]) == ("ResNet-8", ["a", "b", "c"], "paper")
-    assert (told["accuracy"], told["test_set"], told["test_images"]) == (0.5, "synthetic", 40)
-    assert not told["shipped"]
+    facts = catalog.entries()["mine"].to_dict()
+    assert (facts["network"], facts["classes"], facts["recipe"]) == ("ResNet-8", ["a", "b", "c"], "paper")
+    assert (facts["accuracy"], facts["test_set"], facts["test_images"]) == (0.5, "synthetic", 40)
+    assert not facts["shipped"]
 
 
 def test_a_bare_weight_file_can_be_added_though_its_test_set_is_unknown(run):
@@ -97,7 +97,7 @@ def test_a_list_made_during_a_replacement_has_no_problem(run, tmp_path, monkeypa
     catalog.add(make(tmp_path / "other.h5", depth=14), "mine", replace=True)
     now, answers = catalog.entries(), [known]
     monkeypatch.setattr(catalog, "entries", lambda: answers.pop() if answers else now)
-    assert {fact["name"]: fact["problem"] for fact in catalog.described()}["mine"] is None
+    assert {fact["name"]: fact["problem"] for fact in catalog.listing()}["mine"] is None
 
 
 def test_a_name_that_is_too_long_for_the_system_is_unknown(run):

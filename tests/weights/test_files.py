@@ -115,12 +115,12 @@ def test_links_are_refused(path):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"), [(None, "no weight file"), (b"", "it is empty"), (b"no HDF5 at all", "not a weight file")]
+    ("content", "message"), [(None, "no weight file"), (b"", "it is empty"), (b"no HDF5 at all", "not a weight file")]
 )
-def test_what_is_no_weight_file_is_told_so(tmp_path, content, told):
+def test_other_files_are_no_weight_files(tmp_path, content, message):
     if content is not None:
         (tmp_path / "w.h5").write_bytes(content)
-    with pytest.raises(WeightsError, match=told):
+    with pytest.raises(WeightsError, match=message):
         load_weights(tmp_path / "w.h5")
 
 

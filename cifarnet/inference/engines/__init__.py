@@ -14,13 +14,13 @@ from cifarnet.weights.record import Weights
 BATCH_SIZE = 250
 
 ENGINES = {"keras": ("cifarnet.inference.engines.keras", "KerasEngine")}
-"""Module and class of each engine. A module is imported when its engine starts."""
+"""The module and the class of each engine. The module is imported when the engine starts."""
 
 
 class Engine(Protocol):
-    """Computes the logits of one network. Engines agree to 1e-4 in logits.
+    """Computes the logits of one network. The logits of different engines agree to 1e-4.
 
-    It is made from the weights and a function that starts the Keras backend, which engines without Keras do not call.
+    The constructor takes the weights and a function that starts the Keras backend. Engines without Keras don't call it.
     """
 
     def logits(
@@ -28,8 +28,12 @@ class Engine(Protocol):
     ) -> np.ndarray:
         """Return logits, float32 (n, classes), of uint8 ``images`` (n, size, size, 3).
 
-        ``report`` is called after every ``batch_size`` images. Without ``compiled`` an engine answers the first batch
-        as soon as it can, and may need more time for others.
+        Args:
+            images: the images.
+            batch_size: images per batch.
+            compiled: whether to compile the network. Without compilation the first batch is done sooner, and the
+                others may take longer.
+            report: called with the progress after every batch.
         """
         ...
 

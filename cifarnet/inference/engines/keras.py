@@ -1,4 +1,4 @@
-"""Compute logits with Keras, on the backend that it runs on."""
+"""Compute logits, features and gradients with Keras, on TensorFlow or JAX."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class KerasEngine:
-    """Answers with the Keras model of a network.
+    """Runs the Keras model of a network.
 
-    The model is built when it is first used. That imports Keras and its backend, which takes seconds.
+    The model is built at its first use, which imports Keras and its backend and takes seconds.
     """
 
     def __init__(self, weights: Weights, start_backend: Callable[[], object]):
@@ -25,7 +25,7 @@ class KerasEngine:
 
     @cached_property
     def network(self) -> "Network":
-        """The Keras model."""
+        """The Keras model, which is built at the first access."""
         self._start_backend()
         from cifarnet.models.network import build_model
 
@@ -52,11 +52,14 @@ class KerasEngine:
         return self._run(self._logits, images, batch_size, compiled, report)
 
     def features(self, images: np.ndarray, *, batch_size: int, compiled: bool = True) -> np.ndarray:
-        """Return the output of the network's base for uint8 ``images`` (n, size, size, 3)."""
+        """Return features, the output of the network's base, for uint8 ``images`` (n, size, size, 3)."""
         return self._run(self._features, images, batch_size, compiled, None)
 
     def feature_gradients(self, features: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Return the gradients of the logits of ``labels`` int (n,) by ``features``, in their shape."""
+        """Return the gradient of each image's logit for its label with respect to ``features``, in their shape.
+
+        ``labels`` are int (n,).
+        """
         network = self.network
         from cifarnet.models.gradients import feature_gradients
 

@@ -1,7 +1,7 @@
 """Read weight files of every format. A new format is one module here and one row of ``FORMATS``.
 
-A weight file is data, never code, and may come from a stranger: everything read is checked against the description of
-the network first.
+Weight files may come from untrusted sources. They contain data, never code, and everything in them is checked against
+the description of the network.
 """
 
 from collections.abc import Callable
@@ -14,9 +14,12 @@ from cifarnet.weights.record import Weights
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of weight files.
+    """A format of weight files.
 
-    ``recognizes`` tells a file by its first bytes; ``load`` reads weights, and ``load_header`` all but the tensors.
+    Attributes:
+        recognizes: returns whether a file has the format.
+        load: reads the weights.
+        load_header: reads everything but the tensors.
     """
 
     recognizes: Callable[[Path], bool]
@@ -25,7 +28,7 @@ class Format:
 
 
 FORMATS = {"hdf5": Format(lambda path: True, hdf5.load, hdf5.load_header)}
-"""The formats in the order in which they are tried. The last one refuses what no format recognizes."""
+"""The formats in the order in which they are tried. The last one raises the error for unknown formats."""
 
 
 def load_weights(path: Path) -> Weights:

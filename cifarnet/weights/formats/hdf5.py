@@ -1,7 +1,7 @@
-"""Weight files of cifarnet: one HDF5 file that describes itself; files of the original project are read as well.
+"""Read and write weight files of cifarnet, and read those of the original project.
 
-A file holds its header as JSON in the root attribute ``cifarnet`` and its tensors as datasets below ``weights``, under
-the full names of the description (see ``cifarnet.hdf5``).
+A weight file is an HDF5 file. The root attribute ``cifarnet`` holds its header as JSON. The group ``weights`` holds the
+tensors as datasets under the full names of the network's description (see ``cifarnet.hdf5``).
 """
 
 import json
@@ -15,6 +15,7 @@ from cifarnet.class_names import names_fault
 from cifarnet.errors import InvalidValueError, WeightsError, listed
 from cifarnet.fields import typed_fields
 from cifarnet.hdf5 import Hdf5File, read_hdf5, write_hdf5
+from cifarnet.json_files import shown
 from cifarnet.models.layers import named_weights
 from cifarnet.models.spec import ModelSpec, Normalization, describe, model_name
 from cifarnet.runs.provenance import TrainedOn
@@ -29,17 +30,17 @@ _GROUP = "weights"
 
 
 def save_weights(path: Path, weights: Weights, *, half: bool = False) -> None:
-    """Write ``weights`` to the file ``path``, atomically and sealed; with ``half`` rounded to float16.
+    """Write ``weights`` to the file ``path`` atomically, with a checksum. With ``half`` tensors are stored as float16.
 
     Raises:
-        StorageError: when the system refuses.
+        StorageError: when the file can't be written.
     """
     write_hdf5(path, lambda file: write_into(file, weights, half=half))
 
 
 def write_into(file: "h5py.File", weights: Weights, *, half: bool = False) -> None:
-    """Write header and tensors into an open file; a checkpoint adds its training state beside them."""
-    # Whatever wrote the file that they were read from, this version writes this one.
+    """Write the header and the tensors into an open file. Checkpoints add the train state to the same file."""
+    # The version of the file that the weights were read from may differ.
     file.attrs[HEADER] = json.dumps({**weights.header(), "version": __version__})
     for name, array in weights.tensors.items():
         file.create_dataset(f"{_GROUP}/{name}", data=array, dtype="float16" if half else "float32")
@@ -55,12 +56,16 @@ def load(path: Path) -> Weights:
 
 
 def load_header(path: Path) -> Weights:
-    """Read all but the tensors."""
+    """Read a file as ``load`` does, without its tensors."""
     return header_in(read_hdf5(path))
 
 
 def weights_in(file: Hdf5File) -> Weights:
-    """Return header and tensors of a parsed file; see ``load``."""
+    """Return the header and the tensors of a parsed file.
+
+    Raises:
+        WeightsError: when the file does not hold exactly the tensors of its network.
+    """
     weights = header_in(file)
     expected = named_weights(describe(weights.spec))
     is_original = weights.version == original.VERSION
@@ -72,12 +77,16 @@ def weights_in(file: Hdf5File) -> Weights:
         file.datasets if is_original else [at for at in (*file.datasets, *file.empty) if at.startswith(f"{_GROUP}/")]
     )
     if extra := [at for at in found if at not in known]:
-        raise WeightsError(f"{file.path} has tensors that {weights.spec.title} has not: {listed(extra, 3)}.")
+        raise WeightsError(f"{file.path} has tensors that {weights.spec.title} lacks. Received: {listed(extra, 3)}")
     return replace(weights, tensors=tensors)
 
 
 def header_in(file: Hdf5File) -> Weights:
-    """Return what a parsed file says it holds, checked; without tensors."""
+    """Return the validated header of a parsed file, without tensors.
+
+    Raises:
+        WeightsError: when the header is invalid, or written by a later version of cifarnet.
+    """
     path = file.path
     data = file.json(HEADER)
     if data is None:
@@ -85,13 +94,13 @@ def header_in(file: Hdf5File) -> Weights:
     try:
         if isinstance(data, dict) and isinstance(format := data.get("format"), int) and format > FORMAT:
             raise WeightsError(
-                f"{path} was written by cifarnet {data.get('version')!s:.60}, whose format this version ({__version__})"
-                " does not know. Upgrade cifarnet to read it."
+                f"{path} was written by cifarnet {data.get('version')!s:.60}, in a format that this version"
+                f" ({__version__}) can't read. Upgrade cifarnet to read it. Received: format {shown(format)}"
             )
         header = _Header(**typed_fields(_Header, data, "The header", others=True))
         if fault := names_fault(header.class_names):
             raise InvalidValueError(f"class_names {fault}")
-        # As data sources do it: macOS writes accents apart from their letters.
+        # As for the names in data sources: macOS stores an accent and its letter as two characters.
         names = tuple(unicodedata.normalize("NFC", name) for name in header.class_names)
         spec = _spec(header.spec, header.format, path)
         normalization = Normalization(**typed_fields(Normalization, header.normalization, "A normalization"))
@@ -117,7 +126,7 @@ def header_in(file: Hdf5File) -> Weights:
 
 @dataclass(frozen=True)
 class _Header:
-    """The JSON of a weight file; those of cifarnet 0.1 have no field with a default."""
+    """The JSON header of a weight file. Files of cifarnet 0.1 lack the fields that have defaults."""
 
     format: int
     version: str
@@ -142,7 +151,7 @@ class _FirstSpec:
 
 def _spec(values: dict[str, Any], format: int, path: Path) -> ModelSpec:
     values = typed_fields(_FirstSpec if format == 1 else ModelSpec, values, "A network")
-    # Before a ModelSpec is made of them: its messages would write out a number of a million digits.
+    # Checked before a ModelSpec is created, whose messages would include all digits of a huge number.
     _require_possible(values, path)
     if format == 1:
         values["name"] = model_name(values.pop("depth", _FirstSpec.depth))
@@ -153,4 +162,7 @@ def _spec(values: dict[str, Any], format: int, path: Path) -> ModelSpec:
 
 def _require_possible(values: dict[str, Any], path: Path) -> None:
     if name := too_large(values):
-        raise WeightsError(f"{path} names a network that is too large. The largest {name} is {LARGEST[name]:,}.")
+        raise WeightsError(
+            f"{path} has a network that is too large. The largest {name} is {LARGEST[name]:,}."
+            f" Received: {shown(values[name])}"
+        )

@@ -180,7 +180,7 @@ def _make_index(folder: Path) -> Path:
     origin = run_config(RECIPES["fast"], data_sha256="ab" * 32, test_split=0.2).trained_on
     for name in ("mine", "yours"):
         save_weights(own / f"{name}.h5", weights)
-        entries[name] = catalog.describe(
+        entries[name] = catalog.make_entry(
             name, own / f"{name}.h5", "folder", 100, shipped=False, trained_on=origin if name == "mine" else None
         )
     catalog.write_index(own, entries)
