@@ -3,16 +3,17 @@
 import os
 from pathlib import Path
 
+from cifarnet.data.named import find_named
 from cifarnet.paths import typed
 
 
 def is_name(source: str) -> bool:
-    """Return whether the data ``source`` is ``cifar10`` or ``synthetic`` rather than a path."""
-    return source == "cifar10" or source.partition(":")[0] == "synthetic"
+    """Return whether the data ``source`` is a name such as ``cifar10`` rather than a path."""
+    return find_named(source) is not None
 
 
 def of_data(source: str) -> str | None:
-    """Return the absolute path of the data ``source`` with links resolved; None for ``cifar10`` and ``synthetic``."""
+    """Return the absolute path of the data ``source`` with links resolved; None for a name."""
     return None if is_name(source) else os.path.realpath(typed(Path(source)))
 
 

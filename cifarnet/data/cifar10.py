@@ -39,6 +39,11 @@ def find_or_fetch(mirrors: Sequence[str] = (), report: Progress = silent, archiv
     return keras_copy() or download(mirrors, report, archive)
 
 
+def open_source(argument: str, image_size: int, seed: int, mirrors: Sequence[str], report: Progress) -> Path:
+    """Return the path of CIFAR-10; see ``cifarnet.data.named.NamedSource``."""
+    return find_or_fetch(mirrors, report)
+
+
 def download(mirrors: Sequence[str] = (), report: Progress = silent, archive: RemoteFile = BINARY_ARCHIVE) -> Path:
     """Return the path of the archive in the cache directory, after a download if it is missing or damaged.
 

@@ -9,7 +9,7 @@ from typing import Self
 
 import numpy as np
 
-from cifarnet.errors import DataError, InvalidValueError, listed
+from cifarnet.errors import DataError, invalid, listed
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def hold_out(data: Dataset, fraction: float, seed: int) -> tuple[Dataset, Datase
         InvalidValueError: when ``fraction`` is not between 0 and 1.
         DataError: when a class has fewer than two images.
     """
-    require_fraction("The fraction to hold out", fraction)
+    require_fraction("fraction", fraction, what="The fraction to hold out")
     rng = np.random.default_rng(seed)
     held = np.zeros(len(data), bool)
     for label, name in enumerate(data.class_names):
@@ -190,14 +190,16 @@ def hold_out(data: Dataset, fraction: float, seed: int) -> tuple[Dataset, Datase
     return data.take(np.flatnonzero(~held)), data.take(np.flatnonzero(held))
 
 
-def require_fraction(what: str, fraction: float) -> None:
-    """Check that ``fraction`` lies between 0 and 1, both excluded. ``what`` names it in the message.
+def require_fraction(field: str, fraction: float, what: str | None = None) -> None:
+    """Check that ``fraction``, the value of the parameter ``field``, lies between 0 and 1, both excluded.
+
+    ``what`` names it in the message in place of ``field``.
 
     Raises:
         InvalidValueError: when it does not.
     """
     if not 0 < fraction < 1:
-        raise InvalidValueError(f"{what} must lie between 0 and 1, both excluded. Received: {fraction}")
+        raise invalid(field, "must lie between 0 and 1, both excluded", fraction, what=what)
 
 
 def _described(array: np.ndarray) -> str:

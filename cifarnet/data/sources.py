@@ -9,10 +9,9 @@ from cifarnet import places
 from cifarnet.data import cifar10, folders, npz, official
 from cifarnet.data.arrangement import holds_images
 from cifarnet.data.cache import DecodedSet
-from cifarnet.data.dataset import Dataset, Parts, Splits, hold_out, require_fraction
-from cifarnet.data.images import resize_images
+from cifarnet.data.dataset import Parts, Splits, hold_out, require_fraction
+from cifarnet.data.named import FORMS, NAMED, find_named
 from cifarnet.data.progress import Progress, silent
-from cifarnet.data.synthetic import DEFAULT_SIZE, MAXIMUM, MINIMUM, synthetic
 from cifarnet.data.tree import FileTree, read_tree
 from cifarnet.errors import DataError, InvalidValueError, did_you_mean_path
 from cifarnet.files import StrPath, as_path
@@ -35,8 +34,6 @@ LAYOUTS = (
     Layout("the official Python layout (data_batch_1, ...)", official.is_python, official.read_python),
     Layout("an .npz file (x_train, y_train, x_test, y_test)", npz.is_npz, npz.read_npz),
 )
-# The most digits of the number of synthetic images.
-_MOST_DIGITS = 20
 _IMAGE_FOLDER = "an image folder (train/<class>/*.png)"
 
 _ARCHIVE_SUFFIXES = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".zip", ".npz")
@@ -71,16 +68,16 @@ def load_data(
         DownloadError: when CIFAR-10 is not on this machine and can't be downloaded.
     """
     source = source_name(source)
-    kind, _, argument = source.partition(":")
+    named = find_named(source)
     if test_split is not None:
-        require_fraction("--test-split", test_split)
-        if places.is_name(source):  # Checked before anything is downloaded or read.
+        require_fraction("test_split", test_split)
+        if named:  # Checked before anything is downloaded or read.
             raise _split_of_split_data(source, test_split)
-    if kind == "synthetic":
-        parts = _synthetic(source, argument, image_size, seed)
-    else:
-        path = cifar10.find_or_fetch(mirrors, report) if source == "cifar10" else Path(source)
-        parts = read_path(typed(path), image_size, report, skip_broken)
+    found: Parts | Path = Path(source)
+    if named:
+        kind, argument = named
+        found = kind.open(argument, image_size, seed, mirrors, report)
+    parts = read_path(typed(found), image_size, report, skip_broken) if isinstance(found, Path) else found
     train, test = parts.train, parts.test
     if test is not None and test_split is not None:
         raise _split_of_split_data(source, test_split)
@@ -106,9 +103,7 @@ def source_name(source: StrPath) -> str:
     """
     if isinstance(source, str):
         if not source.strip():
-            raise InvalidValueError(
-                "The data source is empty. Give cifar10, synthetic, synthetic:N or a path. Received: an empty text"
-            )
+            raise InvalidValueError(f"The data source is empty. Give {FORMS} or a path. Received: an empty text")
         return source
     path = str(as_path(source, "The data source"))
     return os.path.join(os.curdir, path) if places.is_name(path) else path
@@ -128,8 +123,8 @@ def read_path(path: Path, image_size: int, report: Progress, skip_broken: bool =
     """
     if not path.exists():
         raise DataError(
-            f"There is no file or folder {path}.{did_you_mean_path(path, ('cifar10', 'synthetic'))} A data source"
-            " is cifar10, synthetic, synthetic:N (N training images) or the path of an image folder, an archive or an"
+            f"There is no file or folder {path}.{did_you_mean_path(path, NAMED)} A data source is"
+            f" {FORMS} or the path of an image folder, an archive or an"
             f" .npz file. Received: {path}"
         )
     if not (path.is_dir() or path.is_file()):
@@ -170,17 +165,3 @@ def _unknown_layout(tree: FileTree) -> str:
         reason, name = tree.left_out[0]
         hint += f" Left out: {name} ({reason}), one of {len(tree.left_out):,}."
     return f"{tree.origin} holds {len(tree.files):,} files in no known layout. Known are: {known}.{hint}"
-
-
-def _synthetic(source: str, argument: str, image_size: int, seed: int) -> Parts:
-    # Python does not convert numbers with more than 4,300 digits.
-    if argument and not (argument.isdecimal() and len(argument) <= _MOST_DIGITS):
-        raise InvalidValueError(
-            f"synthetic:N needs the number of training images, {MINIMUM} to {MAXIMUM:,}. Received: {source:.60}"
-        )
-    splits = synthetic(int(argument or DEFAULT_SIZE), seed)
-    train, test = (
-        Dataset(resize_images(part.images, image_size), part.labels, part.class_names)
-        for part in (splits.train, splits.test)
-    )
-    return Parts(train, test)

@@ -1,21 +1,45 @@
 """Generates images of ten coloured shapes and textures on noise, for first runs, tests and benchmarks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cifarnet.data.dataset import Dataset, Splits
+from cifarnet.data.dataset import Dataset, Parts, Splits
+from cifarnet.data.images import resize_images
+from cifarnet.data.progress import Progress
 from cifarnet.errors import InvalidValueError
 
 Array = NDArray[np.floating]
 
 DEFAULT_SIZE = 5000
 MINIMUM, MAXIMUM = 50, 100_000
+# The most digits of the number of images.
+_MOST_DIGITS = 20
 """The range of the number of training images."""
 # Images per chunk. In float64, an image takes 25 kB.
 _CHUNK = 1000
 _PIXELS = 32
+
+
+def open_source(argument: str, image_size: int, seed: int, mirrors: Sequence[str], report: Progress) -> Parts:
+    """Return the images of ``synthetic:argument``; see ``cifarnet.data.named.NamedSource``.
+
+    Raises:
+        InvalidValueError: when ``argument`` is not the number of training images.
+    """
+    # Python does not convert numbers with more than 4,300 digits.
+    if argument and not (argument.isdecimal() and len(argument) <= _MOST_DIGITS):
+        raise InvalidValueError(
+            f"synthetic:N needs the number of training images, {MINIMUM} to {MAXIMUM:,}."
+            f" Received: synthetic:{argument:.50}"
+        )
+    splits = synthetic(int(argument or DEFAULT_SIZE), seed)
+    train, test = (
+        Dataset(resize_images(part.images, image_size), part.labels, part.class_names)
+        for part in (splits.train, splits.test)
+    )
+    return Parts(train, test)
 
 
 def synthetic(train_images: int = DEFAULT_SIZE, seed: int = 0) -> Splits:

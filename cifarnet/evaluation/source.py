@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cifarnet import places
 from cifarnet.data.dataset import Splits
+from cifarnet.data.named import find_named
 from cifarnet.errors import DataError, InvalidValueError, listed
 from cifarnet.preprocessing import CIFAR10_CLASSES
 from cifarnet.runs.provenance import TrainedOn
@@ -123,8 +124,9 @@ def find_source(weights: Path, data: str | None) -> Source:
             f" Give images of its classes ({listed(names)}) with `data`. Received: no `data`",
             field="data",
         )
-    if source.name == "cifar10":
-        refuse_other_classes(source.name, CIFAR10_CLASSES, file, names)
+    # Refused before anything is downloaded.
+    if (named := find_named(source.name)) and named[0].class_names:
+        refuse_other_classes(source.name, named[0].class_names, file, names)
     return source
 
 
