@@ -23,10 +23,10 @@ _API = {
     "TrainRequest": ("cifarnet.runs.request", "TrainRequest"),
     "build_model": ("cifarnet.models.network", "build_model"),
     "evaluate": ("cifarnet.evaluation.evaluate", "evaluate"),
+    "export_model": ("cifarnet.export", "export_model"),
     "load_data": ("cifarnet.data.sources", "load_data"),
     "load_weights": ("cifarnet.weights.catalog", "load"),
     "resume": ("cifarnet.training.resume", "resume"),
-    "serving_model": ("cifarnet.models.serving", "serving_model"),
     "train": ("cifarnet.training.start", "train"),
 }
 

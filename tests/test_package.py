@@ -18,6 +18,7 @@ FLOORS = {
     "reports": REPORTS,
     "training": SERVICES,
     "evaluation": SERVICES,
+    "export": SERVICES,
     "inference": SERVICES,
     "backend": CORE,
     "data": CORE,
