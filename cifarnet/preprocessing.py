@@ -1,14 +1,16 @@
 """What data and networks share: class names with their limits, and the normalization of pixels."""
 
+import math
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
-
-import numpy as np
+from typing import TYPE_CHECKING, Self
 
 from cifarnet.errors import InvalidValueError, listed
+
+if TYPE_CHECKING:
+    import numpy as np
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -68,19 +70,21 @@ class Normalization:
     std: float
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.mean) and np.isfinite(self.std) and self.std > 0):
+        if not (math.isfinite(self.mean) and math.isfinite(self.std) and self.std > 0):
             raise InvalidValueError(
                 f"Normalization needs a finite mean and a standard deviation above 0."
                 f" Received: mean {self.mean}, standard deviation {self.std}"
             )
 
     @classmethod
-    def of(cls, images: np.ndarray) -> Self:
+    def of(cls, images: "np.ndarray") -> Self:
         """Return the mean and population standard deviation of uint8 ``images`` of any shape.
 
         The standard deviation of images with a single grey level is 1. The computation counts the 256 levels, which is
         exact and needs no float copy of the images (1.2 GB in float64 for CIFAR-10).
         """
+        import numpy as np  # Not at the top: names of data sources are looked up without it.
+
         # In chunks, because bincount converts its input to int64, with eight bytes a pixel.
         counts = np.zeros(256)
         for start in range(0, len(images), 1000):

@@ -84,7 +84,7 @@ def test_a_run_may_be_described_by_paths(tmp_path):
 @pytest.mark.parametrize("kind", [str, Path])
 def test_runs_are_started_and_resumed_by_text_and_path(tmp_path, kind):
     config = cifarnet.TrainRequest(
-        RECIPES["fast"].with_changes(steps=1, resolutions=(), batch_size=25), "synthetic:50", 8
+        RECIPES["fast"].with_changes(steps=1, resolutions=(), batch_size=25), "synthetic:50", "resnet8"
     )
     result = cifarnet.train(config, kind(tmp_path / "run"))
     assert (result.directory, (tmp_path / "run" / runs.WEIGHTS).is_file()) == (tmp_path / "run", True)

@@ -100,6 +100,9 @@ def model_name(depth: int) -> str:
 
 
 def _parse(name: str) -> tuple[Family, int]:
+    if not isinstance(name, str):
+        meant = f" Did you mean resnet{name}?" if isinstance(name, int) else ""
+        raise InvalidValueError(f"A network is given by its name, such as resnet20.{meant} Received: {name!r:.60}")
     for family in MODELS.values():
         if match := family.pattern.fullmatch(name):
             return family, int(match["depth"])

@@ -35,6 +35,8 @@ def test_a_network_is_found_by_name():
         ("resnet20x", "Did you mean resnet20?"),
         ("vgg", "Networks are resnet20, resnet32"),
         ("", "Networks are resnet20"),
+        (20, "Did you mean resnet20? Received: 20"),
+        (None, "Received: None"),
         ("resnet" + "9" * 400, "form resnet<6n+2>. Received: resnet99999"),
     ],
 )
