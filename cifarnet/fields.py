@@ -34,6 +34,7 @@ class Range(NamedTuple):
     high: float
     low_excluded: bool = False
     high_excluded: bool = False
+    unit: str = ""
 
     def __contains__(self, value: object) -> bool:
         if not isinstance(value, int | float):
@@ -43,7 +44,8 @@ class Range(NamedTuple):
 
     def __str__(self) -> str:
         low, high = "above" if self.low_excluded else "at least", "below" if self.high_excluded else "at most"
-        return f"{low} {_number(self.low)} and {high} {_number(self.high)}"
+        unit = f" {self.unit}" if self.unit else ""
+        return f"{low} {_number(self.low)} and {high} {_number(self.high)}{unit}"
 
     def require(self, name: str, value: float | None) -> None:
         """Check that ``value`` of the field ``name`` is in the range, or None for a field without a value.

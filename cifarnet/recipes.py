@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
-from cifarnet.errors import InvalidValueError, did_you_mean
+from cifarnet.errors import InvalidValueError, did_you_mean, without_marks
 from cifarnet.fields import FLOAT_LIMIT, Notation, Panel, Range, option, require_valid, typed_fields
 from cifarnet.json_files import read_object, shown
 from cifarnet.runs import CONFIG, verified_config
@@ -271,25 +271,25 @@ class Recipe:
         )
         if self.crop_padding and (self.rotation or self.shift):
             raise InvalidValueError(
-                "crop_padding can't be combined with rotation or shift: both move the image, filling its border in"
-                f" different ways. Received: crop_padding {self.crop_padding}, rotation {self.rotation},"
-                f" shift {self.shift}"
+                "`crop_padding` can't be combined with `rotation` or `shift`: both move the image, filling its border"
+                f" in different ways. Received: `crop_padding` {self.crop_padding}, `rotation` {self.rotation},"
+                f" `shift` {self.shift}"
             )
         if self.cycle_peak and (self.lr_decay or self.lr_drop or self.lr_boundaries or self.warmup_steps):
             raise InvalidValueError(
-                "cycle_peak is a whole learning-rate schedule: it can't be combined with lr_decay, lr_drop,"
-                " lr_boundaries or warmup_steps."
+                "`cycle_peak` is a whole learning-rate schedule: it can't be combined with `lr_decay`, `lr_drop`,"
+                " `lr_boundaries` or `warmup_steps`."
             )
         unused = {field.name: field.default for field in fields(self)}["warmup_learning_rate"]
         if self.warmup_learning_rate != unused and not self.warmup_steps:
             raise InvalidValueError(
-                "warmup_learning_rate is that of the first warmup_steps: give those too."
-                f" Received: warmup_learning_rate {self.warmup_learning_rate}, warmup_steps 0"
+                "`warmup_learning_rate` is that of the first `warmup_steps`: give those too."
+                f" Received: `warmup_learning_rate` {self.warmup_learning_rate}, `warmup_steps` 0"
             )
         if self.alternate_flips and not self.flip:
-            raise InvalidValueError("alternate_flips needs flip. Received: flip False")
+            raise InvalidValueError("`alternate_flips` needs `flip`. Received: `flip` False")
         if self.nesterov and not self.momentum:
-            raise InvalidValueError("Nesterov needs a momentum above 0. Received: momentum 0")
+            raise InvalidValueError("`nesterov` needs a `momentum` above 0. Received: `momentum` 0")
 
     @property
     def needs_teacher(self) -> bool:
@@ -356,7 +356,9 @@ class Recipe:
 
     def _check(self, field: str, valid: str, holds: Any) -> None:
         if not holds(getattr(self, field)):
-            raise InvalidValueError(f"{field} must be {valid}. Received: {shown(getattr(self, field))}")
+            # The recipe's name is not an option.
+            what = field if field == "name" else f"`{field}`"
+            raise InvalidValueError(f"{what} must be {valid}. Received: {shown(getattr(self, field))}")
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as JSON-ready data; ``Recipe.from_dict(recipe.to_dict()) == recipe``."""
@@ -533,4 +535,4 @@ def read_recipe(path: Path) -> Recipe:
     try:
         return Recipe.from_dict(data)
     except InvalidValueError as error:
-        raise InvalidValueError(f"{path}: {error}") from error
+        raise InvalidValueError(f"{path}: {without_marks(str(error))}") from error

@@ -5,8 +5,11 @@ import re
 from pathlib import Path
 
 import pytest
+import typer
 
 import cifarnet
+from cifarnet.cli.main import app
+from cifarnet.cli.spelling import with_options
 
 PACKAGE = Path(cifarnet.__file__).parent
 OPTION = re.compile(r"(?<![\w`-])--[a-z]+")
@@ -37,3 +40,21 @@ def texts(path):
 def test_messages_name_parameters_not_options(path):
     found = [(line, text) for line, text in texts(path) if " " in text.strip() and OPTION.search(COMMAND.sub("", text))]
     assert not found
+
+
+def test_parameters_in_messages_are_options():
+    commands = typer.main.get_command(app).commands
+    options = {
+        name
+        for command in (*commands.values(), *commands["weights"].commands.values())
+        for parameter in command.params
+        for name in parameter.opts
+    }
+    named = {
+        name
+        for path in PACKAGE.rglob("*.py")
+        for _, text in texts(path)
+        for name in re.findall(r"(?<!`)`[a-z]\w*`(?!`)", text)
+    }
+    assert "`test_split`" in named
+    assert {name for name in named if with_options(name) not in options} == set()

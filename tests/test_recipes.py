@@ -110,7 +110,7 @@ def test_a_new_length_in_epochs_replaces_one_in_steps():
         ({"lr_boundaries": (5, 3)}, "lr_boundaries"),
         ({"crop_padding": 4}, "crop_padding"),
         ({"warmup_learning_rate": 0.02}, "warmup_steps"),
-        ({"momentum": 0.0}, "Nesterov"),
+        ({"momentum": 0.0}, "nesterov"),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_name(change, named):

@@ -13,7 +13,7 @@ import typer
 from cifarnet.choices import CROPS, VIEWS
 from cifarnet.cli import console
 from cifarnet.cli.help import examples
-from cifarnet.cli.options import OUTPUT, Backend, Depth, Model, OptionalWeights, ReportFile, choice, chosen_model
+from cifarnet.cli.options import OUTPUT, Backend, Depth, OptionalWeights, ReportFile, choice, chosen_model
 from cifarnet.errors import InvalidValueError
 
 if TYPE_CHECKING:
@@ -44,7 +44,14 @@ def predict(
         ),
     ],
     weights: OptionalWeights = None,
-    model: Model = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Network that comes with cifarnet, instead of --weights: resnet20, resnet32 or resnet44. Default:"
+            " resnet20.",
+        ),
+    ] = None,
     depth: Depth = None,
     top_k: Annotated[
         int | None, typer.Option(metavar="K", help="Number of classes to name for each picture. Default: 3.")

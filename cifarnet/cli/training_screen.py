@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from cifarnet.cli import console
+from cifarnet.cli.spelling import with_options
 from cifarnet.data.progress import Progress
 from cifarnet.events import (
     BudgetPlanned,
@@ -90,7 +91,7 @@ class _Lines:
             self.plan = event
             self._print(plan_lines(event))
         elif isinstance(event, Warned):
-            self._print([printable(line) for line in event.message.split("\n")], style="yellow", indent=0)
+            self._print([printable(line) for line in with_options(event.message).split("\n")], style="yellow", indent=0)
         elif isinstance(event, BudgetPlanned):
             self._print(budget_lines(event))
         elif isinstance(event, Estimated) and self.plan:

@@ -89,8 +89,8 @@ def read_python(tree: FileTree, image_size: int, report: Progress) -> Parts:
     if "batches.meta" in tree.files:
         held = _unpickled(tree, "batches.meta", _META_LIMIT).get("label_names")
         if not isinstance(held, list):
-            raise DataError(f"{tree.display_name('batches.meta')} must hold a list `label_names` of class names.")
-        names = as_class_names(held, f"`label_names` of {tree.display_name('batches.meta')}")
+            raise DataError(f"{tree.display_name('batches.meta')} must hold a list 'label_names' of class names.")
+        names = as_class_names(held, f"'label_names' of {tree.display_name('batches.meta')}")
     return _read_splits(tree, "", _python_batch, names, image_size, report)
 
 
@@ -154,8 +154,8 @@ def _python_batch(tree: FileTree, name: str) -> tuple[np.ndarray, np.ndarray]:
     if not (
         isinstance(planes, np.ndarray) and planes.dtype == np.uint8 and planes.shape[1:] == (_PIXELS,) and len(planes)
     ):
-        raise DataError(f"{tree.display_name(name)} must hold `data`: a uint8 array of shape (n, {_PIXELS}).")
-    return planes, as_labels(batch.get("labels"), len(planes), f"`labels` of {tree.display_name(name)}")
+        raise DataError(f"{tree.display_name(name)} must hold 'data': a uint8 array of shape (n, {_PIXELS}).")
+    return planes, as_labels(batch.get("labels"), len(planes), f"'labels' of {tree.display_name(name)}")
 
 
 def _unpickled(tree: FileTree, name: str, limit: int = FILE_LIMIT) -> dict[str, Any]:

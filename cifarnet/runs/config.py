@@ -201,9 +201,9 @@ def _contradictions(asked: TrainRequest | RunConfig, recipe: Recipe) -> Iterator
         yield "`freeze_base` keeps a trained base fixed, so it needs one: give `weights` RUN or FILE.h5 too."
     if asked.teacher is None and recipe.needs_teacher:
         named = ((name, getattr(recipe, name)) for name in ("distillation", "distillation_temperature"))
-        received = ", ".join(f"{name} {value:g}" for name, value in named if value is not None)
+        received = ", ".join(f"`{name}` {value:g}" for name, value in named if value is not None)
         yield (
-            "distillation and distillation_temperature say how a teacher is followed: give `teacher` too, or leave both"
+            "`distillation` and `distillation_temperature` need a teacher: give `teacher` too, or leave both"
             f" out, of a recipe's file as well. Received: no teacher, {received}"
         )
     alone = trains_head_alone(asked, recipe)
@@ -220,5 +220,5 @@ def _contradictions(asked: TrainRequest | RunConfig, recipe: Recipe) -> Iterator
     if asked.budget is not None and not recipe.cycle_peak:
         yield (
             "A budget needs a recipe whose learning rate ends at zero whenever the time is over: fast, or one with a"
-            f" cycle_peak. Received: {recipe.name}"
+            f" `cycle_peak`. Received: {recipe.name}"
         )

@@ -56,7 +56,7 @@ class TrainRequest:
     seed: int = option(0, range=SEEDS, metavar="N", help="Seed of everything random. Default: 0.")
     budget: float | None = option(
         None,
-        range=Range(0, LONGEST_BUDGET, low_excluded=True),
+        range=Range(0, LONGEST_BUDGET, low_excluded=True, unit="seconds"),
         metavar="TIME",
         help="Train for this much time, instead of `epochs`: 20m, 1h30m, 90s.",
         notation=DURATION,

@@ -93,8 +93,8 @@ def resume(
     config = with_length(recorded, run.path, {"epochs": epochs, "steps": steps, "budget": budget})
     config = _changed(config, data, teacher, on_nan)
     with run.locked():
-        has_result = _has_result(run)
-        done = has_result and config.recipe == recorded.recipe
+        is_longer = config.recipe != recorded.recipe
+        done = not is_longer and _has_result(run)
         if done and not (pictures and run.missing_pictures):
             raise RunError(messages.finished_message(recorded, run.path))
         _require_backend(run, backend)
@@ -104,7 +104,7 @@ def resume(
             session.start_backend(config.backend)
             return _scored_again(run, config, session)
         checkpoint = latest_checkpoint(run.path, report)
-        if checkpoint is None and has_result:
+        if checkpoint is None and is_longer and _has_result(run):
             raise RunError(
                 f"The run in {run.path} can't be made longer: its {runs.CHECKPOINT} is gone. Go on from its weights in"
                 f" a new run: cifarnet train --weights {run.path}"

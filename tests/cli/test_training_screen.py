@@ -66,6 +66,12 @@ def test_a_log_gets_a_line_an_epoch(variables, options, monkeypatch):
     assert lines[-1].startswith("Epoch   2/250")
 
 
+@pytest.mark.parametrize("options", [{}, {"force_terminal": True}])
+def test_warnings_name_options(options, monkeypatch):
+    output = told(monkeypatch, PLAN, Warned("Use `precise_batchnorm` 1024."), **options)
+    assert "Use --precise-batchnorm 1024." in output
+
+
 def test_lines_above_the_frame_are_broken_between_words_at_60_columns(monkeypatch):
     output = told(monkeypatch, *EVENTS, force_terminal=True, width=60)
     plain = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", output)

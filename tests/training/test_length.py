@@ -95,6 +95,15 @@ def test_a_longer_run_needs_its_checkpoint(tmp_path):
     assert Run(tmp_path / "run").config.recipe.epochs == 2
 
 
+@pytest.mark.slow
+def test_a_longer_run_does_not_read_the_former_result(tmp_path):
+    train(CONFIG, tmp_path / "run")
+    (tmp_path / "run" / runs.WEIGHTS).write_bytes(b"damaged")
+    resume(tmp_path / "run", epochs=3)
+    train(replace(CONFIG, recipe=RECIPE.with_changes(epochs=3)), tmp_path / "planned")
+    assert_same_run(tmp_path / "run", tmp_path / "planned")
+
+
 @pytest.mark.parametrize(
     ("recipe", "budget", "length", "reason", "words"),
     [
