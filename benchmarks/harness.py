@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import date
 from importlib import metadata
 from pathlib import Path
@@ -43,17 +44,9 @@ def machine(*, torch: str | None = None) -> str:
 
     versions = [f"Python {platform.python_version()}", f"cifarnet {__version__}"]
     for name in ("keras", "tensorflow", "jax", "torch"):
-        version = torch if name == "torch" and torch else _version(name)
-        if version:
-            versions.append(f"{name} {version}")
+        with suppress(metadata.PackageNotFoundError):
+            versions.append(f"{name} {torch if name == 'torch' and torch else metadata.version(name)}")
     return f"{date.today()}; {_cpu()}, {usable_cores()} cores; {', '.join(versions)}"
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _cpu() -> str:
@@ -162,23 +155,19 @@ def parser(doc: str | None, *names: str) -> argparse.ArgumentParser:
 def status(pid: int | str = "self") -> dict[str, float]:
     """Return the memory of a process in MB (10^6 bytes): ``VmRSS`` now, ``VmHWM`` its peak; {} when it has ended."""
     try:
-        return _memory(Path(f"/proc/{pid}/status").read_text())
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
         return {}
-
-
-def _memory(text: str) -> dict[str, float]:
-    fields = (line.split() for line in text.splitlines() if line.startswith(("VmRSS", "VmHWM")))
+    fields = (line.split() for line in lines if line.startswith(("VmRSS", "VmHWM")))
     return {name.rstrip(":"): int(kib) * 1024 / 1e6 for name, kib, *_ in fields}
 
 
 def tensorflow_mb() -> float:
     """Return the resident memory, in MB, of a process that has only imported TensorFlow."""
-    code = "import tensorflow; print(open('/proc/self/status').read())"
-    quiet = {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "-1"}
-    command = [sys.executable, "-c", code]
-    text = subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, **quiet}).stdout
-    return _memory(text)["VmRSS"]
+    command = [sys.executable, "-c", "import harness, tensorflow; print(harness.status()['VmRSS'])"]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment, cwd=HERE)
+    return float(done.stdout)
 
 
 def reached(epochs: Sequence[tuple[float, float | None]], mark: float) -> float | None:

@@ -33,14 +33,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         seconds, precision = _record(args, directory)
         milliseconds, counts = _by_operation(Path(directory))
-    total = sum(milliseconds.values())
+    total, listed = sum(milliseconds.values()), milliseconds.most_common(args.rows)
+    lines = [(name, value, harness.number(counts[name] / args.steps)) for name, value in listed]
+    lines += [("all others", total - sum(value for _, value in listed), ""), ("all operations", total, "")]
     rows = [
-        [name, harness.number(value / args.steps, 2), harness.number(counts[name] / args.steps), f"{value / total:.1%}"]
-        for name, value in milliseconds.most_common(args.rows)
+        [name, harness.number(value / args.steps, 2), times, f"{value / total:.1%}"] for name, value, times in lines
     ]
-    rest = total - sum(value for _, value in milliseconds.most_common(args.rows))
-    rows.append(["all others", harness.number(rest / args.steps, 2), "", f"{rest / total:.1%}"])
-    rows.append(["all operations", harness.number(total / args.steps, 2), "", "100.0%"])
     rows.append(["the step, by the clock", harness.number(1000 * seconds / args.steps, 2), "", ""])
     kind = "Keras's" if args.keras_batchnorm else "cifarnet's"
     title = f"A training step of ResNet-{args.depth}, batch {args.batch}, {precision}, {kind} batch normalization"

@@ -108,7 +108,7 @@ def test_epochs_are_timed_without_the_check_between_them(module):
 
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("jax") is None, reason="needs jax")
-def test_measurements_run_on_jax_without_tensorflow(module, tmp_path, monkeypatch):
+def test_measurements_run_on_jax_without_tensorflow(module, tmp_path):
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['tensorflow'] = None\n")
     tasks = [
         {"task": "execution"},
