@@ -1,12 +1,12 @@
-"""What trained weights are worth for few images of other classes, beside training from nothing.
+"""Accuracy with few images of other classes, from trained weights and from initial ones.
 
     python benchmarks/fine_tuning.py --textures brick.png grass.png gravel.png --seeds 3
 
-takes the first ``--per-class`` training images of each class (50 by default, and all test images) and trains four ways:
-from nothing, with the recipe ``fine-tune`` at a learning rate of 0.1, for as many epochs and for four times as many;
-from ``--weights``, whole and with a frozen base. Each texture is a class: squares cut at random from its left half to
-train on, from its right half to test on. Instead of textures, ``--data SOURCE --classes cat horse ship`` takes classes
-of a data set. The weights should not know them: ``--save-others FILE`` writes its other classes, to train such weights.
+Trains on --per-class images of each class in four ways: from nothing with the recipe ``fine-tune`` at a learning rate
+of 0.1, for --epochs and for four times as many; from --weights; and from --weights with a frozen base. Each texture is
+a class: training images are squares of its left half, test images are squares of its right half. Without textures,
+--classes of --data are used. The weights should not know them: --save-others FILE writes the other classes, to train
+such weights on.
 """
 
 import statistics
@@ -50,7 +50,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "few.npz"
         save_splits(data, splits)
-        shared = {"task": "history", "depth": args.depth, "recipe": "fine-tune", "data": str(data)}
+        shared = {"task": "train", "model": f"resnet{args.depth}", "recipe": "fine-tune", "data": str(data)}
         for index, (way, settings) in enumerate(ways.items()):
             tasks = [{**shared, **settings, "seed": k, "output": f"{folder}/{index}-{k}"} for k in range(args.seeds)]
             runs = list(harness.measure(tasks))

@@ -1,6 +1,6 @@
-"""What the benchmarks share: the description of the machine, timing, tables, and measurements in other processes.
+"""Shared by the benchmarks: options, tables, the description of the machine, and measurements in other processes.
 
-It imports no backend: ``measure.py`` measures, in a process of its own.
+This module imports no backend. ``measure.py`` measures, in a process of its own.
 """
 
 import argparse
@@ -11,7 +11,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import date
 from importlib import metadata
 from pathlib import Path
@@ -21,8 +22,6 @@ HERE = Path(__file__).parent
 EPOCH = 50_000
 """Images of an epoch of CIFAR-10."""
 
-MARKS = (0.80, 0.84, 0.86, 0.88)
-"""Test accuracies whose times are reported."""
 
 MIB = 2**20
 GIB = 2**30
@@ -35,31 +34,23 @@ SHARED: dict[str, dict[str, Any]] = {
     "seeds": {"type": int, "default": 3, "help": "(default: %(default)s)"},
     "textures": {"type": Path, "nargs": "*", "default": [], "help": "pictures of textures, 512 x 512 pixels"},
 }
-"""The options that several scripts have."""
+"""Options of several scripts."""
 
 
 def machine(*, torch: str | None = None) -> str:
-    """Return date, processor and versions in one line; ``torch`` is the version of PyTorch in another Python."""
+    """Return date, processor and versions in one line. ``torch`` is the version of PyTorch in another Python."""
     from cifarnet import __version__
     from cifarnet.backend.devices import usable_cores
 
     versions = [f"Python {platform.python_version()}", f"cifarnet {__version__}"]
     for name in ("keras", "tensorflow", "jax", "torch"):
-        version = torch if name == "torch" and torch else _version(name)
-        if version:
-            versions.append(f"{name} {version}")
+        with suppress(metadata.PackageNotFoundError):
+            versions.append(f"{name} {torch if name == 'torch' and torch else metadata.version(name)}")
     return f"{date.today()}; {_cpu()}, {usable_cores()} cores; {', '.join(versions)}"
 
 
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
 def _cpu() -> str:
-    """Return the processor's name, family and model: in virtual machines the name may be "AMD EPYC" only."""
+    """Return the name, family and model of the processor. In virtual machines the name may be "AMD EPYC" only."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -72,7 +63,7 @@ def _cpu() -> str:
 
 
 def print_table(title: str, columns: str, rows: Sequence[Sequence[Any]], facts: str = "") -> None:
-    """Print a Markdown table with its title and ``facts`` (the machine); ``columns`` are separated by " | "."""
+    """Print a Markdown table with ``columns`` separated by " | ". ``facts`` describe the machine."""
     names = columns.split(" | ")
     lines = [f"### {title}", "", facts or machine(), "", _row(names), "|---|" + "---:|" * (len(names) - 1)]
     print("\n".join([*lines, *map(_row, rows), ""]), flush=True)
@@ -83,33 +74,23 @@ def _row(cells: Sequence[Any]) -> str:
 
 
 def number(value: float | None, digits: int = 0) -> str:
-    """Return a number with thousands separators, and "-" for None."""
+    """Return ``value`` with thousands separators; "-" for None."""
     return "-" if value is None else f"{value:,.{digits}f}"
 
 
 def spread(values: Sequence[float], digits: int = 0) -> list[str]:
-    """Return median and range of ``values`` as two cells; dashes where there are none."""
+    """Return median and range of ``values`` as two cells; dashes for none."""
     if not values:
         return ["-", "-"]
     low, median, high = (number(function(values), digits) for function in (min, statistics.median, max))
     return [median, f"{low} - {high}"]
 
 
-def in_turn(rounds: int, actions: dict[str, Callable[[], float]]) -> dict[str, list[float]]:
-    """Measure ``actions`` one after the other, ``rounds`` times, because a machine's speed drifts."""
-    found: dict[str, list[float]] = {name: [] for name in actions}
-    for turn in range(rounds):
-        for name, action in actions.items():
-            note(f"Round {turn + 1} of {rounds}: {name}")
-            found[name].append(action())
-    return found
-
-
 def seconds(*command: object) -> float:
-    """Return the seconds that a process takes from start to end.
+    """Run a command and return its seconds from start to end.
 
     Raises:
-        SystemExit: when it fails, with its error output.
+        SystemExit: with the error output when the command fails.
     """
     start = time.perf_counter()
     done = subprocess.run(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -120,10 +101,10 @@ def seconds(*command: object) -> float:
 
 
 def measure(tasks: Sequence[dict[str, Any]], environment: dict[str, str] | None = None) -> Iterator[dict[str, Any]]:
-    """Run ``tasks`` (see ``measure.py``) one after the other in one process of their own; yield their results.
+    """Run ``tasks`` of ``measure.py`` one after the other in a new process, and yield their results.
 
     Raises:
-        SystemExit: when the process fails; its error output is on stderr.
+        SystemExit: when the process fails. Its error output is on stderr.
     """
     command = [sys.executable, str(HERE / "measure.py"), json.dumps(list(tasks))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})}) as run:
@@ -136,34 +117,35 @@ def measure(tasks: Sequence[dict[str, Any]], environment: dict[str, str] | None 
 
 
 def measure_one(task: dict[str, Any], environment: dict[str, str] | None = None) -> dict[str, Any]:
-    """Return the result of a single task in a process of its own."""
+    """Return the result of one task in a new process."""
     (result,) = measure([task], environment)
     return result
 
 
 def pytorch(python: str, *options: object) -> dict[str, Any]:
-    """Return what ``pytorch_reference.py`` prints when ``python`` runs it.
+    """Return the result of ``pytorch_reference.py``, run by ``python``.
 
     Raises:
-        RuntimeError: when it fails, with its last line of output.
+        SystemExit: with its last line of error output when it fails.
     """
     command = [python, str(HERE / "pytorch_reference.py"), *map(str, options)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as error:
-        raise RuntimeError(str(error)) from error
+        raise SystemExit(f"PyTorch can't be measured: {error}") from error
     if done.returncode:
-        raise RuntimeError((done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1])
-    return json.loads(done.stdout.splitlines()[-1])
+        reason = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
+        raise SystemExit(f"PyTorch can't be measured: {reason}")
+    return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
 def note(text: str) -> None:
-    """Print progress to stderr: a table on stdout can go to a file."""
+    """Print progress to stderr. Tables go to stdout."""
     print(text, file=sys.stderr, flush=True)
 
 
 def parser(doc: str | None, *names: str) -> argparse.ArgumentParser:
-    """Return a parser with the docstring of a script as its description, and the shared options ``names``."""
+    """Return a parser with the docstring ``doc`` of a script and the shared options ``names``."""
     made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in names:
         made.add_argument(f"--{name}", **SHARED[name])
@@ -171,34 +153,30 @@ def parser(doc: str | None, *names: str) -> argparse.ArgumentParser:
 
 
 def status(pid: int | str = "self") -> dict[str, float]:
-    """Return the memory of a process in MB (10^6 bytes): ``VmRSS`` now, ``VmHWM`` its peak; {} after its end."""
+    """Return the memory of a process in MB (10^6 bytes): ``VmRSS`` now, ``VmHWM`` its peak; {} when it has ended."""
     try:
-        return _memory(Path(f"/proc/{pid}/status").read_text())
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
         return {}
-
-
-def _memory(text: str) -> dict[str, float]:
-    fields = (line.split() for line in text.splitlines() if line.startswith(("VmRSS", "VmHWM")))
+    fields = (line.split() for line in lines if line.startswith(("VmRSS", "VmHWM")))
     return {name.rstrip(":"): int(kib) * 1024 / 1e6 for name, kib, *_ in fields}
 
 
 def tensorflow_mb() -> float:
-    """Return the resident memory of a process that has only imported TensorFlow, MB."""
-    code = "import tensorflow; print(open('/proc/self/status').read())"
-    quiet = {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "-1"}
-    command = [sys.executable, "-c", code]
-    text = subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, **quiet}).stdout
-    return _memory(text)["VmRSS"]
+    """Return the resident memory, in MB, of a process that has only imported TensorFlow."""
+    command = [sys.executable, "-c", "import harness, tensorflow; print(harness.status()['VmRSS'])"]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment, cwd=HERE)
+    return float(done.stdout)
 
 
 def reached(epochs: Sequence[tuple[float, float | None]], mark: float) -> float | None:
-    """Return the seconds until the test accuracy ``mark``, in ``epochs`` as ``measure.history`` returns them."""
+    """Return the seconds to the test accuracy ``mark``, with ``epochs`` as ``measure.train`` returns them."""
     return next((seconds for seconds, accuracy in epochs if accuracy is not None and accuracy >= mark), None)
 
 
 def operations(depth: int) -> float:
-    """Return the floating-point operations of training on one image: 2 a multiply-accumulate, 3 products each."""
+    """Return the floating-point operations of training on one image: three products, of 2 a multiply-accumulate."""
     from cifarnet.models.layers import total_macs
     from cifarnet.models.spec import ModelSpec, describe
 
@@ -206,11 +184,10 @@ def operations(depth: int) -> float:
 
 
 def feature_map_bytes(depth: int, precision: str) -> float:
-    """Return the bytes of feature maps that training on one image moves at least.
+    """Return a lower bound of the bytes of feature maps that training on one image moves.
 
-    Each convolution reads its input and writes its output forward, and reads both the output's gradient and the input
-    and writes the input's gradient backward (the first one has none to write). Everything else (normalization, ReLU,
-    shortcuts, whose sums must be complete before they are used) is taken as done on the way, at no cost.
+    Forward, each convolution reads its input and writes its output. Backward, it reads its input and the gradient of
+    its output, and writes the gradient of its input (except for the first one). Everything else is taken as fused.
     """
     from cifarnet.models.spec import ModelSpec, describe
 

@@ -1,14 +1,16 @@
-"""The measurements of one process: the scripts start it with a JSON list of tasks and read a JSON line for each.
+"""The measurements of one process. The scripts start it with a JSON list of tasks and read one line of JSON for each.
 
-    python benchmarks/measure.py '[{"task": "train", "depth": 20, "warm_steps": 30}]'
+    python benchmarks/measure.py '[{"task": "train", "model": "resnet20", "changes": {"steps": 38}}]'
 
 A task names one of ``TASKS`` and its keyword arguments. KERAS_BACKEND chooses the backend.
 """
 
+import gc
 import json
 import os
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -18,86 +20,15 @@ from typing import Any
 import harness
 import numpy as np
 
+import cifarnet
+
 STARTED = time.monotonic()
-
-# As in pytorch_reference.py: what is left out at the beginning.
 WARMUP_STEPS = 8
-
-
-class _NoEvaluator:
-    """Replaces the evaluator of the held-out images where training alone is timed."""
-
-    def __init__(self, classes: int):
-        self.classes = classes
-
-    def logits(self, tensors: dict[str, np.ndarray], image_size: int, report: Callable[..., None]) -> np.ndarray:
-        return np.zeros((1, self.classes), np.float32)
-
-    def time(self, count: int) -> float:
-        return 0.0
-
-
-def training_loop(
-    depth: int,
-    report: Callable[[Any], None],
-    *,
-    images: int = harness.EPOCH,
-    batch_size: int = 128,
-    recipe: str = "paper",
-    precision: str | None = None,
-    steps_per_call: int | None = None,
-    warm_steps: int | None = None,
-    epochs: int | None = None,
-) -> Any:
-    """Return the training loop of ``cifarnet train`` on random images, without the test after each epoch.
-
-    ``precision`` and ``steps_per_call`` None are what cifarnet chooses. The loop lasts ``epochs``, or ``WARMUP_STEPS``
-    and ``warm_steps`` more within one epoch, which has images enough.
-    """
-    from dataclasses import replace
-
-    from cifarnet.backend.devices import Execution, device
-    from cifarnet.data.dataset import Dataset
-    from cifarnet.models.network import build_model
-    from cifarnet.models.spec import ModelSpec
-    from cifarnet.preprocessing import CIFAR10_CLASSES, Normalization
-    from cifarnet.recipes import named_recipe
-    from cifarnet.training.build import Parts
-    from cifarnet.training.checkpoint import TrainState
-    from cifarnet.training.loop import Loop, LoopControl
-    from cifarnet.training.model import TrainingModel
-    from cifarnet.training.run_data import RunData
-    from cifarnet.training.schedule import Plan
-
-    execution = Execution.best_on(device())
-    execution = replace(
-        execution,
-        precision=precision or execution.precision,
-        steps_per_call=steps_per_call or execution.steps_per_call,
-    )
-    steps = None if warm_steps is None else WARMUP_STEPS + warm_steps
-    images = max(images, (steps or 0) * batch_size)
-    rng = np.random.default_rng(0)
-    data = Dataset(
-        rng.integers(0, 256, (images, 32, 32, 3), np.uint8), rng.integers(0, 10, images, np.int32), CIFAR10_CLASSES
-    )
-    spec = ModelSpec(f"resnet{depth}")
-    chosen = named_recipe(recipe).for_model(spec.name).with_changes(batch_size=batch_size, steps=steps, epochs=epochs)
-    network = build_model(spec, precision=execution.precision)
-    model = TrainingModel(network, data.images, Normalization.of(data.images), chosen, execution)
-    plan = Plan(chosen.steps or model.steps_per_epoch * (chosen.epochs or 0))
-    one = data.take(np.arange(1))
-    return Loop(
-        Parts(model, _NoEvaluator(len(CIFAR10_CLASSES)), None),
-        RunData(data, one, "test", one, ""),
-        0,
-        TrainState(0, 0, 0, 0.0, [], plan=plan),
-        LoopControl(lambda: None, lambda: False, float("inf"), report),
-    )
+"""Steps that are not timed, as in pytorch_reference.py."""
 
 
 def execution() -> dict[str, Any]:
-    """What cifarnet chooses on this device."""
+    """Return the device, and the settings that cifarnet chooses for it."""
     from dataclasses import asdict
 
     from cifarnet.backend.devices import Execution, device
@@ -106,181 +37,118 @@ def execution() -> dict[str, Any]:
     return {**asdict(Execution.best_on(here)), "device": str(here), "kind": here.kind, "advice": here.advice}
 
 
-def train(depth: int, **settings: Any) -> dict[str, Any]:
-    """Train; ``settings`` as ``training_loop`` takes them. Seconds, images per second and memory (MB).
+class _Events:
+    """The events of a training run, with the time of each."""
 
-    ``step_seconds`` is the median between the loop's notices of finished steps after ``WARMUP_STEPS``, over calls of
-    full batches; ``epoch_seconds`` are whole epochs, the first with compilation, with everything that the host does.
-    """
-    from cifarnet.backend.devices import device
-    from cifarnet.events import EpochDone, StepDone
+    def __init__(self, watch: Callable[[Any], None]):
+        self.watch = watch
+        self.began = 0.0
+        self.precision = ""
+        self.images = 0
+        self.below_one_epoch = False
+        self.steps: list[tuple[float, Any]] = []
+        self.epochs: list[tuple[float, float | None]] = []
 
-    steps: list[tuple[float, Any]] = []
-    epochs: list[float] = []
+    def __call__(self, event: Any) -> None:
+        from cifarnet.events import EpochDone, Planned, StepDone, Warned
 
-    def note(event: Any) -> None:
+        now = time.monotonic()
+        if isinstance(event, Planned):
+            self.began, self.precision, self.images = now, event.precision, event.train_images
         if isinstance(event, StepDone):
-            steps.append((time.perf_counter(), event))
+            self.steps.append((now, event))
         if isinstance(event, EpochDone):
-            epochs.append(event.seconds)
+            self.epochs.append((now - self.began, event.row.held_accuracy))
+            harness.note(f"Epoch {event.row.epoch} of {event.epochs}: {now - self.began:.0f} s")
+        if isinstance(event, Warned):
+            self.below_one_epoch |= "is enough for" in event.message
+        self.watch(event)
 
-    loop = training_loop(depth, note, **settings)
-    while not loop.done:
-        loop.run_epoch()
-    batch_size, calls = loop.recipe.batch_size, loop.model.steps_per_execution
-    full = len(loop.data.train) // batch_size  # The batch after these, if any, is smaller.
-    seconds = [
-        (end - begin) / (after.step - before.step)
-        for (begin, before), (end, after) in pairwise(steps)
-        if before.epoch == after.epoch
-        and before.step >= WARMUP_STEPS
-        and after.batch <= full
-        and after.step - before.step == calls
-    ]
-    step_seconds = statistics.median(seconds) if seconds else None
-    peak = harness.status().get("VmHWM")
-    return {
-        "device": str(device()),
-        "kind": device().kind,
-        "precision": loop.model.network.compute_dtype_of_features,
-        "steps_per_call": calls,
-        "images": len(loop.data.train),
-        "step_seconds": step_seconds,
-        "images_per_s": step_seconds and batch_size / step_seconds,
-        "epoch_seconds": epochs,
-        "peak_mb": peak,
-        "tensorflow_imported": sys.modules.get("tensorflow") is not None,
-    }
+    def step_seconds(self, batch_size: int) -> float | None:
+        """Return the median time of a step after the warm-up, over calls of full batches; None without any."""
+        full = self.images // batch_size
+        calls = [
+            (end - begin, after.step - before.step)
+            for (begin, before), (end, after) in pairwise(self.steps)
+            if before.epoch == after.epoch and before.step >= WARMUP_STEPS and after.batch <= full
+        ]
+        # The last call of an epoch may have fewer steps than the others.
+        most = max((steps for _, steps in calls), default=0)
+        return statistics.median(seconds / steps for seconds, steps in calls if steps == most) if calls else None
+
+    def epoch_seconds(self) -> list[float]:
+        """Return the time from the end of each epoch's last step to that of the next; the first one compiles."""
+        ends = {event.epoch: when for when, event in self.steps}
+        return [end - begin for begin, end in pairwise([self.began, *ends.values()])]
 
 
-def infer(depth: int, precision: str = "float32", batch_size: int = 128, steps: int = 30) -> dict[str, Any]:
-    """Images per second from uint8 images in the host's memory to logits in the host's memory.
-
-    In float32 by cifarnet's Classifier; other precisions by the same model on a network of that precision.
-    """
-    from cifarnet.inference.classifier import Classifier
-    from cifarnet.models.answers import Logits, run_batches
-    from cifarnet.models.initial import initial_weights
-    from cifarnet.models.network import build_model
-    from cifarnet.models.spec import ModelSpec
-    from cifarnet.preprocessing import CIFAR10_CLASSES
-    from cifarnet.weights.formats.original import NORMALIZATION as ORIGINAL_NORMALIZATION
-    from cifarnet.weights.record import Weights
-
-    spec = ModelSpec(f"resnet{depth}")
-    images = np.random.default_rng(0).integers(0, 256, (batch_size, 32, 32, 3), np.uint8)
-    weights = Weights(spec, initial_weights(spec, 0), CIFAR10_CLASSES, ORIGINAL_NORMALIZATION)
-    if precision == "float32":
-        classifier = Classifier(weights)
-
-        def classify() -> None:
-            classifier.logits(images, batch_size=batch_size)
-    else:
-        model = Logits(build_model(spec, weights.tensors, precision=precision), weights.normalization)
-
-        def classify() -> None:
-            run_batches(model, images, batch_size)
-
-    return {"precision": precision, "images_per_s": batch_size / _median_seconds(classify, steps, WARMUP_STEPS)}
-
-
-def logits(source: str | None, data: str, images: int, output: str, depth: int = 20) -> dict[str, Any]:
-    """Logits of the first test ``images`` of ``data``, saved to ``output``; by initial weights without a ``source``."""
-    from cifarnet.backend.devices import device
-    from cifarnet.data.sources import load_data
-    from cifarnet.inference.classifier import Classifier
-    from cifarnet.models.initial import initial_weights
-    from cifarnet.models.spec import ModelSpec
-    from cifarnet.preprocessing import Normalization
-    from cifarnet.weights.formats import load_weights
-    from cifarnet.weights.record import Weights
-
-    test = load_data(data).test
-    if source:
-        weights = load_weights(Path(source))
-    else:
-        spec = ModelSpec(f"resnet{depth}", len(test.class_names))
-        weights = Weights(spec, initial_weights(spec, 0), test.class_names, Normalization.of(test.images))
-    chosen = Classifier(weights).logits(test.images[:images])
-    np.save(output, chosen)
-    return {"device": str(device()), "kind": device().kind, "images": len(chosen), "depth": weights.spec.depth}
-
-
-def history(
-    depth: int,
-    recipe: str,
-    data: str,
-    output: str,
-    changes: dict[str, Any] | None = None,
-    budget: float | None = None,
-    seed: int = 0,
-    precision: str | None = None,
-    weights: str | None = None,
-    freeze_base: bool = False,
+def train(
+    model: str,
+    recipe: str = "paper",
+    data: str | None = None,
+    output: str | None = None,
+    images: int = harness.EPOCH,
     moving: bool = False,
+    watch: Callable[[Any], None] = lambda event: None,
+    **fields: Any,
 ) -> dict[str, Any]:
-    """Train as ``cifarnet train`` does, in the new directory ``output``; return accuracy and times.
+    """Train as ``cifarnet train`` does and return times, memory (MB) and accuracy.
 
-    ``changes`` are made to the recipe. ``epochs`` are (seconds since training began, test accuracy or None) at the end
-    of each. Training begins, with compilation, ``start_seconds`` after the call, which comes ``import_seconds`` after
-    the start of the process; a budget counts from there. ``refused`` is the message about a budget that is too small.
-    ``moving`` adds the test accuracy with moving averages in place of moments from training images.
+    Args:
+        model: the name of the network.
+        recipe: the name of the recipe.
+        data: the data source; by default ``images`` random images, with ten test images.
+        output: the new run directory; by default a temporary one.
+        images: the number of random images.
+        moving: add the test accuracy with moving averages instead of moments from training images.
+        watch: receives the events of the run.
+        fields: other fields of ``cifarnet.TrainRequest``.
+
+    Returns:
+        A dictionary. ``epochs`` has (seconds since training began, test accuracy or None) for each epoch.
+        ``start_seconds`` are those before training, after ``import_seconds`` from the start of the process. A budget
+        counts from the start of the process. ``refused`` alone is the message about a budget that is too small.
     """
-    from cifarnet.backend.devices import device
     from cifarnet.errors import InvalidValueError
-    from cifarnet.events import EpochDone, Planned, StepDone, Warned
-    from cifarnet.recipes import named_recipe
-    from cifarnet.runs.request import TrainRequest
-    from cifarnet.training.start import train as train_run
 
     averaged = _moving_averages() if moving else None
-    chosen = named_recipe(recipe).for_model(f"resnet{depth}").with_changes(**(changes or {}))
-    directory = Path(output)
-    done: list[tuple[float, float | None]] = []
-    began: list[float] = []
-    steps, warned = [0], [False]
-
-    def note(event: Any) -> None:
-        if isinstance(event, Planned):
-            began.append(time.monotonic())
-        if isinstance(event, EpochDone):
-            seconds, accuracy = time.monotonic() - began[0], event.row.held_accuracy
-            done.append((seconds, accuracy))
-            tested = "" if accuracy is None else f", test {accuracy:.2%}"
-            harness.note(f"{directory.name}: epoch {event.row.epoch}/{event.epochs} at {seconds:.0f} s{tested}")
-
-        if isinstance(event, StepDone):
-            steps[0] = event.step
-        warned[0] |= isinstance(event, Warned) and "is enough for" in event.message
-
-    called = time.monotonic()
-    config = TrainRequest(
-        chosen.on(device().kind),
-        data=data,
-        model=f"resnet{depth}",
-        seed=seed,
-        budget=budget,
-        precision=precision,
-        weights=weights,
-        freeze_base=freeze_base,
-    )
-    try:
-        result = train_run(config, directory, started=STARTED if budget else called, report=note)
-    except InvalidValueError as error:
-        if not budget:
-            raise
-        return {"refused": str(error), "seconds": time.monotonic() - STARTED}
+    events, called = _Events(watch), time.monotonic()
+    with tempfile.TemporaryDirectory() as temporary:
+        source = data or _random_images(Path(temporary) / "random.npz", images)
+        request = cifarnet.TrainRequest(recipe, data=source, model=model, **fields)
+        directory, started = output or f"{temporary}/run", STARTED if request.budget else called
+        try:
+            result = cifarnet.train(request, directory, started=started, report=events)
+        except InvalidValueError as error:
+            if not request.budget:
+                raise
+            return {"refused": str(error), "seconds": time.monotonic() - STARTED}
+        batch_size = cifarnet.Run.open(directory).config.recipe.batch_size
+        moving_accuracy = None if averaged is None else _accuracy(directory, source, averaged)
+    step_seconds = events.step_seconds(batch_size)
     return {
+        "precision": events.precision,
         "import_seconds": called - STARTED,
-        "start_seconds": began[0] - called,
-        "epochs": done,
-        "accuracy": result.metrics.accuracy,
+        "start_seconds": events.began - called,
         "seconds": result.seconds,
-        "steps": steps[0],
-        "below_one_epoch": warned[0],
-        **({"moving": _accuracy(directory, data, averaged)} if averaged is not None else {}),
-        "tensorflow_imported": sys.modules.get("tensorflow") is not None,
+        "epochs": events.epochs,
+        "epoch_seconds": events.epoch_seconds(),
+        "images_per_s": step_seconds and batch_size / step_seconds,
+        "images": events.images,
+        "steps": events.steps[-1][1].step,
+        "accuracy": result.metrics.accuracy,
+        "moving": moving_accuracy,
+        "below_one_epoch": events.below_one_epoch,
+        "peak_mb": harness.status().get("VmHWM"),
     }
+
+
+def _random_images(file: Path, images: int) -> str:
+    rng = np.random.default_rng(0)
+    arrays = {"x_train": images, "x_test": 10}
+    pixels = {name: rng.integers(0, 256, (count, 32, 32, 3), np.uint8) for name, count in arrays.items()}
+    np.savez(file, **pixels, y_train=rng.permutation(np.arange(images) % 10), y_test=np.arange(10))
+    return str(file)
 
 
 def _moving_averages() -> dict[str, Any]:
@@ -298,28 +166,74 @@ def _moving_averages() -> dict[str, Any]:
     return averaged
 
 
-def _accuracy(run: Path, data: str, tensors: dict[str, Any]) -> float:
+def _accuracy(run: str, data: str, tensors: dict[str, Any]) -> float:
     from dataclasses import replace
 
-    from cifarnet.data.sources import load_data
-    from cifarnet.inference.classifier import Classifier
-    from cifarnet.weights.formats import load_weights
-
-    weights, test = load_weights(run / "weights.h5"), load_data(data).test
-    logits = Classifier(replace(weights, tensors=tensors)).logits(test.images)
+    weights, test = cifarnet.load_weights(run), cifarnet.load_data(data).test
+    logits = cifarnet.Classifier(replace(weights, tensors=tensors)).logits(test.images)
     return float(np.mean(logits.argmax(axis=1) == test.labels))
 
 
-def product(precision: str, size: int, repeats: int = 10) -> dict[str, Any]:
-    """Floating-point operations a second of products of square matrices; the best of ``repeats``."""
-    from keras import ops
+def _initial(model: str, class_names: tuple[str, ...]) -> Any:
+    """Return initial weights with the normalization of the original project."""
+    from cifarnet.models.initial import initial_weights
+    from cifarnet.weights.formats.original import NORMALIZATION
+    from cifarnet.weights.record import Weights
 
-    from cifarnet.backend.devices import device
+    spec = cifarnet.ModelSpec(model, len(class_names))
+    return Weights(spec, initial_weights(spec, 0), class_names, NORMALIZATION)
+
+
+def infer(model: str, batch_size: int = 128, steps: int = 30) -> dict[str, Any]:
+    """Return images per second from uint8 images to logits, both in the host's memory."""
+    from cifarnet.preprocessing import CIFAR10_CLASSES
+
+    images = np.random.default_rng(0).integers(0, 256, (batch_size, 32, 32, 3), np.uint8)
+    classifier = cifarnet.Classifier(_initial(model, CIFAR10_CLASSES))
+    seconds = _seconds(lambda: classifier.logits(images, batch_size=batch_size), steps, WARMUP_STEPS)
+    return {"images_per_s": batch_size / statistics.median(seconds)}
+
+
+def logits(weights: str | None, model: str, data: str, images: int, output: str) -> dict[str, Any]:
+    """Save logits of the first ``images`` test images of ``data``, by ``weights`` or by initial ones of ``model``."""
+    test = cifarnet.load_data(data).test
+    classifier = cifarnet.Classifier(weights or _initial(model, test.class_names))
+    np.save(output, classifier.logits(test.images[:images]))
+    return {"title": classifier.weights.spec.title, "images": min(images, len(test.images))}
+
+
+def report(count: int, file: str) -> dict[str, Any]:
+    """Return the seconds of writing the report of an evaluation of ``count`` random images to ``file``."""
+    from cifarnet.cli.reporting import evaluation_html
+    from cifarnet.data.dataset import Dataset
+    from cifarnet.evaluation.metrics import measure
+    from cifarnet.evaluation.scored import Scored
+    from cifarnet.preprocessing import CIFAR10_CLASSES
+
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 10, count).astype(np.int32)
+    # Nine in ten are right, as with a trained network.
+    logits = rng.normal(size=(count, 10)) + 3.2 * np.eye(10)[labels]
+    # Random pixels would make a JPEG file ten times as large as photographs do.
+    coarse = rng.integers(0, 256, (count, 4, 4, 3), np.uint8)
+    scored = Scored(Dataset(coarse.repeat(8, axis=1).repeat(8, axis=2), labels, CIFAR10_CLASSES), logits)
+    scores = measure(logits, labels, CIFAR10_CLASSES).to_dict()
+    started = time.perf_counter()
+    html = evaluation_html(scores, scored, "A network", [], [["cifarnet", "evaluate"]])
+    Path(file).write_text(html, encoding="utf-8")
+    return {"seconds": time.perf_counter() - started}
+
+
+def product(precision: str, size: int, repeats: int = 10) -> dict[str, Any]:
+    """Return floating-point operations a second of products of square matrices; the best of ``repeats``."""
+    from keras import ops
 
     rng = np.random.default_rng(0)
     # Products of these keep their size, so that none overflows.
     first, second = (ops.cast(rng.standard_normal((size, size), np.float32) / size**0.5, precision) for _ in range(2))
-    chain = 10 if device().kind == "gpu" else 1  # A GPU's start and the way to the host take time of their own.
+    # The start of a GPU's kernel and the transfer to the host take time, too.
+    chain = 10 if execution()["kind"] == "gpu" else 1
+    times = _compiled(lambda a, b: a @ b)
 
     def multiply() -> None:
         result = first
@@ -327,23 +241,18 @@ def product(precision: str, size: int, repeats: int = 10) -> dict[str, Any]:
             result = times(result, second)
         ops.convert_to_numpy(ops.cast(result[:1, :1], "float32"))
 
-    times = _compiled(lambda a, b: a @ b)
-    seconds = _best_seconds(multiply, repeats)
-    return {"precision": precision, "device": str(device()), "flops": chain * 2 * size**3 / seconds}
+    return {"precision": precision, "flops": chain * 2 * size**3 / min(_seconds(multiply, repeats, 2))}
 
 
 def copy(size: int, repeats: int = 10) -> dict[str, Any]:
-    """Bytes a second, read and written, of copying ``size`` bytes within the device's memory; the best of some."""
+    """Return bytes a second, read and written, of copying ``size`` bytes in the device's memory; the best of some."""
     from keras import ops
 
     source = ops.zeros((size // 4,), "float32")
-    # Its sign changes: a plain copy would be optimized away.
+    # A plain copy would be optimized away.
     negate = _compiled(lambda a: -a)
-
-    def move() -> None:
-        ops.convert_to_numpy(negate(source)[:1])
-
-    return {"bytes_per_s": 2 * size / _best_seconds(move, repeats)}
+    seconds = _seconds(lambda: ops.convert_to_numpy(negate(source)[:1]), repeats, 2)
+    return {"bytes_per_s": 2 * size / min(seconds)}
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -358,15 +267,7 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return tf.function(function)
 
 
-def _best_seconds(action: Callable[[], None], repeats: int) -> float:
-    return min(_seconds(action, repeats, 2))
-
-
-def _median_seconds(action: Callable[[], None], repeats: int, warmup: int) -> float:
-    return statistics.median(_seconds(action, repeats, warmup))
-
-
-def _seconds(action: Callable[[], None], repeats: int, warmup: int) -> list[float]:
+def _seconds(action: Callable[[], object], repeats: int, warmup: int) -> list[float]:
     seconds = []
     for _ in range(warmup + repeats):
         started = time.perf_counter()
@@ -376,13 +277,7 @@ def _seconds(action: Callable[[], None], repeats: int, warmup: int) -> list[floa
 
 
 TASKS: dict[str, Callable[..., dict[str, Any]]] = {
-    "execution": execution,
-    "train": train,
-    "infer": infer,
-    "logits": logits,
-    "history": history,
-    "product": product,
-    "copy": copy,
+    task.__name__: task for task in (execution, train, infer, logits, report, product, copy)
 }
 
 
@@ -392,12 +287,10 @@ def main() -> None:
 
     use_backend(os.environ.get("KERAS_BACKEND"))
     for task in json.loads(sys.argv[1]):
-        import gc
-
+        print(json.dumps(TASKS[task.pop("task")](**task)), flush=True)
+        # The weights and images of one network must not take the memory of the next one.
         import keras
 
-        print(json.dumps(TASKS[task.pop("task")](**task)), flush=True)
-        # The weights and images of one network must not take the next one's memory.
         keras.utils.clear_session(free_memory=True)
         gc.collect()
 

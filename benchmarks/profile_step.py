@@ -1,13 +1,12 @@
-"""Where the time of a training step goes, by TensorFlow operation.
+"""Time of a training step by TensorFlow operation.
 
     python benchmarks/profile_step.py --depth 20
     python benchmarks/profile_step.py --depth 20 --precision float32 --keras-batchnorm
 
-Records a few steps of cifarnet's own loop with TensorFlow's profiler. Operations run on several threads, so their times
-add up to more than the step. --keras-batchnorm replaces cifarnet's batch normalization by Keras's. Takes a minute.
+Profiles a few steps of ``cifarnet.train`` with TensorFlow's profiler. Operations run on several threads, so their times
+add up to more than the step. --keras-batchnorm uses Keras's batch normalization instead of cifarnet's. Takes a minute.
 """
 
-import os
 import tempfile
 import time
 from collections import Counter
@@ -16,8 +15,6 @@ from typing import Any
 
 import harness
 import measure
-
-os.environ["KERAS_BACKEND"] = "tensorflow"
 
 
 def main() -> None:
@@ -36,14 +33,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         seconds, precision = _record(args, directory)
         milliseconds, counts = _by_operation(Path(directory))
-    total = sum(milliseconds.values())
+    total, listed = sum(milliseconds.values()), milliseconds.most_common(args.rows)
+    lines = [(name, value, harness.number(counts[name] / args.steps)) for name, value in listed]
+    lines += [("all others", total - sum(value for _, value in listed), ""), ("all operations", total, "")]
     rows = [
-        [name, harness.number(value / args.steps, 2), harness.number(counts[name] / args.steps), f"{value / total:.1%}"]
-        for name, value in milliseconds.most_common(args.rows)
+        [name, harness.number(value / args.steps, 2), times, f"{value / total:.1%}"] for name, value, times in lines
     ]
-    rest = total - sum(value for _, value in milliseconds.most_common(args.rows))
-    rows.append(["all others", harness.number(rest / args.steps, 2), "", f"{rest / total:.1%}"])
-    rows.append(["all operations", harness.number(total / args.steps, 2), "", "100.0%"])
     rows.append(["the step, by the clock", harness.number(1000 * seconds / args.steps, 2), "", ""])
     kind = "Keras's" if args.keras_batchnorm else "cifarnet's"
     title = f"A training step of ResNet-{args.depth}, batch {args.batch}, {precision}, {kind} batch normalization"
@@ -67,22 +62,21 @@ def _record(args: Any, directory: str) -> tuple[float, str]:
     from cifarnet.events import StepDone
 
     times: list[float] = []
+    last = measure.WARMUP_STEPS + args.steps
 
-    def note(event: Any) -> None:
-        if not isinstance(event, StepDone):
-            return
-        if event.step == measure.WARMUP_STEPS:
+    def watch(event: Any) -> None:
+        if isinstance(event, StepDone) and event.step == measure.WARMUP_STEPS:
             tf.profiler.experimental.start(directory)
             times.append(time.perf_counter())
-        if event.step == measure.WARMUP_STEPS + args.steps:
+        if isinstance(event, StepDone) and event.step == last:
             times.append(time.perf_counter())
             tf.profiler.experimental.stop()
 
-    settings = {"images": args.images, "batch_size": args.batch, "precision": args.precision}
-    loop = measure.training_loop(args.depth, note, **settings, warm_steps=args.steps)
-    while not loop.done:
-        loop.run_epoch()
-    return times[1] - times[0], loop.model.network.compute_dtype_of_features
+    changes = {"batch_size": args.batch, "checks": 1, "steps": last}
+    images = max(args.images, last * args.batch)
+    settings = {"images": images, "precision": args.precision, "changes": changes}
+    trained = measure.train(f"resnet{args.depth}", watch=watch, **settings)
+    return times[1] - times[0], trained["precision"]
 
 
 def _by_operation(directory: Path) -> tuple[Counter[str], Counter[str]]:
@@ -99,7 +93,7 @@ def _by_operation(directory: Path) -> tuple[Counter[str], Counter[str]]:
             continue
         for line in plane.lines:
             for event in line.events:
-                # An operation's event is called "its name:its type"; all else has no colon, or a double one.
+                # The events of operations are called "name:type". Others have no colon, or a double one.
                 name, _, operation = plane.event_metadata[event.metadata_id].name.rpartition(":")
                 if name and operation.isidentifier() and not name.endswith(":"):
                     milliseconds[operation] += event.duration_ps / 1e9

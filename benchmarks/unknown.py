@@ -1,11 +1,11 @@
-"""What becomes of pictures of none of the ten classes: how many ``--reject`` finds, and what photos are called.
+"""Pictures of none of the ten classes: how many ``--reject`` rejects, and how photos are classified.
 
     python benchmarks/unknown.py --weights resnet20 --data cifar10-jpeg75.tar.xz --textures brick.png --photos photos/
 
-classifies the test images, of which the rejection threshold should keep 95 %, a thousand synthetic pictures of each
-kind in ``pictures.py``, and as many squares cut at random from each texture, and prints the shares that are kept.
-Photos are answered one by one, with each way of making them square and with all of them averaged. ``pip download
---no-deps scikit-image`` has brick, grass and gravel, and a dozen freely licensed photos, in its ``skimage/data``.
+Prints the shares that are kept of the test images (95 % by the definition of the threshold), of synthetic pictures
+(``pictures.py``) and of random squares of each texture. Photos are classified one by one, with each way to make them
+square and with all views averaged. ``pip download --no-deps scikit-image`` has brick, grass, gravel and a dozen freely
+licensed photos in ``skimage/data``.
 """
 
 from pathlib import Path
@@ -14,17 +14,14 @@ import harness
 import numpy as np
 from pictures import KINDS, squares
 
+import cifarnet
 from cifarnet.choices import CROPS
 from cifarnet.data.images import read_image
-from cifarnet.data.sources import load_data
-from cifarnet.inference.classifier import Classifier
 from cifarnet.inference.predict import find_images, predict, required_threshold
-from cifarnet.weights import catalog
-from cifarnet.weights.formats import load_weights
 
 
-def print_photos(classifier: Classifier, photos: list[str], facts: str) -> None:
-    """Print what each of ``photos`` is called, with each crop and over all views; rejected answers in brackets."""
+def print_photos(classifier: cifarnet.Classifier, photos: list[str], facts: str) -> None:
+    """Print the class of each of ``photos``, for each crop and for all views; rejected ones in brackets."""
     sources = find_images(photos, bytes)
     ways = [*((crop, "none") for crop in CROPS), (CROPS[0], "views")]
     answers = [list(predict(sources, classifier, crop=crop, tta=tta, reject=True)) for crop, tta in ways]
@@ -41,14 +38,14 @@ def print_photos(classifier: Classifier, photos: list[str], facts: str) -> None:
 def main() -> None:
     """Classify and print the tables."""
     parser = harness.parser(__doc__, "data", "textures")
-    parser.add_argument("--weights", type=Path, default=Path("resnet20"))
+    parser.add_argument("--weights", default="resnet20")
     parser.add_argument("--count", type=int, default=1000, help="pictures of each kind")
     parser.add_argument("--photos", nargs="*", default=[], help="files or folders")
     args = parser.parse_args()
-    weights = load_weights(catalog.find(args.weights))
-    threshold, classifier = required_threshold(weights), Classifier(weights)
+    classifier = cifarnet.Classifier(args.weights)
+    weights, threshold = classifier.weights, required_threshold(classifier.weights)
     rng = np.random.default_rng(0)
-    pictures = {"test images": load_data(args.data).test.images}
+    pictures = {"test images": cifarnet.load_data(args.data).test.images}
     pictures |= {kind: draw(rng, args.count) for kind, draw in KINDS.items()}
     for path in args.textures:
         pictures[f"texture: {path.stem}"] = squares(rng, read_image(path, 512), args.count)

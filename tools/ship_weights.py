@@ -113,11 +113,11 @@ def _refuse_unknown_origin(args: argparse.Namespace, name: str) -> None:
             raise SystemExit(f"{learner} learned from {origin.name}, of which {origin} keeps no {', '.join(missing)}.")
         if origin.name == name:
             raise SystemExit(f"{origin} is where {args.run} will be kept: rename it, and give --renamed {name}=NEW.")
-        told = json.loads((origin / runs.METRICS).read_text(encoding="utf-8"))
+        metrics = json.loads((origin / runs.METRICS).read_text(encoding="utf-8"))
         # The shipped weights may be rounded.
         shipped = catalog.shipped().get(origin.name)
         rounded = [load_weights(shipped.path).sha256()] if shipped else []
-        if sha256 not in (None, told["weights_sha256"], *rounded):
+        if sha256 not in (None, metrics["weights_sha256"], *rounded):
             raise SystemExit(f"{learner} learned from other weights than those of {origin}.")
         held_out = [(each.data_sha256, each.validation_split, each.seed) for each in (_read(origin), calibrated)]
         if calibrated.validation_split is not None and held_out[0] != held_out[1]:
@@ -221,32 +221,32 @@ Most confused: {_confusions(metrics)}.
 
 def _training(run: Path) -> str:
     """Return the command of ``run``, one option a line, and its epochs and minutes."""
-    config, told = _read(run), json.loads((run / runs.METRICS).read_text(encoding="utf-8"))
+    config, metrics = _read(run), json.loads((run / runs.METRICS).read_text(encoding="utf-8"))
     command = shlex.join(config.command(Path(runs.CONFIG))).replace(" --", " \\\n        --")
     device = (run / DEVICE).read_text(encoding="utf-8").strip()
     return (
         f"    {command}\n\n"
-        f"{told['epoch']} epochs in {told['training_seconds'] / 60:.0f} minutes with {config.backend} in"
-        f" {config.precision}\non {device}. Selected by: {told['selected_by']}."
+        f"{metrics['epoch']} epochs in {metrics['training_seconds'] / 60:.0f} minutes with {config.backend} in"
+        f" {config.precision}\non {device}. Selected by: {metrics['selected_by']}."
     )
 
 
 def _history(config: RunConfig) -> str:
-    """Return the teacher and the first weights of a run, back to the first; "" where it has neither."""
-    told = ""
+    """Return the text about the teacher and the first weights of a run, recursively; "" for a run without them."""
+    text = ""
     if config.teacher is not None:
-        told += f"""
+        text += f"""
 Its teacher was `{config.teacher}` ([card]({config.teacher}.md)), which scored {_accuracy(_kept(config.teacher)):.2%}.
 """
     if config.weights is not None:
         origin = _kept(config.weights)
-        told += f"""
+        text += f"""
 It began with the weights `{config.weights}`, which had scored {_accuracy(origin):.2%} themselves
 ([`benchmarks/runs/{origin.name}`](../benchmarks/runs/{origin.name})) and were trained by
 
 {_training(origin)}
 {_history(_read(origin))}"""
-    return told
+    return text
 
 
 def _accuracy(run: Path) -> float:
@@ -259,7 +259,9 @@ def _confusions(metrics: Metrics) -> str:
     worst = np.argsort(matrix, axis=None)[::-1][:3]
     names = [each.name for each in metrics.per_class]
     pairs = [np.unravel_index(cell, matrix.shape) for cell in worst]
-    return ", ".join(f"{names[true]} taken for {names[said]} ({matrix[true, said]} times)" for true, said in pairs)
+    return ", ".join(
+        f"{names[true]} taken for {names[predicted]} ({matrix[true, predicted]} times)" for true, predicted in pairs
+    )
 
 
 if __name__ == "__main__":

@@ -25,12 +25,12 @@ from cifarnet.cli.options import seconds
 COMMON = ["--recipe", "fast", "--crop-padding", "4", "--checks", "6", "--on-nan", "restore"]
 HELD_OUT = ["--validation-split", "0.02"]
 # ResNet-20 came from 89.2 to 90.0 % with it (benchmarks/README.md, section Recipe). It holds the same images out.
-TAUGHT = ["--teacher", "resnet44"]
-# Deeper networks overfit sooner: larger squares are hidden.
+WITH_TEACHER = ["--teacher", "resnet44"]
+# Deeper networks overfit sooner, so larger squares are hidden from them.
 TRAININGS = {
-    "resnet20": ["--depth", "20", "--epochs", "180", "--cutout", "8", *TAUGHT],
-    "calibration": ["--depth", "20", "--epochs", "180", "--cutout", "8", *TAUGHT, *HELD_OUT],
-    "resnet32": ["--depth", "32", "--epochs", "120", "--cutout", "12", *TAUGHT, *HELD_OUT],
+    "resnet20": ["--depth", "20", "--epochs", "180", "--cutout", "8", *WITH_TEACHER],
+    "calibration": ["--depth", "20", "--epochs", "180", "--cutout", "8", *WITH_TEACHER, *HELD_OUT],
+    "resnet32": ["--depth", "32", "--epochs", "120", "--cutout", "12", *WITH_TEACHER, *HELD_OUT],
     "resnet44": ["--depth", "44", "--epochs", "120", "--cutout", "12", *HELD_OUT],
     "resnet56": ["--depth", "56", "--epochs", "120", "--cutout", "16", *HELD_OUT],
     "resnet110": ["--depth", "110", "--epochs", "90", "--cutout", "16", *HELD_OUT],
@@ -64,8 +64,8 @@ def main() -> None:
             process.send_signal(signal.SIGTERM)
     for name, process in started.items():
         status, log = process.wait(), (args.output / f"{name}.log").read_text().splitlines()
-        told = [line for line in log if "accuracy" in line] or log or ["No output."]
-        print(f"{name}: status {status}. {told[-1]}")
+        results = [line for line in log if "accuracy" in line] or log or ["No output."]
+        print(f"{name}: status {status}. {results[-1]}")
 
 
 def _start(name: str, args: Any) -> "subprocess.Popen[bytes]":

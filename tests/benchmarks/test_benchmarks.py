@@ -1,21 +1,25 @@
-"""The benchmarks run and print their rows; how fast anything is, nothing here says."""
+"""The benchmarks run and print their tables. Nothing here depends on how fast anything is."""
 
+import importlib
 import json
 import os
 import subprocess
 import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
-import cifarnet
+from cifarnet.cli.main import app
 from cifarnet.data.sources import load_data
 from cifarnet.models.initial import initial_weights
 from cifarnet.models.spec import ModelSpec
 from cifarnet.preprocessing import Normalization
+from cifarnet.weights.catalog import load as load_weights
 from cifarnet.weights.formats.hdf5 import save_weights
 from cifarnet.weights.record import Weights
 
@@ -23,21 +27,43 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 FEW = ["--batch", "8", "--steps", "2", "--images", "100"]
 
 
-def run(script: str, *options: object, **variables: str) -> list[list[str]]:
-    """The rows of the tables that ``script`` prints, without their heads."""
-    paths = [variables.pop("PYTHONPATH", ""), str(Path(cifarnet.__file__).parents[1])]
-    environment = {**os.environ, **variables, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    command = [sys.executable, BENCHMARKS / script, *map(str, options)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert not done.returncode, done.stderr
-    lines = [line for line in done.stdout.splitlines() if line.startswith("|")]
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    return [row for before, row in zip([None, *rows], rows, strict=False) if before is not None and "---" not in row[0]]
+@pytest.fixture
+def module(monkeypatch):
+    """A function that imports a module of benchmarks/."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    return importlib.import_module
+
+
+def table_rows(printed):
+    """The cells of all tables, without their heads."""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in printed.splitlines() if line[:1] == "|"]
+    heads = [index - 1 for index, row in enumerate(rows) if "---" in row[0]]
+    return [row for index, row in enumerate(rows) if index not in heads and index - 1 not in heads]
+
+
+@pytest.fixture
+def run(module, monkeypatch, capsys):
+    """A function that runs a script and returns its rows. Tasks are measured in this process, to import Keras once."""
+    harness, measure = module("harness"), module("measure")
+
+    def here(tasks, environment=None):
+        for task in json.loads(json.dumps(list(tasks))):
+            monkeypatch.setattr(measure, "STARTED", time.monotonic())
+            yield json.loads(json.dumps(measure.TASKS[task.pop("task")](**task)))
+
+    def run_script(name, *options):
+        monkeypatch.setattr(sys, "argv", [name, *map(str, options)])
+        module(name).main()
+        return table_rows(capsys.readouterr().out)
+
+    monkeypatch.setattr(harness, "measure", here)
+    monkeypatch.setattr(harness, "tensorflow_mb", lambda: 100.0)
+    return run_script
 
 
 @pytest.fixture
 def peer(tmp_path):
-    """What answers in the place of a Python that has torch."""
+    """A program in place of a Python that has PyTorch."""
     answer = {"framework": "torch 0.0", "train_images_per_s": 1.0, "infer_images_per_s": 2.0}
     program = tmp_path / "python"
     program.write_text(f"#!/bin/sh\necho '{json.dumps(answer)}'\n")
@@ -45,70 +71,107 @@ def peer(tmp_path):
     return program
 
 
-@pytest.fixture
-def no_tensorflow(tmp_path):
-    """A PYTHONPATH under which TensorFlow can't be imported, in any process that inherits it."""
-    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['tensorflow'] = None\n")
-    return str(tmp_path)
+def numbers(cells):
+    return [float(cell.replace(",", "")) for cell in cells]
 
 
 @pytest.mark.slow
-def test_training_and_inference_are_compared_with_the_peer(peer):
-    rows = run("step.py", "--depths", 8, "--precisions", "float32", "--rounds", 1, "--torch-python", peer, *FEW)
-    assert [row[:3] for row in rows] == [["ResNet-8", "training", "float32"], ["ResNet-8", "inference", "float32"]]
-    for row, theirs in zip(rows, (1, 2), strict=True):
-        own, ratio = (float(row[column].replace(",", "")) for column in (3, 5))
+def test_speed_is_compared_with_pytorch_and_the_limits(run, peer):
+    few = ["--batches", 8, "--steps", 2, "--images", 100, "--precisions", "float32", "--rounds", 1]
+    infer, train, limits = run("speed", "--depths", 8, *few, "--torch-python", peer, "--limits", "--size", 64)
+    assert [row[:4] for row in (infer, train)] == [
+        ["ResNet-8", work, "8", "float32"] for work in ("inference", "training")
+    ]
+    for row, theirs in ((infer, 2), (train, 1)):
+        own, ratio = numbers([row[4], row[6]])
         assert ratio == pytest.approx(own / theirs, abs=1)
+    seconds, arithmetic, ratio = numbers(limits[3:6])
+    assert seconds == pytest.approx(50_000 / numbers([train[4]])[0], rel=0.05)
+    assert ratio == pytest.approx(seconds / arithmetic, rel=0.2, abs=0.01)
+    peak, above = numbers(limits[8:])
+    assert peak == pytest.approx(above + 100, abs=1)
+
+
+def test_epochs_are_timed_without_the_check_between_them(module):
+    from types import SimpleNamespace
+
+    def step(epoch, batch):
+        return SimpleNamespace(epoch=epoch, batch=batch, step=(epoch - 1) * 20 + batch)
+
+    events = module("measure")._Events(lambda event: None)
+    events.began, events.images = 0.0, 20 * 8
+    first = [(5.0 + 0.1 * batch, step(1, batch)) for batch in range(1, 21)]
+    events.steps = [*first, *((10.0 + 0.1 * batch, step(2, batch)) for batch in range(1, 21))]
+    assert events.epoch_seconds() == pytest.approx([7.0, 5.0])
+    assert events.step_seconds(8) == pytest.approx(0.1)
 
 
 @pytest.mark.slow
-def test_a_step_is_split_into_its_operations_also_with_keras_own_batch_normalization():
-    operations = {row[0] for row in run("profile_step.py", "--depth", 8, "--rows", 100, "--keras-batchnorm", *FEW)}
+@pytest.mark.skipif(find_spec("jax") is None, reason="needs jax")
+def test_measurements_run_on_jax_without_tensorflow(module, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['tensorflow'] = None\n")
+    tasks = [
+        {"task": "execution"},
+        {
+            "task": "train",
+            "model": "resnet8",
+            "images": 64,
+            "changes": {"batch_size": 8, "steps": None, "epochs": 2, "checks": 1},
+        },
+        {"task": "product", "precision": "float32", "size": 64},
+        {"task": "copy", "size": 1000},
+    ]
+    paths = os.pathsep.join([str(tmp_path), str(BENCHMARKS.parent), os.environ.get("PYTHONPATH", "")])
+    # Optimization by XLA would take most of the time.
+    environment = {"KERAS_BACKEND": "jax", "PYTHONPATH": paths, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    here, trained, *limits = module("harness").measure(tasks, environment)
+    assert "(jax)" in here["device"]
+    assert trained["steps"] == 16
+    assert len(trained["epoch_seconds"]) == 2
+    assert {key for limit in limits for key in limit} == {"precision", "flops", "bytes_per_s"}
+
+
+@pytest.mark.slow
+def test_logits_of_the_device_are_compared_with_those_of_the_cpu(run, module, small_weights):
+    options = ["--data", "synthetic:50", "--weights", small_weights, "--images", 5]
+    exact, usual = run("logits", *options)
+    assert exact == ["the device, without TF32", "0.0e+00"]
+    assert usual == ["the device", "0.0e+00"]
+
+
+@pytest.mark.slow
+def test_differing_logits_are_an_error(run, module, monkeypatch, small_weights):
+    measure = module("measure")
+    calls = []
+
+    def differing(output, **settings):
+        calls.append(output)
+        np.save(output, np.float32([[1.0, 2.0 + 0.001 * len(calls)]]))
+        return {"title": "ResNet-8", "images": 1}
+
+    monkeypatch.setitem(measure.TASKS, "logits", differing)
+    with pytest.raises(SystemExit, match=r"differ by more than 0\.0001"):
+        run("logits", "--data", "synthetic:50", "--weights", small_weights)
+
+
+@pytest.mark.slow
+def test_step_is_split_by_operation_with_keras_batchnorm():
+    command = [sys.executable, BENCHMARKS / "profile_step.py", "--depth", "8", "--rows", "100", "--keras-batchnorm"]
+    paths = os.pathsep.join([str(BENCHMARKS.parent), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": paths}
+    done = subprocess.run([*command, *FEW], capture_output=True, text=True, check=False, env=environment)
+    assert not done.returncode, done.stderr
+    operations = {row[0] for row in table_rows(done.stdout)}
     assert {"all operations", "the step, by the clock"} <= operations
     assert any("Conv2DBackpropFilter" in name for name in operations)
     assert not any("FusedBatchNorm" in name for name in operations)
 
 
 @pytest.mark.slow
-def test_growth_has_a_row_for_each_depth():
-    (row,) = run("growth.py", "--depths", 8, "--batches", "--steps", 2, "--images", 100, "--size", 64)
-    assert row[:2] == ["ResNet-8", "128"]
-    seconds, bound, ratio, peak, above = (float(cell.replace(",", "")) for cell in row[3:])
-    assert ratio == pytest.approx(seconds / bound, rel=0.2, abs=0.1)
-    assert peak > above > 0
-
-
-@pytest.mark.slow
-def test_memory_has_a_row_for_each_epoch():
-    # Epochs of a second or so, for the script to see each of them end.
-    rows = run("memory.py", "--data", "synthetic:500", "--depth", 8, "--epochs", 3)
-    assert rows[-1][0] == "the end"
-    assert [row[0] for row in rows[:2]] == ["epoch 1", "epoch 2"]
-    assert float(rows[-1][2].replace(",", "")) > 100
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(find_spec("jax") is None, reason="needs jax")
-def test_the_gpu_benchmark_runs_all_its_parts_without_tensorflow(tmp_path, no_tensorflow):
-    options = ["--device", "cpu", "--data", "synthetic:100", "--depths", 8, "--steps", 3, "--batch", 8, "--timed", 1]
-    file = tmp_path / "gpu.json"
-    more = ["--precisions", "float32", "--epochs", 1, "--size", 64, "--json", file]
-    # Nearly all of its time goes into compilation, which each process would do anew, and thoroughly.
-    quick = {
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
-    }
-    rows = run("gpu.py", *options, *more, KERAS_BACKEND="jax", PYTHONPATH=no_tensorflow, **quick)
-    assert [row[0] for row in rows if row[0].startswith(("ResNet", "copy", "cpu"))] == [
-        "copy",
-        "ResNet-8",
-        "cpu in float32, TF32 off",
-    ]
-    figures = json.loads(file.read_text())
-    assert figures.keys() == {"machine", "device", "roofline", "epochs", "peer", "accuracy", "logits"}
-    assert figures["logits"]["agree"]
-    assert not any(part["tensorflow_imported"] for part in figures["epochs"] + figures["accuracy"])
+def test_memory_has_a_row_for_each_epoch(run):
+    rows = run("memory", "--data", "synthetic:100", "--depth", 8, "--epochs", 2)
+    assert [row[0] for row in (rows[0], rows[-1])] == ["epoch 1", "the end"]
+    assert numbers([rows[-1][2]])[0] > 100
 
 
 @pytest.fixture
@@ -121,89 +184,127 @@ def small_weights(tmp_path):
 
 
 @pytest.mark.slow
-def test_pictures_of_no_class_are_counted_and_photos_named(tmp_path, small_weights):
+def test_pictures_of_no_class_are_counted_and_photos_named(run, tmp_path, small_weights):
     photos = tmp_path / "photos"
     photos.mkdir()
     picture = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
     Image.fromarray(picture).save(photos / "snow.png")
     options = ["--weights", small_weights, "--data", "synthetic:50", "--count", 4, "--textures", photos / "snow.png"]
-    rows = {row[0]: row[1:] for row in run("unknown.py", *options, "--photos", photos)}
+    rows = {row[0]: row[1:] for row in run("unknown", *options, "--photos", photos)}
     assert rows["test images"][0] == "10"
     assert {"noise, pixel by pixel", "plain colours", "texture: snow"} < rows.keys()
-    assert all(0 <= float(row[1].rstrip("%")) <= 100 for name, row in rows.items() if name not in ("photo", "snow"))
+    assert all(0 <= float(row[1].rstrip("%")) <= 100 for name, row in rows.items() if name != "snow")
     assert len(rows["snow"]) == 4
 
 
-def test_textures_are_cut_from_apart_and_are_nowhere_empty(tmp_path):
+def test_halves_of_a_texture_are_training_and_test_images(module, tmp_path):
     picture = np.random.default_rng(0).integers(1, 256, (512, 512, 3), np.uint8)
     picture[:, :256] //= 2  # The left half is the darker one.
     Image.fromarray(picture).save(tmp_path / "snow.png")
-    code = (
-        "import sys; from pathlib import Path; from pictures import textures\n"
-        "splits = textures([Path(sys.argv[1])], 40, 40)\n"
-        "print(*(image.mean() for split in (splits.train, splits.test) for image in split.images))"
-    )
-    environment = {**os.environ, "PYTHONPATH": f"{BENCHMARKS}{os.pathsep}{BENCHMARKS.parent}"}
-    command = [sys.executable, "-c", code, tmp_path / "snow.png"]
-    told = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
-    means = [float(word) for word in told.split()]
-    assert all(50 < mean < 80 for mean in means[:40])
-    assert all(110 < mean < 145 for mean in means[40:])
+    splits = module("pictures").textures([tmp_path / "snow.png"], 40, 40)
+    assert all(50 < image.mean() < 80 for image in splits.train.images)
+    assert all(110 < image.mean() < 145 for image in splits.test.images)
 
 
 @pytest.mark.slow
-def test_fine_tuning_is_compared_with_training_from_nothing(tmp_path, small_weights):
+def test_fine_tuning_is_compared_with_training_from_nothing(run, tmp_path, small_weights):
     shared = ["--data", "synthetic:100", "--classes", "circle", "square"]
-    run("fine_tuning.py", *shared, "--save-others", tmp_path / "others.npz")
+    run("fine_tuning", *shared, "--save-others", tmp_path / "others.npz")
     others = load_data(str(tmp_path / "others.npz"))
     assert len(others.train) == 80
     assert not {"circle", "square"} & set(others.train.class_names)
     options = ["--per-class", 4, "--epochs", 1, "--depth", 8, "--seeds", 1, "--weights", small_weights]
-    rows = run("fine_tuning.py", *shared, *options)
+    rows = run("fine_tuning", *shared, *options)
     assert len(rows) == 4
     assert all(0 <= float(row[2]) <= 100 for row in rows)
 
 
 @pytest.mark.slow
-def test_budgets_and_hes_recipe_are_compared_and_kept(tmp_path):
-    options = ["--data", "synthetic:50", "--depth", 8, "--budgets", "15s", "--sources", "cifar10", "--moving"]
-    options += ["--paper-epochs", 0.01, "--output", tmp_path / "runs"]
-    budget, _, *marks = run("budgets.py", *options)
-    assert budget[:3] == ["cifar10", "15s", "0"]
-    assert [row[0] for row in marks] == ["80%", "84%", "86%", "88%"]
-    kept = json.loads((tmp_path / "runs/cifar10-15s-0.json").read_text())
-    if "refused" not in kept:  # As on a machine that is busy.
-        assert budget[6:9] == [f"{kept['steps']:,}", f"{100 * kept['accuracy']:.2f}", f"{100 * kept['moving']:.2f}"]
-    paper = json.loads((tmp_path / "runs/paper-0.01.json").read_text())
-    assert paper["steps"] == 4  # 0.01 of 391
-    assert run("budgets.py", *options)[0] == budget
+def test_times_to_accuracy_are_measured_once(run, tmp_path):
+    options = ["--data", "synthetic:50", "--depth", 8, "--budgets", "1s", "--sources", "cifar10"]
+    options += ["--epochs", 1, "--paper-epochs", 0.01, "--output", tmp_path / "runs"]
+    rows = run("budgets", *options)
+    budget, fast, paper = rows
+    assert budget[:3] == ["cifar10", "1s", "0"]
+    assert budget[5:] == ["-", "-", "refused", "-", ""]  # A second is not enough for a step.
+    assert [row[0] for row in (fast, paper)] == ["fast-1", "paper-0.01"]
+    assert all(len(row) == 7 for row in (fast, paper))  # The times to four accuracies, and the end.
+    assert json.loads((tmp_path / "runs/paper-0.01.json").read_text())["steps"] == 4  # 0.01 of 391
+    assert run("budgets", *options) == rows
 
 
-def test_an_interrupted_run_is_not_taken_for_a_time(tmp_path):
-    (tmp_path / "synthetic-5s-0").mkdir()
-    command = [sys.executable, BENCHMARKS / "budgets.py", "--budgets", "5s", "--sources", "synthetic", "--output"]
-    done = subprocess.run([*command, tmp_path], capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "synthetic-5s-0 holds a run that was interrupted" in done.stderr
+def test_budget_has_accuracies_and_seconds_over(run, module, monkeypatch, tmp_path):
+    asked = []
+
+    def train(**settings):
+        asked.append(settings)
+        return {"epochs": [[1, 0.5]] * 3, "steps": 1234, "accuracy": 0.75, "moving": 0.5, "below_one_epoch": True}
+
+    monkeypatch.setitem(module("measure").TASKS, "train", train)
+    options = ["--data", "synthetic:50", "--budgets", "2m", "--sources", "cifar10", "--moving", "--seeds", 2]
+    rows = run("budgets", *options, "--output", tmp_path)
+    assert [row[:5] for row in rows] == [["cifar10", "2m", seed, "0.0", "-120.0"] for seed in "01"]
+    assert rows[0][5:] == ["3", "1,234", "75.00", "50.00", "below one epoch"]
+    assert [(each["budget"], each["seed"], each["moving"]) for each in asked] == [(120, 0, True), (120, 1, True)]
 
 
 @pytest.mark.slow
-def test_predict_measures_folder_cold_start_help_and_report(tmp_path, small_weights):
-    rows = run("predict.py", "--weights", small_weights, "--count", 20, "--pairs", 1, "--rounds", 1)
-    assert [name for name, *_ in rows] == [
-        "the folder, images/s, whole process",
-        "the folder, images/s, without start-up",
-        "one picture, cold start, s",
-        "import tensorflow, s",
-        "one picture above import tensorflow, s",
-        "cifarnet --help, s",
-        "a report, s",
+def test_moving_averages_are_those_before_the_moments(module, monkeypatch, tmp_path):
+    from cifarnet.training.precise_batchnorm import PreciseBatchnorm
+
+    measure, tensors = module("measure"), {}
+    accuracy = measure._accuracy
+    monkeypatch.setattr(PreciseBatchnorm, "update", PreciseBatchnorm.update)  # Restored after the test.
+    monkeypatch.setattr(measure, "_accuracy", lambda run, data, averaged: tensors.update(averaged) or 0.5)
+    changes = {"epochs": 1, "resolutions": ()}
+    trained = measure.train("resnet8", "fast", "synthetic:50", f"{tmp_path}/run", moving=True, changes=changes)
+    final = load_weights(tmp_path / "run").tensors
+    differing = {name.rpartition("/")[2] for name in final if not np.array_equal(final[name], tensors[name])}
+    assert differing == {"moving_mean", "moving_variance"}
+    assert trained["moving"] == 0.5
+    assert accuracy(tmp_path / "run", "synthetic:50", final) == trained["accuracy"]
+
+
+def test_seconds_to_an_accuracy_are_those_of_the_first_epoch(module):
+    reached = module("harness").reached
+    epochs = [(10.0, None), (20.0, 0.81), (30.0, 0.79), (40.0, 0.85)]
+    assert [reached(epochs, mark) for mark in (0.8, 0.84, 0.9)] == [20.0, 40.0, None]
+
+
+def test_interrupted_run_has_no_time(run, tmp_path):
+    (tmp_path / "synthetic-5s-0").mkdir()
+    with pytest.raises(SystemExit, match="synthetic-5s-0 holds a run that was interrupted"):
+        run("budgets", "--budgets", "5s", "--sources", "synthetic", "--output", tmp_path)
+
+
+@pytest.mark.slow
+def test_predict_subtracts_the_start_from_the_folder(run, module, monkeypatch, small_weights):
+    times = {"import tensorflow": 4.0, "--help": 0.25, ".jpg": 5.0, "images": 24.0}
+    commands = []
+
+    def seconds(*command):
+        commands.append([str(word) for word in command])
+        return next(time for end, time in times.items() if str(command[-1]).endswith(end))
+
+    monkeypatch.setattr(module("harness"), "seconds", seconds)
+    rows = run("predict", "--weights", small_weights, "--count", 20, "--pairs", 1, "--rounds", 1)
+    assert [row[:2] for row in rows[:-1]] == [
+        ["the folder, images/s, whole process", "1"],  # 20 / 24
+        ["the folder, images/s, without start-up", "1"],  # 19 / (24 - 5)
+        ["one picture, cold start, s", "5.00"],
+        ["import tensorflow, s", "4.00"],
+        ["one picture above import tensorflow, s", "1.00"],
+        ["cifarnet --help, s", "0.25"],
     ]
-    one, imported, above = (float(row[1]) for row in rows[2:5])
-    assert above == pytest.approx(one - imported, abs=0.011)
+    assert rows[-1][0] == "a report, s"
+    folder = next(command for command in commands if command[-1].endswith("images"))
+    picture = BENCHMARKS.parent / "docs/circle.png"
+    predicted = CliRunner().invoke(app, [*folder[3:-1], str(picture)])
+    assert predicted.exit_code == 0
+    assert "circle.png" in predicted.stdout
 
 
-def test_a_failing_command_is_printed_without_a_traceback(tmp_path):
+def test_failing_command_is_printed_without_a_traceback(tmp_path):
     command = [sys.executable, BENCHMARKS / "predict.py", "--weights", tmp_path / "missing.h5", "--count", "1"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
@@ -212,7 +313,7 @@ def test_a_failing_command_is_printed_without_a_traceback(tmp_path):
 
 
 @pytest.mark.skipif(find_spec("torch") is None, reason="needs torch")
-def test_the_peer_prints_its_rate():
+def test_pytorch_reference_prints_its_rate():
     command = [sys.executable, BENCHMARKS / "pytorch_reference.py", "--depth", "8", "--batch", "8", "--steps", "1"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     result = json.loads(done.stdout)

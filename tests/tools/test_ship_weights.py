@@ -1,4 +1,4 @@
-"""Shipping weights in a checkout of its own: what goes into the package, what is kept, and what a card tells."""
+"""ship_weights.py in an empty checkout: the files of the package, the records of runs, and the model card."""
 
 import json
 import shutil
@@ -26,24 +26,28 @@ CONFIG = TrainRequest(
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Finished runs: a ResNet-8; a ResNet-14; a second ResNet-8 from the first's weights, taught by the ResNet-14; a
-    third from the second's; and one that held other images out than the first, with whose weights it began.
+    """Finished runs: ``first``, ``resnet14``, ``second`` (from ``first``, with ``resnet14`` as its teacher), ``third``
+    (from ``second``) and ``other-images`` (from ``first``, with other images held out).
     """
     there = tmp_path_factory.mktemp("trained")
     first = train(CONFIG, there / "first")
     train(replace(CONFIG, model="resnet14"), there / "resnet14")
-    shutil.copy(first.directory / runs.WEIGHTS, there / "resnet8-first.h5")
-    config = replace(CONFIG, weights=str(there / "resnet8-first.h5"), teacher=str(there / "resnet14"))
+    first_weights = there / "resnet8-first.h5"
+    shutil.copy(first.directory / runs.WEIGHTS, first_weights)
+    config = replace(CONFIG, weights=str(first_weights), teacher=str(there / "resnet14"))
     second = train(config, there / "second")
     shutil.copy(second.directory / runs.WEIGHTS, there / "resnet8.h5")
     train(replace(CONFIG, weights=str(there / "resnet8.h5")), there / "third")
-    train(replace(CONFIG, weights=str(there / "first"), seed=1), there / "other-images")
+    shutil.copytree(there / "third", there / "other-images")
+    config = Run(there / "third").config
+    other = replace(config, weights=str(there / "first"), weights_sha256=load_weights(first_weights).sha256(), seed=1)
+    Run(there / "other-images").write_config(other)
     return there
 
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
-    """Where ship_weights.py writes instead of this checkout."""
+    """An empty checkout, and a function that ships a run into it."""
     monkeypatch.syspath_prepend(Path(__file__).parents[2] / "tools")
     import ship_weights
 
@@ -65,15 +69,15 @@ def assert_in_order(text, *parts):
 
 
 @pytest.mark.slow
-def test_a_card_tells_the_whole_training_from_the_first_weights_on(trained, checkout):
+def test_card_describes_every_training_since_the_first_weights(trained, checkout):
     root, ship = checkout
     ship(trained / "first", "--device", "an abacus")
     (root / "benchmarks/runs/resnet8").rename(root / "benchmarks/runs/resnet8-first")
     ship(trained / "resnet14", "--device", "a slide rule")
     ship(trained / "second", "--device", "a loom")
     card = (root / "docs/resnet8.md").read_text()
-    told = ("on a loom.", "Its teacher was `resnet14`", "It began with the weights `resnet8-first`", "on an abacus.")
-    assert_in_order(card, *told)
+    parts = ("on a loom.", "Its teacher was `resnet14`", "It began with the weights `resnet8-first`", "on an abacus.")
+    assert_in_order(card, *parts)
     assert str(trained) not in card
     shipped = evaluate(root / "cifarnet/weights/resnet8.h5", "synthetic:200").metrics.accuracy
     assert f"| accuracy | {shipped:.2%} " in card
@@ -88,12 +92,12 @@ def test_a_card_tells_the_whole_training_from_the_first_weights_on(trained, chec
     (root / "benchmarks/runs/resnet8").rename(root / "benchmarks/runs/resnet8-second")
     ship(trained / "third", "--device", "a quill", "--renamed", "resnet8=resnet8-second")
     card = (root / "docs/resnet8.md").read_text()
-    assert_in_order(card, "on a quill.", "`resnet8-second`", *told)
+    assert_in_order(card, "on a quill.", "`resnet8-second`", *parts)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("run", "keep", "told"),
+    ("run", "keep", "message"),
     [
         ("second", {}, "learned from resnet8-first, of which .* keeps no config.json, metrics.json, device.txt"),
         ("third", {"second": "resnet8-second"}, "resnet8-second learned from resnet8-first, of which .* keeps no"),
@@ -101,11 +105,11 @@ def test_a_card_tells_the_whole_training_from_the_first_weights_on(trained, chec
         ("other-images", {"first": "first"}, "learned images that .*other-images held out to calibrate on"),
     ],
 )
-def test_weights_of_unknown_origin_are_not_shipped(trained, checkout, run, keep, told):
+def test_weights_of_unknown_origin_are_not_shipped(trained, checkout, run, keep, message):
     root, ship = checkout
     for name, kept in keep.items():
         shutil.copytree(trained / name, root / "benchmarks/runs" / kept)
         (root / "benchmarks/runs" / kept / "device.txt").write_text("an abacus\n")
-    with pytest.raises(SystemExit, match=told):
+    with pytest.raises(SystemExit, match=message):
         ship(trained / run, "--renamed", "resnet8=resnet8-second")
     assert not list((root / "cifarnet/weights").iterdir())
