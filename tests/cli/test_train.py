@@ -62,7 +62,7 @@ def test_train_evaluate_and_predict_work_one_after_the_other(tmp_path):
         assert (pixels < 128).mean() > 0.003  # lines and text
         assert (tmp_path / f"run/plots/{name}.svg").read_text().count("<text") > 5
     page = (tmp_path / "run/report.html").read_text()
-    assert "cifarnet train --model resnet8 --recipe paper --data synthetic:100 --seed 0" in page
+    assert "cifarnet train --recipe paper --data synthetic:100 --model resnet8 --seed 0" in page
     assert "--no-flip" in page
     assert "Curves of loss, accuracy and learning rate over 2 epochs" in page
     evaluated = runner.invoke(app, ["evaluate", str(tmp_path / "run"), "--json"])
