@@ -4,9 +4,7 @@
 
 Trains on --per-class images of each class in four ways: from nothing with the recipe ``fine-tune`` at a learning rate
 of 0.1, for --epochs and for four times as many; from --weights; and from --weights with a frozen base. Each texture is
-a class: training images are squares of its left half, test images are squares of its right half. Without textures,
---classes of --data are used. The weights should not know them: --save-others FILE writes the other classes, to train
-such weights on.
+a class: training images are squares of its left half, test images are squares of its right half.
 """
 
 import statistics
@@ -15,30 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import harness
-from pictures import chosen, save_splits, textures
-
-from cifarnet.data.dataset import Splits
-from cifarnet.data.sources import load_data
+from pictures import save_splits, textures
 
 
 def main() -> None:
     """Train each way with each seed and print the table."""
-    parser = harness.parser(__doc__, "data", "depth", "textures", "seeds")
+    parser = harness.parser(__doc__, "depth", "textures", "seeds")
     parser.add_argument("--weights", default="resnet20")
-    parser.add_argument("--classes", nargs="*", default=["cat", "horse", "ship"])
-    parser.add_argument("--save-others", type=Path)
     parser.add_argument("--per-class", type=int, default=50)
     parser.add_argument("--epochs", type=int, default=30)
     args = parser.parse_args()
-    if args.textures:
-        splits = textures(args.textures, args.per_class, 4 * args.per_class)
-    else:
-        whole = load_data(args.data)
-        splits = Splits(chosen(whole.train, args.classes, args.per_class), chosen(whole.test, args.classes))
-        if args.save_others:
-            others = [name for name in whole.train.class_names if name not in args.classes]
-            save_splits(args.save_others, Splits(chosen(whole.train, others), chosen(whole.test, others)))
-            return
+    if not args.textures:
+        parser.error("--textures is missing. Give a picture for each class.")
+    splits = textures(args.textures, args.per_class, 4 * args.per_class)
     nothing, weights = {"learning_rate": 0.1}, {"changes": {"epochs": args.epochs}, "weights": args.weights}
     ways: dict[str, dict[str, Any]] = {
         "from nothing": {"changes": {**nothing, "epochs": args.epochs}},

@@ -81,14 +81,6 @@ def textures(paths: Sequence[Path], train: int, test: int) -> Splits:
     return Splits(split(0, train), split(1, test))
 
 
-def chosen(data: Dataset, names: Sequence[str], per_class: int | None = None) -> Dataset:
-    """Return the first ``per_class`` images, or all, of each of the classes ``names``."""
-    labels = [data.class_names.index(name) for name in names]
-    rows = np.concatenate([np.flatnonzero(data.labels == label)[:per_class] for label in labels])
-    renumbered = np.array([labels.index(label) for label in data.labels[rows]], np.int32)
-    return Dataset(data.images[rows], renumbered, tuple(names))
-
-
 def save_splits(path: Path, splits: Splits) -> None:
     """Write ``splits`` as an .npz file that ``--data`` takes."""
     train, test = splits.train, splits.test

@@ -57,7 +57,7 @@ def main() -> None:
             for work, pair in pairs.items():
                 rates.setdefault((case[0], work, *case[1:]), []).append(pair)
     facts = f"{harness.machine(torch=version)}; {here['device']}"
-    rows = [[f"ResNet-{depth}", *case, *_compared(pairs)] for (depth, *case), pairs in sorted(rates.items())]
+    rows = [[f"ResNet-{depth}", *case, *_compared(pairs)] for (depth, *case), pairs in rates.items()]
     columns = "network | work | batch | precision | cifarnet | PyTorch | cifarnet / PyTorch | from - to"
     harness.print_table(f"Images per second, {args.rounds} round(s)", columns, rows, facts)
     if args.limits:

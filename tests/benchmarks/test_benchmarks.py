@@ -78,9 +78,9 @@ def numbers(cells):
 @pytest.mark.slow
 def test_speed_is_compared_with_pytorch_and_the_limits(run, peer):
     few = ["--batches", 8, "--steps", 2, "--images", 100, "--precisions", "float32", "--rounds", 1]
-    infer, train, limits = run("speed", "--depths", 8, *few, "--torch-python", peer, "--limits", "--size", 64)
-    assert [row[:4] for row in (infer, train)] == [
-        ["ResNet-8", work, "8", "float32"] for work in ("inference", "training")
+    train, infer, limits = run("speed", "--depths", 8, *few, "--torch-python", peer, "--limits", "--size", 64)
+    assert [row[:4] for row in (train, infer)] == [
+        ["ResNet-8", work, "8", "float32"] for work in ("training", "inference")
     ]
     for row, theirs in ((infer, 2), (train, 1)):
         own, ratio = numbers([row[4], row[6]])
@@ -208,15 +208,19 @@ def test_halves_of_a_texture_are_training_and_test_images(module, tmp_path):
 
 @pytest.mark.slow
 def test_fine_tuning_is_compared_with_training_from_nothing(run, tmp_path, small_weights):
-    shared = ["--data", "synthetic:100", "--classes", "circle", "square"]
-    run("fine_tuning", *shared, "--save-others", tmp_path / "others.npz")
-    others = load_data(str(tmp_path / "others.npz"))
-    assert len(others.train) == 80
-    assert not {"circle", "square"} & set(others.train.class_names)
+    rng = np.random.default_rng(0)
+    for name in ("brick", "snow"):
+        Image.fromarray(rng.integers(0, 256, (512, 512, 3), np.uint8)).save(tmp_path / f"{name}.png")
     options = ["--per-class", 4, "--epochs", 1, "--depth", 8, "--seeds", 1, "--weights", small_weights]
-    rows = run("fine_tuning", *shared, *options)
-    assert len(rows) == 4
-    assert all(0 <= float(row[2]) <= 100 for row in rows)
+    rows = run("fine_tuning", *options, "--textures", tmp_path / "brick.png", tmp_path / "snow.png")
+    assert [row[0] for row in rows] == [
+        "from nothing",
+        "from nothing, four times as long",
+        "from the weights",
+        "from the weights, frozen base",
+    ]
+    # There are 16 test images of each class.
+    assert all(float(row[2]) in [round(100 * right / 32, 1) for right in range(33)] for row in rows)
 
 
 @pytest.mark.slow
