@@ -12,7 +12,7 @@ from typing import Any, Self
 from cifarnet.errors import InvalidValueError, did_you_mean
 from cifarnet.fields import FLOAT_LIMIT, Notation, Panel, Range, option, require_valid, typed_fields
 from cifarnet.json_files import read_object, shown
-from cifarnet.runs import CONFIG, verified_config
+from cifarnet.runs.files import CONFIG, verified_config
 
 # Of ``Recipe.for_images``.
 _SMALLEST_BATCH = 16
@@ -322,6 +322,11 @@ class Recipe:
     def settling_steps(self) -> int:
         """Steps after which the moving moments of batch normalization hold 5 % of their initial values."""
         return math.ceil(math.log(0.05) / math.log(self.batchnorm_momentum)) if self.batchnorm_momentum else 1
+
+    @property
+    def length(self) -> dict[str, int | None]:
+        """The length of a run: ``epochs`` and ``steps``, one of which is None."""
+        return {"epochs": self.epochs, "steps": self.steps}
 
     def total_steps(self, images: int) -> int:
         """Return the length in steps on ``images`` training images."""

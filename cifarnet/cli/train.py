@@ -73,7 +73,7 @@ def _show(result: "Result", report_file: Path | None) -> None:
         write_page(report_file, html)
 
 
-def _write_pictures(result: Any) -> str | None:
+def _write_pictures(result: "Result") -> str | None:
     """Write the finished run's plots and page, which is returned; None when that failed.
 
     The result is whole without them, so their failure is not the run's.
@@ -81,7 +81,6 @@ def _write_pictures(result: Any) -> str | None:
     Raises:
         LostRunError: when the result was deleted or moved.
     """
-    from cifarnet import runs
     from cifarnet.cli.reporting import finish_run
     from cifarnet.errors import InterruptedRunError, LostRunError
     from cifarnet.training.signals import stopping_with
@@ -91,13 +90,13 @@ def _write_pictures(result: Any) -> str | None:
         with stopping_with(
             f"Stopped before plots and report were written. The result is whole. Finish it with: {advice}"
         ):
-            runs.require_result(result.directory)
+            result.run.require_result()
             html = finish_run(result)
-            runs.require_result(result.directory)
+            result.run.require_result()
             return html
     except (InterruptedRunError, LostRunError):
         raise
     except Exception as error:  # Hours of training end with what they reached, not with a traceback.
-        runs.require_result(result.directory)
+        result.run.require_result()
         console.warn(f"Plots or report could not be made: {error} The result is whole. When that is mended: {advice}")
         return None

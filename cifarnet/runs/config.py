@@ -103,7 +103,7 @@ class RunConfig(RunInputs):
     backend: str
     precision: str
     jit: bool
-    data_sha256: str | None
+    data_sha256: str
     weights_sha256: str | None = None
     teacher_sha256: str | None = None
     cores: int | None = None

@@ -2,15 +2,16 @@
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from cifarnet import runs
 from cifarnet.errors import StorageError, WeightsError
 from cifarnet.events import EventHandler, HistoryRow, Warned
 from cifarnet.files import write_text
+from cifarnet.runs import files
+from cifarnet.runs.directory import Run
 from cifarnet.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from cifarnet.weights.formats.hdf5 import save_weights
 from cifarnet.weights.record import Weights
@@ -19,18 +20,14 @@ DAMAGED = "checkpoint.damaged.h5"
 
 
 class CheckpointManager:
-    """Writes best weights, checkpoint and history of the run in ``directory``, in this order.
+    """Writes the best weights, the checkpoint and the history of ``run``, in this order.
 
-    A crash between the first two repeats the epoch, which writes the same best weights again. When the system refuses,
-    that is told once, what could not be written is kept in memory, and the next save tries again.
+    After a crash between the first two, the resumed run repeats the epoch and writes the same best weights again. When
+    a file can't be written, ``report`` gets one warning, its content is kept in memory, and the next save tries again.
     """
 
-    def __init__(
-        self, directory: Path, held_out: str, report: EventHandler, require_in_place: Callable[[], None] = lambda: None
-    ):
-        self.directory, self.held_out, self.report = directory, held_out, report
-        self.require_in_place = require_in_place
-        """Raise a ``LostRunError`` when the directory was deleted or moved; writing would make another one."""
+    def __init__(self, run: Run, held_out: str, report: EventHandler):
+        self.run, self.directory, self.held_out, self.report = run, run.path, held_out, report
         self.failure: StorageError | None = None
         """Why the last save failed; None when it didn't."""
         self.best: Weights | None = None
@@ -43,7 +40,7 @@ class CheckpointManager:
         Raises:
             LostRunError: when the directory was deleted, moved or replaced.
         """
-        self.require_in_place()
+        self.run.require_in_place()
         try:
             self._write(checkpoint)
         except StorageError as error:
@@ -57,24 +54,24 @@ class CheckpointManager:
 
     def _write(self, checkpoint: Checkpoint) -> None:
         if self.best:
-            save_weights(self.directory / runs.BEST_WEIGHTS, self.best)
+            save_weights(self.directory / files.BEST_WEIGHTS, self.best)
             self.best = None
         save_checkpoint(
-            self.directory / runs.CHECKPOINT, checkpoint, previous=self.directory / runs.PREVIOUS_CHECKPOINT
+            self.directory / files.CHECKPOINT, checkpoint, previous=self.directory / files.PREVIOUS_CHECKPOINT
         )
         self.write_history(checkpoint.train_state.history)
 
-    def write_result(self, weights: Weights, metrics: Mapping[str, Any]) -> None:
+    def write_result(self, weights: Weights, metrics: dict[str, Any]) -> None:
         """Write weights.h5, then metrics.json, with which the run is finished; delete the previous checkpoint.
 
         Raises:
             LostRunError: when the directory was deleted, moved or replaced.
             StorageError: when the system refuses.
         """
-        self.require_in_place()
-        save_weights(self.directory / runs.WEIGHTS, weights)
-        runs.write_metrics(self.directory, metrics)
-        self.require_in_place()
+        self.run.require_in_place()
+        save_weights(self.directory / files.WEIGHTS, weights)
+        self.run.write_metrics(metrics)
+        self.run.require_in_place()
         remove_previous(self.directory)
 
     def write_history(self, history: Sequence[HistoryRow]) -> None:
@@ -91,14 +88,14 @@ class CheckpointManager:
             writer = csv.DictWriter(text, rows[0], lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
-            write_text(self.directory / runs.HISTORY, text.getvalue())
+            write_text(self.directory / files.HISTORY, text.getvalue())
             self._epochs_written = len(history)
 
 
 def remove_previous(directory: Path) -> None:
     """Delete the checkpoint before the newest one, which a finished run does not need."""
     with suppress(OSError):
-        (directory / runs.PREVIOUS_CHECKPOINT).unlink(missing_ok=True)
+        (directory / files.PREVIOUS_CHECKPOINT).unlink(missing_ok=True)
 
 
 def latest_checkpoint(directory: Path, report: EventHandler) -> Checkpoint | None:
@@ -110,7 +107,7 @@ def latest_checkpoint(directory: Path, report: EventHandler) -> Checkpoint | Non
         WeightsError: when there are some, and all of them are damaged.
         StorageError: when the damaged one can't be put aside.
     """
-    newest, previous = directory / runs.CHECKPOINT, directory / runs.PREVIOUS_CHECKPOINT
+    newest, previous = directory / files.CHECKPOINT, directory / files.PREVIOUS_CHECKPOINT
     if not newest.exists():
         # Killed between the two renames of a save.
         return load_checkpoint(previous) if previous.exists() else None

@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cifarnet import runs
 from cifarnet.errors import InvalidValueError
 from cifarnet.recipes import RECIPES, Recipe
+from cifarnet.runs import files
 from cifarnet.runs.config import RunConfig
 from cifarnet.training.checkpoint import Checkpoint, TrainState
 from cifarnet.training.schedule import Plan
@@ -44,7 +44,7 @@ def longer(config: RunConfig, directory: Path) -> str:
     if config.budget is not None:
         return f"cifarnet train --weights {directory} --budget TIME"
     if _course(config.recipe):
-        recipe = config.recipe.name if config.recipe.name in RECIPES else directory / runs.CONFIG
+        recipe = config.recipe.name if config.recipe.name in RECIPES else directory / files.CONFIG
         return f"cifarnet train --weights {directory} --recipe {recipe} --epochs N"
     unit = "steps" if config.recipe.steps else "epochs"
     return f"cifarnet train --resume {directory} --{unit} N, with N {unit} in all"
@@ -68,7 +68,7 @@ def at_length(checkpoint: Checkpoint, config: RunConfig, images: int, directory:
         done = f"{train_state.step:,} steps" if recipe.steps else f"{train_state.step / per_epoch:g} epochs"
         raise InvalidValueError(
             f"The run in {directory} has been trained for {done}: its new length must be greater. Received:"
-            f" {' '.join(_words(runs.length(vars(recipe))))}"
+            f" {' '.join(_words(recipe.length))}"
         )
     train_state.plan = Plan(steps)
     batch = train_state.step % per_epoch
@@ -85,7 +85,7 @@ def _reopen(checkpoint: Checkpoint, batch: int, config: RunConfig, directory: Pa
             if checkpoint.metrics
             else "the version of cifarnet that wrote it did not keep its running means"
         )
-        length = runs.length(vars(config.recipe))
+        length = config.recipe.length
         raise InvalidValueError(
             f"The last epoch of the run in {directory} was cut short after {batch} batches and can't be continued:"
             f" {reason}. Go on from its weights in a new run:"
@@ -126,7 +126,7 @@ def _going_on(config: RunConfig, directory: Path, length: dict[str, Any]) -> lis
         config = replace(config, budget=budget, recipe=recipe)
     else:
         config = replace(config, budget=None, recipe=config.recipe.with_changes(**length))
-    return config.command(directory.resolve() / runs.CONFIG)
+    return config.command(directory.resolve() / files.CONFIG)
 
 
 def _words(length: dict[str, Any]) -> list[str]:

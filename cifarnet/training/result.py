@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cifarnet import runs
 from cifarnet.evaluation.metrics import Metrics, measure
 from cifarnet.evaluation.scored import Scored
+from cifarnet.runs import files
 from cifarnet.runs.config import RunConfig
 from cifarnet.runs.directory import Run
 from cifarnet.training.setup import Setup
@@ -23,7 +23,7 @@ class Result:
     """A finished run.
 
     Attributes:
-        directory: the run's directory.
+        run: the run; what its files hold is known without reading them again.
         metrics: the scores on the test images.
         epoch: the epoch, counted from 1, whose weights were chosen.
         selected_by: how that epoch was chosen.
@@ -34,7 +34,7 @@ class Result:
         length: the recipe's ``epochs`` and ``steps``; one is None.
     """
 
-    directory: Path
+    run: Run
     metrics: Metrics
     epoch: int
     selected_by: str
@@ -50,20 +50,25 @@ class Result:
     ) -> "Result":
         """Return the result of ``run``: ``weights`` with the test images ``scored``, ``chosen`` as (epoch, reason)."""
         return cls(
-            run.path,
+            run,
             measure(scored.logits, scored.data.labels, scored.data.class_names),
             *chosen,
             seconds,
             weights.sha256(),
             weights.spec.title,
             scored,
-            runs.length(vars(config.recipe)),
+            config.recipe.length,
         )
+
+    @property
+    def directory(self) -> Path:
+        """The run's directory."""
+        return self.run.path
 
     def to_dict(self) -> dict[str, Any]:
         """Return what metrics.json holds."""
         return {
-            runs.LENGTH: self.length,
+            files.LENGTH: self.length,
             "selected_by": self.selected_by,
             "epoch": self.epoch,
             "training_seconds": self.seconds,
@@ -86,7 +91,7 @@ def scored_result(
     test, held_out, config = setup.data.test, setup.data.held_out, setup.config
     if setup.data.has_validation:
         # They may have been written before the run was made longer, or its data were moved.
-        best = load_weights(run.path / runs.BEST_WEIGHTS)
+        best = load_weights(run.path / files.BEST_WEIGHTS)
         weights = replace(best, recipe=config.recipe.to_dict(), trained_on=config.trained_on)
         classifier = Classifier(weights)
         weights = with_calibration(weights, classifier.logits(held_out.images), held_out.labels)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from cifarnet import places, runs
+from cifarnet import places
 from cifarnet.backend.select import choose_backend, use_backend
 from cifarnet.data.progress import Progress, silent
 from cifarnet.data.sources import source_name
@@ -15,6 +15,7 @@ from cifarnet.evaluation.scored import Scored
 from cifarnet.events import EventHandler, ignore
 from cifarnet.files import StrPath, as_path
 from cifarnet.models.spec import ModelSpec
+from cifarnet.runs import files
 from cifarnet.runs.config import RunConfig
 from cifarnet.runs.directory import Run
 from cifarnet.training import messages
@@ -106,7 +107,7 @@ def resume(
         checkpoint = latest_checkpoint(run.path, report)
         if checkpoint is None and has_result:
             raise RunError(
-                f"The run in {run.path} can't be made longer: its {runs.CHECKPOINT} is gone. Go on from its weights in"
+                f"The run in {run.path} can't be made longer: its {files.CHECKPOINT} is gone. Go on from its weights in"
                 f" a new run: cifarnet train --weights {run.path}"
             )
         setup = _setup(run, config, checkpoint, session)
@@ -183,22 +184,22 @@ def _has_result(run: Run) -> bool:
     Raises:
         RunError: when metrics.json can't be read.
     """
-    if run.result is None or not (run.path / runs.WEIGHTS).is_file():
+    if run.result is None or not (run.path / files.WEIGHTS).is_file():
         return False
-    return run.result.weights_sha256 == load_weights(run.path / runs.WEIGHTS).sha256()
+    return run.result.weights_sha256 == load_weights(run.path / files.WEIGHTS).sha256()
 
 
 def _scored_again(run: Run, config: RunConfig, session: Session) -> Result:
     """Return the result of the finished ``run``; its history is written again from the checkpoint."""
     from cifarnet.inference.classifier import Classifier
 
-    weights, kept = load_weights(run.path / runs.WEIGHTS), run.result or runs.StoredResult()
+    weights, kept = load_weights(run.path / files.WEIGHTS), run.result or files.StoredResult()
     epoch, seconds = run.result_values("epoch", "training_seconds") or (0.0, 0.0)
     data = _same_data(run, config, weights.spec.image_size, session)
     _write_changes(run, config)
     with suppress(WeightsError):  # The result does not need the checkpoint.
         if checkpoint := latest_checkpoint(run.path, session.report):
-            CheckpointManager(run.path, data.held_name, session.report).write_history(checkpoint.train_state.history)
+            CheckpointManager(run, data.held_name, session.report).write_history(checkpoint.train_state.history)
     remove_previous(run.path)
     with stopping_with(messages.unwritten(run.path)):
         scored = Scored(data.test, weights.calibrated(Classifier(weights).logits(data.test.images)))
@@ -213,5 +214,5 @@ def _write_changes(run: Run, config: RunConfig) -> None:
     stored = run.stored_result
     if config.recipe != recorded.recipe and run.metrics and stored and stored.length is None:
         # Written before 0.2: without its length it would pass for the result of the new one.
-        run.write_metrics({runs.LENGTH: runs.length(vars(recorded.recipe)), **run.metrics})
+        run.write_metrics({files.LENGTH: recorded.recipe.length, **run.metrics})
     run.write_config(config)

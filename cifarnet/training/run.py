@@ -33,7 +33,7 @@ class TrainingRun:
         self.run = run
         self.setup = setup
         self.session = session
-        self.checkpoints = CheckpointManager(run.path, setup.data.held_name, session.report, run.require_in_place)
+        self.checkpoints = CheckpointManager(run, setup.data.held_name, session.report)
         self._began = session.started
 
     def train(self, checkpoint: Checkpoint | None) -> Result:

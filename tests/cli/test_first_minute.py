@@ -11,7 +11,7 @@ import pytest
 
 from cifarnet.cli import console
 from cifarnet.recipes import RECIPES
-from cifarnet.runs import METRICS, write_config
+from cifarnet.runs.files import METRICS, write_config
 from tests.support.datasets import image_folder
 from tests.support.networks import save_picture
 from tests.support.runs import run_config

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from cifarnet import runs
 from cifarnet.evaluation.evaluate import evaluate
 from cifarnet.recipes import RECIPES
+from cifarnet.runs import files
 from cifarnet.runs.directory import Run
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.start import train
@@ -32,10 +32,10 @@ def trained(tmp_path_factory):
     there = tmp_path_factory.mktemp("trained")
     first = train(CONFIG, there / "first")
     train(replace(CONFIG, model="resnet14"), there / "resnet14")
-    shutil.copy(first.directory / runs.WEIGHTS, there / "resnet8-first.h5")
+    shutil.copy(first.directory / files.WEIGHTS, there / "resnet8-first.h5")
     config = replace(CONFIG, weights=str(there / "resnet8-first.h5"), teacher=str(there / "resnet14"))
     second = train(config, there / "second")
-    shutil.copy(second.directory / runs.WEIGHTS, there / "resnet8.h5")
+    shutil.copy(second.directory / files.WEIGHTS, there / "resnet8.h5")
     train(replace(CONFIG, weights=str(there / "resnet8.h5")), there / "third")
     train(replace(CONFIG, weights=str(there / "first"), seed=1), there / "other-images")
     return there
@@ -82,7 +82,7 @@ def test_a_card_tells_the_whole_training_from_the_first_weights_on(trained, chec
     assert (root / "benchmarks/runs/resnet8/curves.svg").read_text().startswith("<svg")
     kept = Run(root / "benchmarks/runs/resnet8").config
     assert (kept.weights, kept.teacher) == ("resnet8-first", "resnet14")
-    assert kept.weights_sha256 == load_weights(trained / "first" / runs.WEIGHTS).sha256()
+    assert kept.weights_sha256 == load_weights(trained / "first" / files.WEIGHTS).sha256()
     with pytest.raises(SystemExit, match="give --renamed resnet8=NEW"):
         ship(trained / "third")
     (root / "benchmarks/runs/resnet8").rename(root / "benchmarks/runs/resnet8-second")

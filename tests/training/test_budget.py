@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from cifarnet import runs
 from cifarnet.errors import InterruptedRunError, InvalidValueError
 from cifarnet.events import BudgetPlanned, EpochDone, Measuring, Planned, StepDone
 from cifarnet.models.initial import initial_weights
 from cifarnet.recipes import RECIPES
+from cifarnet.runs import files
 from cifarnet.runs.directory import Run
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.budget import ENDING, Planner
@@ -176,7 +176,7 @@ def test_budget_is_planned_and_spent_across_a_stop(tmp_path):
 
     with pytest.raises(InterruptedRunError):
         train(BUDGET, tmp_path / "run", report=stop)
-    used = load_checkpoint(tmp_path / "run" / runs.CHECKPOINT).train_state.seconds
+    used = load_checkpoint(tmp_path / "run" / files.CHECKPOINT).train_state.seconds
     result = resume(tmp_path / "run", report=after.append)
     first, second = (next(event for event in events if isinstance(event, BudgetPlanned)) for events in (before, after))
     sizes = [event.image_size for event in before if isinstance(event, Measuring)]
@@ -195,7 +195,7 @@ def test_budget_is_planned_and_spent_across_a_stop(tmp_path):
     assert recorded.recipe == BUDGET.recipe.with_changes(
         checks=second.checks, resolutions=recorded.recipe.resolutions if len(sizes) > 1 else ()
     )
-    assert load_weights(tmp_path / "run" / runs.WEIGHTS).recipe == recorded.recipe.to_dict()
+    assert load_weights(tmp_path / "run" / files.WEIGHTS).recipe == recorded.recipe.to_dict()
 
 
 # (seconds left, first step, seconds a step, seconds a check) -> (small images kept, checks)
@@ -269,7 +269,7 @@ def test_refused_budget_leaves_the_directory_free(tmp_path, clock):
 
     with pytest.raises(InvalidValueError, match="too small for a single training step"):
         train(replace(BUDGET, budget=0.001), tmp_path / "run")
-    assert not (tmp_path / "run" / runs.CONFIG).exists()
+    assert not (tmp_path / "run" / files.CONFIG).exists()
     with pytest.raises(InvalidValueError, match="too small"):
         train(replace(BUDGET, budget=1.0), tmp_path / "run", report=wait)
     assert not (tmp_path / "run").exists()
@@ -304,7 +304,7 @@ def test_timing_steps_leaves_no_trace_in_the_network(tmp_path, clock):
 
     with pytest.raises(InterruptedRunError):
         train(LONG, tmp_path / "run", report=stop)
-    checkpoint = load_checkpoint(tmp_path / "run" / runs.CHECKPOINT)
+    checkpoint = load_checkpoint(tmp_path / "run" / files.CHECKPOINT)
     # The stop is seen after the first step, whose learning rate is next to zero: only the batch moments have moved.
     assert checkpoint.train_state.step == 1
     fresh = initial_weights(checkpoint.weights.spec, BUDGET.seed)
@@ -326,7 +326,7 @@ def test_a_stop_while_steps_are_timed_ends_the_timing_and_leaves_the_network_as_
     with pytest.raises(InterruptedRunError):
         train(LONG, tmp_path / "run", report=stop)
     assert [type(event) for event in events if isinstance(event, Measuring | BudgetPlanned)] == [Measuring]
-    checkpoint = load_checkpoint(tmp_path / "run" / runs.CHECKPOINT)
+    checkpoint = load_checkpoint(tmp_path / "run" / files.CHECKPOINT)
     assert checkpoint.train_state.step == 0
     fresh = initial_weights(checkpoint.weights.spec, BUDGET.seed)
     for name, tensor in checkpoint.weights.tensors.items():
@@ -350,12 +350,12 @@ def test_a_run_that_was_stopped_after_its_last_step_has_its_last_check_alone_to_
     recipe = BUDGET.recipe.with_changes(batch_size=200, steps=1, resolutions=((16, 0.9),), precise_batchnorm=0)
     with pytest.raises(InterruptedRunError):
         train(replace(BUDGET, recipe=recipe, budget=None), tmp_path / "run", report=stop)
-    stopped = load_checkpoint(tmp_path / "run" / runs.CHECKPOINT)
+    stopped = load_checkpoint(tmp_path / "run" / files.CHECKPOINT)
     assert (stopped.train_state.step, stopped.train_state.plan.steps, stopped.train_state.image_size) == (1, 1, 16)
     events = []
     resume(tmp_path / "run", report=events.append)
     assert not [event for event in events if isinstance(event, StepDone | BudgetPlanned)]
-    weights = load_weights(tmp_path / "run" / runs.WEIGHTS)
+    weights = load_weights(tmp_path / "run" / files.WEIGHTS)
     for name, tensor in stopped.weights.tensors.items():
         np.testing.assert_array_equal(weights.tensors[name], tensor)
 

@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cifarnet import runs
 from cifarnet.backend.devices import Execution
 from cifarnet.data.augmentation import CUTOUT_DRAWS, MOVE_DRAWS, shrink
 from cifarnet.errors import InterruptedRunError, InvalidValueError, RunError
@@ -15,6 +14,7 @@ from cifarnet.models.network import Network, build_model
 from cifarnet.models.spec import ModelSpec
 from cifarnet.preprocessing import CIFAR10_CLASSES, Normalization
 from cifarnet.recipes import RECIPES
+from cifarnet.runs import files
 from cifarnet.runs.directory import Run
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.distillation import Student
@@ -149,7 +149,7 @@ def test_a_run_with_a_teacher_names_it_and_comes_to_another_result_than_without(
     config = Run(result.directory).config
     assert config.teacher == str(teacher)
     assert (config.recipe.distillation, config.recipe.distillation_temperature) == (0.9, 4.0)
-    assert config.teacher_sha256 == load_weights(teacher / runs.WEIGHTS).sha256()
+    assert config.teacher_sha256 == load_weights(teacher / files.WEIGHTS).sha256()
     assert [event.teacher for event in events.of(Planned)] == [str(teacher)]
     assert not [event for event in events.of(Warned) if "made it worse" not in event.message]
     assert train(SYNTHETIC, tmp_path / "alone").weights_sha256 != result.weights_sha256
@@ -166,7 +166,7 @@ def test_a_stopped_run_with_a_teacher_equals_one_left_alone(taught, tmp_path):
 
 @pytest.mark.slow
 def test_a_run_goes_on_with_its_own_teacher_or_not_at_all(taught, tmp_path):
-    teacher = load_weights(taught[1] / runs.WEIGHTS)
+    teacher = load_weights(taught[1] / files.WEIGHTS)
     save_weights(tmp_path / "teacher.h5", teacher)
     config = replace(SYNTHETIC, teacher=str(tmp_path / "teacher.h5"))
     events = Recorder(when=lambda event: isinstance(event, StepDone) and event.step == 4)
@@ -202,7 +202,7 @@ def test_a_run_without_a_teacher_gets_none_later(taught, tmp_path):
     ],
 )
 def test_a_teacher_of_something_else_is_refused(taught, tmp_path, changes, told):
-    known = load_weights(taught[1] / runs.WEIGHTS)
+    known = load_weights(taught[1] / files.WEIGHTS)
     tensors = initial_weights(TEACHER.spec, 0)
     save_weights(tmp_path / "other.h5", replace(known, **{"spec": TEACHER.spec, "tensors": tensors, **changes}))
     with pytest.raises(InvalidValueError, match=told):

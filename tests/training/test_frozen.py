@@ -3,7 +3,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cifarnet import runs
 from cifarnet.backend.devices import Device, Execution
 from cifarnet.data.progress import silent
 from cifarnet.data.sources import load_data
@@ -16,6 +15,7 @@ from cifarnet.models.network import build_model
 from cifarnet.models.spec import ModelSpec
 from cifarnet.preprocessing import Normalization
 from cifarnet.recipes import RECIPES
+from cifarnet.runs import files
 from cifarnet.runs.config import RunConfig
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.frozen import FeatureEvaluator, base_features
@@ -74,7 +74,7 @@ def test_training_on_features_is_training_with_a_fixed_base(base, tmp_path, monk
     train(config, tmp_path / "once")
     monkeypatch.setattr(RunConfig, "head_alone", False)
     train(config, tmp_path / "each")
-    once, each = (load_weights(tmp_path / name / runs.WEIGHTS).tensors for name in ("once", "each"))
+    once, each = (load_weights(tmp_path / name / files.WEIGHTS).tensors for name in ("once", "each"))
     for name, tensor in each.items():
         np.testing.assert_allclose(once[name], tensor, atol=0.02 * max(1e-3, np.abs(tensor).max()), err_msg=name)
 
@@ -99,7 +99,7 @@ def test_a_base_that_diverged_is_refused(base, tmp_path):
 def test_the_result_is_what_evaluate_says_though_training_rounds_the_features(base, tmp_path):
     result = train(TrainRequest(STILL, data="synthetic:200", weights=str(base), freeze_base=True), tmp_path / "run")
     test = load_data("synthetic:200").test
-    logits = Classifier(load_weights(tmp_path / "run" / runs.WEIGHTS)).logits(test.images)
+    logits = Classifier(load_weights(tmp_path / "run" / files.WEIGHTS)).logits(test.images)
     assert result.metrics.loss == measure(logits, test.labels, test.class_names).loss
 
 

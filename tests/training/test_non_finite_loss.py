@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from cifarnet import runs
 from cifarnet.cli.main import app
 from cifarnet.errors import DivergedError, InvalidValueError
 from cifarnet.events import EpochDone, StepDone, Warned
 from cifarnet.recipes import RECIPES
+from cifarnet.runs import files
 from cifarnet.runs.directory import Run
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.checkpoint import load_checkpoint
@@ -53,11 +53,11 @@ def test_a_loss_that_is_no_number_ends_the_run_with_the_step_named_and_a_good_ch
         train(CONFIG, tmp_path / "run")
     assert failed.value.exit_code == 4
     assert f"--resume {tmp_path / 'run'} --on-nan restore" in str(failed.value)
-    kept = load_checkpoint(tmp_path / "run" / runs.CHECKPOINT)  # Which refuses what is not finite.
+    kept = load_checkpoint(tmp_path / "run" / files.CHECKPOINT)  # Which refuses what is not finite.
     assert kept.train_state.step == 7
-    assert not (tmp_path / "run" / runs.METRICS).exists()
+    assert not (tmp_path / "run" / files.METRICS).exists()
     resume(tmp_path / "run")
-    assert (tmp_path / "run" / runs.METRICS).exists()
+    assert (tmp_path / "run" / files.METRICS).exists()
 
 
 @pytest.mark.slow
@@ -95,7 +95,7 @@ def test_on_nan_restore_goes_back_and_on_at_half_the_learning_rate(tmp_path, poi
     rates = [event.row.learning_rate for event in events if isinstance(event, EpochDone)]
     assert rates == pytest.approx([0.1, 0.025, 0.025], rel=1e-3)
     assert poison["rates"] == pytest.approx([0.1, 0.1, 0.05, 0.025, 0.025], rel=1e-3)
-    assert load_checkpoint(tmp_path / "run" / runs.CHECKPOINT).train_state.restores == 2
+    assert load_checkpoint(tmp_path / "run" / files.CHECKPOINT).train_state.restores == 2
 
 
 @pytest.mark.slow
@@ -109,7 +109,7 @@ def test_the_command_that_a_diverged_run_advises_goes_on_at_half_the_learning_ra
     assert done.exit_code == 0, done.output
     assert "0.5 times the learning rate" in done.stderr
     assert poison["rates"] == pytest.approx([0.1, 0.1, 0.1, 0.05, 0.05], rel=1e-3)
-    assert load_checkpoint(tmp_path / "run" / runs.CHECKPOINT).train_state.restores == 1
+    assert load_checkpoint(tmp_path / "run" / files.CHECKPOINT).train_state.restores == 1
 
 
 @pytest.mark.slow
@@ -122,7 +122,7 @@ def test_a_run_that_went_back_is_resumed_at_its_lower_learning_rate(tmp_path, po
     with pytest.raises(KeyboardInterrupt):
         train(config, tmp_path / "run", report=stopping)
     resume(tmp_path / "run")
-    assert (tmp_path / "run" / runs.HISTORY).read_text() == (tmp_path / "whole" / runs.HISTORY).read_text()
+    assert (tmp_path / "run" / files.HISTORY).read_text() == (tmp_path / "whole" / files.HISTORY).read_text()
 
 
 class Stop:
@@ -151,7 +151,7 @@ def test_a_weight_that_overflows_in_the_last_step_of_an_epoch_is_not_saved(tmp_p
     recipe = RECIPES["paper"].with_changes(steps=1, learning_rate=3e38, batch_size=32)
     with pytest.raises(DivergedError, match="NaN or infinite after step 1"):
         train(TrainRequest(recipe, data="synthetic:200", model="resnet8"), tmp_path / "run")
-    assert load_checkpoint(tmp_path / "run" / runs.CHECKPOINT).train_state.step == 0
+    assert load_checkpoint(tmp_path / "run" / files.CHECKPOINT).train_state.step == 0
 
 
 def test_on_nan_is_one_of_two(tmp_path):
@@ -161,6 +161,6 @@ def test_on_nan_is_one_of_two(tmp_path):
 
 def test_the_choice_is_part_of_the_config(tmp_path):
     config = run_config(RECIPE, on_nan="restore")
-    runs.write_config(tmp_path, config.to_dict())
-    assert json.loads((tmp_path / runs.CONFIG).read_text())["on_nan"] == "restore"
+    files.write_config(tmp_path, config.to_dict())
+    assert json.loads((tmp_path / files.CONFIG).read_text())["on_nan"] == "restore"
     assert Run(tmp_path).config == config

@@ -13,11 +13,11 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from typer.testing import CliRunner
 
-from cifarnet import runs
 from cifarnet.cli.main import app
 from cifarnet.errors import BackendError, InterruptedRunError
 from cifarnet.events import EpochDone, Warned, ignore
 from cifarnet.recipes import RECIPES
+from cifarnet.runs import files
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training import tensorboard
 from cifarnet.training.resume import resume
@@ -45,7 +45,7 @@ def read(run: Path):
 
 
 def assert_scalars_are_the_history(run: Path) -> None:
-    found, history = read(run), runs.read_history(run)
+    found, history = read(run), files.read_history(run)
     assert len(history) == 3
     for tag, column in SCALARS.items():
         events = found.Scalars(tag)
@@ -104,7 +104,7 @@ def test_the_graph_leads_from_the_images_to_the_logits(logged):
 @pytest.mark.slow
 def test_the_log_leaves_the_result_as_it_is(logged, tmp_path):
     plain = train(CONFIG, tmp_path / "run")
-    assert plain.weights_sha256 == logged.weights_sha256 == load_weights(logged.directory / runs.WEIGHTS).sha256()
+    assert plain.weights_sha256 == logged.weights_sha256 == load_weights(logged.directory / files.WEIGHTS).sha256()
 
 
 @pytest.mark.slow
@@ -124,11 +124,11 @@ def test_epochs_that_come_again_after_a_crash_are_withdrawn(tmp_path):
     with pytest.raises(InterruptedRunError):
         train(CONFIG, run, report=StopAt(1, TensorBoardLog(ignore)))
     (run / "before").mkdir()
-    for name in (runs.CHECKPOINT, runs.HISTORY):  # As they are when the process is killed right after the next epoch.
+    for name in (files.CHECKPOINT, files.HISTORY):  # As they are when the process is killed right after the next epoch.
         shutil.copy(run / name, run / "before" / name)
     with pytest.raises(InterruptedRunError):
         resume(run, report=StopAt(2, TensorBoardLog(ignore)))
-    for name in (runs.CHECKPOINT, runs.HISTORY):
+    for name in (files.CHECKPOINT, files.HISTORY):
         (run / "before" / name).replace(run / name)
     log = TensorBoardLog(ignore)
     log.finish(resume(run, report=log).scored)
@@ -141,7 +141,7 @@ def test_epochs_that_are_trained_again_within_a_run_are_withdrawn(logged, tmp_pa
     train(CONFIG, tmp_path / "run", report=events.append)
     run = tmp_path / "again"
     run.mkdir()
-    (run / runs.HISTORY).write_bytes((tmp_path / "run" / runs.HISTORY).read_bytes())
+    (run / files.HISTORY).write_bytes((tmp_path / "run" / files.HISTORY).read_bytes())
     log = TensorBoardLog(ignore)
     plan, epochs = events[0], [event for event in events if isinstance(event, EpochDone)]
     wrong = replace(epochs[1], row=replace(epochs[1].row, loss=99.0))
@@ -163,7 +163,7 @@ def test_a_run_that_began_without_a_log_has_its_first_epochs_from_the_history(tm
 
 @pytest.mark.slow
 def test_a_log_that_can_not_be_written_is_told_and_the_training_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "TENSORBOARD", runs.CONFIG)  # A file stands where the folder should.
+    monkeypatch.setattr(files, "TENSORBOARD", files.CONFIG)  # A file stands where the folder should.
     events = []
     log = TensorBoardLog(events.append)
     result = train(CONFIG, tmp_path / "run", report=log)
