@@ -206,7 +206,7 @@ class Recipe:
         panel=Panel.AUGMENTATION,
     )
     """Progressive resizing: pairs of a side in pixels and the share of the run that is trained on images shrunk to it,
-    in order."""
+    in order. Networks limit the sides further (``cifarnet.training.schedule.require_sizes``)."""
     distillation: float | None = option(
         None,
         range=Range(0, 1, low_excluded=True),
@@ -252,11 +252,11 @@ class Recipe:
         )
         self._check(
             "resolutions",
-            f"at most {_LONGEST_LIST} pairs of a side (8 to 32 pixels, a multiple of 4) and a share above 0, the shares"
-            " 1 or less together",
+            f"at most {_LONGEST_LIST} pairs of a side (1 to 1,024 pixels) and a share above 0, the shares 1 or less"
+            " together",
             lambda pairs: (
                 len(pairs) <= _LONGEST_LIST
-                and all(8 <= side <= 32 and side % 4 == 0 and share > 0 for side, share in pairs)
+                and all(1 <= side <= _PIXELS.high and share > 0 for side, share in pairs)
                 and sum(share for _, share in pairs) <= 1 + 1e-9
             ),
         )

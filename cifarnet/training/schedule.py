@@ -93,17 +93,25 @@ def full_size_steps(recipe: Recipe, full_size: int, steps: int) -> int:
 
 
 def require_sizes(recipe: Recipe, spec: ModelSpec) -> None:
-    """Refuse a ``recipe`` with image sizes that the network of ``spec`` does not take.
+    """Check that the network of ``spec`` takes the image sizes of ``recipe``.
+
+    Sizes above ``spec.image_size`` count as full size, so that recipes for 32 pixels can be used with smaller images.
 
     Raises:
-        InvalidValueError: naming the first such size.
+        InvalidValueError: naming the first invalid size and the nearest valid one.
     """
-    family = spec.family
+    largest = max(spec.image_size, ModelSpec().image_size)
+    valid = [size for size in range(1, largest + 1) if spec.family.takes(size)]
     for size, _ in recipe.resolutions:
-        if not family.takes(size):
+        if size not in valid:
+            nearest = min(valid, key=lambda each: abs(each - size))
             raise InvalidValueError(
-                f"resolutions has an image size that {spec.title} does not take: its images have multiples of"
-                f" {family.image_multiple} pixels, at least {family.smallest_image}. Received: {size}"
+                f"`resolutions` has an image size that {spec.title} does not take. It takes multiples of"
+                f" {spec.family.image_multiple} pixels from {valid[0]} to {largest}; the nearest is {nearest}."
+                f" Received: {size}",
+                field="resolutions",
+                value=size,
+                valid=tuple(valid),
             )
 
 

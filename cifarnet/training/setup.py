@@ -93,12 +93,13 @@ def prepare(request: TrainRequest) -> Prepared:
     require_consistent(request, recipe)
     origins = Origins.load(inputs)
     model = request.model or (origins.base.spec.name if origins.base else ModelSpec().name)
-    spec = ModelSpec(model)
+    spec = ModelSpec(model, image_size=origins.base.spec.image_size) if origins.base else ModelSpec(model)
     if origins.base:
         refuse_other_network(inputs, origins.base.spec, model, request.freeze_base)
     require_storable(spec)
     if request.recipe in RECIPES:
         recipe = RECIPES[request.recipe].for_model(model).with_changes(**request.changes)
+    require_sizes(recipe, spec)
     return Prepared(request, recipe, model, inputs, origins)
 
 
