@@ -64,7 +64,8 @@ def training_loop(
     from cifarnet.recipes import named_recipe
     from cifarnet.training.build import Parts
     from cifarnet.training.checkpoint import TrainState
-    from cifarnet.training.loop import Loop, LoopControl
+    from cifarnet.training.control import LoopControl
+    from cifarnet.training.loop import Loop
     from cifarnet.training.model import TrainingModel
     from cifarnet.training.run_data import RunData
     from cifarnet.training.schedule import Plan

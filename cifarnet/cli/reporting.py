@@ -1,4 +1,4 @@
-"""Write pages, and hand the results of services to the reports as plain data."""
+"""Write pages from the results of services."""
 
 import sys
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ def page_path(path: Path) -> Path:
 
     Raises:
         InvalidValueError: when it is a folder or does not end in .html.
-        StorageError: when nothing can be written there; raised before the work rather than after.
+        StorageError: when nothing can be written there. It is raised before the work rather than after.
     """
     from cifarnet.errors import InvalidValueError, StorageError
 

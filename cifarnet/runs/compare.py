@@ -1,4 +1,4 @@
-"""Compares training runs: the settings in which they differ, and their results."""
+"""Compare training runs: the settings in which they differ, and their results."""
 
 import json
 import math

@@ -1,15 +1,15 @@
-"""The run directory: which file is which, for whatever writes one and whatever takes one as an argument.
+"""The files of a run directory: their names, and functions that read and write them. Other packages use ``Run``.
 
-config.json       the run's recipe, data, network and seed: enough to run it again
-history.csv       one line per finished epoch
-checkpoint.h5     all that resuming needs; also a weight file
-checkpoint.previous.h5  the one before, should the newest be damaged; gone once the run has finished
-best.weights.h5   the best epoch by validation (with validation images only)
-weights.h5        the result, once the run has finished
-metrics.json      what the result scores, and how it was selected
-plots/            the same as pictures
-report.html       all of it on one page
-tensorboard/      what TensorBoard shows (with --tensorboard only)
+config.json             the configuration: enough to repeat the run
+history.csv             a row for each finished epoch
+checkpoint.h5           the complete state of the run; also a weight file
+checkpoint.previous.h5  the checkpoint before it, in case it is damaged; until the run is finished
+best.weights.h5         the weights of the best epoch; with validation images only
+weights.h5              the weights of the result; once the run is finished
+metrics.json            the scores of the result, and how its weights were selected
+plots/                  the scores and the history as plots
+report.html             the scores, the plots and the configuration on one page
+tensorboard/            event files for TensorBoard; with --tensorboard only
 """
 
 import csv
@@ -46,8 +46,8 @@ SHOWN_DIGITS = 12
 """The number of digits of a SHA-256 that are shown."""
 
 _HISTORY_LIMIT, _METRICS_LIMIT = 2**26, 2**26
-"""Bytes: half a million epochs, and the confusion matrix of 5,000 classes."""
-# A text has no line breaks in JSON, so that this never begins within one.
+"""Bytes of half a million epochs, and of the confusion matrix of 5,000 classes."""
+# JSON strings have no line breaks, so this never matches in a string.
 _ROW = re.compile(r"\[\n([\d,\s]+)\]")
 _LINE_LIMIT = 10_000
 _SHARE, _COUNT, _FINITE = Range(0, 1), Range(1, 2**53), Range(-FLOAT_LIMIT, FLOAT_LIMIT)
@@ -62,10 +62,10 @@ _COLUMNS = {
 
 @dataclass(frozen=True)
 class StoredResult:
-    """The fields of metrics.json that are read again; None where it lacks one, as files of cifarnet 0.1 ``length``.
+    """The fields of metrics.json that are read. A missing field is None; files of cifarnet 0.1 have no ``length``.
 
     Raises:
-        InvalidValueError: for a value out of range, naming the field.
+        InvalidValueError: for a value out of range. The message names the field.
     """
 
     accuracy: float | None = None
@@ -89,10 +89,10 @@ class StoredResult:
 
 
 def find_weights(path: Path) -> Path:
-    """The weight file that ``path`` stands for: itself, or a run's result, or an unfinished run's checkpoint.
+    """Return ``path`` if it is a file, or else the weight file of the run: its result, or its newest checkpoint.
 
     Raises:
-        WeightsError: when there is none.
+        WeightsError: when there is no such file.
     """
     if os.path.isfile(path):
         return path
@@ -111,30 +111,30 @@ def find_weights(path: Path) -> Path:
 
 
 def write_metrics(run: Path, metrics: Mapping[str, Any]) -> None:
-    """Write a run's metrics.json, each row of the confusion matrix in one line.
+    """Write metrics.json, with each row of the confusion matrix in one line.
 
     Raises:
-        StorageError: when the system refuses.
+        StorageError: when it can't be written.
     """
     text = json.dumps(metrics, indent=2)
-    # A line for every number would make the file five times as large.
+    # With a line for each number the file would be five times as large.
     write_text(run / METRICS, _ROW.sub(lambda row: f"[{''.join(row[1].split())}]", text) + "\n")
 
 
 def write_config(run: Path, config: dict[str, Any]) -> None:
-    """Write a run's config.json, with the checksum of what it says as its last field.
+    """Write config.json. Its last field is a checksum of the other fields.
 
     Raises:
-        StorageError: when the system refuses.
+        StorageError: when it can't be written.
     """
     write_text(run / CONFIG, json.dumps({**config, _CHECKSUM: _checksum(config)}, indent=2) + "\n")
 
 
 def read_config(run: Path) -> dict[str, Any]:
-    """A run's config.json as plain data, without its checksum.
+    """Return the fields of config.json without its checksum.
 
     Raises:
-        RunError: when it is missing, no JSON object, or not what the run wrote.
+        RunError: when it is missing, is no JSON object, or does not match its checksum.
     """
     path = run / CONFIG
     if not path.exists():
@@ -147,10 +147,10 @@ def read_config(run: Path) -> dict[str, Any]:
 
 
 def read_history(run: Path) -> list[dict[str, float | None]]:
-    """The rows of the run's history.csv, by column; None where a field is empty. No rows before its first epoch.
+    """Return the rows of history.csv by column, None for empty fields. There are no rows before the first epoch.
 
     Raises:
-        RunError: when it can't be read, or a row lacks a figure that every epoch has.
+        RunError: when it can't be read, or a row lacks a required value.
     """
     path = run / HISTORY
     if not path.exists():
@@ -158,14 +158,14 @@ def read_history(run: Path) -> list[dict[str, float | None]]:
     try:
         return list(_history_rows(read_bytes(path, _HISTORY_LIMIT)))
     except InvalidValueError as error:
-        raise RunError(f"{path} is damaged: {error}. Restore it, or leave {run} out.") from error
+        raise RunError(f"{path} is damaged: {error}. Restore it, or leave out {run}.") from error
 
 
 def _history_rows(content: bytes) -> Iterator[dict[str, float | None]]:
-    """Yield the rows of a history.csv one by one, so that the first wrong one ends the reading.
+    """Yield the rows of history.csv one by one, so that reading ends at the first invalid row.
 
     Raises:
-        InvalidValueError: naming the line.
+        InvalidValueError: for an invalid row. The message names the line.
     """
     try:
         lines = content.decode("utf-8-sig").splitlines()
@@ -213,21 +213,21 @@ def _history_number(name: str, cell: str) -> float:
 
 
 def held_out_name(history: list[dict[str, float | None]]) -> str:
-    """What the images are that the epochs of ``history`` ended with: validation or test."""
+    """Return the kind of the held-out images in ``history``: ``validation`` or ``test``."""
     return "validation" if history and "validation_loss" in history[0] else "test"
 
 
 def verified_config(config: dict[str, Any], path: Path) -> dict[str, Any]:
-    """``config``, as read from ``path``, without its checksum, which must hold; cifarnet 0.1 wrote none.
+    """Return the fields of ``config``, read from ``path``, without the checksum, which cifarnet 0.1 did not write.
 
     Raises:
-        RunError: when it does not.
+        RunError: when the checksum does not match.
     """
     rest = {key: value for key, value in config.items() if key != _CHECKSUM}
     if config.get(_CHECKSUM, _checksum(rest)) != _checksum(rest):
         raise RunError(
-            f"{path} is damaged, or was changed by hand: its SHA-256 does not hold. Restore it; or, where the change is"
-            f' meant, delete its line "{_CHECKSUM}" and take it as the recipe of a new run (`recipe` {path}).'
+            f"{path} is damaged, or was changed by hand: its SHA-256 does not match. Restore it. Or, if the change is"
+            f' intended, delete its line "{_CHECKSUM}" and use it as the recipe of a new run (`recipe` {path}).'
         )
     return rest
 
@@ -240,7 +240,7 @@ def _checksum(config: dict[str, Any]) -> str:
 
 
 def read_metrics(run: Path) -> dict[str, Any]:
-    """Return all that the run's metrics.json holds.
+    """Return the content of metrics.json.
 
     Raises:
         RunError: when it can't be read.
@@ -252,8 +252,8 @@ def read_metrics(run: Path) -> dict[str, Any]:
 
 
 def damaged_metrics(run: Path, what: str) -> RunError:
-    """Return the error for a metrics.json that is damaged as ``what`` says."""
+    """Return the error for a damaged metrics.json; ``what`` is the damage."""
     return RunError(
-        f"{run / METRICS} is damaged: {what}. Restore it, or leave {run} out; cifarnet evaluate {run} scores the run"
-        f" anew, and without {METRICS} cifarnet train --resume {run} writes it again."
+        f"{run / METRICS} is damaged: {what}. Restore it, or leave out {run}. To score the run again, use cifarnet"
+        f" evaluate {run}; to write the file again, delete it and use cifarnet train --resume {run}."
     )

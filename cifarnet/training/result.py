@@ -1,4 +1,4 @@
-"""The result of a finished run: chosen weights, scored on the test images."""
+"""The result of a finished run: the selected weights and their scores on the test images."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -23,13 +23,13 @@ class Result:
     """A finished run.
 
     Attributes:
-        run: the run; what its files hold is known without reading them again.
+        run: the run directory.
         metrics: the scores on the test images.
-        epoch: the epoch, counted from 1, whose weights were chosen.
-        selected_by: how that epoch was chosen.
-        seconds: how long the training took.
+        epoch: the epoch, from 1, whose weights were selected.
+        selected_by: how that epoch was selected.
+        seconds: the training time in seconds.
         weights_sha256: the SHA-256 of the weights.
-        network: the network's name for people.
+        network: the name of the network in prose, such as ``ResNet-20``.
         scored: the test images with their logits.
         length: the recipe's ``epochs`` and ``steps``; one is None.
     """
@@ -48,7 +48,7 @@ class Result:
     def of(
         cls, run: Run, config: RunConfig, weights: Weights, scored: Scored, chosen: tuple[int, str], seconds: float
     ) -> "Result":
-        """Return the result of ``run``: ``weights`` with the test images ``scored``, ``chosen`` as (epoch, reason)."""
+        """Return the result of ``run``: ``weights`` on the test images ``scored``, ``chosen`` as (epoch, reason)."""
         return cls(
             run,
             measure(scored.logits, scored.data.labels, scored.data.class_names),
@@ -66,7 +66,7 @@ class Result:
         return self.run.path
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what metrics.json holds."""
+        """Return the content of metrics.json."""
         return {
             files.LENGTH: self.length,
             "selected_by": self.selected_by,
@@ -80,17 +80,23 @@ class Result:
 def scored_result(
     run: Run, setup: Setup, loop: "Loop", last: Weights, used: Callable[[], float]
 ) -> tuple[Result, Weights]:
-    """Choose the weights of the run that ``loop`` has finished, and score them on the test images.
+    """Select the weights of a run whose ``loop`` has finished, and score them on the test images.
 
-    With validation images these are the best epoch's, otherwise those of the ``last`` epoch. ``used`` returns the
-    seconds that the run has taken.
+    With validation images the weights of the best epoch are selected, otherwise those of the last epoch.
+
+    Args:
+        run: the run.
+        setup: what it was trained with.
+        loop: its loop.
+        last: the weights of the last epoch.
+        used: returns the seconds that the run has taken.
     """
     from cifarnet.evaluation.calibration import with_calibration
     from cifarnet.inference.classifier import Classifier
 
     test, held_out, config = setup.data.test, setup.data.held_out, setup.config
     if setup.data.has_validation:
-        # They may have been written before the run was made longer, or its data were moved.
+        # The file may be older than a change of the run's length or of the path of its data.
         best = load_weights(run.path / files.BEST_WEIGHTS)
         weights = replace(best, recipe=config.recipe.to_dict(), trained_on=config.trained_on)
         classifier = Classifier(weights)

@@ -83,7 +83,7 @@ class TensorBoardLog:
         file.restart_at(plan.start_epoch + 1)
         self.epoch = plan.start_epoch
         if not earlier:
-            for row in plan.history:  # Epochs before a resumption, which were trained without a log.
+            for row in plan.history:  # Epochs that were trained before without a log.
                 file.add_scalars(row.epoch, _scalars(row, plan.held_out))
             if graph := _graph(plan.spec):
                 file.add(graph_def=graph)

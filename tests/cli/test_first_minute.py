@@ -24,7 +24,7 @@ REFUSED = [
     ("train --data damaged", 1, "0.png is not a PNG"),
     ("train --data notes.txt", 1, "neither a folder nor"),
     ("train --data pets --classes 7", 2, "Received: --classes 7"),
-    ("train --data pets --teacher resnet20", 2, "Received: resnet20, which knows airplane"),
+    ("train --data pets --teacher resnet20", 2, "Received: resnet20, which has airplane"),
     ("train --data cifar10 --test-split 0.2", 2, "cifar10 has test images"),
     ("train --data synthetic --test-split 0.2", 2, "synthetic has test images"),
     ("train --data untested --test-split 1", 2, "--test-split must be above 0 and below 1"),

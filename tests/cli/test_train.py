@@ -106,7 +106,7 @@ def test_pictures_that_can_not_be_made_do_not_cost_the_result(tmp_path, monkeypa
     options = f"--data synthetic:50 --depth 8 --steps 1 --recipe fast -q --output {tmp_path / 'run'}"
     result = CliRunner().invoke(app, ["train", *options.split()])
     assert result.exit_code == 0, result.output
-    assert "no font The result is whole" in result.stderr
+    assert "no font The result is complete" in result.stderr
     assert result.stdout.startswith("Test accuracy")
 
 

@@ -96,12 +96,12 @@ def test_a_refused_save_is_tried_again_with_all_that_it_should_have_written(tmp_
     monkeypatch.undo()
     assert latest_checkpoint(tmp_path / "run", events.append).train_state.step == 1
     (told,) = events
-    assert "No space left on device. The training goes on" in told.message
+    assert "No space left on device. The training continues" in told.message
     manager.save(checkpoint(4))
     assert manager.failure is None
     assert load_weights(tmp_path / "run" / files.BEST_WEIGHTS).sha256() == checkpoint(2).weights.sha256()
     assert len((tmp_path / "run" / files.HISTORY).read_text().splitlines()) == 5
-    assert "written again" in events[1].message
+    assert "Saving works again" in events[1].message
 
 
 def refuse(*_):

@@ -37,7 +37,7 @@ def test_a_second_training_in_a_run_directory_is_refused_naming_the_first(tmp_pa
     files.write_config(tmp_path, run_config(CONFIG.recipe, "synthetic:100", "resnet8").to_dict())
     with locked_elsewhere(tmp_path) as process:
         before = sorted(path.name for path in tmp_path.iterdir())
-        with pytest.raises(RunError, match=rf"trained in by process {process.pid} on \S+, since 20"):
+        with pytest.raises(RunError, match=rf"in use by a training: process {process.pid} on \S+, since 20"):
             start(tmp_path)
         assert sorted(path.name for path in tmp_path.iterdir()) == before
         process.stdin.close()

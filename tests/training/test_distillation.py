@@ -189,7 +189,7 @@ def test_a_run_without_a_teacher_gets_none_later(taught, tmp_path):
     events = Recorder(when=lambda event: isinstance(event, StepDone) and event.step == 4)
     with pytest.raises(InterruptedRunError):
         train(SYNTHETIC, tmp_path / "run", report=events)
-    with pytest.raises(RunError, match="has no teacher: leave `teacher` out"):
+    with pytest.raises(RunError, match="has no teacher: leave out `teacher`"):
         resume(tmp_path / "run", teacher=str(taught[1]))
 
 
@@ -215,7 +215,7 @@ def test_a_teacher_that_has_learned_the_validation_images_is_told(taught, tmp_pa
     events = Recorder()
     train(replace(SYNTHETIC, teacher=str(taught[1]), validation_split=0.2), tmp_path / "run", report=events)
     (warned,) = [event for event in events.of(Warned) if "made it worse" not in event.message]
-    assert f"{taught[1]} has learned images that are validation images now" in warned.message
+    assert f"{taught[1]} was trained on images that are validation images now" in warned.message
 
 
 @pytest.mark.parametrize("changes", [{"distillation": 0.9}, {"distillation_temperature": 4.0}])
@@ -234,7 +234,7 @@ def test_a_share_or_temperature_out_of_range_is_refused(changes):
 
 def test_a_head_alone_has_no_teacher():
     still = RECIPES["fine-tune"].with_changes(crop_padding=0, flip=False)
-    with pytest.raises(InvalidValueError, match="leave `teacher` or `freeze_base` out"):
+    with pytest.raises(InvalidValueError, match="leave out `teacher` or `freeze_base`"):
         prepare(TrainRequest(still, weights="resnet20", teacher="resnet32", freeze_base=True))
     prepare(TrainRequest("fine-tune", weights="resnet20", teacher="resnet32", freeze_base=True))
 

@@ -90,7 +90,7 @@ def test_the_former_result_stays_until_the_longer_run_has_one(tmp_path):
 def test_a_longer_run_needs_its_checkpoint(tmp_path):
     train(CONFIG, tmp_path / "run")
     (tmp_path / "run" / files.CHECKPOINT).unlink()
-    with pytest.raises(RunError, match=r"checkpoint\.h5 is gone.*--weights"):
+    with pytest.raises(RunError, match=r"checkpoint\.h5 is missing.*--weights"):
         resume(tmp_path / "run", epochs=4)
     assert Run(tmp_path / "run").config.recipe.epochs == 2
 

@@ -114,7 +114,7 @@ def test_the_command_of_a_deleted_run_ends_with_status_3(moment, tmp_path, monke
     assert ended.value.code == 3
     told = capsys.readouterr().err
     assert "deleted" in told
-    assert "is whole" not in told
+    assert "is complete" not in told
 
 
 def test_the_lock_of_another_training_at_the_old_place_stays(tmp_path):

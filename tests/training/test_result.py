@@ -177,7 +177,7 @@ def test_a_signal_while_pictures_are_drawn_says_how_to_go_on(whole, monkeypatch,
         stopped = resume_by_command(run).exception
     assert isinstance(stopped, InterruptedRunError)
     assert stopped.exit_code == 128 + number
-    assert f"The result is whole. Finish it with: cifarnet train --resume {run}" in str(stopped)
+    assert f"The result is complete. Write them with: cifarnet train --resume {run}" in str(stopped)
     assert resume_by_command(run).exit_code == 0
     assert contents(run) == content
 

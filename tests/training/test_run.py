@@ -266,7 +266,7 @@ def test_a_run_that_has_to_begin_anew_begins_with_the_same_weights_or_not_at_all
         (tmp_path / "run" / name).unlink()
     other = {**base.tensors, "conv2d_1/bias": base.tensors["conv2d_1/bias"] + 1}
     save_weights(tmp_path / "base.h5", replace(base, tensors=other))
-    with pytest.raises(RunError, match=r"base\.h5 does not hold the weights that the run in .* began with"):
+    with pytest.raises(RunError, match=r"base\.h5 does not hold the weights that the run in .* started from"):
         resume(tmp_path / "run")
     save_weights(tmp_path / "base.h5", base)
     assert resume(tmp_path / "run").weights_sha256 == result.weights_sha256

@@ -69,7 +69,7 @@ def test_a_validation_folder_holds_the_validation_images(pets):
 
 
 def test_a_validation_split_beside_a_validation_folder_is_refused(pets):
-    with pytest.raises(InvalidValueError, match=r"8 validation images of its own: `validation_split` .* Received: 0.2"):
+    with pytest.raises(InvalidValueError, match=r"8 validation images: leave out `validation_split`, .* Received: 0.2"):
         load(pets, validation_split=0.2)
 
 
