@@ -61,7 +61,7 @@ def warn_of_other_cores(config: RunConfig, directory: Path, report: EventHandler
     if device().kind == "cpu" and config.cores not in (None, cores):
         report(
             Warned(
-                f"The run in {directory} began on {_cores(config.cores)} and continues on {_cores(cores)}. Sums are"
+                f"The run in {directory} started on {_cores(config.cores)} and continues on {_cores(cores)}. Sums are"
                 " rounded in another order, so its weights will differ from those of an uninterrupted run. For equal"
                 f" weights, resume it on {_cores(config.cores)}."
             )

@@ -100,16 +100,16 @@ class TrainingRun:
                     if loop.train_state.best_epoch == row.epoch:
                         self.checkpoints.best = self._weights(loop)
                     loop.save_now()
-                except NonFiniteLoss as bad:
-                    self._restore(loop, bad)
+                except NonFiniteLoss as error:
+                    self._restore(loop, error)
                 if stop:
                     raise Stopped
         except Stopped:
             try:
                 loop.save_now()
-            except NonFiniteLoss as bad:
+            except NonFiniteLoss as error:
                 checkpoint = latest_checkpoint(self.run.path, self.session.report)
-                raise messages.diverged(self.run.path, loop.train_state, bad, checkpoint) from None
+                raise messages.diverged(self.run.path, loop.train_state, error, checkpoint) from None
             raise messages.interruption(self.run.path, loop, stop.signal_number, self.checkpoints.failure) from None
 
     def _plan_budget(self, loop: "Loop", budget: float) -> None:
@@ -122,18 +122,18 @@ class TrainingRun:
             self.run.require_in_place()
             self.run.write_config(self.setup.config)
 
-    def _restore(self, loop: "Loop", bad: Exception) -> None:
+    def _restore(self, loop: "Loop", error: Exception) -> None:
         """Restore the last good checkpoint, to continue at half the learning rate, or end the run as diverged."""
         config, report = self.setup.config, self.session.report
         checkpoint = latest_checkpoint(self.run.path, report)
         if checkpoint:
             at_length(checkpoint, config, len(self.setup.data.train), self.run.path)
         if config.on_nan == "stop" or not checkpoint or loop.train_state.restores >= RESTORES:
-            raise messages.diverged(self.run.path, loop.train_state, bad, checkpoint)
+            raise messages.diverged(self.run.path, loop.train_state, error, checkpoint)
         checkpoint.train_state.restores = loop.train_state.restores + 1
         loop.restore(checkpoint)
         step, factor = loop.train_state.step, loop.train_state.learning_rate_factor
-        report(Warned(f"{bad}. Continuing from step {step:,} at {factor:g} times the learning rate."))
+        report(Warned(f"{error}. Continuing from step {step:,} at {factor:g} times the learning rate."))
         loop.save_now()
 
     def _weights(self, loop: "Loop") -> Weights:

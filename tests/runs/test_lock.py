@@ -33,7 +33,7 @@ def locked_elsewhere(directory):
 
 
 @pytest.mark.parametrize("start", [lambda directory: train(CONFIG, directory), resume])
-def test_a_second_training_in_a_run_directory_is_refused_naming_the_first(tmp_path, start):
+def test_a_second_training_is_refused_naming_the_first(tmp_path, start):
     files.write_config(tmp_path, run_config(CONFIG.recipe, "synthetic:100", "resnet8").to_dict())
     with locked_elsewhere(tmp_path) as process:
         before = sorted(path.name for path in tmp_path.iterdir())
@@ -56,16 +56,16 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path):
 
 @pytest.mark.slow
 def test_the_same_process_can_not_train_twice_in_it_either(tmp_path):
-    told = []
+    output = []
 
     def again(event):
-        if isinstance(event, StepDone) and not told:
+        if isinstance(event, StepDone) and not output:
             with pytest.raises(RunError, match=f"process {os.getpid()}") as refused:
                 resume(tmp_path / "run")
-            told.append(refused)
+            output.append(refused)
 
     train(CONFIG, tmp_path / "run", report=again)
-    assert told
+    assert output
 
 
 @pytest.mark.slow

@@ -105,7 +105,7 @@ def test_a_run_ends_within_five_percent_of_its_budget(slowness):
 
 
 @pytest.mark.parametrize("slowness", [steady, slower_from_half, faster_from_half, in_fits])
-def test_the_learning_rate_ends_at_zero_and_the_images_at_full_size(slowness):
+def test_a_budget_ends_at_rate_zero_and_full_size(slowness):
     _, plan, path = run(1200, slowness)
     position, size = path[-1]
     assert size == 32
@@ -236,7 +236,7 @@ def test_full_size_steps_are_the_share_without_small_images():
 
 
 def required(budget, used, data_seconds=0.0):
-    """What a new run is told of its ``budget`` when timing has ended at ``used`` seconds."""
+    """The warning of a new run when timing has ended at ``used`` of its ``budget`` seconds."""
     events = []
     planner = Planner(budget, lambda: used, spans(FAST.with_changes(resolutions=()), 32), {32: 0.5}, 8.0, 1, 196)
     loop = SimpleNamespace(steps_per_epoch=196, control=SimpleNamespace(report=events.append))
@@ -276,7 +276,7 @@ def test_refused_budget_leaves_the_directory_free(tmp_path, clock):
 
 
 @pytest.mark.slow
-def test_two_spans_of_one_image_size_are_told_as_their_sum(tmp_path, clock):
+def test_spans_of_one_image_size_are_reported_as_a_sum(tmp_path, clock):
     events = []
     recipe = BUDGET.recipe.with_changes(resolutions=((32, 0.5), (20, 0.25)))
 
@@ -315,7 +315,7 @@ def test_timing_steps_leaves_no_trace_in_the_network(tmp_path, clock):
 
 
 @pytest.mark.slow
-def test_a_stop_while_steps_are_timed_ends_the_timing_and_leaves_the_network_as_it_was_made(tmp_path, clock):
+def test_a_stop_during_timing_restores_the_network(tmp_path, clock):
     events = []
 
     def stop(event):
@@ -341,7 +341,7 @@ def test_a_budget_needs_a_recipe_that_can_end_at_any_time():
 
 
 @pytest.mark.slow
-def test_a_run_that_was_stopped_after_its_last_step_has_its_last_check_alone_to_do(tmp_path):
+def test_resume_after_last_step_only_evaluates(tmp_path):
     def stop(event):
         if isinstance(event, StepDone):
             os.kill(os.getpid(), signal.SIGTERM)

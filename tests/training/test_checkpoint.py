@@ -32,7 +32,7 @@ def row(epoch: int) -> HistoryRow:
 
 
 @pytest.mark.slow
-def test_sixty_four_thousand_epochs_are_read_back_to_the_last_bit(tmp_path):
+def test_a_long_history_is_read_back_exactly(tmp_path):
     """As many as the recipe ``paper`` has on images that fill one batch."""
     history = [row(epoch) for epoch in range(1, 64_001)]
     progress = TrainState(64_000, 0, 192_000, 1.5, history, 8, 1 / 3)
@@ -58,7 +58,7 @@ def path(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "told"),
+    ("field", "value", "message"),
     [
         ("epoch", -1, "a run has at most .* epochs"),
         ("epoch", 10**300, "a run has at most .* epochs"),
@@ -98,12 +98,12 @@ def path(tmp_path):
         ("more", 1, "has no field more"),
     ],
 )
-def test_impossible_states_are_refused(path, field, value, told):
+def test_impossible_states_are_refused(path, field, value, message):
     def change(file):
         file.attrs[checkpoints.STATE] = json.dumps({**json.loads(file.attrs[checkpoints.STATE]), field: value})
 
     edit(path, change)
-    with pytest.raises(WeightsError, match=f"{told}|is not valid JSON"):
+    with pytest.raises(WeightsError, match=f"{message}|is not valid JSON"):
         load_checkpoint(path)
 
 
@@ -129,7 +129,7 @@ def test_a_run_takes_its_own_checkpoint(path, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("recipe", "changes", "classes", "told"),
+    ("recipe", "changes", "classes", "message"),
     [
         (RECIPE, {}, tuple("abcdefghij"), "its list of classes"),
         (RECIPE.with_changes(batch_size=1), {}, CIFAR10_CLASSES, "the number of steps in its epochs"),
@@ -138,10 +138,10 @@ def test_a_run_takes_its_own_checkpoint(path, tmp_path):
         (RECIPE, {"plan": Plan(30, 3, 0.5)}, CIFAR10_CLASSES, "its plan"),
     ],
 )
-def test_a_run_refuses_the_checkpoint_of_another(path, tmp_path, recipe, changes, classes, told):
+def test_a_run_refuses_the_checkpoint_of_another(path, tmp_path, recipe, changes, classes, message):
     checkpoint = load_checkpoint(path)
     vars(checkpoint.train_state).update(changes)
-    with pytest.raises(WeightsError, match=f"is from another run: {told} does not fit"):
+    with pytest.raises(WeightsError, match=f"is from another run: {message} does not fit"):
         require_run(checkpoint, recipe, None, replace(IMAGES, class_names=classes), tmp_path)
 
 

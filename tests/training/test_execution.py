@@ -87,7 +87,7 @@ def test_an_unknown_precision_is_refused():
         TrainRequest(RECIPE, precision="float64")
 
 
-def test_runs_of_cifarnet_0_1_go_on_in_float32(tmp_path):
+def test_runs_of_cifarnet_0_1_continue_in_float32(tmp_path):
     config = run_config(RECIPES["paper"]).to_dict()
     for unknown in ("precision", "jit", "budget"):
         del config[unknown]

@@ -52,13 +52,13 @@ def base(tmp_path):
         ({"resolutions": ((16, 0.5),)}, False),
     ],
 )
-def test_features_are_computed_once_unless_something_changes_the_images(change, once):
+def test_features_are_computed_once_without_augmentation(change, once):
     config = run_config(STILL.with_changes(**change), weights="resnet20", freeze_base=True)
     assert config.head_alone is once
 
 
 @pytest.mark.slow
-def test_the_heads_logits_of_the_features_are_those_of_the_network(base):
+def test_head_logits_of_features_are_the_networks(base):
     weights = load_weights(base)
     images = load_data("synthetic:50").test.images
     network = build_model(weights.spec, weights.tensors)
@@ -80,7 +80,7 @@ def test_training_on_features_is_training_with_a_fixed_base(base, tmp_path, monk
 
 
 @pytest.mark.slow
-def test_every_epoch_is_told_though_several_steps_run_in_one_call(base, tmp_path):
+def test_every_epoch_is_reported_with_several_steps_per_call(base, tmp_path):
     events = []
     config = TrainRequest(STILL, data="synthetic:200", weights=str(base), freeze_base=True)
     train(config, tmp_path / "run", report=events.append)
@@ -96,14 +96,14 @@ def test_a_base_that_diverged_is_refused(base, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_result_is_what_evaluate_says_though_training_rounds_the_features(base, tmp_path):
+def test_the_result_equals_that_of_evaluate(base, tmp_path):
     result = train(TrainRequest(STILL, data="synthetic:200", weights=str(base), freeze_base=True), tmp_path / "run")
     test = load_data("synthetic:200").test
     logits = Classifier(load_weights(tmp_path / "run" / files.WEIGHTS)).logits(test.images)
     assert result.metrics.loss == measure(logits, test.labels, test.class_names).loss
 
 
-def test_the_precision_that_a_head_alone_is_trained_in_is_the_one_that_is_told(base):
+def test_a_head_is_trained_and_reported_in_float32(base):
     gpu = Device("jax", "gpu", "a GPU")
     assert Execution.best_on(gpu).precision == "bfloat16"
     prepared = prepare(TrainRequest(STILL, data="synthetic:50", weights=str(base), freeze_base=True))

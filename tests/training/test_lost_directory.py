@@ -75,7 +75,7 @@ def test_a_result_is_not_claimed_when_it_is_lost_meanwhile(lose, tmp_path, monke
             manager.write_result(checkpoint(1).weights, {"epoch": 1})
 
 
-def test_a_training_whose_directory_moves_ends_and_goes_on_there(tmp_path):
+def test_a_moved_run_stops_and_resumes_there(tmp_path):
     directory = tmp_path / "run"
 
     def report(event):
@@ -112,9 +112,9 @@ def test_the_command_of_a_deleted_run_ends_with_status_3(moment, tmp_path, monke
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 3
-    told = capsys.readouterr().err
-    assert "deleted" in told
-    assert "is complete" not in told
+    output = capsys.readouterr().err
+    assert "deleted" in output
+    assert "is complete" not in output
 
 
 def test_the_lock_of_another_training_at_the_old_place_stays(tmp_path):

@@ -47,7 +47,7 @@ def poison(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_loss_that_is_no_number_ends_the_run_with_the_step_named_and_a_good_checkpoint(tmp_path, poison):
+def test_a_non_finite_loss_ends_the_run_at_its_step(tmp_path, poison):
     poison["times"] = 1
     with pytest.raises(DivergedError, match=rf"loss became nan after step {BAD_STEP}\b.* of step 7, is kept") as failed:
         train(CONFIG, tmp_path / "run")
@@ -61,14 +61,14 @@ def test_a_loss_that_is_no_number_ends_the_run_with_the_step_named_and_a_good_ch
 
 
 @pytest.mark.slow
-def test_a_weight_that_is_no_number_is_noticed_though_the_loss_is_one(tmp_path, poison):
+def test_a_non_finite_weight_with_a_finite_loss_ends_the_run(tmp_path, poison):
     poison.update(times=1, kernel=0)
     with pytest.raises(DivergedError, match=r"conv2d/kernel .* NaN or infinite after step \d+: .* of step 7, is kept"):
         train(CONFIG, tmp_path / "run")
 
 
 @pytest.mark.slow
-def test_a_run_that_is_stopped_after_its_weights_went_bad_says_so(tmp_path, poison):
+def test_a_stop_with_non_finite_weights_is_a_divergence(tmp_path, poison):
     poison.update(times=1, kernel=0)
 
     def stop(event):
@@ -80,7 +80,7 @@ def test_a_run_that_is_stopped_after_its_weights_went_bad_says_so(tmp_path, pois
 
 
 @pytest.mark.slow
-def test_on_nan_restore_goes_back_and_on_at_half_the_learning_rate(tmp_path, poison):
+def test_on_nan_restore_halves_the_learning_rate(tmp_path, poison):
     poison["times"] = 2
     events = []
     recipe = RECIPE.with_changes(precise_batchnorm=50)
@@ -99,7 +99,7 @@ def test_on_nan_restore_goes_back_and_on_at_half_the_learning_rate(tmp_path, poi
 
 
 @pytest.mark.slow
-def test_the_command_that_a_diverged_run_advises_goes_on_at_half_the_learning_rate(tmp_path, poison):
+def test_the_advised_command_restores_a_diverged_run(tmp_path, poison):
     poison["times"] = 2
     with pytest.raises(DivergedError) as failed:
         train(CONFIG, tmp_path / "run")
@@ -113,7 +113,7 @@ def test_the_command_that_a_diverged_run_advises_goes_on_at_half_the_learning_ra
 
 
 @pytest.mark.slow
-def test_a_run_that_went_back_is_resumed_at_its_lower_learning_rate(tmp_path, poison):
+def test_resume_keeps_the_lower_learning_rate(tmp_path, poison):
     poison["times"] = 1
     config = TrainRequest(RECIPE, data="synthetic:200", model="resnet8", seed=5, on_nan="restore")
     train(config, tmp_path / "whole")
@@ -147,7 +147,7 @@ def test_a_run_does_not_go_back_for_ever(tmp_path, poison):
 
 
 @pytest.mark.slow
-def test_a_weight_that_overflows_in_the_last_step_of_an_epoch_is_not_saved(tmp_path):
+def test_an_overflow_in_the_last_step_is_not_saved(tmp_path):
     recipe = RECIPES["paper"].with_changes(steps=1, learning_rate=3e38, batch_size=32)
     with pytest.raises(DivergedError, match="NaN or infinite after step 1"):
         train(TrainRequest(recipe, data="synthetic:200", model="resnet8"), tmp_path / "run")

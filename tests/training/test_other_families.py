@@ -46,7 +46,7 @@ def test_a_resumed_run_with_dropout_is_exact(tmp_path, config, step):
 
 
 @pytest.mark.slow
-def test_another_family_is_evaluated_and_fine_tuned_with_a_frozen_base(tmp_path, config):
+def test_another_family_is_evaluated_and_fine_tuned(tmp_path, config):
     result = train(replace(config, recipe=config.recipe.with_changes(epochs=1)), tmp_path / "run")
     assert evaluate(tmp_path / "run").metrics.accuracy == result.metrics.accuracy
     train(replace(config, model=None, weights=str(tmp_path / "run"), freeze_base=True), tmp_path / "tuned")

@@ -185,7 +185,7 @@ def test_small_images_are_left_out_of_a_short_run(tmp_path):
 
 
 @pytest.mark.slow
-def test_small_images_that_were_asked_for_are_kept_with_a_warning(tmp_path):
+def test_requested_small_images_stay_with_a_warning(tmp_path):
     recipe = RECIPES["fast"].with_changes(epochs=2, batch_size=25, resolutions=((16, 0.5),))
     events = events_of(recipe, tmp_path / "run")
     assert [event.row.image_size for event in events if isinstance(event, EpochDone)] == [16, 32]

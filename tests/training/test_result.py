@@ -123,7 +123,7 @@ def test_the_last_epoch_is_put_into_a_history_that_lacks_it(whole, lost):
 
 
 @pytest.mark.slow
-def test_a_page_of_a_former_result_is_written_anew(whole):
+def test_a_page_of_a_former_result_is_replaced(whole):
     run, content = whole
     digits = json.loads(content[files.METRICS])["weights_sha256"][: files.SHOWN_DIGITS]
     (run / files.REPORT).write_bytes(content[files.REPORT].replace(digits.encode(), b"0" * len(digits)))
@@ -143,7 +143,7 @@ def test_damaged_metrics_are_named_with_the_remedy(whole):
 @pytest.mark.slow
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("place", ["result.measure", "checkpoints.save_weights", "checkpoints.remove_previous"])
-def test_ctrl_c_while_the_result_is_written_says_how_to_go_on(tmp_path, monkeypatch, place):
+def test_ctrl_c_while_writing_the_result_names_the_command(tmp_path, monkeypatch, place):
     run = tmp_path / "run"
 
     def stop(*arguments):
@@ -164,7 +164,7 @@ def test_ctrl_c_while_the_result_is_written_says_how_to_go_on(tmp_path, monkeypa
 @pytest.mark.slow
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_while_pictures_are_drawn_says_how_to_go_on(whole, monkeypatch, number):
+def test_a_signal_while_drawing_names_the_command(whole, monkeypatch, number):
     run, content = whole
     (run / files.REPORT).unlink()
 
@@ -183,7 +183,7 @@ def test_a_signal_while_pictures_are_drawn_says_how_to_go_on(whole, monkeypatch,
 
 
 @pytest.mark.slow
-def test_a_finished_run_without_pictures_is_finished_for_the_library(whole):
+def test_the_library_accepts_a_run_without_pictures(whole):
     run, _ = whole
     (run / files.REPORT).unlink()
     with pytest.raises(RunError, match="finished"):
@@ -209,7 +209,7 @@ def test_runs_of_one_second_have_directories_of_their_own(tmp_path, monkeypatch)
     assert all(path.is_dir() for path in made)
 
 
-def test_runs_that_can_not_be_made_are_told(tmp_path, monkeypatch):
+def test_a_directory_that_can_not_be_made_is_a_storage_error(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").write_text("")
     with pytest.raises(StorageError, match="can't be written"):

@@ -102,7 +102,7 @@ def test_two_runs_with_one_seed_are_identical(reference, tmp_path):
         pytest.param(lambda e: isinstance(e, EpochDone) and e.row.epoch == 2, id="at the end of an epoch"),
     ],
 )
-def test_a_run_stopped_by_a_signal_and_resumed_equals_one_left_alone(reference, tmp_path, when):
+def test_a_stopped_and_resumed_run_equals_a_whole_one(reference, tmp_path, when):
     with pytest.raises(InterruptedRunError, match="--resume") as stopped:
         train(CONFIG, tmp_path / "run", report=Recorder(when))
     assert stopped.value.exit_code == 143
@@ -136,7 +136,7 @@ def test_checkpoints_inside_an_epoch_change_nothing(reference, tmp_path, monkeyp
 
 
 @pytest.mark.slow
-def test_a_run_killed_without_warning_and_resumed_equals_one_left_alone(reference, tmp_path):
+def test_a_killed_and_resumed_run_equals_a_whole_one(reference, tmp_path):
     directory = tmp_path / "run"
     recipe = tmp_path / "recipe.json"
     recipe.write_text(json.dumps(RECIPE.to_dict()))
@@ -155,7 +155,7 @@ def test_a_run_killed_without_warning_and_resumed_equals_one_left_alone(referenc
 
 
 @pytest.mark.slow
-def test_with_a_validation_split_the_best_epoch_is_kept_and_the_test_set_used_once(tmp_path):
+def test_a_validation_split_selects_the_best_epoch(tmp_path):
     events = Recorder()
     # With RECIPE the network answers by chance, for which the highest temperature is the best on any images.
     recipe = LEARNING.with_changes(epochs=4, batch_size=16, learning_rate=0.05)
@@ -200,7 +200,7 @@ def three_classes(tmp_path):
 
 
 @pytest.mark.slow
-def test_with_a_frozen_base_only_the_head_changes_also_for_other_classes(reference, tmp_path, three_classes):
+def test_a_frozen_base_leaves_only_the_head_to_train(reference, tmp_path, three_classes):
     base = load_weights(reference[0].directory / files.WEIGHTS)
     config = TrainRequest(RECIPE, data=three_classes, weights=str(reference[0].directory), freeze_base=True)
     events = Recorder()
@@ -224,7 +224,7 @@ def test_without_freezing_all_weights_are_tuned(reference, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_deeper_network_begins_as_the_one_it_grows_from_and_trains_all_its_units(reference, tmp_path):
+def test_a_grown_network_starts_as_the_smaller_one(reference, tmp_path):
     base = load_weights(reference[0].directory / files.WEIGHTS)
     spec = replace(base.spec, name="resnet20")
     grown = replace(base, spec=spec, tensors=adopted_weights(spec, 5, base.tensors, keep_head=True))
@@ -257,7 +257,7 @@ def test_weights_of_another_network_are_refused(tmp_path, model, freeze_base, me
 
 
 @pytest.mark.slow
-def test_a_run_that_has_to_begin_anew_begins_with_the_same_weights_or_not_at_all(reference, tmp_path):
+def test_a_restart_requires_the_same_initial_weights(reference, tmp_path):
     base = load_weights(reference[0].directory / files.WEIGHTS)
     save_weights(tmp_path / "base.h5", base)
     config = replace(CONFIG, recipe=RECIPE.with_changes(steps=2), weights=str(tmp_path / "base.h5"))
@@ -290,13 +290,13 @@ def test_an_existing_run_is_not_overwritten(reference):
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [(files.CONFIG, r"or continue its run: .*--resume .*photos\.$"), ("a.png", r"another `directory`\.$")],
 )
-def test_a_folder_that_is_not_empty_is_left_alone_with_the_remedy_that_fits_it(tmp_path, name, told):
+def test_a_folder_with_files_is_refused_with_a_remedy(tmp_path, name, message):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / name).write_text("{}")
-    with pytest.raises(RunError, match=told):
+    with pytest.raises(RunError, match=message):
         train(CONFIG, tmp_path / "photos")
     assert [path.name for path in (tmp_path / "photos").iterdir()] == [name]
 
@@ -310,7 +310,7 @@ def test_a_run_is_not_resumed_on_other_images(tmp_path):
 
 
 @pytest.mark.slow
-def test_images_that_were_moved_are_remembered_at_their_new_place(three_classes, tmp_path):
+def test_the_new_path_of_moved_images_is_stored(three_classes, tmp_path):
     moved = tmp_path / "moved.npz"
     config = replace(CONFIG, data=three_classes, recipe=RECIPE.with_changes(steps=4))
     with pytest.raises(InterruptedRunError):
@@ -323,7 +323,7 @@ def test_images_that_were_moved_are_remembered_at_their_new_place(three_classes,
 
 
 @pytest.mark.slow
-def test_validation_images_that_the_weights_have_learned_are_told(reference, tmp_path):
+def test_warn_of_validation_images_in_the_base_training(reference, tmp_path):
     config = replace(
         CONFIG, recipe=RECIPE.with_changes(steps=1, precise_batchnorm=50), weights=str(reference[0].directory)
     )
@@ -334,12 +334,12 @@ def test_validation_images_that_the_weights_have_learned_are_told(reference, tmp
         events = Recorder()
         again = replace(config, validation_split=0.2, weights=str(tmp_path / "first"), seed=seed)
         train(again, tmp_path / f"again{seed}", report=events)
-        told = "`validation_split` 0.2 `seed` 5 holds the same out"
-        assert [told in event.message for event in events.of(Warned)] == warned
+        output = "`validation_split` 0.2 `seed` 5 holds out the same"
+        assert [output in event.message for event in events.of(Warned)] == warned
 
 
 @pytest.mark.slow
-def test_a_test_set_that_the_weights_have_learned_is_refused_or_told(tmp_path):
+def test_warn_of_test_images_in_the_base_training(tmp_path):
     source = image_folder(tmp_path / "pets", train=10, test=0)
     config = TrainRequest(
         RECIPE.with_changes(steps=1, precise_batchnorm=50), data=str(source), model="resnet8", test_split=0.2
@@ -380,7 +380,7 @@ def test_the_wrong_number_of_classes_is_refused(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("without_pillow_heif")
-def test_a_validation_folder_selects_the_epoch_and_left_out_files_are_told(tmp_path):
+def test_a_validation_folder_selects_the_best_epoch(tmp_path):
     pets = fill(tmp_path / "pets", *(f"{split}/{name}" for split in ("train", "test", "val") for name in "ab"), count=8)
     (pets / "train/a/0.HEIC").touch()
     (pets / "train/b/1.png").write_bytes(b"no picture")

@@ -108,7 +108,7 @@ def test_the_log_leaves_the_result_as_it_is(logged, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_resumed_run_goes_on_without_doubling_steps(tmp_path):
+def test_a_resumed_run_has_each_step_once(tmp_path):
     run = tmp_path / "run"
     with pytest.raises(InterruptedRunError):
         train(CONFIG, run, report=StopAt(2, TensorBoardLog(ignore)))
@@ -136,7 +136,7 @@ def test_epochs_that_come_again_after_a_crash_are_withdrawn(tmp_path):
 
 
 @pytest.mark.slow
-def test_epochs_that_are_trained_again_within_a_run_are_withdrawn(logged, tmp_path):
+def test_repeated_epochs_replace_the_earlier_ones(logged, tmp_path):
     events = []
     train(CONFIG, tmp_path / "run", report=events.append)
     run = tmp_path / "again"
@@ -152,7 +152,7 @@ def test_epochs_that_are_trained_again_within_a_run_are_withdrawn(logged, tmp_pa
 
 
 @pytest.mark.slow
-def test_a_run_that_began_without_a_log_has_its_first_epochs_from_the_history(tmp_path):
+def test_a_later_log_starts_with_the_history(tmp_path):
     run = tmp_path / "run"
     with pytest.raises(InterruptedRunError):
         train(CONFIG, run, report=StopAt(2))
@@ -162,15 +162,15 @@ def test_a_run_that_began_without_a_log_has_its_first_epochs_from_the_history(tm
 
 
 @pytest.mark.slow
-def test_a_log_that_can_not_be_written_is_told_and_the_training_goes_on(tmp_path, monkeypatch):
+def test_training_continues_without_an_unwritable_log(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "TENSORBOARD", files.CONFIG)  # A file stands where the folder should.
     events = []
     log = TensorBoardLog(events.append)
     result = train(CONFIG, tmp_path / "run", report=log)
     log.finish(result.scored)
-    told = [event.message for event in events if isinstance(event, Warned) and "`tensorboard`" in event.message]
-    assert len(told) == 1
-    assert "can't be written: File exists" in told[0]
+    output = [event.message for event in events if isinstance(event, Warned) and "`tensorboard`" in event.message]
+    assert len(output) == 1
+    assert "can't be written: File exists" in output[0]
 
 
 def test_without_tensorboard_it_is_refused_before_training(tmp_path, monkeypatch):
