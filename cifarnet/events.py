@@ -1,6 +1,6 @@
-"""What a training run tells while it goes on: plain data, handed to the caller's ``report``.
+"""The events of a training run, as plain data. An event handler receives them.
 
-Services print nothing; a terminal, a log or a test decides what to make of an event.
+Services print nothing. A terminal, a log or a test handles the events.
 """
 
 from collections.abc import Callable
@@ -14,12 +14,35 @@ from cifarnet.recipes import Recipe
 
 @dataclass(frozen=True)
 class Planned:
-    """What is about to be trained, told before the first step; a resumed run's with its ``history`` so far.
+    """The run that is about to be trained; reported before the first step.
 
-    ``weights`` are those that it begins with, as they were asked for; ``grown_from`` is their network, where the one
-    that is trained has more units; ``new_head`` tells whether the head begins anew. ``teacher`` is whose answers it
-    learns from, as it was asked for. ``notes`` say how the recipe was adapted to the run. ``guessed_seconds`` is None
-    where no time can be guessed before steps are timed.
+    Attributes:
+        spec: the network.
+        params: number of its parameters.
+        trainable_params: number of those that are trained.
+        data: the data source as it was given.
+        train_images: number of training images.
+        held_out_images: number of held-out images.
+        held_out: ``validation`` or ``test``.
+        recipe: the recipe.
+        device: the device.
+        epochs: number of epochs of the whole run.
+        steps: number of steps of the whole run.
+        directory: the run directory.
+        start_epoch: number of epochs that are finished already.
+        start_batch: number of batches of the next epoch that are finished already.
+        frozen_base: whether only the head is trained.
+        precision: number type of the feature maps.
+        budget: seconds; None without a budget.
+        weights: the initial weights as they were given; None for none.
+        grown_from: the network of the initial weights, if the trained network has more units; None otherwise.
+        new_head: whether the head starts from random weights.
+        teacher: the teacher as it was given; None for none.
+        history: the finished epochs.
+        best_epoch: the epoch, from 1, with the best validation accuracy; None if unknown.
+        notes: how the recipe was adapted to the run, as text for the user.
+        guessed_seconds: a guess of the time of the run; None if unknown.
+        advice: what takes less time; None for no advice.
     """
 
     spec: ModelSpec
@@ -73,24 +96,29 @@ class Advice:
 
 @dataclass(frozen=True)
 class Warned:
-    """Something went wrong that does not end the run."""
+    """A warning: a problem that does not end the run."""
 
     message: str
 
 
 @dataclass(frozen=True)
 class Measuring:
-    """Steps at ``image_size`` pixels are timed before the run, to plan it by."""
+    """Steps at ``image_size`` pixels are being timed before a run with a budget."""
 
     image_size: int
 
 
 @dataclass(frozen=True)
 class BudgetPlanned:
-    """What the seconds left are enough for, by the steps that were timed; reported before the first step.
+    """The plan of a run with a budget, from timed steps; reported before the first step.
 
-    ``epochs`` and ``images_per_second`` are by image size, in the order of training. ``checks`` is that of the recipe.
-    ``data_seconds`` of the budget were spent on reading the images.
+    Attributes:
+        seconds_left: the rest of the budget.
+        steps: number of steps that are left.
+        epochs: number of epochs by image size, in the order of training.
+        images_per_second: the speed by image size.
+        checks: number of checks; 0: after every epoch.
+        data_seconds: seconds of the budget that reading the images took.
     """
 
     seconds_left: float
@@ -103,7 +131,7 @@ class BudgetPlanned:
 
 @dataclass(frozen=True)
 class Estimated:
-    """How long the rest of the run will take, once a few steps have been timed; seconds."""
+    """The estimated time of the rest of the run, in seconds; reported once after the first steps."""
 
     seconds_left: float
     seconds_per_epoch: float
@@ -112,7 +140,7 @@ class Estimated:
 
 @dataclass(frozen=True)
 class StepDone:
-    """One batch was trained; ``loss`` and ``accuracy`` are means over the epoch so far. Counts start at 1."""
+    """A batch was trained. ``loss`` and ``accuracy`` are means over the epoch so far. Counts start at 1."""
 
     epoch: int
     batch: int
@@ -127,7 +155,7 @@ class StepDone:
 
 @dataclass(frozen=True)
 class Classifying:
-    """Images classified so far at the end of an epoch."""
+    """The number of held-out images classified so far at the end of an epoch."""
 
     done: int
     total: int
@@ -135,7 +163,7 @@ class Classifying:
 
 @dataclass(frozen=True)
 class EpochDone:
-    """One row of the history, with the time that it took."""
+    """An epoch is finished. ``seconds`` is its time, ``best`` whether it has the best validation accuracy so far."""
 
     row: "HistoryRow"
     epochs: int
@@ -147,10 +175,17 @@ class EpochDone:
 
 @dataclass(frozen=True)
 class HistoryRow:
-    """One epoch's figures; the fields are the columns of history.csv, ``held_*`` under the held-out split's name.
+    """The values of an epoch. They don't depend on the clock, so a resumed run has the history of an uninterrupted one.
 
-    ``image_size`` is in pixels; ``held_*`` are None in an epoch that did not classify the held-out images.
-    Nothing in it depends on the clock, so a resumed run's history equals an uninterrupted one's.
+    Attributes:
+        epoch: counted from 1.
+        step: number of steps of the run at the end of the epoch.
+        image_size: side of the images in pixels in the last step.
+        learning_rate: of the last step.
+        loss: mean cross-entropy over the training images.
+        accuracy: mean accuracy over the training images.
+        held_loss: mean cross-entropy over the held-out images; None if they were not classified.
+        held_accuracy: accuracy on the held-out images; None if they were not classified.
     """
 
     epoch: int
@@ -163,7 +198,7 @@ class HistoryRow:
     held_accuracy: float | None
 
     def columns(self, held_out: str) -> dict[str, int | float | None]:
-        """The row under its columns' names: ``held_loss`` as ``test_loss`` or ``validation_loss``."""
+        """Return the values by column of history.csv: ``held_loss`` is ``test_loss`` or ``validation_loss``."""
         return {name.replace("held", held_out): value for name, value in vars(self).items()}
 
 
@@ -172,4 +207,4 @@ EventHandler = Callable[[Event], None]
 
 
 def ignore(event: Event) -> None:
-    """A ``report`` for whoever wants none."""
+    """Ignore ``event``: the event handler when the caller gives none."""

@@ -1,4 +1,4 @@
-"""Describes fields of dataclasses: valid range, help text and notation of each; checks values from JSON files.
+"""Describe fields of dataclasses: valid range, help text and notation. Check values from JSON files.
 
 A field that is declared with ``option`` is described in one place. The command line, the check of its range and the
 command that reproduces a run are derived from that description.
@@ -72,13 +72,13 @@ class Panel(StrEnum):
 
 
 class Notation(NamedTuple):
-    """How a value is written in one word, for types that the command line does not know.
+    """How a value is written as one word, for types that the command line does not have.
 
     Attributes:
-        what: what the word stands for: ``"steps"``.
+        what: the meaning of the word, for messages: ``"steps"``.
         example: a valid word.
-        parse: the value of a word; raises a ``ValueError`` for an invalid one.
-        text: the word for a value.
+        parse: returns the value of a word, or raises a ``ValueError``.
+        text: returns the word of a value.
     """
 
     what: str
@@ -92,12 +92,12 @@ class Option:
     """The description of a field that is an option too.
 
     Attributes:
-        help: one or more sentences. Other fields stand in backticks; the command line spells them as options.
+        help: one or more sentences. Other fields are in backticks, which the command line replaces by options.
         metavar: the placeholder of the value: its unit, ``N`` for a whole number, ``X`` for a number.
         panel: the section of the help page.
         range: the valid numbers; None for all.
         choices: the valid texts; none for all.
-        notation: how the value is written in one word; None for texts, numbers and flags.
+        notation: how the value is written as one word; None for texts, numbers and flags.
         resumable: whether the option can be given for a run that is resumed.
     """
 
@@ -110,7 +110,7 @@ class Option:
     resumable: bool = False
 
     def words(self, name: str, value: Any) -> list[str]:
-        """Return the words that give the field ``name`` a ``value`` on the command line; none for None."""
+        """Return the words of the command line that set the field ``name`` to ``value``; no words for None."""
         if value is None:
             return []
         if isinstance(value, bool):
@@ -129,7 +129,7 @@ def option(
     notation: Notation | None = None,
     resumable: bool = False,
 ) -> Any:
-    """Return the declaration of a dataclass's field with its ``Option``; see there for the arguments."""
+    """Return the declaration of a dataclass field with an ``Option``, whose arguments these are."""
     described = Option(help, metavar, panel, range, choices, notation, resumable)
     return field(default=default, metadata={Option: described})
 

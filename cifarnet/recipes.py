@@ -1,7 +1,8 @@
-"""A training run's recipe as data: every hyper-parameter in one place, named recipes, JSON round trip.
+"""Training recipes: all hyper-parameters as data, named recipes, and recipes in JSON files.
 
-``documented`` and ``revised`` are the original project's, ``paper`` is He et al. 2015 (arXiv:1512.03385, section 4.2),
-``fast`` is cifarnet's own, for a good accuracy soon, and so is ``fine-tune``, for trained weights and few images.
+``documented`` and ``revised`` are from the original project. ``paper`` is from He et al. 2015 (arXiv:1512.03385,
+section 4.2). ``fast`` and ``fine-tune`` were developed for cifarnet: for a good accuracy in a short time, and for
+training from trained weights on few images.
 """
 
 import math
@@ -12,7 +13,7 @@ from typing import Any, Self
 from cifarnet.errors import InvalidValueError, did_you_mean, without_marks
 from cifarnet.fields import FLOAT_LIMIT, Notation, Panel, Range, option, require_valid, typed_fields
 from cifarnet.json_files import read_object, shown
-from cifarnet.runs import CONFIG, verified_config
+from cifarnet.runs.files import CONFIG, verified_config
 
 # Of ``Recipe.for_images``.
 _SMALLEST_BATCH = 16
@@ -20,8 +21,7 @@ _EPOCH_STEPS = 8
 
 _NAME_LIMIT = 64
 _LONGEST_LIST = 100
-# Counts beyond these are mistakes, and whole numbers of 32 bits hold them. Half a million epochs make the longest
-# history that a checkpoint keeps.
+# Larger counts are mistakes, and these fit into 32 bits. A checkpoint keeps a history of at most half a million epochs.
 _COUNT, _EPOCHS, _PIXELS = Range(0, 1_000_000_000), 500_000, Range(0, 1024)
 _STEPS = Range(1, _COUNT.high)
 _POSITIVE, _NOT_NEGATIVE = Range(0, FLOAT_LIMIT, low_excluded=True), Range(0, FLOAT_LIMIT)
@@ -38,7 +38,7 @@ def _sizes(text: str) -> tuple[tuple[int, float], ...]:
 
 
 def _plain(value: float) -> str:
-    """Return the shortest text that means ``value``."""
+    """Return the shortest text that is equal to ``value`` when it is read."""
     return f"{value:g}" if float(f"{value:g}") == value else repr(value)
 
 
@@ -53,10 +53,10 @@ _SIZE_LIST = Notation(
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a network is trained. Each field but the name is an option of ``cifarnet train``.
+    """How a network is trained. Each field except ``name`` is an option of ``cifarnet train``.
 
     Raises:
-        InvalidValueError: for a value outside its range, naming the field.
+        InvalidValueError: for a value outside its range. The message names the field.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Recipe:
         None,
         range=Range(1, _EPOCHS),
         metavar="N",
-        help="Passes over the training images. Default: as the recipe says.",
+        help="Passes over the training images. Default: as in the recipe.",
         resumable=True,
     )
     """Exactly one of ``epochs`` and ``steps`` is given."""
@@ -76,7 +76,7 @@ class Recipe:
         panel=Panel.RECIPE,
         resumable=True,
     )
-    """The last epoch is cut short where the steps don't fill it."""
+    """The last epoch may be shorter than the others."""
     batch_size: int = option(128, range=Range(1, 1_000_000), metavar="N", help="Images per step.", panel=Panel.RECIPE)
     learning_rate: float = option(
         0.1,
@@ -100,8 +100,8 @@ class Recipe:
         help="L2 penalty on convolution kernels: half of other tools' weight decay.",
         panel=Panel.RECIPE,
     )
-    """Adds l2 times the sum of squares of every convolution kernel to the loss, as Keras's regularizer does. A weight
-    decay w of other frameworks, which adds w times the kernel to its gradient, is l2 = w / 2."""
+    """``l2`` times the sum of squares of all convolution kernels is added to the loss, as by Keras's regularizer. A
+    weight decay w of other frameworks, which add w times the kernel to its gradient, is l2 = w / 2."""
     label_smoothing: float = option(
         0.0,
         range=_BELOW_ONE,
@@ -124,7 +124,7 @@ class Recipe:
         help="Compute batch normalization's mean and variance from N training images; 0: use moving averages.",
         panel=Panel.RECIPE,
     )
-    """Computed before each check and at the end (Wu and Johnson 2021, arXiv:2105.07576)."""
+    """Computed before each check and at the end of the run (Wu and Johnson 2021, arXiv:2105.07576)."""
     lr_decay: float = option(
         0.0,
         range=_NOT_NEGATIVE,
@@ -153,8 +153,8 @@ class Recipe:
         help="Raise the learning rate during this fraction of the run, then lower it to zero.",
         panel=Panel.SCHEDULE,
     )
-    """One cycle (Smith and Topin 2018, arXiv:1708.07120): the learning rate rises linearly from zero, is
-    ``learning_rate`` after this fraction of the run, and falls linearly to zero at its end; 0: no cycle."""
+    """One cycle (Smith and Topin 2018, arXiv:1708.07120): the learning rate rises linearly from zero to
+    ``learning_rate`` in this fraction of the run, then falls linearly to zero at its end; 0: no cycle."""
     warmup_steps: int = option(
         0, range=_COUNT, metavar="N", help="Begin with N steps at the warm-up learning rate.", panel=Panel.SCHEDULE
     )
@@ -175,7 +175,7 @@ class Recipe:
         help="Shift at random by up to this fraction of the image.",
         panel=Panel.AUGMENTATION,
     )
-    """In both directions."""
+    """Horizontally and vertically, either way."""
     crop_padding: int = option(
         0,
         range=_PIXELS,
@@ -205,8 +205,8 @@ class Recipe:
         f" {_SIZE_LIST.example}. '' turns it off.",
         panel=Panel.AUGMENTATION,
     )
-    """Progressive resizing: pairs of a side in pixels and the share of the run that is trained on images shrunk to it,
-    in order."""
+    """Progressive resizing: pairs of a side in pixels and the share of the run that is trained on images of this size,
+    in order. Networks limit the sides further (``cifarnet.training.schedule.require_sizes``)."""
     distillation: float | None = option(
         None,
         range=Range(0, 1, low_excluded=True),
@@ -214,7 +214,7 @@ class Recipe:
         help="Fraction of the loss that compares with the `teacher`. Default: 0.9.",
         panel=Panel.TRANSFER,
     )
-    """The rest of the loss compares with the labels (Hinton et al. 2015, arXiv:1503.02531); None without a teacher."""
+    """The rest of the loss compares with the labels (Hinton et al. 2015, arXiv:1503.02531). None without a teacher."""
     distillation_temperature: float | None = option(
         None,
         range=_POSITIVE,
@@ -235,8 +235,7 @@ class Recipe:
     def __post_init__(self) -> None:
         if (self.epochs is None) == (self.steps is None):
             raise InvalidValueError(
-                f"A recipe lasts a number of epochs or of steps, one of the two."
-                f" Received: epochs {shown(self.epochs)}, steps {shown(self.steps)}"
+                f"A recipe has either epochs or steps. Received: epochs {shown(self.epochs)}, steps {shown(self.steps)}"
             )
         require_valid(self)
         self._check(
@@ -252,11 +251,11 @@ class Recipe:
         )
         self._check(
             "resolutions",
-            f"at most {_LONGEST_LIST} pairs of a side (8 to 32 pixels, a multiple of 4) and a share above 0, the shares"
-            " 1 or less together",
+            f"at most {_LONGEST_LIST} pairs of a side (1 to 1,024 pixels) and a share above 0, the shares 1 or less"
+            " together",
             lambda pairs: (
                 len(pairs) <= _LONGEST_LIST
-                and all(8 <= side <= 32 and side % 4 == 0 and share > 0 for side, share in pairs)
+                and all(1 <= side <= _PIXELS.high and share > 0 for side, share in pairs)
                 and sum(share for _, share in pairs) <= 1 + 1e-9
             ),
         )
@@ -271,7 +270,7 @@ class Recipe:
         )
         if self.crop_padding and (self.rotation or self.shift):
             raise InvalidValueError(
-                "`crop_padding` can't be combined with `rotation` or `shift`: both move the image, filling its border"
+                "`crop_padding` can't be combined with `rotation` or `shift`, because they fill the border of the image"
                 f" in different ways. Received: `crop_padding` {self.crop_padding}, `rotation` {self.rotation},"
                 f" `shift` {self.shift}"
             )
@@ -283,7 +282,7 @@ class Recipe:
         unused = {field.name: field.default for field in fields(self)}["warmup_learning_rate"]
         if self.warmup_learning_rate != unused and not self.warmup_steps:
             raise InvalidValueError(
-                "`warmup_learning_rate` is that of the first `warmup_steps`: give those too."
+                "`warmup_learning_rate` is the learning rate of the first `warmup_steps`: give these too."
                 f" Received: `warmup_learning_rate` {self.warmup_learning_rate}, `warmup_steps` 0"
             )
         if self.alternate_flips and not self.flip:
@@ -293,13 +292,13 @@ class Recipe:
 
     @property
     def needs_teacher(self) -> bool:
-        """Whether it says how a teacher is followed."""
+        """Whether it has settings for a teacher."""
         return self.distillation is not None or self.distillation_temperature is not None
 
     def with_teacher(self) -> Self:
-        """This recipe saying how a teacher is followed: as Tian et al. 2020 (arXiv:1910.10699) do where it is silent.
+        """Return the recipe with unset distillation fields filled in: a share of 0.9 and a temperature of 4.
 
-        Theirs are ResNets of these depths, on CIFAR-100.
+        These are the values of Tian et al. 2020 (arXiv:1910.10699) for ResNets of the same depths on CIFAR-100.
         """
         share, temperature = self.distillation, self.distillation_temperature
         return replace(
@@ -310,21 +309,26 @@ class Recipe:
 
     @property
     def moves_images(self) -> bool:
-        """Whether it rotates, shifts, crops or flips."""
+        """Whether images are rotated, shifted, cropped or flipped."""
         return bool(self.rotation or self.shift or self.crop_padding or self.flip)
 
     @property
     def varies_images(self) -> bool:
-        """Whether an image looks different from one epoch to another."""
+        """Whether an image differs between epochs."""
         return bool(self.moves_images or self.cutout or self.resolutions)
 
     @property
     def settling_steps(self) -> int:
-        """Steps after which the moving moments of batch normalization hold 5 % of their initial values."""
+        """Steps after which the moving averages of batch normalization have 5 % of their initial values."""
         return math.ceil(math.log(0.05) / math.log(self.batchnorm_momentum)) if self.batchnorm_momentum else 1
 
+    @property
+    def length(self) -> dict[str, int | None]:
+        """The length of a run: ``epochs`` and ``steps``, one of which is None."""
+        return {"epochs": self.epochs, "steps": self.steps}
+
     def total_steps(self, images: int) -> int:
-        """Return the length in steps on ``images`` training images."""
+        """Return the number of steps of a run on ``images`` training images."""
         return self.steps or self.steps_per_epoch(images) * (self.epochs or 0)
 
     def steps_per_epoch(self, images: int) -> int:
@@ -332,11 +336,11 @@ class Recipe:
         return -(-images // self.batch_size)
 
     def for_images(self, images: int) -> Self:
-        """Return this recipe adapted to the number of training images: ``fast`` has smaller batches for few images.
+        """Return the recipe adapted to the number of training images: ``fast`` has smaller batches for few images.
 
-        An epoch then has 8 steps or more, if batches of 16 allow it. The learning rate is proportional to the square
-        root of the batch size (Krizhevsky 2014, arXiv:1404.5997, section 5). With 3 classes of 40 textures, batches of
-        120 reached 100 % on the training images but only 65 to 87 % on others, however long they trained.
+        The batch size is halved, down to 16, until an epoch has 8 steps. The learning rate is proportional to the
+        square root of the batch size (Krizhevsky 2014, arXiv:1404.5997, section 5). With 3 classes of 40 textures,
+        batches of 120 reached 100 % on the training images but only 65 to 87 % on others, in runs of any length.
         """
         fast = RECIPES["fast"]
         if (self.name, self.batch_size, self.learning_rate) != (fast.name, fast.batch_size, fast.learning_rate):
@@ -350,7 +354,7 @@ class Recipe:
 
     @property
     def has_fast_sizes(self) -> bool:
-        """Whether this is ``fast`` with its own small images, which are left out where they save no time."""
+        """Whether this is ``fast`` with its own small images, which are left out if they save no time."""
         fast = RECIPES["fast"]
         return (self.name, self.resolutions) == (fast.name, fast.resolutions)
 
@@ -361,7 +365,7 @@ class Recipe:
             raise InvalidValueError(f"{what} must be {valid}. Received: {shown(getattr(self, field))}")
 
     def to_dict(self) -> dict[str, Any]:
-        """The recipe as JSON-ready data; ``Recipe.from_dict(recipe.to_dict()) == recipe``."""
+        """Return the recipe as JSON-ready data, so that ``Recipe.from_dict(recipe.to_dict()) == recipe``."""
         return {
             **asdict(self),
             "lr_boundaries": list(self.lr_boundaries),
@@ -370,7 +374,7 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        """The recipe that ``to_dict`` gave, or one written by hand; absent fields get their defaults.
+        """Return the recipe in ``data``, which is from ``to_dict`` or a JSON file. Missing fields have their defaults.
 
         Raises:
             InvalidValueError: for unknown fields, values of another type or out of range.
@@ -378,7 +382,7 @@ class Recipe:
         return cls(**typed_fields(cls, data, "A recipe"))
 
     def with_changes(self, **changes: Any) -> Self:
-        """This recipe with ``changes``; a new length in epochs takes the place of one in steps, and the reverse."""
+        """Return the recipe with ``changes``. New epochs replace steps, and new steps replace epochs."""
         if not changes:
             return self
         if changes.get("epochs") is not None:
@@ -388,22 +392,21 @@ class Recipe:
         return replace(self, **changes)
 
     def on(self, device_kind: str) -> Self:
-        """This recipe as it is taken on a device of that kind: ``fast`` without its small images on a GPU.
+        """Return the recipe adapted to a kind of device: ``fast`` has no small images on a GPU.
 
-        There each image size costs half a minute of compilation (ResNet-20, H100), where all images at full size take
-        less than a second an epoch.
+        On a GPU, compiling for an image size takes half a minute, and an epoch at full size less than a second
+        (ResNet-20, H100).
         """
         if device_kind == "gpu" and self.has_fast_sizes:
             return replace(self, resolutions=())
         return self
 
     def for_model(self, model: str) -> Self:
-        """Return this recipe adapted to the network ``model``: ``paper`` warms up those of 110 layers or more.
+        """Return the recipe adapted to the network ``model``: ``paper`` has a warm-up for 110 layers or more.
 
-        The paper found a learning rate of 0.1 too large for ResNet-110 to start with, and used 0.01 for about 400
-        steps.
+        In the paper a learning rate of 0.1 was too large at the start of ResNet-110, so about 400 steps used 0.01.
         """
-        # Imported here, because describing networks needs NumPy.
+        # Imported here, because the description of networks imports NumPy.
         from cifarnet.models.spec import ModelSpec
 
         if self == RECIPES["paper"] and ModelSpec(model).depth >= 110:
@@ -411,7 +414,7 @@ class Recipe:
         return self
 
     def differences(self) -> dict[str, Any]:
-        """Return the fields that differ from the named recipe that it started from; all of them without one."""
+        """Return the fields that differ from the named recipe of the same name; all fields if there is none."""
         base = RECIPES.get(self.name)
         return {
             field.name: getattr(self, field.name)
@@ -459,8 +462,8 @@ RECIPES = {
             cycle_peak=0.2,
             crop_padding=2,
             alternate_flips=True,
-            # At 0.99 the few steps at full size leave much of the smaller images' moments: 80.7 % on the test images,
-            # where moments taken anew gave 83.2 % (8 epochs).
+            # With 0.99 the few steps at full size keep much of the moments of smaller images: 80.7 % on the test
+            # images, and 83.2 % with moments that were computed again (8 epochs).
             batchnorm_momentum=0.95,
             precise_batchnorm=1024,
             resolutions=((16, 0.35), (20, 0.25), (24, 0.2), (28, 0.1)),
@@ -492,7 +495,7 @@ def named_recipe(name: str) -> Recipe:
     """
     if name in RECIPES:
         return RECIPES[name]
-    # A name that looks like a file's was probably meant as one.
+    # A name that looks like that of a file was probably meant as a file.
     known = [] if Path(name).suffix == ".json" or len(Path(name).parts) > 1 else RECIPES
     raise InvalidValueError(
         f"There is no recipe or file {name}.{did_you_mean(name, known)} Recipes are {', '.join(RECIPES)}. Give one"
@@ -504,8 +507,8 @@ def find_recipe(name: str) -> Recipe:
     """Return the recipe of that name, or the one in the file ``name``.
 
     Raises:
-        InvalidValueError: when there is neither, or the file holds no valid recipe.
-        RunError: when it is a run's and damaged.
+        InvalidValueError: when there is neither, or the file has no valid recipe.
+        RunError: when the file is a damaged config.json of a run.
     """
     if name in RECIPES or not Path(name).exists():
         return named_recipe(name)
@@ -517,11 +520,11 @@ def find_recipe(name: str) -> Recipe:
 
 
 def read_recipe(path: Path) -> Recipe:
-    """The recipe in a JSON file: one of its own, or a run's config.json.
+    """Return the recipe in a JSON file, which may be the config.json of a run.
 
     Raises:
-        InvalidValueError: when the file can't be read or holds no valid recipe.
-        RunError: when it is a run's and damaged.
+        InvalidValueError: when the file can't be read or has no valid recipe.
+        RunError: when the file is a damaged config.json of a run.
     """
     try:
         data = read_object(path)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import cifarnet
-from cifarnet import runs
 from cifarnet.data.images import read_image
 from cifarnet.errors import InvalidValueError, RunError, WeightsError
 from cifarnet.recipes import RECIPES
+from cifarnet.runs import files
 from cifarnet.training.setup import located_inputs
 from cifarnet.weights import catalog
 from tests.support.datasets import assert_same, image_folder
@@ -38,7 +38,7 @@ def test_weights_are_loaded_by_text_path_and_name(named):
 
 def test_a_run_directory_stands_for_its_weights(weights, tmp_path):
     (tmp_path / "run").mkdir()
-    weights.rename(tmp_path / "run" / runs.WEIGHTS)
+    weights.rename(tmp_path / "run" / files.WEIGHTS)
     assert cifarnet.load_weights(str(tmp_path / "run")).class_names == CLASSES
 
 
@@ -87,7 +87,7 @@ def test_runs_are_started_and_resumed_by_text_and_path(tmp_path, kind):
         RECIPES["fast"].with_changes(steps=1, resolutions=(), batch_size=25), "synthetic:50", "resnet8"
     )
     result = cifarnet.train(config, kind(tmp_path / "run"))
-    assert (result.directory, (tmp_path / "run" / runs.WEIGHTS).is_file()) == (tmp_path / "run", True)
+    assert (result.directory, (tmp_path / "run" / files.WEIGHTS).is_file()) == (tmp_path / "run", True)
     with pytest.raises(RunError, match="finished"):
         cifarnet.resume(kind(tmp_path / "run"))
 

@@ -25,14 +25,14 @@ def test_the_documented_recipe_is_the_documents():
     ("step", "rate"),
     [(0, 0.1), (7819, 0.1 / (1 + 7819e-6)), (7820, 0.05 / (1 + 7820e-6)), (15640, 0.025 / (1 + 15640e-6))],
 )
-def test_the_documented_learning_rate_decays_and_halves_every_20_epochs(step, rate):
+def test_documented_learning_rate_decays_and_halves(step, rate):
     assert learning_rate(RECIPES["documented"], 391, step, 0.5) == pytest.approx(rate, rel=1e-9)
 
 
 @pytest.mark.parametrize(
     ("step", "rate"), [(0, 0.01), (499, 0.01), (500, 0.1), (31_999, 0.1), (32_000, 0.01), (48_000, 0.001)]
 )
-def test_the_revised_learning_rate_warms_up_and_drops_at_its_steps(step, rate):
+def test_revised_learning_rate_warms_up_and_drops(step, rate):
     assert learning_rate(RECIPES["revised"], 391, step, 0.5) == pytest.approx(rate)
 
 
@@ -49,7 +49,7 @@ def test_the_optimizer_sees_the_learning_rate_that_is_shown(name):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_the_optimizer_takes_the_given_part_of_the_learning_rate(name):
+def test_the_optimizer_scales_the_learning_rate(name):
     recipe, plan = RECIPES[name], Plan(70_000)
     optimizer = PlannedSGD(recipe, 391)
     optimizer.build([])
@@ -66,7 +66,7 @@ def test_a_cycle_rises_to_its_peak_and_ends_at_zero(position, rate):
     assert learning_rate(recipe, 391, 0, position) == pytest.approx(rate)
 
 
-def test_a_new_plan_goes_on_from_where_the_old_one_stood():
+def test_a_new_plan_continues_from_the_old_position():
     old = Plan(100)
     new = Plan(60, 40, old.at(40))
     assert new.at(40) == pytest.approx(0.4)
@@ -74,7 +74,7 @@ def test_a_new_plan_goes_on_from_where_the_old_one_stood():
     assert new.at(60) == pytest.approx(1)
 
 
-def test_image_sizes_follow_the_recipes_shares_and_end_at_full_size():
+def test_image_sizes_follow_shares_and_end_at_full_size():
     recipe = RECIPES["fast"].with_changes(resolutions=((20, 0.5), (24, 0.25)))
     assert spans(recipe, 32) == [(0, 0.5, 20), (0.5, 0.75, 24), (0.75, 1, 32)]
     assert [size_at(recipe, 32, position) for position in (0, 0.49, 0.5, 0.75, 1, 1.1)] == [20, 20, 24, 32, 32, 32]
@@ -119,7 +119,7 @@ def test_a_value_out_of_range_is_refused_by_name(change, named):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("{", "can't be read as JSON"),
         ("[]", "JSON object"),
@@ -129,9 +129,9 @@ def test_a_value_out_of_range_is_refused_by_name(change, named):
         ('{"name": "x", "epochs": true}', "epochs must be a whole number or null"),
     ],
 )
-def test_a_recipe_file_that_makes_no_sense_is_refused(tmp_path, text, told):
+def test_invalid_recipe_files_are_refused(tmp_path, text, message):
     (tmp_path / "r.json").write_text(text)
-    with pytest.raises(InvalidValueError, match=told):
+    with pytest.raises(InvalidValueError, match=message):
         read_recipe(tmp_path / "r.json")
 
 

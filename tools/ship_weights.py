@@ -23,11 +23,11 @@ from typing import Any
 
 import numpy as np
 
-from cifarnet import runs
 from cifarnet.data.sources import load_data
 from cifarnet.evaluation.metrics import Metrics, accuracy, measure
 from cifarnet.inference.classifier import Classifier
 from cifarnet.reports.figures import plots
+from cifarnet.runs import files
 from cifarnet.runs.config import PLACES, RunConfig
 from cifarnet.runs.directory import Run
 from cifarnet.weights import catalog
@@ -36,7 +36,7 @@ from cifarnet.weights.formats.hdf5 import save_weights
 from cifarnet.weights.record import Weights
 
 ROOT = Path(__file__).parents[1]
-KEPT = (runs.HISTORY, runs.METRICS)
+KEPT = (files.HISTORY, files.METRICS)
 CURVES = "curves.svg"
 DEVICE = "device.txt"
 TRAINING_IMAGES = 50_000
@@ -53,10 +53,10 @@ def main() -> None:
     parser.add_argument("--device", default="two cores of a shared CPU", help="what it was trained on, for its card")
     parser.add_argument("--test-set", default="CIFAR-10", help="what the test images are called in the index")
     args = parser.parse_args()
-    weights = replace(load_weights(args.run / runs.WEIGHTS), trained_on=None)
+    weights = replace(load_weights(args.run / files.WEIGHTS), trained_on=None)
     _refuse_unknown_origin(args, weights.spec.name)
     if args.calibration:
-        twin = load_weights(args.calibration / runs.WEIGHTS)
+        twin = load_weights(args.calibration / files.WEIGHTS)
         weights = replace(weights, temperature=twin.temperature, reject_below=twin.reject_below)
     test = load_data(args.data).test
     folder, name = ROOT / "cifarnet" / "weights", weights.spec.name
@@ -108,12 +108,12 @@ def _refuse_unknown_origin(args: argparse.Namespace, name: str) -> None:
     if any(getattr(calibrated, field) != getattr(config, field) for field in same):
         raise SystemExit(f"{args.calibration} has another recipe, or learned from other weights, than {args.run}.")
     for learner, origin, sha256 in _origins(str(args.run), config):
-        missing = [file for file in (runs.CONFIG, runs.METRICS, DEVICE) if not (origin / file).exists()]
+        missing = [file for file in (files.CONFIG, files.METRICS, DEVICE) if not (origin / file).exists()]
         if missing:
             raise SystemExit(f"{learner} learned from {origin.name}, of which {origin} keeps no {', '.join(missing)}.")
         if origin.name == name:
             raise SystemExit(f"{origin} is where {args.run} will be kept: rename it, and give --renamed {name}=NEW.")
-        metrics = json.loads((origin / runs.METRICS).read_text(encoding="utf-8"))
+        metrics = json.loads((origin / files.METRICS).read_text(encoding="utf-8"))
         # The shipped weights may be rounded.
         shipped = catalog.shipped().get(origin.name)
         rounded = [load_weights(shipped.path).sha256()] if shipped else []
@@ -139,11 +139,11 @@ def _keep(args: argparse.Namespace, name: str) -> None:
     # Paths of the machine that trained stay out of the record.
     config = _read(args.run, args.renamed)
     places = {"data": Path(config.data).name, "weights": config.weights, "teacher": config.teacher}
-    runs.write_config(kept, {**runs.read_config(args.run), **places, **NOWHERE})
+    files.write_config(kept, {**files.read_config(args.run), **places, **NOWHERE})
     for file in KEPT:
         shutil.copy(args.run / file, kept / file)
-    history = runs.read_history(kept)
-    curves = plots.svg(plots.curves(history, runs.held_out_name(history)))
+    history = files.read_history(kept)
+    curves = plots.svg(plots.curves(history, files.held_out_name(history)))
     (kept / CURVES).write_text(curves, encoding="utf-8")
     (kept / DEVICE).write_text(args.device + "\n", encoding="utf-8")
 
@@ -221,8 +221,8 @@ Most confused: {_confusions(metrics)}.
 
 def _training(run: Path) -> str:
     """Return the command of ``run``, one option a line, and its epochs and minutes."""
-    config, metrics = _read(run), json.loads((run / runs.METRICS).read_text(encoding="utf-8"))
-    command = shlex.join(config.command(Path(runs.CONFIG))).replace(" --", " \\\n        --")
+    config, metrics = _read(run), json.loads((run / files.METRICS).read_text(encoding="utf-8"))
+    command = shlex.join(config.command(Path(files.CONFIG))).replace(" --", " \\\n        --")
     device = (run / DEVICE).read_text(encoding="utf-8").strip()
     return (
         f"    {command}\n\n"
@@ -250,7 +250,7 @@ It began with the weights `{config.weights}`, which had scored {_accuracy(origin
 
 
 def _accuracy(run: Path) -> float:
-    return float(json.loads((run / runs.METRICS).read_text(encoding="utf-8"))["accuracy"])
+    return float(json.loads((run / files.METRICS).read_text(encoding="utf-8"))["accuracy"])
 
 
 def _confusions(metrics: Metrics) -> str:

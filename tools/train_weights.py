@@ -19,8 +19,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cifarnet import runs
 from cifarnet.cli.options import seconds
+from cifarnet.runs import files
 
 COMMON = ["--recipe", "fast", "--crop-padding", "4", "--checks", "6", "--on-nan", "restore"]
 HELD_OUT = ["--validation-split", "0.02"]
@@ -53,7 +53,7 @@ def main() -> None:
     args.output.mkdir(parents=True, exist_ok=True)
     started: dict[str, subprocess.Popen[bytes]] = {}
     for name in args.names:
-        if not (args.output / name / runs.METRICS).exists():
+        if not (args.output / name / files.METRICS).exists():
             started[name] = _start(name, args)
             if len(started) == 1:
                 _wait_for_first_epoch(args.output / name, started[name], min(ends, time.monotonic() + args.alone))
@@ -70,7 +70,7 @@ def main() -> None:
 
 def _start(name: str, args: Any) -> "subprocess.Popen[bytes]":
     run = args.output / name
-    if (run / runs.CONFIG).exists():
+    if (run / files.CONFIG).exists():
         options = ["--resume", str(run), "--data", args.data]
     else:
         options = [*TRAININGS[name], *COMMON, "--data", args.data, "--output", str(run)]
@@ -81,7 +81,7 @@ def _start(name: str, args: Any) -> "subprocess.Popen[bytes]":
 
 
 def _wait_for_first_epoch(run: Path, process: "subprocess.Popen[bytes]", until: float) -> None:
-    while process.poll() is None and time.monotonic() < until and not (run / runs.HISTORY).exists():
+    while process.poll() is None and time.monotonic() < until and not (run / files.HISTORY).exists():
         time.sleep(0.2)
 
 

@@ -1,4 +1,4 @@
-"""``cifarnet data``: what is cached, downloads ahead of time, and what a source holds."""
+"""``cifarnet data``: describe a data source, show the cache, or download ahead of time."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -69,7 +69,7 @@ def data(
     if skip_broken and source is None:
         raise InvalidValueError("--skip-broken needs a SOURCE to read. Received: no source")
     if mirror and source is None and not download:
-        raise InvalidValueError(f"--mirror says where to download from: give --download too. Received: {mirror[0]}")
+        raise InvalidValueError(f"--mirror is an address to download from: give --download too. Received: {mirror[0]}")
     augmenting = _augmenting(grid, source, recipe)
     from cifarnet.data import cache, cifar10, inventory
     from cifarnet.data.sources import load_data
@@ -96,10 +96,17 @@ def data(
 
 
 def _augmenting(grid: Path | None, source: str | None, recipe: str | None) -> "Recipe | None":
-    """The recipe that augments the images of ``grid``, if there is one to be drawn."""
+    """Return the recipe that augments the images of ``grid``; None without a grid.
+
+    Raises:
+        InvalidValueError: when the options contradict each other, or ``grid`` is no name of a PNG file.
+        StorageError: when nothing can be written to its folder.
+    """
     if grid is None:
         if recipe is not None:
-            raise InvalidValueError(f"--recipe says how --grid augments: give both. Received: {recipe} and no --grid")
+            raise InvalidValueError(
+                f"--recipe is for the images of --grid: give both. Received: {recipe} and no --grid"
+            )
         return None
     if source is None:
         raise InvalidValueError(f"--grid needs a SOURCE to draw. Received: {grid} and no source")

@@ -63,13 +63,13 @@ def evaluate(
         from cifarnet.cli.reporting import page_path
         from cifarnet.evaluation.evaluate import score
         from cifarnet.evaluation.source import find_source
-        from cifarnet.runs import read_history
 
     choose_backend(backend)
     if report_file:
         page_path(report_file)
-        read_history(weights)
     source = find_source(weights, data)
+    if report_file and source.run:
+        _ = source.run.history  # A damaged file is an error before the work rather than after.
     if source.note:
         console.warn(source.note)
 
@@ -103,5 +103,5 @@ def evaluate(
         from cifarnet.reports.html.evaluation_page import about_evaluation
 
         title = f"{scores['network']} on {Path(scores['data']).name}"
-        about, run = about_evaluation(scores, tta), weights if weights.is_dir() else None
-        write_page(report_file, evaluation_html(scores, evaluation.scored, title, about, these_commands(), run))
+        about = about_evaluation(scores, tta)
+        write_page(report_file, evaluation_html(scores, evaluation.scored, title, about, these_commands(), source.run))

@@ -1,4 +1,4 @@
-"""Options of the command line: those that several commands share, and those that are made from fields of data."""
+"""Options of the command line: those of several commands, and those made from fields of dataclasses."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ OUTPUT = Panel.OUTPUT
 def choice(name: str, values: Sequence[str], help: str, **settings: Any) -> Any:
     """Return the declaration of the option ``name``, which takes one of ``values``.
 
-    Another value is refused with the nearest one before anything else happens.
+    Other values are errors before the command runs. The message has the nearest valid value.
     """
 
     def check(value: str | None) -> str | None:
@@ -36,7 +36,7 @@ def choice(name: str, values: Sequence[str], help: str, **settings: Any) -> Any:
 def annotation(cls: type, name: str, *, unset: bool = True) -> Any:
     """Return the annotation of a command's parameter for the field ``name`` of the dataclass ``cls``.
 
-    ``unset`` adds None to its values, for an option that was not given. A flag then has a ``--no-`` form too.
+    With ``unset``, the value is None if the option is not given, and a flag also has a ``--no-`` form.
     """
     described, hint = options_of(cls)[name], get_type_hints(cls)[name]
     kind = _kind(described, hint)
@@ -45,7 +45,7 @@ def annotation(cls: type, name: str, *, unset: bool = True) -> Any:
 
 
 def _kind(described: Option, hint: Any) -> Any:
-    """Return the type that Typer converts the option's word to."""
+    """Return the type to which Typer converts the word of the option."""
     kinds = get_args(hint) if get_origin(hint) is UnionType else (hint,)
     if described.notation:
         return str
@@ -64,7 +64,7 @@ def _declaration(name: str, described: Option, kind: Any, optional: bool) -> Any
 
 
 def parsed(notation: Notation, word: str, option: str) -> Any:
-    """Return the value of the ``word`` that was given for ``option``.
+    """Return the value of the ``word`` for ``option``.
 
     Raises:
         InvalidValueError: for an invalid word.
@@ -78,10 +78,10 @@ def parsed(notation: Notation, word: str, option: str) -> Any:
 
 
 def seconds(text: str, option: str) -> float:
-    """Return the seconds in a span of time such as ``1h30m``, ``20m`` or ``90s``.
+    """Return the seconds of a time such as ``1h30m``, ``20m`` or ``90s``.
 
     Raises:
-        InvalidValueError: for anything else, naming ``option``.
+        InvalidValueError: for an invalid text. The message names ``option``.
     """
     value: float = parsed(DURATION, text, option)
     return value
@@ -131,9 +131,9 @@ Depth = Annotated[
 
 
 def chosen_model(model: str | None, depth: int | None, weights: object = None) -> str | None:
-    """Return the name of the network that ``--model`` or ``--depth`` gives; None without either.
+    """Return the name of the network from ``--model`` or ``--depth``; None if neither is given.
 
-    With ``weights``, which name their network themselves, neither may be given.
+    With ``weights``, which give the network, neither is valid.
 
     Raises:
         InvalidValueError: when the options contradict each other, or no network has that depth.
@@ -143,7 +143,7 @@ def chosen_model(model: str | None, depth: int | None, weights: object = None) -
     if weights is not None and (model, depth) != (None, None):
         option = "--depth" if model is None else "--model"
         raise InvalidValueError(
-            f"--weights gives the network too: give {option} or --weights, not both. Received: both"
+            f"--weights already gives the network: give {option} or --weights, not both. Received: both"
         )
     if depth is None:
         return model

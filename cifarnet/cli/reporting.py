@@ -1,4 +1,4 @@
-"""Write pages, and hand the results of services to the reports as plain data."""
+"""Write pages from the results of services."""
 
 import sys
 from collections.abc import Sequence
@@ -6,14 +6,15 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
-from cifarnet import runs
 from cifarnet.cli import console
+from cifarnet.runs import files
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from cifarnet.evaluation.scored import Scored
     from cifarnet.reports.html.evaluation_page import Training
+    from cifarnet.runs.directory import Run
     from cifarnet.training.result import Result
 
 
@@ -22,7 +23,7 @@ def page_path(path: Path) -> Path:
 
     Raises:
         InvalidValueError: when it is a folder or does not end in .html.
-        StorageError: when nothing can be written there; raised before the work rather than after.
+        StorageError: when nothing can be written there. It is raised before the work rather than after.
     """
     from cifarnet.errors import InvalidValueError, StorageError
 
@@ -60,7 +61,7 @@ def evaluation_html(
     title: str,
     about: Sequence[tuple[str, str]],
     reproduce: Sequence[Sequence[str]],
-    run: Path | None = None,
+    run: "Run | None" = None,
 ) -> str:
     """Return the page of ``scores`` (the keys of ``evaluate --json``), with the curves and settings of ``run``."""
     from cifarnet.evaluation.metrics import reliability_bins
@@ -76,15 +77,13 @@ def evaluation_html(
     return evaluation_page(title, scores, bins, gallery, about, reproduce, _training(run) if run else None)
 
 
-def _training(run: Path) -> "Training | None":
+def _training(run: "Run") -> "Training | None":
     """Return the history and the settings of a run; None when ``run`` has no epochs."""
     from cifarnet.reports.html.evaluation_page import Training, training_facts
-    from cifarnet.runs.directory import Run
 
-    history = runs.read_history(run)
-    if not history:
+    if not run.history:
         return None
-    config = Run(run).config
+    config = run.config
     settings = {
         "recipe": config.recipe.name,
         "data": config.source,
@@ -94,9 +93,8 @@ def _training(run: Path) -> "Training | None":
         "backend": config.backend,
         "precision": config.precision,
     }
-    changes = config.recipe.differences()
-    facts = training_facts(settings, changes, int(history[-1]["epoch"] or 0))
-    return Training(history, runs.held_out_name(history), facts)
+    facts = training_facts(settings, config.recipe.differences(), int(run.history[-1]["epoch"] or 0))
+    return Training(run.history, run.held_out, facts)
 
 
 def finish_run(result: "Result") -> str:
@@ -108,24 +106,23 @@ def finish_run(result: "Result") -> str:
     from cifarnet.files import write_text
     from cifarnet.reports.figures import plots
     from cifarnet.reports.html.evaluation_page import about_run
-    from cifarnet.runs.directory import Run
 
     # Absolute, so that the page's commands work from every directory.
-    run, scores, scored = result.directory.resolve(), result.to_dict(), result.scored
+    run, directory = result.run, result.directory.resolve()
+    scores, scored, config = result.to_dict(), result.scored, run.config
     for name, figure in _figures(scores, scored, run).items():
-        plots.save(figure, run / runs.PLOTS / name)
-    config = Run(run).config
-    checksum = result.weights_sha256[: runs.SHOWN_DIGITS]
-    about = about_run(result.epoch, result.selected_by, result.seconds, str(run / runs.WEIGHTS), checksum)
-    reproduce = [config.command(run / runs.CONFIG), ["cifarnet", "evaluate", str(run)]]
+        plots.save(figure, directory / files.PLOTS / name)
+    checksum = result.weights_sha256[: files.SHOWN_DIGITS]
+    about = about_run(result.epoch, result.selected_by, result.seconds, str(directory / files.WEIGHTS), checksum)
+    reproduce = [config.command(directory / files.CONFIG), ["cifarnet", "evaluate", str(directory)]]
     html = evaluation_html(scores, scored, f"{result.network}, {config.recipe.name}", about, reproduce, run)
-    write_text(run / runs.REPORT, html)
+    write_text(directory / files.REPORT, html)
     return html
 
 
-def _figures(scores: dict[str, Any], scored: "Scored", run: Path) -> "dict[str, Figure]":
+def _figures(scores: dict[str, Any], scored: "Scored", run: "Run") -> "dict[str, Figure]":
     from cifarnet.evaluation.metrics import reliability_bins
     from cifarnet.reports.figures import plots
 
-    history, bins = runs.read_history(run), reliability_bins(scored.logits, scored.data.labels)
-    return plots.run_figures(history, runs.held_out_name(history), scores, bins)
+    bins = reliability_bins(scored.logits, scored.data.labels)
+    return plots.run_figures(run.history, run.held_out, scores, bins)

@@ -73,15 +73,15 @@ def _show(result: "Result", report_file: Path | None) -> None:
         write_page(report_file, html)
 
 
-def _write_pictures(result: Any) -> str | None:
-    """Write the finished run's plots and page, which is returned; None when that failed.
+def _write_pictures(result: "Result") -> str | None:
+    """Write the plots and the page of a finished run, and return the page; None if that failed.
 
-    The result is whole without them, so their failure is not the run's.
+    The result is complete without them, so the run does not fail with them.
 
     Raises:
+        InterruptedRunError: when a signal stopped it.
         LostRunError: when the result was deleted or moved.
     """
-    from cifarnet import runs
     from cifarnet.cli.reporting import finish_run
     from cifarnet.errors import InterruptedRunError, LostRunError
     from cifarnet.training.signals import stopping_with
@@ -89,15 +89,15 @@ def _write_pictures(result: Any) -> str | None:
     advice = f"cifarnet train --resume {result.directory}"
     try:
         with stopping_with(
-            f"Stopped before plots and report were written. The result is whole. Finish it with: {advice}"
+            f"Stopped before plots and report were written. The result is complete. Write them with: {advice}"
         ):
-            runs.require_result(result.directory)
+            result.run.require_result()
             html = finish_run(result)
-            runs.require_result(result.directory)
+            result.run.require_result()
             return html
     except (InterruptedRunError, LostRunError):
         raise
-    except Exception as error:  # Hours of training end with what they reached, not with a traceback.
-        runs.require_result(result.directory)
-        console.warn(f"Plots or report could not be made: {error} The result is whole. When that is mended: {advice}")
+    except Exception as error:  # A long training ends with its result, not with a traceback.
+        result.run.require_result()
+        console.warn(f"Plots or report could not be written: {error} The result is complete. To write them: {advice}")
         return None

@@ -32,7 +32,7 @@ _FIRST = (
     "seed",
 )
 
-# Options that say how the command works. They decide nothing about a run's result.
+# Options of the command, which do not change the result of a run.
 _COMMAND: dict[str, tuple[Any, Any]] = {
     "depth": (Depth, None),
     "output": (
@@ -90,7 +90,7 @@ _OPTIONS = {cls: options_of(cls) for cls in (TrainRequest, Recipe)}
 
 
 def with_train_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Give ``function``, which takes a context and ``**options``, the signature that Typer reads the options from."""
+    """Set the signature of ``function``, which takes a context and ``**options``, so that Typer finds the options."""
     context, *_ = inspect.signature(function).parameters.values()
     signature = inspect.Signature([context, *sorted(_parameters(), key=_position)])
     function.__signature__ = signature  # type: ignore[attr-defined]
@@ -100,7 +100,7 @@ def with_train_options(function: Callable[..., None]) -> Callable[..., None]:
 def _parameters() -> Iterator[inspect.Parameter]:
     for cls, options in _OPTIONS.items():
         for name in options:
-            # A flag that is off by default is off when it is not given. A recipe's flags may be on.
+            # A flag of a request is False when it is not given. A flag of a recipe is then that of the named recipe.
             field = next(each for each in fields(cls) if each.name == name)
             unset = cls is Recipe or field.default is not False
             yield _parameter(name, annotation(cls, name, unset=unset), None if unset else field.default)
@@ -120,10 +120,10 @@ def _position(parameter: inspect.Parameter) -> tuple[int, int]:
 
 
 def given_options(context: typer.Context) -> dict[str, Any]:
-    """Return the values of the options that were given on the command line, by the names of their fields.
+    """Return the values of the options that were given on the command line, by field.
 
     Raises:
-        InvalidValueError: for an invalid word and for a number out of range, naming the option.
+        InvalidValueError: for an invalid word or a number out of range. The message names the option.
     """
     given = {
         name: value
@@ -140,10 +140,10 @@ def given_options(context: typer.Context) -> dict[str, Any]:
 
 
 def train_request(given: dict[str, Any]) -> TrainRequest:
-    """Return the request that the ``given_options`` make.
+    """Return the request for the ``given_options``.
 
     Raises:
-        InvalidValueError: as ``TrainRequest``, and for a ``--model`` and a ``--depth`` of different networks.
+        InvalidValueError: as for ``TrainRequest``, and when ``--model`` and ``--depth`` contradict each other.
     """
     asked = {name: value for name, value in given.items() if name in _OPTIONS[TrainRequest]}
     if model := chosen_model(asked.get("model"), given.get("depth")):
@@ -156,13 +156,13 @@ def resume_options(given: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of ``resume`` among the ``given_options``.
 
     Raises:
-        InvalidValueError: for options that a run can't change any more.
+        InvalidValueError: for options that can't be changed in an existing run.
     """
     taken = {name for options in _OPTIONS.values() for name, each in options.items() if each.resumable}
     if refused := sorted(given.keys() - taken - _COMMAND_RESUMABLE):
         raise InvalidValueError(
-            "A resumed run keeps what its config.json says, so --resume can't be combined with"
-            f" {', '.join(map(option_name, refused))}. Start a new run to change that (--recipe RUN/config.json takes"
-            " the recipe over)."
+            "A resumed run keeps the settings in its config.json, so --resume can't be combined with"
+            f" {', '.join(map(option_name, refused))}. Start a new run to change them (--recipe RUN/config.json uses"
+            " the same recipe)."
         )
     return {name: value for name, value in given.items() if name in taken}

@@ -12,6 +12,8 @@ from cifarnet.data.dataset import Splits
 from cifarnet.data.named import find_named
 from cifarnet.errors import DataError, InvalidValueError, listed
 from cifarnet.preprocessing import CIFAR10_CLASSES
+from cifarnet.runs.directory import Run
+from cifarnet.runs.files import CONFIG
 from cifarnet.runs.provenance import TrainedOn
 from cifarnet.weights import catalog
 from cifarnet.weights.formats import load_header
@@ -30,6 +32,7 @@ class Source:
         trained_on: the images that the weights were trained on; None where unknown.
         chosen: whether the caller chose the source. Otherwise it is the recorded one, or CIFAR-10.
         moved: whether the recorded source was found in another place.
+        run: the run that ``weights`` is the directory of; None otherwise.
     """
 
     weights: Path
@@ -37,6 +40,7 @@ class Source:
     trained_on: TrainedOn | None
     chosen: bool = False
     moved: bool = False
+    run: Run | None = None
 
     @property
     def note(self) -> str | None:
@@ -111,13 +115,14 @@ def find_source(weights: Path, data: str | None) -> Source:
         InvalidValueError: when no source is given or recorded, and the weights have other classes than CIFAR-10.
     """
     file, header = catalog.read(weights, load_header)
-    names, origin = header.class_names, catalog.trained_on(weights)
+    run = Run(weights) if (weights / CONFIG).exists() else None
+    names, origin = header.class_names, run.trained_on if run else catalog.trained_on(weights)
     if data is not None:
-        source = Source(weights, data, origin, chosen=True)
+        source = Source(weights, data, origin, chosen=True, run=run)
     elif origin is not None:
-        source = _recorded(weights, origin)
+        source = _recorded(weights, origin, run)
     elif names == CIFAR10_CLASSES:
-        source = Source(weights, "cifar10", None)
+        source = Source(weights, "cifar10", None, run=run)
     else:
         raise InvalidValueError(
             f"{weights} does not record which images it was trained on, and it has other classes than CIFAR-10."
@@ -130,7 +135,7 @@ def find_source(weights: Path, data: str | None) -> Source:
     return source
 
 
-def _recorded(weights: Path, origin: TrainedOn) -> Source:
+def _recorded(weights: Path, origin: TrainedOn, run: Run | None) -> Source:
     place = places.find(origin.data, origin.data_path, weights if weights.is_dir() else None)
     moved = place not in (origin.data, origin.data_path)
     # Without a recorded checksum, a source in another place can't be checked to hold the same images.
@@ -139,7 +144,7 @@ def _recorded(weights: Path, origin: TrainedOn) -> Source:
             f"There is nothing at {origin.data_path} any more, where the images of {weights} were. Give their place"
             f" with `data`. Received: {origin.data_path}"
         )
-    return Source(weights, place, origin, moved=moved)
+    return Source(weights, place, origin, moved=moved, run=run)
 
 
 def is_training_data(origin: TrainedOn, source: str, load: Load) -> bool:

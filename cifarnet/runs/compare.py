@@ -1,4 +1,4 @@
-"""Compares training runs: the settings in which they differ, and their results."""
+"""Compare training runs: the settings in which they differ, and their results."""
 
 import json
 import math
@@ -9,8 +9,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from cifarnet import runs
 from cifarnet.errors import InvalidValueError, RunError
+from cifarnet.runs import files
 from cifarnet.runs.config import PLACES
 from cifarnet.runs.directory import Run
 
@@ -63,7 +63,7 @@ class RunRecord:
     @property
     def held_out(self) -> str:
         """The images that were scored after each epoch: "validation" or "test"."""
-        return runs.held_out_name(self.history)
+        return files.held_out_name(self.history)
 
     @property
     def best_epoch(self) -> int | None:

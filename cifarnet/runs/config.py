@@ -1,4 +1,4 @@
-"""What decides a run's result, completely resolved: the content of its config.json."""
+"""The resolved configuration of a run: the content of its config.json."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -23,7 +23,7 @@ _CORES = Range(1, 2**20)
 _DEPTHS = Range(0, LARGEST["depth"])
 _OPTIONS = options_of(TrainRequest)
 _DEFAULTS = {field.name: field.default for field in fields(TrainRequest)}
-# Options of a command that are given even where they have their defaults, because they say what the run is.
+# Options that are always part of the command, because they identify the run.
 _ALWAYS = ("recipe", "data", "model", "seed")
 # Fields of named recipes that are adapted to the device or the network unless they are given.
 _ADAPTED = {"fast": "resolutions", "paper": "warmup_steps"}
@@ -31,19 +31,19 @@ _ADAPTED = {"fast": "resolutions", "paper": "warmup_steps"}
 
 @dataclass(frozen=True, kw_only=True)
 class RunInputs:
-    """What a run reads: its images, the weights that it begins with, and its teacher.
+    """The inputs of a run: its images, its initial weights and its teacher.
 
     Attributes:
         data: the data source as it was given.
         data_path: its absolute path when the run started; None for ``cifar10`` and ``synthetic``.
         weights: the initial weights as they were given; None for none.
         weights_path: their absolute path; None for a name.
-        teacher: the weights whose answers the network learns from as well as from the labels; None for none.
+        teacher: the weights of the teacher as they were given; None for none.
         teacher_path: their absolute path; None for a name.
-        test_split: the fraction of every class that is held out to test on; None where the source has test images.
-        validation_split: the fraction of the training images that is held out to select an epoch; None for none.
-        seed: the seed of everything random, the validation images among it.
-        skip_broken: whether pictures that can't be read are left out.
+        test_split: the fraction of every class held out as test images; None if the source has test images.
+        validation_split: the fraction of the training images held out to select an epoch; None for none.
+        seed: the seed of all random numbers, including the choice of validation images.
+        skip_broken: whether unreadable pictures are left out.
     """
 
     data: str
@@ -59,7 +59,7 @@ class RunInputs:
 
     def __post_init__(self) -> None:
         require_valid(self, _OPTIONS)
-        # A checksum of a file of a stranger may be as long as a path.
+        # A checksum in a stranger's file may be as long as a path.
         for name in (f"{place}{kind}" for place in PLACES for kind in ("", "_path", "_sha256")):
             if len(text := getattr(self, name, "") or "") > TEXT_LIMIT:
                 raise InvalidValueError(f"{name} must have at most {TEXT_LIMIT:,} characters. Received: {len(text):,}")
@@ -71,13 +71,13 @@ class RunInputs:
 
     @property
     def source(self) -> str:
-        """The data source to read, the same from every directory."""
+        """The data source to read, with an absolute path."""
         return self.data_path or self.data
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig(RunInputs):
-    """All that decides a run's result.
+    """The settings that determine the result of a run.
 
     Attributes:
         recipe: the recipe, adapted to the data, the network and the device.
@@ -85,14 +85,14 @@ class RunConfig(RunInputs):
         backend: the Keras backend.
         precision: the number type of the feature maps.
         jit: whether XLA compiles the training step.
-        data_sha256: SHA-256 of all images and labels, so that a run can only be resumed on the same ones.
-        weights_sha256: SHA-256 of the initial weights; None without them.
-        teacher_sha256: SHA-256 of the teacher's weights; None without one.
-        cores: the processor cores of a run on a CPU, since another number gives other weights; None on a GPU.
+        data_sha256: SHA-256 of all images and labels. A run can only be resumed on the same images.
+        weights_sha256: SHA-256 of the initial weights; None for none.
+        teacher_sha256: SHA-256 of the teacher's weights; None for none.
+        cores: number of processor cores, because the weights depend on it; None on a GPU.
         freeze_base: whether only the head is trained.
-        budget: seconds that take the place of the recipe's length; None for none.
-        on_nan: ``stop``, or ``restore`` the last good checkpoint at half the learning rate, when the loss or a weight
-            becomes NaN or infinite.
+        budget: seconds, which replace the length of the recipe; None for none.
+        on_nan: what to do when the loss or a weight becomes NaN or infinite: ``stop``, or ``restore`` the last good
+            checkpoint at half the learning rate.
 
     Raises:
         InvalidValueError: for a value out of range, and for fields that contradict each other.
@@ -103,7 +103,7 @@ class RunConfig(RunInputs):
     backend: str
     precision: str
     jit: bool
-    data_sha256: str | None
+    data_sha256: str
     weights_sha256: str | None = None
     teacher_sha256: str | None = None
     cores: int | None = None
@@ -119,12 +119,12 @@ class RunConfig(RunInputs):
 
     @property
     def trained_on(self) -> TrainedOn:
-        """The record of the training images that weight files of this run carry."""
+        """The record of the training images for the weight files of this run."""
         return TrainedOn.from_dict(vars(self))
 
     @property
     def head_alone(self) -> bool:
-        """Whether the frozen base sees the same images in every epoch, so that its features are computed once."""
+        """Whether only the head is trained, on features that are computed once; see ``trains_head_alone``."""
         return trains_head_alone(self, self.recipe)
 
     def execution(self, device: Device) -> Execution:
@@ -132,9 +132,9 @@ class RunConfig(RunInputs):
         return Execution(self.precision, self.jit, Execution.best_on(device).steps_per_call)
 
     def command(self, file: Path) -> list[str]:
-        """Return the ``cifarnet train`` that makes this run, as words: every option that is not at its default.
+        """Return the command that repeats this run, as words, with every option that is not at its default.
 
-        A recipe that has no name is read from ``file``, the run's config.json. Paths are absolute where they are known.
+        A recipe that is not a named one is read from ``file``, the config.json of the run. Known paths are absolute.
         """
         named = self.recipe.name in RECIPES
         values = {
@@ -160,12 +160,12 @@ class RunConfig(RunInputs):
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:
-        """Return the configuration in ``record``, which ``to_dict`` of this or an earlier version gave.
+        """Return the configuration in ``record``, which is from ``to_dict`` of this or an earlier version.
 
         Raises:
             InvalidValueError: when a field is missing, unknown or invalid.
         """
-        # Cifarnet 0.1 knew neither precision nor jit.
+        # Cifarnet 0.1 had neither precision nor jit.
         data = {"precision": "float32", "jit": False, **record}
         data.pop("cifarnet", None)
         # Before 0.2 every network was a ResNet with a depth.
@@ -176,21 +176,21 @@ class RunConfig(RunInputs):
             raise InvalidValueError(f"recipe must be an object. Received: {recipe!r:.60}")
         values = typed_fields(cls, {**data, "recipe": Recipe.from_dict(recipe)}, "A run's configuration")
         for place in ("weights", "teacher"):
-            # Before 0.2 runs kept only what was typed: a path, if there is one here, or else a name.
+            # Before 0.2 only the given text was kept: a path, if it exists here, or else a name.
             values.setdefault(f"{place}_path", places.of_weights(values.get(place)))
         return cls(**values)
 
 
 def trains_head_alone(asked: TrainRequest | RunConfig, recipe: Recipe) -> bool:
-    """Return whether the base is frozen and ``recipe`` shows it the same images in every epoch."""
+    """Return whether the base is frozen and gets the same images in every epoch, so that its features are fixed."""
     return asked.freeze_base and not recipe.varies_images
 
 
 def require_consistent(asked: TrainRequest | RunConfig, recipe: Recipe) -> None:
-    """Check that what was ``asked`` for can be done together, with ``recipe``.
+    """Check that the settings in ``asked`` do not contradict each other or ``recipe``.
 
     Raises:
-        InvalidValueError: naming what contradicts each other.
+        InvalidValueError: when they do. The message names the settings.
     """
     for message in _contradictions(asked, recipe):
         raise InvalidValueError(message)
@@ -198,27 +198,27 @@ def require_consistent(asked: TrainRequest | RunConfig, recipe: Recipe) -> None:
 
 def _contradictions(asked: TrainRequest | RunConfig, recipe: Recipe) -> Iterator[str]:
     if asked.freeze_base and asked.weights is None:
-        yield "`freeze_base` keeps a trained base fixed, so it needs one: give `weights` RUN or FILE.h5 too."
+        yield "`freeze_base` needs a trained base: give `weights` RUN or FILE.h5 too."
     if asked.teacher is None and recipe.needs_teacher:
         named = ((name, getattr(recipe, name)) for name in ("distillation", "distillation_temperature"))
         received = ", ".join(f"`{name}` {value:g}" for name, value in named if value is not None)
         yield (
-            "`distillation` and `distillation_temperature` need a teacher: give `teacher` too, or leave both"
-            f" out, of a recipe's file as well. Received: no teacher, {received}"
+            "`distillation` and `distillation_temperature` are settings for a teacher: give `teacher` too, or leave out"
+            f" both, also in a recipe file. Received: no teacher, {received}"
         )
     alone = trains_head_alone(asked, recipe)
     if asked.teacher is not None and alone:
         yield (
-            "With `freeze_base` and no augmentation the head sees features, and a teacher has to see images: leave"
-            " `teacher` or `freeze_base` out, or augment (`flip`)."
+            "With `freeze_base` and no augmentation the head is trained on features, and a teacher needs images: leave"
+            " out `teacher` or `freeze_base`, or augment (`flip`)."
         )
     if alone and asked.precision not in (None, "float32"):
         yield (
-            "With `freeze_base` and no augmentation the base's features are computed once, in float32: leave"
-            f" `precision` out. Received: {asked.precision}"
+            "With `freeze_base` and no augmentation the features of the base are computed once, in float32: leave out"
+            f" `precision`. Received: {asked.precision}"
         )
     if asked.budget is not None and not recipe.cycle_peak:
         yield (
-            "A budget needs a recipe whose learning rate ends at zero whenever the time is over: fast, or one with a"
+            "A budget needs a recipe whose learning rate falls to zero at the end of the run: fast, or one with a"
             f" `cycle_peak`. Received: {recipe.name}"
         )

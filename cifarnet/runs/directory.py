@@ -7,11 +7,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from cifarnet import runs
-from cifarnet.errors import BudgetError, InvalidValueError, RunError, without_marks
+from cifarnet.errors import BudgetError, InvalidValueError, LostRunError, RunError, without_marks
 from cifarnet.fields import typed_fields
 from cifarnet.files import StrPath, as_path, is_leftover, remove_leftovers
 from cifarnet.json_files import shown
+from cifarnet.runs import files
 from cifarnet.runs.config import RunConfig
 from cifarnet.runs.lock import FILES as LOCK_FILES
 from cifarnet.runs.lock import run_lock
@@ -21,14 +21,14 @@ from cifarnet.runs.provenance import TrainedOn
 class Run:
     """The run in the directory ``path``.
 
-    What its files hold is read on first use and kept, also where the file changes later. ``write_config`` and
-    ``write_metrics`` keep what they write. All properties but ``path`` raise a ``RunError`` for a damaged file.
+    Files are read on first use, and their content is kept, even if the file changes later. ``write_config`` and
+    ``write_metrics`` keep what they write. All properties except ``path`` raise a ``RunError`` for a damaged file.
     """
 
     def __init__(self, path: Path):
         self.path = path
         self.require_in_place: Callable[[], None] = lambda: None
-        """Raise a ``LostRunError`` when the directory was deleted, moved or replaced since it was locked."""
+        """Raise a ``LostRunError`` if the directory was deleted, moved or replaced since it was locked."""
 
     @classmethod
     def open(cls, path: StrPath) -> Self:
@@ -44,10 +44,10 @@ class Run:
     @classmethod
     @contextmanager
     def create(cls, path: Path, config: RunConfig) -> Iterator[Self]:
-        """Make and lock the run of ``config`` in ``path``, which is new or empty; yield it.
+        """Create and lock a run in ``path``, which must be new or empty, and yield it.
 
-        Files that a killed process left behind are removed. A run that ends with a ``BudgetError`` before its first
-        step is removed too, so that its directory can be used again.
+        Temporary files of a killed process are removed. A run that ends with a ``BudgetError`` before its first step is
+        removed too, so that its directory can be used again.
 
         Raises:
             RunError: when another process holds the directory, or it is not empty.
@@ -66,15 +66,15 @@ class Run:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the run, so that no other process trains in it; see ``run_lock`` for what that raises."""
+        """Lock the run, so that no other process trains in it. Raises the errors of ``run_lock``."""
         with run_lock(self.path) as self.require_in_place:
             yield
 
     def require_unused(self) -> None:
-        """Check that the directory is new, or holds only locks and what a killed process left behind.
+        """Check that the directory is new, or has only locks and temporary files of a killed process.
 
         Raises:
-            RunError: when there is anything else, with what to do.
+            RunError: when it has other files. The message gives the next step.
         """
         path = self.path
         if not path.exists():
@@ -82,31 +82,44 @@ class Run:
         if path.is_dir() and all(each.name in LOCK_FILES or is_leftover(each) for each in path.iterdir()):
             return
         next_step = ""
-        if (path / runs.CONFIG).exists():
+        if (path / files.CONFIG).exists():
             next_step = f", or continue its run: cifarnet train --resume {path}"
             if self.result is not None:
                 next_step = ": it has a finished run"
         raise RunError(f"{path} exists and is not an empty folder. Choose another `directory`{next_step}.")
 
+    def require_result(self) -> None:
+        """Check that the result that was just written is still there.
+
+        Raises:
+            LostRunError: when it was deleted or moved.
+        """
+        required = (files.CONFIG, files.WEIGHTS, files.METRICS)
+        if lost := [name for name in required if not (self.path / name).is_file()]:
+            raise LostRunError(
+                f"The run in {self.path} was finished, but {' and '.join(lost)} {'is' if len(lost) == 1 else 'are'} no"
+                " longer there: deleted or moved since. Look for the moved directory, or train again."
+            )
+
     def remove_leftovers(self) -> None:
-        """Delete the temporary files that a killed process left behind; the run must be locked."""
+        """Delete temporary files of a killed process. The run must be locked."""
         remove_leftovers(self.path)
-        remove_leftovers(self.path / runs.PLOTS)
+        remove_leftovers(self.path / files.PLOTS)
 
     def _remove_untrained(self) -> None:
         """Remove the locked run if its only checkpoint is that of the initial weights."""
-        if any((self.path / name).exists() for name in (runs.WEIGHTS, runs.BEST_WEIGHTS, runs.PREVIOUS_CHECKPOINT)):
+        if any((self.path / name).exists() for name in (files.WEIGHTS, files.BEST_WEIGHTS, files.PREVIOUS_CHECKPOINT)):
             return
-        shutil.rmtree(self.path / runs.TENSORBOARD, ignore_errors=True)
+        shutil.rmtree(self.path / files.TENSORBOARD, ignore_errors=True)
         with suppress(OSError):
-            for name in (runs.CHECKPOINT, runs.CONFIG, *LOCK_FILES):
+            for name in (files.CHECKPOINT, files.CONFIG, *LOCK_FILES):
                 (self.path / name).unlink(missing_ok=True)
             self.path.rmdir()
 
     @cached_property
     def record(self) -> dict[str, Any]:
-        """What config.json holds, without its checksum."""
-        return runs.read_config(self.path)
+        """The fields of config.json without its checksum."""
+        return files.read_config(self.path)
 
     @cached_property
     def config(self) -> RunConfig:
@@ -118,7 +131,7 @@ class Run:
 
     @property
     def version(self) -> str | None:
-        """The version of cifarnet that began the run; None where config.json does not say."""
+        """The version of cifarnet that started the run; None if config.json does not have it."""
         version = self.record.get("cifarnet")
         if not isinstance(version, str | None):
             raise self._invalid(f"cifarnet must be a text. Received: {shown(version)}")
@@ -126,7 +139,7 @@ class Run:
 
     @cached_property
     def trained_on(self) -> TrainedOn | None:
-        """The images that the run is trained on; None when config.json does not say."""
+        """The images that the run is trained on; None if config.json does not have them."""
         if "data" not in self.record:
             return None
         try:
@@ -136,39 +149,40 @@ class Run:
 
     @cached_property
     def history(self) -> list[dict[str, float | None]]:
-        """The rows of history.csv by column; None where a field is empty. No rows before the first epoch."""
-        return runs.read_history(self.path)
+        """The rows of history.csv by column, None for empty fields. There are no rows before the first epoch."""
+        return files.read_history(self.path)
 
     @property
     def held_out(self) -> str:
-        """The images that the epochs end with: ``validation`` or ``test``."""
-        return runs.held_out_name(self.history)
+        """The kind of the held-out images: ``validation`` or ``test``."""
+        return files.held_out_name(self.history)
 
     @cached_property
     def metrics(self) -> dict[str, Any] | None:
-        """What metrics.json holds; None where there is none."""
-        return runs.read_metrics(self.path) if (self.path / runs.METRICS).exists() else None
+        """The content of metrics.json; None if there is no such file."""
+        return files.read_metrics(self.path) if (self.path / files.METRICS).exists() else None
 
     @cached_property
-    def stored_result(self) -> runs.StoredResult | None:
-        """The result in metrics.json, of whatever length; None where there is none."""
+    def stored_result(self) -> files.StoredResult | None:
+        """The result in metrics.json, also that of an earlier length; None if there is no result."""
         if self.metrics is None:
             return None
         try:
-            return runs.StoredResult(**typed_fields(runs.StoredResult, self.metrics, "A result", others=True))
+            return files.StoredResult(**typed_fields(files.StoredResult, self.metrics, "A result", others=True))
         except InvalidValueError as error:
-            raise runs.damaged_metrics(self.path, str(error)) from error
+            raise files.damaged_metrics(self.path, str(error)) from error
 
     @property
-    def result(self) -> runs.StoredResult | None:
-        """The result; None while the run has none of the length that config.json asks for.
+    def result(self) -> files.StoredResult | None:
+        """The result; None if the run has no result of the length in config.json.
 
-        A finished run that was given more epochs keeps its first result until the next one replaces it.
+        A finished run that is made longer keeps its first result until the next one replaces it.
         """
         # Before 0.2 runs could not be made longer, and metrics.json has no length.
         found, recipe = self.stored_result, self.record.get("recipe")
-        if found and found.length is not None and isinstance(recipe, dict) and found.length != runs.length(recipe):
-            return None
+        if found and found.length is not None and isinstance(recipe, dict):
+            length = {name: recipe.get(name) for name in ("epochs", "steps")}
+            return found if found.length == length else None
         return found
 
     def result_values(self, *names: str) -> list[float] | None:
@@ -180,32 +194,32 @@ class Run:
         if self.result is None:
             return None
         if missing := [name for name in names if getattr(self.result, name) is None]:
-            raise runs.damaged_metrics(self.path, f"it has no {', '.join(missing)}")
+            raise files.damaged_metrics(self.path, f"it has no {', '.join(missing)}")
         return [getattr(self.result, name) for name in names]
 
     @property
     def missing_pictures(self) -> list[str]:
         """The names of the plots and the page that are missing or show an earlier result."""
-        missing = [f"{runs.PLOTS}/{name}{kind}" for name in runs.PLOT_NAMES for kind in (".png", ".svg")]
+        missing = [f"{files.PLOTS}/{name}{kind}" for name in files.PLOT_NAMES for kind in (".png", ".svg")]
         missing = [name for name in missing if not (self.path / name).is_file()]
         try:
-            # The page is written last, and names the weights that it is about.
+            # The page is written last, and names the SHA-256 of its weights.
             weights = str(self.result and self.result.weights_sha256)
-            page = (self.path / runs.REPORT).read_text(encoding="utf-8")
-            is_current = weights[: runs.SHOWN_DIGITS] in page
+            page = (self.path / files.REPORT).read_text(encoding="utf-8")
+            is_current = weights[: files.SHOWN_DIGITS] in page
         except (OSError, ValueError):
             is_current = False
-        return missing if is_current else [*missing, runs.REPORT]
+        return missing if is_current else [*missing, files.REPORT]
 
     def write_config(self, config: RunConfig) -> None:
-        """Write config.json, by the version of cifarnet that began the run.
+        """Write config.json, with the version of cifarnet that started the run.
 
         Raises:
-            StorageError: when the system refuses.
+            StorageError: when it can't be written.
         """
         begun = {"cifarnet": self.__dict__["record"].get("cifarnet")} if "record" in self.__dict__ else {}
         self.record = {**config.to_dict(), **begun}
-        runs.write_config(self.path, self.record)
+        files.write_config(self.path, self.record)
         self.config = config
         self.__dict__.pop("trained_on", None)
 
@@ -213,11 +227,11 @@ class Run:
         """Write metrics.json.
 
         Raises:
-            StorageError: when the system refuses.
+            StorageError: when it can't be written.
         """
-        runs.write_metrics(self.path, metrics)
+        files.write_metrics(self.path, metrics)
         self.metrics = metrics
         self.__dict__.pop("stored_result", None)
 
     def _invalid(self, what: str) -> RunError:
-        return RunError(f"{self.path / runs.CONFIG} is not a valid run configuration: {without_marks(what)}")
+        return RunError(f"{self.path / files.CONFIG} is not a valid run configuration: {without_marks(what)}")

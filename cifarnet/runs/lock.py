@@ -18,7 +18,7 @@ from cifarnet.locking import SOFT, locked
 
 LOCK = ".lock"
 OWNER = ".lock.json"
-"""Who holds the lock: apart from it, since filelock empties the file that others try to lock."""
+"""The file that names the holder of the lock. It is a separate file, because filelock empties the locked one."""
 
 FILES = {LOCK, LOCK + SOFT, OWNER}
 _OWNER_LIMIT = 1000
@@ -26,12 +26,12 @@ _OWNER_LIMIT = 1000
 
 @contextmanager
 def run_lock(directory: Path) -> Iterator[Callable[[], None]]:
-    """Hold the run in ``directory``, which is made if need be; the system lets go of it when the process dies.
+    """Lock the run in ``directory``, which is created if necessary. The system unlocks it when the process ends.
 
-    Yields a function that raises a ``LostRunError`` when the directory is no longer at its path.
+    Yields a function that raises a ``LostRunError`` if the directory is no longer at its path.
 
     Raises:
-        RunError: when another process holds it, naming that.
+        RunError: when another process holds the lock. The message names the process.
         StorageError: when the directory can't be written to.
     """
     with ExitStack() as stack:
@@ -43,7 +43,7 @@ def run_lock(directory: Path) -> Iterator[Callable[[], None]]:
             soft = directory / f"{LOCK}{SOFT}"
             remedy = f" If that process has ended, delete {soft}." if soft.exists() else ""
             raise RunError(
-                f"{directory} is being trained in by {_owner(directory)}. Wait for it, stop it, or choose another"
+                f"{directory} is in use by a training: {_owner(directory)}. Wait for it, stop it, or choose another"
                 f" `directory`.{remedy}"
             ) from None
         except OSError as error:
@@ -57,12 +57,12 @@ def run_lock(directory: Path) -> Iterator[Callable[[], None]]:
 
 
 def _opened(directory: Path) -> int | None:
-    """Return a descriptor of ``directory``: while it is open, no other directory gets its number. None on Windows."""
+    """Return a descriptor of ``directory``, which keeps its inode number reserved while it is open; None on Windows."""
     return os.open(directory, os.O_RDONLY) if os.name == "posix" else None
 
 
 def _remove_owner(directory: Path, descriptor: int | None) -> None:
-    # Another training may have begun at the path of a directory that was moved.
+    # Another training may have started at the path of a directory that was moved.
     with suppress(OSError, LostRunError):
         _require_in_place(directory, descriptor)
         (directory / OWNER).unlink(missing_ok=True)
@@ -74,31 +74,31 @@ def _require_in_place(directory: Path, descriptor: int | None) -> None:
     Raises:
         LostRunError: when it was deleted, moved or replaced.
     """
-    if descriptor is None:  # Windows deletes and moves no directory in which a file is locked.
+    if descriptor is None:  # Windows does not delete or move a directory in which a file is locked.
         return
     try:
         found = os.stat(directory)
     except (FileNotFoundError, NotADirectoryError):
         found = None
     except OSError:
-        # A disk that does not answer may answer later.
+        # The disk may be available again later.
         return
     if found and os.path.samestat(found, os.fstat(descriptor)):
         return
     if place := _place_of(descriptor):
         raise LostRunError(
-            f"{directory} was moved to {place} while its run was being trained, so the training has stopped. Go on with"
-            f" what is saved there: cifarnet train --resume {place}"
+            f"{directory} was moved to {place} while its run was being trained, so the training has stopped. Continue"
+            f" with what is saved there: cifarnet train --resume {place}"
         )
     what = "replaced by something else" if found else "deleted"
     raise LostRunError(
         f"{directory} was {what} while its run was being trained, so the training has stopped and has no result. Train"
-        " anew with another `directory`."
+        " again with another `directory`."
     )
 
 
 def _place_of(descriptor: int) -> Path | None:
-    """Return the present path of an open directory; None when it was deleted, or where only Linux could tell."""
+    """Return the current path of an open directory; None if it was deleted, or if the system is not Linux."""
     try:
         place = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
         return place if os.path.samestat(os.stat(place), os.fstat(descriptor)) else None
@@ -110,7 +110,7 @@ def _owner(directory: Path) -> str:
     try:
         owner = _Owner(**typed_fields(_Owner, read_object(directory / OWNER, _OWNER_LIMIT), "The owner of a lock"))
     except InvalidValueError:
-        return "another process, which has just begun"
+        return "another process, which has just started"
     return f"process {owner.pid} on {owner.host}, since {owner.since}"
 
 

@@ -1,4 +1,4 @@
-"""What a user asks of a training run, before anything is read: the options of ``cifarnet train`` as data."""
+"""A request for a training run, before anything is read: the options of ``cifarnet train`` as data."""
 
 import os
 from collections.abc import Mapping

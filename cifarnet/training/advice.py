@@ -1,4 +1,4 @@
-"""Advice for long runs: how long a run takes, and what takes less time."""
+"""Advice for long runs: a guess of the run's time, and options that take less time."""
 
 from dataclasses import replace
 
@@ -16,14 +16,14 @@ _CPU_IMAGES_PER_SECOND = 200.0
 
 
 def with_advice(plan: Planned) -> Planned:
-    """Return ``plan`` with its guessed time and the advice of what takes less time."""
+    """Return ``plan`` with a guess of the run's time, and advice on options that take less time."""
     return replace(plan, guessed_seconds=guessed_seconds(plan), advice=_advice(plan))
 
 
 def guessed_seconds(plan: Planned) -> float | None:
-    """Return roughly how many seconds a run takes on a CPU, to within a factor of about three; None where unknown.
+    """Return a guess of the seconds that a run takes on a CPU, within a factor of about three; None if unknown.
 
-    The guess is shown before any step was timed: the first steps of a large network take minutes.
+    It is shown before a step has been timed, because the first steps of a large network take minutes.
     """
     head_alone = plan.frozen_base and not plan.recipe.varies_images
     if plan.device.kind != "cpu" or plan.budget or head_alone:
@@ -38,7 +38,7 @@ def guessed_seconds(plan: Planned) -> float | None:
 
 def _advice(plan: Planned) -> Advice:
     default = ModelSpec().name
-    # A network grows from its weights; it can't shrink.
+    # A network can grow from smaller weights, but it can't shrink.
     model = plan.spec.name if plan.weights and not plan.grown_from else (plan.grown_from or ModelSpec()).name
     share = _macs(replace(plan.spec, name=model)) / _macs(plan.spec)
     is_new = not (plan.start_epoch or plan.start_batch)

@@ -1,4 +1,4 @@
-"""Planning a run that ends on time: how many steps, at which image size, for the seconds that are left."""
+"""Plan a run with a time budget: the number of steps at each image size for the seconds that are left."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -7,24 +7,32 @@ from cifarnet.durations import span
 from cifarnet.errors import BudgetError
 from cifarnet.training.schedule import Plan, ahead, checks_due
 
-# How often a plan is made anew, as a fraction of the budget: a machine that slows to half its speed just after the
-# last time makes the run late by this much.
+# Time between two plans, as a fraction of the budget. A machine that slows to half its speed right after the last plan
+# makes the run late by this much.
 REPLAN = 1 / 40
 
-# How long a measurement is remembered, as a fraction of the budget: the last tenth tells how fast the machine is now.
+# Time constant of the measured speed, as a fraction of the budget: the last tenth decides the current speed.
 MEMORY = 1 / 10
 
-# Seconds for what follows the last check: writing the result, its plots and its page, and the end of the process.
+# Seconds after the last check, for writing the result, its plots and its page, and for the end of the process.
 # Measured: 5 s on one slow core (2.5 GHz, without other work).
 ENDING = 5.0
 
 
 class Planner:
-    """Keeps a run within ``budget`` seconds by its ``clock``, which tells the seconds used so far, restarts included.
+    """Plans a run so that it ends within its budget.
 
-    ``seconds_per_step`` by image size and ``seconds_per_check`` (classifying the held-out images) were measured before
-    the run; what the planner goes on measuring is how much slower or faster than that the machine has become.
-    ``checks`` of them are spread over the run; 0 stands for one after every ``steps_per_epoch``.
+    The times of a step and a check are measured before the run. During the run the planner measures how much slower or
+    faster the machine has become.
+
+    Args:
+        budget: seconds.
+        clock: returns the seconds used so far, including those before an interruption.
+        spans: the run as (begin, end, image size), as ``schedule.spans`` returns it.
+        seconds_per_step: by image size, as measured before the run.
+        seconds_per_check: seconds of classifying the held-out images, as measured before the run.
+        checks: number of checks, spread evenly over the run; 0: one after every epoch.
+        steps_per_epoch: number of batches in an epoch.
     """
 
     def __init__(
@@ -46,32 +54,32 @@ class Planner:
         self.steps_per_epoch = steps_per_epoch
         self._since = clock()
         self._work = 0.0
-        # Seconds that lately passed, and seconds that the same work was expected to take; the newest count most. It is
-        # their ratio that says how slow the machine is: a mean of ratios would make a second lost between two short
-        # steps look like a machine ten times slower.
+        # Exponentially weighted sums of the seconds passed and of the seconds expected for the same work. Their ratio
+        # measures the machine. With a mean of ratios, a second lost between two short steps would look like a machine
+        # ten times slower.
         self._lately = self._lately_expected = budget * MEMORY
 
     def note_steps(self, size: int, steps: int) -> None:
-        """``steps`` on images of ``size`` pixels were done."""
+        """Record that ``steps`` on images of ``size`` pixels were trained."""
         self._work += steps * self.seconds_per_step[size]
 
     def note_check(self, seconds: float) -> None:
-        """The held-out images were classified, which took ``seconds``."""
+        """Record that classifying the held-out images took ``seconds``."""
         self.seconds_per_check = seconds
         self._since += seconds
 
     def due(self) -> bool:
-        """Whether the last plan is old enough for a new one."""
+        """Return whether a new plan is due."""
         return self.clock() - self._since >= self.budget * REPLAN
 
     def replan(self, plan: Plan, step: int) -> Plan:
-        """Return the plan from ``step`` on: as many steps as the time left is enough for, at least one."""
+        """Return the plan from ``step`` on: as many steps as fit into the time left, at least one."""
         self._note_pace()
         position = plan.at(step)
         return Plan(step + max(1, round(self.affordable_steps(position))), step, position)
 
     def affordable_steps(self, position: float) -> float:
-        """Return how many steps the time left is enough for from ``position`` on, after checks and the ending."""
+        """Return how many steps from ``position`` on fit into the time left, minus that of checks and the ending."""
         checks = max(1, self.checks - checks_due(self.checks, position))
         left = self.budget - ENDING - self.clock() - checks * self.seconds_per_check
         per_step = self._lately / self._lately_expected * self._seconds_per_step_from(position)
@@ -94,7 +102,7 @@ class Planner:
         self._since, self._work = now, 0.0
 
     def _seconds_per_step_from(self, position: float) -> float:
-        """The mean over the steps from ``position`` to the end, on the machine as it was measured."""
+        """Return the mean over the steps from ``position`` to the end, at the speed measured before the run."""
         left = ahead(self.spans, position)
         if not left:
             return self.seconds_per_step[self.spans[-1][2]]
@@ -102,7 +110,14 @@ class Planner:
 
 
 def too_little_time(budget: float, used: float, data_seconds: float, needed: str | None = None) -> BudgetError:
-    """Return the error for a ``budget`` that ends before the first step; ``needed`` is what one epoch takes."""
+    """Return the error for a budget that ends before the first step.
+
+    Args:
+        budget: seconds.
+        used: seconds used before the first step.
+        data_seconds: seconds of ``used`` for reading the images.
+        needed: the budget that one epoch needs, as text; None if unknown.
+    """
     reading = ""
     if data_seconds > 0.1 * budget:
         reading = f" Reading the images took {data_seconds:.0f} s; a second run finds them in the cache."

@@ -1,4 +1,4 @@
-"""Build what a run trains with: the training model, the evaluator, and exact moments for batch normalization."""
+"""Build the parts of a training loop: training model, evaluator and precise batch normalization."""
 
 from dataclasses import dataclass, replace
 
@@ -20,10 +20,10 @@ from cifarnet.training.setup import Setup
 
 @dataclass(frozen=True)
 class Parts:
-    """What a training loop works with.
+    """The parts of a training loop.
 
     Attributes:
-        model: what ``fit`` trains.
+        model: the model that ``fit`` trains.
         evaluator: classifies the held-out images.
         precise: computes the moments of batch normalization before each check; None for moving averages.
     """
@@ -34,7 +34,7 @@ class Parts:
 
 
 def start_weights(setup: Setup) -> dict[str, np.ndarray]:
-    """Return initial weights, with those of the base where there is one; a head for other classes is a new one."""
+    """Return the initial weights by name: random ones, or those of the base, with a new head for new classes."""
     base = setup.origins.base
     if base is None:
         return initial_weights(setup.spec, setup.config.seed)
@@ -42,9 +42,12 @@ def start_weights(setup: Setup) -> dict[str, np.ndarray]:
 
 
 def build_parts(setup: Setup, tensors: dict[str, np.ndarray], progress: Progress) -> Parts:
-    """Return the parts of the run of ``setup``, whose network begins with the weights ``tensors``.
+    """Return the parts of the training loop for a run.
 
-    ``progress`` receives the progress of computing the features of a frozen base.
+    Args:
+        setup: the run.
+        tensors: the weights that its network starts with, by name.
+        progress: receives the progress of computing the features of a frozen base.
     """
     return _head_parts(setup, tensors, progress) if setup.config.head_alone else _network_parts(setup, tensors)
 
@@ -85,7 +88,7 @@ def _head_parts(setup: Setup, tensors: dict[str, np.ndarray], progress: Progress
 
 
 def _float32_copy(setup: Setup) -> Network:
-    """Return a float32 network with the layers of the trained one, the same of them frozen."""
+    """Return a float32 network of the same spec, with the same layers frozen."""
     network = build_model(setup.spec)
     if setup.config.freeze_base:
         network.freeze_base()

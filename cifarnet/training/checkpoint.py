@@ -1,9 +1,9 @@
-"""A checkpoint: one HDF5 file with all that resuming to the last bit needs.
+"""A checkpoint: one HDF5 file with everything that a run needs to resume with equal results to the last bit.
 
-It is a weight file (``cifarnet.weights.formats``) with the training state beside the weights: the optimizer's and the
-metrics' arrays below ``training``, and where the run stood as JSON in the attribute ``training``. The history of its
-epochs, which may be tens of thousands, is the table ``training/history``: a row of float64 for each epoch, NaN where an
-epoch has no value. A checkpoint may come from a stranger: what makes no sense is refused when it is read.
+It is a weight file (``cifarnet.weights.formats``) with the training state in addition: the arrays of the optimizer and
+of the metrics in the group ``training``, and the position in the run as JSON in the attribute ``training``. The history
+is the table ``training/history`` with a row of float64 for each epoch, NaN for missing values. It is not JSON, because
+it may have tens of thousands of rows. A checkpoint may come from a stranger, so its values are checked when it is read.
 """
 
 import json
@@ -35,21 +35,29 @@ KINDS = ("optimizer", "metrics")
 HISTORY = f"{STATE}/history"
 
 RESTORES = 5
-"""How often ``--on-nan restore`` goes back: the learning rate is a thirty-second of the recipe's then."""
+"""The most restores with ``on_nan="restore"``. The learning rate is then 1/32 of the recipe's."""
 
 _EPOCHS, _STEPS, _SECONDS = 2**19, 2**48, 1e10
-"""The longest run that is resumed: half a million epochs, three hundred years."""
+"""Limits of a run that can be resumed: half a million epochs, three hundred years."""
 _COLUMNS = [column.name for column in fields(HistoryRow)]
 _COUNTS, _OPTIONAL = {"epoch", "step", "image_size"}, {"held_loss", "held_accuracy"}
 
 
 @dataclass
 class TrainState:
-    """Where a run stands: ``batch`` batches into ``epoch`` (both from 0), ``step`` batches in all.
+    """The position in a run.
 
-    ``seconds`` is the time spent so far; ``best_epoch`` counts from 1 and stays None without validation. ``plan`` says
-    how long the run is (checkpoints of cifarnet 0.1 have none: no steps), ``image_size`` what the present epoch is
-    trained at. ``restores`` counts how often the numbers went bad and the run went on from an earlier state.
+    Attributes:
+        epoch: number of finished epochs.
+        batch: number of finished batches in the current epoch.
+        step: number of finished batches in all.
+        seconds: the time spent so far.
+        history: a row for each finished epoch.
+        best_epoch: the epoch, from 1, with the best validation accuracy; None without validation.
+        best_accuracy: its validation accuracy.
+        plan: the length of the run; 0 steps in checkpoints of cifarnet 0.1, which had no plans.
+        image_size: side in pixels of the images in the current epoch.
+        restores: how often a non-finite loss or weight made the run restore a checkpoint.
     """
 
     epoch: int
@@ -65,13 +73,13 @@ class TrainState:
 
     @property
     def learning_rate_factor(self) -> float:
-        """What the recipe's learning rate is multiplied by: each restore has halved it."""
+        """The factor of the recipe's learning rate: each restore halves it."""
         return 0.5**self.restores
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A run's whole state; ``optimizer`` and ``metrics`` are Keras's variables in their order."""
+    """The complete state of a run. ``optimizer`` and ``metrics`` are the values of Keras's variables, in order."""
 
     weights: Weights
     train_state: TrainState
@@ -80,10 +88,15 @@ class Checkpoint:
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint, previous: Path | None = None) -> None:
-    """Write ``checkpoint`` to the file ``path``, atomically and sealed; what it held becomes ``previous``.
+    """Write ``checkpoint`` to the file ``path`` atomically, with a checksum.
+
+    Args:
+        path: the file.
+        checkpoint: the state to write.
+        previous: the file to which an existing file at ``path`` is renamed; None to replace it.
 
     Raises:
-        StorageError: when the system refuses; the file that was there still is.
+        StorageError: when the file can't be written. An existing file is then unchanged.
     """
 
     def fill(file: "h5py.File") -> None:
@@ -94,7 +107,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, previous: Path | None = 
             shapes[kind] = [list(array.shape) for array in arrays]
             for index, array in enumerate(arrays):
                 file.create_dataset(f"{STATE}/{kind}/{index}", data=array)
-        # Without the history first: asdict copies what it finds.
+        # The history is left out before asdict, which would copy it.
         state = asdict(replace(checkpoint.train_state, history=[]))
         del state["history"]
         if history := checkpoint.train_state.history:
@@ -108,24 +121,24 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint.
 
     Raises:
-        WeightsError: when it is missing, damaged, a weight file without a training state, or one of no possible run.
+        WeightsError: when it is missing or damaged, or has no training state or an impossible one.
     """
     file = read_hdf5(path)
     weights = weights_in(file)
     state = file.json(STATE)
     if state is None:
-        raise WeightsError(f"{path} holds weights but no training state: it can be evaluated, not resumed.")
+        raise WeightsError(f"{path} holds weights but no training state: it can be evaluated, but not resumed.")
     try:
         stored = _Stored(**typed_fields(_Stored, state, "A training state"))
         train_state = _train_state(stored, file)
-        _require_sense(train_state, weights.spec)
+        _require_possible(train_state, weights.spec)
         arrays = {kind: _read_arrays(file, kind, stored.shapes.get(kind)) for kind in KINDS}
         for array in arrays["optimizer"]:
             if array.dtype.kind in "iu" and not ((array >= 0) & (array <= train_state.step)).all():
                 raise InvalidValueError(
                     f"the optimizer counts steps from 0 to {train_state.step:,}. Received: {array!s:.60}"
                 )
-    # Only what the file holds is checked with this error. Any other one is a fault of cifarnet, not of the file.
+    # Invalid contents of the file raise this error. Any other error is a bug in cifarnet.
     except InvalidValueError as error:
         raise WeightsError(f"{path} has a training state that can't be read: {error}") from error
     return Checkpoint(weights, train_state, **arrays)
@@ -133,7 +146,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 @dataclass(frozen=True)
 class _Stored:
-    """The JSON of a training state. Cifarnet 0.1 had the history here, and neither plans nor image sizes."""
+    """The JSON of a training state. In cifarnet 0.1 it had the history, and neither plans nor image sizes."""
 
     epoch: int
     batch: int
@@ -170,9 +183,9 @@ def _train_state(stored: _Stored, file: Hdf5File) -> TrainState:
 
 
 def _history(file: Hdf5File, epochs: int) -> list[HistoryRow]:
-    """Return the rows of the table of ``epochs``."""
+    """Return the rows of the history of ``epochs`` epochs."""
     if not 0 <= epochs <= _EPOCHS:
-        raise InvalidValueError(f"a run has {_EPOCHS:,} epochs at most. Received: {shown(epochs)}")
+        raise InvalidValueError(f"a run has at most {_EPOCHS:,} epochs. Received: {shown(epochs)}")
     if not epochs:
         return []
     table = file.numbers(HISTORY, (epochs, len(_COLUMNS)), "f").tolist()
@@ -185,32 +198,32 @@ def _cell(column: str, value: float) -> Any:
     return int(value) if column in _COUNTS and value.is_integer() else value
 
 
-def _require_sense(train_state: TrainState, spec: ModelSpec) -> None:
-    """Refuse a ``train_state`` that no run has, whatever its recipe.
+def _require_possible(train_state: TrainState, spec: ModelSpec) -> None:
+    """Check that ``train_state`` is possible in a run of some recipe.
 
     Raises:
-        InvalidValueError: naming what makes no sense.
+        InvalidValueError: when it is not. The message gives the condition that it violates.
     """
     plan, history, step = train_state.plan, train_state.history, train_state.step
-    if not all(map(_is_sensible, history)):
-        raise InvalidValueError("its history has a row that makes no sense")
+    if not all(map(_is_possible, history)):
+        raise InvalidValueError("its history has an impossible row")
     where = (train_state.epoch, train_state.batch, step)
     epochs, ends = [row.epoch for row in history], [0, *(row.step for row in history)]
     best = None if train_state.best_epoch is None else _accuracy_of(history, train_state.best_epoch)
     sizes = [row.image_size for row in history]
     for what, holds, received in (
-        ("epoch, batch and step are whole numbers from 0 on", min(where) >= 0, where),
-        (f"a run has {_STEPS:,} steps at most", max(step, plan.steps) <= _STEPS, max(step, plan.steps)),
+        ("epoch, batch and step are whole numbers, at least 0", min(where) >= 0, where),
+        (f"a run has at most {_STEPS:,} steps", max(step, plan.steps) <= _STEPS, max(step, plan.steps)),
         ("the history has a row for each epoch", len(history) == train_state.epoch, train_state.epoch),
         ("the epochs count from 1", epochs == list(range(1, len(history) + 1)), epochs),
-        ("the steps of the epochs rise from 1 on", all(a < b for a, b in pairwise(ends)), ends),
+        ("the steps of the epochs increase from 1", all(a < b for a, b in pairwise(ends)), ends),
         ("the steps are those of the epochs and the batch", step == ends[-1] + train_state.batch, step),
-        ("image sizes are those of the network or less", all(0 < size <= spec.image_size for size in sizes), sizes),
+        ("image sizes are at most that of the network", all(0 < size <= spec.image_size for size in sizes), sizes),
         ("the image size is 1 to 1,024", 0 < train_state.image_size <= 1024, train_state.image_size),
         (f"seconds are 0 to {_SECONDS:g}", 0 <= train_state.seconds <= _SECONDS, train_state.seconds),
         ("the best accuracy is that of the best epoch", best == train_state.best_accuracy, train_state.best_accuracy),
-        ("the plan begins within the run", 0 <= plan.step <= step and 0 <= plan.position <= 1, plan),
-        ("the plan ends behind the steps trained", not plan.steps or step <= plan.steps, plan),
+        ("the plan begins in the trained part of the run", 0 <= plan.step <= step and 0 <= plan.position <= 1, plan),
+        ("the plan ends after the trained steps", not plan.steps or step <= plan.steps, plan),
         (f"restores are 0 to {RESTORES}", 0 <= train_state.restores <= RESTORES, train_state.restores),
     ):
         if not holds:
@@ -218,12 +231,12 @@ def _require_sense(train_state: TrainState, spec: ModelSpec) -> None:
 
 
 def _accuracy_of(history: list[HistoryRow], epoch: int) -> float:
-    """Return the accuracy on held-out images in an epoch of ``history``, counted from 1; NaN where it has none."""
+    """Return the accuracy on the held-out images in ``epoch``, counted from 1; NaN if it has none."""
     row = history[epoch - 1] if 1 <= epoch <= len(history) else None
     return math.nan if row is None or row.held_accuracy is None else row.held_accuracy
 
 
-def _is_sensible(row: HistoryRow) -> bool:
+def _is_possible(row: HistoryRow) -> bool:
     numbers: list[object] = [row.learning_rate, row.loss, row.accuracy]
     if row.held_loss is not None or row.held_accuracy is not None:
         numbers += [row.held_loss, row.held_accuracy]
@@ -236,32 +249,39 @@ def _is_sensible(row: HistoryRow) -> bool:
 
 
 def require_run(checkpoint: Checkpoint, recipe: Recipe, budget: float | None, train: Dataset, directory: Path) -> None:
-    """Refuse a ``checkpoint`` that the run in ``directory``, of ``recipe`` on the images ``train``, can't have written.
+    """Check that ``checkpoint`` can be from the run in ``directory``.
+
+    Args:
+        checkpoint: the checkpoint.
+        recipe: the recipe of the run.
+        budget: its budget in seconds, or None.
+        train: its training images.
+        directory: its directory, for the message.
 
     Raises:
-        WeightsError: naming what does not fit.
+        WeightsError: when it can't. The message names what does not fit.
     """
     weights, train_state, plan = checkpoint.weights, checkpoint.train_state, checkpoint.train_state.plan
     epoch, batch, per_epoch = train_state.epoch, train_state.batch, recipe.steps_per_epoch(len(train))
     rows = enumerate(train_state.history)
     sizes = {size for _, _, size in spans(recipe, weights.spec.image_size)}
     for what, holds in (
-        ("its classes", weights.class_names == train.class_names),
-        ("the steps of its epochs", all(k * per_epoch < row.step <= (k + 1) * per_epoch for k, row in rows)),
-        ("its steps", not batch or (batch <= per_epoch and train_state.step == epoch * per_epoch + batch)),
+        ("its list of classes", weights.class_names == train.class_names),
+        ("the number of steps in its epochs", all(k * per_epoch < row.step <= (k + 1) * per_epoch for k, row in rows)),
+        ("its number of steps", not batch or (batch <= per_epoch and train_state.step == epoch * per_epoch + batch)),
         ("its image size", not batch or train_state.image_size in sizes),
         ("its plan", budget is not None or (plan.step, plan.position) == (0, 0.0)),
     ):
         if not holds:
             raise WeightsError(
-                f"The checkpoint in {directory} is not one of its run: {what} can't come from the recipe and the images"
-                " in config.json. Put the run's own checkpoint back, or go on from its weights in a new run: cifarnet"
-                f" train --weights {directory}"
+                f"The checkpoint in {directory} is from another run: {what} does not fit the recipe and the images in"
+                " config.json. Restore the run's own checkpoint, or start a new run from its weights: cifarnet train"
+                f" --weights {directory}"
             )
 
 
 def _read_arrays(file: Hdf5File, kind: str, shapes: Any) -> list[np.ndarray]:
-    """Return the arrays of ``kind``; the loop checks that they fit its own."""
+    """Return the arrays of ``kind``. The loop checks that they fit its variables."""
     if not isinstance(shapes, list):
         raise InvalidValueError(f"the shapes of its {kind} are a list. Received: {shown(shapes)}")
     for shape in shapes:

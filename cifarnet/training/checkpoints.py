@@ -1,16 +1,17 @@
-"""Keeping a run's state on the disk: what is whole there stays whole, and a disk that refuses ends no training."""
+"""Save the state of a run. Failures leave complete files behind, and do not end the training."""
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from cifarnet import runs
 from cifarnet.errors import StorageError, WeightsError
 from cifarnet.events import EventHandler, HistoryRow, Warned
 from cifarnet.files import write_text
+from cifarnet.runs import files
+from cifarnet.runs.directory import Run
 from cifarnet.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from cifarnet.weights.formats.hdf5 import save_weights
 from cifarnet.weights.record import Weights
@@ -19,71 +20,67 @@ DAMAGED = "checkpoint.damaged.h5"
 
 
 class CheckpointManager:
-    """Writes best weights, checkpoint and history of the run in ``directory``, in this order.
+    """Writes the best weights, the checkpoint and the history of ``run``, in this order.
 
-    A crash between the first two repeats the epoch, which writes the same best weights again. When the system refuses,
-    that is told once, what could not be written is kept in memory, and the next save tries again.
+    After a crash between the first two, the resumed run repeats the epoch and writes the same best weights again. When
+    a file can't be written, ``report`` gets one warning, its content is kept in memory, and the next save tries again.
     """
 
-    def __init__(
-        self, directory: Path, held_out: str, report: EventHandler, require_in_place: Callable[[], None] = lambda: None
-    ):
-        self.directory, self.held_out, self.report = directory, held_out, report
-        self.require_in_place = require_in_place
-        """Raise a ``LostRunError`` when the directory was deleted or moved; writing would make another one."""
+    def __init__(self, run: Run, held_out: str, report: EventHandler):
+        self.run, self.directory, self.held_out, self.report = run, run.path, held_out, report
         self.failure: StorageError | None = None
-        """Why the last save failed; None when it didn't."""
+        """The error of the last save; None if it succeeded."""
         self.best: Weights | None = None
-        """The best weights so far, while they are not on the disk."""
+        """The best weights so far, until they are written."""
         self._epochs_written: int | None = None
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write what is new; see the class for what happens when that fails.
+        """Write ``checkpoint``, the history, and the best weights if they are new. The class describes failures.
 
         Raises:
             LostRunError: when the directory was deleted, moved or replaced.
         """
-        self.require_in_place()
+        self.run.require_in_place()
         try:
             self._write(checkpoint)
         except StorageError as error:
             if not self.failure:
-                self.report(Warned(f"{error} The training goes on, and the next save tries again."))
+                self.report(Warned(f"{error} The training continues, and the next save tries again."))
             self.failure = error
             return
         if self.failure:
-            self.report(Warned(f"{self.failure.path} is written again."))
+            self.report(Warned(f"Saving works again: {self.failure.path} is written."))
         self.failure = None
 
     def _write(self, checkpoint: Checkpoint) -> None:
         if self.best:
-            save_weights(self.directory / runs.BEST_WEIGHTS, self.best)
+            save_weights(self.directory / files.BEST_WEIGHTS, self.best)
             self.best = None
         save_checkpoint(
-            self.directory / runs.CHECKPOINT, checkpoint, previous=self.directory / runs.PREVIOUS_CHECKPOINT
+            self.directory / files.CHECKPOINT, checkpoint, previous=self.directory / files.PREVIOUS_CHECKPOINT
         )
         self.write_history(checkpoint.train_state.history)
 
-    def write_result(self, weights: Weights, metrics: Mapping[str, Any]) -> None:
-        """Write weights.h5, then metrics.json, with which the run is finished; delete the previous checkpoint.
+    def write_result(self, weights: Weights, metrics: dict[str, Any]) -> None:
+        """Write weights.h5, then metrics.json, which marks the run as finished, and delete the previous checkpoint.
 
         Raises:
             LostRunError: when the directory was deleted, moved or replaced.
-            StorageError: when the system refuses.
+            StorageError: when a file can't be written.
         """
-        self.require_in_place()
-        save_weights(self.directory / runs.WEIGHTS, weights)
-        runs.write_metrics(self.directory, metrics)
-        self.require_in_place()
+        self.run.require_in_place()
+        save_weights(self.directory / files.WEIGHTS, weights)
+        self.run.write_metrics(metrics)
+        self.run.require_in_place()
         remove_previous(self.directory)
 
     def write_history(self, history: Sequence[HistoryRow]) -> None:
-        """Write history.csv with the epochs of ``history``, unless there are none or they are written already.
+        """Write history.csv, unless ``history`` is empty or already written.
 
-        A run that was killed may have an epoch in its checkpoint that history.csv lacks.
+        If a run is killed, its checkpoint may have an epoch that history.csv lacks.
 
         Raises:
-            StorageError: when the system refuses.
+            StorageError: when a file can't be written.
         """
         if history and self._epochs_written != len(history):
             rows = [row.columns(self.held_out) for row in history]
@@ -91,28 +88,29 @@ class CheckpointManager:
             writer = csv.DictWriter(text, rows[0], lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
-            write_text(self.directory / runs.HISTORY, text.getvalue())
+            write_text(self.directory / files.HISTORY, text.getvalue())
             self._epochs_written = len(history)
 
 
 def remove_previous(directory: Path) -> None:
-    """Delete the checkpoint before the newest one, which a finished run does not need."""
+    """Delete the previous checkpoint, which a finished run does not need."""
     with suppress(OSError):
-        (directory / runs.PREVIOUS_CHECKPOINT).unlink(missing_ok=True)
+        (directory / files.PREVIOUS_CHECKPOINT).unlink(missing_ok=True)
 
 
 def latest_checkpoint(directory: Path, report: EventHandler) -> Checkpoint | None:
-    """The newest checkpoint in ``directory`` that is whole; None where there has been none yet.
+    """Return the newest intact checkpoint in ``directory``; None if there is no checkpoint.
 
-    A damaged one is told about and put aside, lest the next save makes it the previous one.
+    A damaged checkpoint is reported as a warning and renamed, so that the next save does not keep it as the previous
+    one.
 
     Raises:
-        WeightsError: when there are some, and all of them are damaged.
-        StorageError: when the damaged one can't be put aside.
+        WeightsError: when all checkpoints are damaged.
+        StorageError: when the damaged one can't be renamed.
     """
-    newest, previous = directory / runs.CHECKPOINT, directory / runs.PREVIOUS_CHECKPOINT
+    newest, previous = directory / files.CHECKPOINT, directory / files.PREVIOUS_CHECKPOINT
     if not newest.exists():
-        # Killed between the two renames of a save.
+        # The process was killed between the two renames of a save.
         return load_checkpoint(previous) if previous.exists() else None
     try:
         return load_checkpoint(newest)
@@ -125,5 +123,5 @@ def latest_checkpoint(directory: Path, report: EventHandler) -> Checkpoint | Non
             newest.replace(aside)
         except OSError as refusal:
             raise StorageError(aside, refusal) from refusal
-        report(Warned(f"{error} It is kept as {aside.name}; going on from the one before it."))
+        report(Warned(f"{error} It is kept as {aside.name}. The training continues from the previous one."))
         return checkpoint

@@ -1,7 +1,7 @@
-"""Training a network to answer as another does: knowledge distillation (Hinton et al. 2015, arXiv:1503.02531).
+"""Knowledge distillation (Hinton et al. 2015, arXiv:1503.02531): train a network on the outputs of a teacher.
 
-The teacher is asked anew in each step, about the very images that the student is shown, crops, flips and hidden squares
-included: Beyer et al. 2022, "Knowledge distillation: A good teacher is patient and consistent" (arXiv:2106.05237).
+The teacher classifies the same augmented images as the student in each step (Beyer et al. 2022, "Knowledge
+distillation: A good teacher is patient and consistent", arXiv:2106.05237).
 """
 
 from typing import Any
@@ -19,13 +19,14 @@ from cifarnet.weights.record import Weights
 
 
 class Student(TrainingModel):
-    """A training model that also learns from the answers of a network with the weights ``teacher``.
+    """A training model that also learns from the outputs of a network with the weights ``teacher``.
 
-    The loss of an image is ``recipe.distillation`` times the Kullback-Leibler divergence of the student's probabilities
-    from the teacher's, both at ``recipe.distillation_temperature`` T, times T squared, plus the rest of one times the
-    cross-entropy of the label. The square keeps the gradient's size whatever T is (section 2.1 of the paper).
+    The loss of an image is ``a * T**2 * KL + (1 - a) * CE``, with ``a = recipe.distillation`` and
+    ``T = recipe.distillation_temperature``. KL is the Kullback-Leibler divergence of the student's probabilities from
+    the teacher's, both at the temperature T, and CE the cross-entropy of the label. The factor T**2 keeps the size of
+    the gradient independent of T (section 2.1 of the paper).
 
-    ``teacher`` must be of the same classes and image size.
+    ``teacher`` must have the same classes and image size as ``network``.
     """
 
     def __init__(
@@ -43,9 +44,9 @@ class Student(TrainingModel):
         self.teacher.trainable = False
 
     def call(self, batch: dict[str, Any], training: bool | None = None) -> Any:
-        """Logits (batch, 2, classes) of the images that ``batch`` names: the student's, then the teacher's."""
+        """Return logits (batch, 2, classes) of the images of ``batch``: first the student's, then the teacher's."""
         images = self.augmented(batch)
-        # At full size whatever the student sees: the teacher need not know other sizes.
+        # The teacher sees images of full size, because it may not have been trained on smaller ones.
         answers = self.teacher.logits(self._as_teacher_sees(images), training=False)
         return ops.stack([self.logits(images, training), ops.stop_gradient(answers)], axis=1)
 
@@ -54,15 +55,15 @@ class Student(TrainingModel):
         return images * (mine.std / theirs.std) + (mine.mean - theirs.mean) / theirs.std
 
     def relative_cost(self, image_size: int) -> float:
-        """As in the training model, but for the teacher's forward pass, which costs the same at any size.
+        """Return the relative time of a step, with the teacher's forward pass, which takes the same at all sizes.
 
-        A step is worth three forward passes of the network, as an estimate.
+        A step of the student is counted as three forward passes.
         """
         teacher = total_macs(self.teacher.description) / total_macs(self.network.description) / 3
         return (super().relative_cost(image_size) + teacher) / (1 + teacher)
 
     def image_losses(self, labels: Any, logits: Any) -> Any:
-        """What each image is worth: (batch,)."""
+        """Return the loss of each image: (batch,)."""
         share, temperature = self.recipe.distillation, self.recipe.distillation_temperature
         assert share is not None
         assert temperature is not None

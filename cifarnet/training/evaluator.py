@@ -1,11 +1,11 @@
-"""Classifying the held-out images during a run, with the network as it is then, in float32 as ``evaluate`` does."""
+"""Classify the held-out images with the current weights during a run, in float32, as ``cifarnet evaluate`` does."""
 
 import time
 from typing import Any
 
 import numpy as np
 
-from cifarnet.data.progress import Progress as Report
+from cifarnet.data.progress import Progress
 from cifarnet.inference.classifier import require_finite
 from cifarnet.inference.engines import BATCH_SIZE
 from cifarnet.models.answers import Logits, run_batches
@@ -15,12 +15,10 @@ from cifarnet.preprocessing import Normalization
 
 
 class Evaluator:
-    """Classifies the same ``inputs`` again and again, with ever other weights.
-
-    ``exact`` says whether its logits at full size are those that ``evaluate`` sees, and may stand for the result.
-    """
+    """Classifies the same ``inputs`` with changing weights."""
 
     exact = True
+    """Whether the logits at full size equal those of ``cifarnet evaluate``, and can be used for the result."""
 
     def __init__(self, network: Network, inputs: np.ndarray):
         self.network = network
@@ -28,30 +26,35 @@ class Evaluator:
         self._models: dict[int, Any] = {}
 
     def make_model(self, image_size: int) -> Any:
-        """A Keras model from a batch of inputs to logits, as images shrunk to ``image_size`` give them."""
+        """Return a Keras model from a batch of inputs to logits, for images shrunk to ``image_size``."""
         raise NotImplementedError
 
-    def logits(self, tensors: dict[str, np.ndarray], image_size: int, report: Report) -> np.ndarray:
-        """Logits (n, classes) of the inputs, shrunk to ``image_size``, by the network with the weights ``tensors``.
+    def logits(self, tensors: dict[str, np.ndarray], image_size: int, report: Progress) -> np.ndarray:
+        """Return logits (n, classes) of the inputs.
 
-        A network that has only seen shrunken images knows little of others: ResNet-20 in its fourth epoch at 20x20
-        pixels scores 19 % on images of 32x32.
+        During training on shrunken images, the inputs must be shrunk too: ResNet-20 in its fourth epoch at 20x20 pixels
+        has an accuracy of 19 % on images of 32x32.
+
+        Args:
+            tensors: the weights of the network by name.
+            image_size: the side in pixels to which the inputs are shrunk.
+            report: receives the progress.
 
         Raises:
-            WeightsError: when a logit is not a finite number.
+            WeightsError: when a logit is NaN or infinite.
         """
         self.network.set_tensors(tensors)
         logits = run_batches(self._model(image_size), self.inputs, BATCH_SIZE, report)
         return require_finite(logits, self.network.spec.title)
 
     def time(self, count: int) -> float:
-        """Seconds that classifying ``count`` of the inputs takes, at full size."""
+        """Return the seconds that classifying ``count`` of the inputs at full size takes."""
         started = time.monotonic()
         run_batches(self._model(self.network.spec.image_size), self.inputs[:count], BATCH_SIZE)
         return time.monotonic() - started
 
     def _model(self, image_size: int) -> Any:
-        # One for each size: Keras's predict function does not know of it.
+        # One model for each size, because Keras's predict function is traced for one size.
         if image_size not in self._models:
             self._models[image_size] = self.make_model(image_size)
         return self._models[image_size]
@@ -65,5 +68,5 @@ class ImageEvaluator(Evaluator):
         self.normalization = normalization
 
     def make_model(self, image_size: int) -> Any:
-        """The network, behind normalization and shrinking."""
+        """Return the network after normalization and shrinking."""
         return Logits(self.network, self.normalization, image_size)

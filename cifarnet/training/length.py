@@ -1,24 +1,29 @@
-"""Making a run longer than planned, where the result is that of a run that was planned with this length."""
+"""Make a run longer. The result is that of a run that had the new length from the beginning."""
 
 import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cifarnet import runs
 from cifarnet.errors import InvalidValueError
 from cifarnet.recipes import RECIPES, Recipe
+from cifarnet.runs import files
 from cifarnet.runs.config import RunConfig
 from cifarnet.training.checkpoint import Checkpoint, TrainState
 from cifarnet.training.schedule import Plan
 
 
 def with_length(config: RunConfig, directory: Path, length: dict[str, Any]) -> RunConfig:
-    """Return ``config``, of the run in ``directory``, with a new total ``length``: ``epochs``, ``steps`` or ``budget``.
+    """Return ``config`` with a new total length.
+
+    Args:
+        config: the configuration of the run in ``directory``.
+        directory: the run.
+        length: at most one of ``epochs``, ``steps`` and ``budget``; the others are None.
 
     Raises:
-        InvalidValueError: when the run's course depends on its length; the message has the command that goes on from
-            its weights instead.
+        InvalidValueError: when the schedule of the run depends on its length. The message has the command that
+            continues from its weights in a new run.
     """
     given = {name: value for name, value in length.items() if value is not None}
     if not given:
@@ -28,13 +33,13 @@ def with_length(config: RunConfig, directory: Path, length: dict[str, Any]) -> R
         raise InvalidValueError(
             f"{names} give the length of the run: give one of them. Received: {' '.join(_words(given))}"
         )
-    if config.budget is None and "budget" not in given and not (reason := _course(config.recipe)):
+    if config.budget is None and "budget" not in given and not (reason := _planned_for_length(config.recipe)):
         return replace(config, recipe=config.recipe.with_changes(**given))
     if config.budget is not None or "budget" in given:
         reason = "a budget plans the whole run"
     raise InvalidValueError(
-        f"The run in {directory} can't be made longer: {reason}, and at its end it has nothing left to do. Go on from"
-        f" its weights in a new run: {shlex.join(_going_on(config, directory, given))}\n"
+        f"The run in {directory} can't be made longer: {reason}. Continue from its weights in a new run:"
+        f" {shlex.join(_new_run(config, directory, given))}\n"
         f"Received: {' '.join(_words(given))}"
     )
 
@@ -43,20 +48,26 @@ def longer(config: RunConfig, directory: Path) -> str:
     """Return the command that trains the finished run in ``directory`` for longer, with N for the number to choose."""
     if config.budget is not None:
         return f"cifarnet train --weights {directory} --budget TIME"
-    if _course(config.recipe):
-        recipe = config.recipe.name if config.recipe.name in RECIPES else directory / runs.CONFIG
+    if _planned_for_length(config.recipe):
+        recipe = config.recipe.name if config.recipe.name in RECIPES else directory / files.CONFIG
         return f"cifarnet train --weights {directory} --recipe {recipe} --epochs N"
     unit = "steps" if config.recipe.steps else "epochs"
     return f"cifarnet train --resume {directory} --{unit} N, with N {unit} in all"
 
 
 def at_length(checkpoint: Checkpoint, config: RunConfig, images: int, directory: Path) -> None:
-    """Set the plan of ``checkpoint``, of a run on ``images`` training images, to the length that ``config`` has.
+    """Change the plan of ``checkpoint`` to the length in ``config``.
 
     An epoch that the former end cut short is continued.
 
+    Args:
+        checkpoint: a checkpoint of the run in ``directory``; its train state is changed.
+        config: the configuration of the run.
+        images: the number of its training images.
+        directory: the run.
+
     Raises:
-        InvalidValueError: when more has been trained already, or the end of a cut epoch can't be undone.
+        InvalidValueError: when the run is already longer, or an epoch that was cut short can't be continued.
     """
     train_state, recipe = checkpoint.train_state, config.recipe
     if config.budget is not None:
@@ -68,7 +79,7 @@ def at_length(checkpoint: Checkpoint, config: RunConfig, images: int, directory:
         done = f"{train_state.step:,} steps" if recipe.steps else f"{train_state.step / per_epoch:g} epochs"
         raise InvalidValueError(
             f"The run in {directory} has been trained for {done}: its new length must be greater. Received:"
-            f" {' '.join(_words(runs.length(vars(recipe))))}"
+            f" {' '.join(_words(recipe.length))}"
         )
     train_state.plan = Plan(steps)
     batch = train_state.step % per_epoch
@@ -81,15 +92,15 @@ def _reopen(checkpoint: Checkpoint, batch: int, config: RunConfig, directory: Pa
     train_state = checkpoint.train_state
     if not checkpoint.metrics or train_state.best_epoch == train_state.epoch:
         reason = (
-            "it is the best one, and the weights of the best one before it are gone"
+            "it is the best epoch, and the weights of the best epoch before it are not kept"
             if checkpoint.metrics
             else "the version of cifarnet that wrote it did not keep its running means"
         )
-        length = runs.length(vars(config.recipe))
+        length = config.recipe.length
         raise InvalidValueError(
             f"The last epoch of the run in {directory} was cut short after {batch} batches and can't be continued:"
-            f" {reason}. Go on from its weights in a new run:"
-            f" {shlex.join(_going_on(config, directory, length))}\nReceived: {' '.join(_words(length))}"
+            f" {reason}. Continue from its weights in a new run:"
+            f" {shlex.join(_new_run(config, directory, length))}\nReceived: {' '.join(_words(length))}"
         )
     train_state.epoch, train_state.batch = train_state.epoch - 1, batch
     del train_state.history[-1]
@@ -97,7 +108,7 @@ def _reopen(checkpoint: Checkpoint, batch: int, config: RunConfig, directory: Pa
 
 
 def _choose_best(train_state: TrainState) -> None:
-    """Put the best epoch of the history into ``train_state``, where one is chosen."""
+    """Set the best epoch of ``train_state`` from its history, if the run selects one."""
     if train_state.best_epoch is None:
         return
     checked = [row for row in train_state.history if row.held_accuracy is not None]
@@ -105,8 +116,8 @@ def _choose_best(train_state: TrainState) -> None:
     train_state.best_epoch, train_state.best_accuracy = best.epoch, best.held_accuracy
 
 
-def _course(recipe: Recipe) -> str | None:
-    """Return why the course of a run of ``recipe`` depends on its length; None when it does not."""
+def _planned_for_length(recipe: Recipe) -> str | None:
+    """Return why a run of ``recipe`` depends on its planned length; None if it does not."""
     for name, what in (
         ("cycle_peak", "its learning rate falls to zero at the end of the planned run (cycle_peak)"),
         ("resolutions", "its image sizes are shares of the planned run (resolutions)"),
@@ -117,8 +128,8 @@ def _course(recipe: Recipe) -> str | None:
     return None
 
 
-def _going_on(config: RunConfig, directory: Path, length: dict[str, Any]) -> list[str]:
-    """Return the command of a new run of ``length`` that begins with the weights of the run in ``directory``."""
+def _new_run(config: RunConfig, directory: Path, length: dict[str, Any]) -> list[str]:
+    """Return the command of a new run of ``length`` that starts from the weights of the run in ``directory``."""
     run = str(directory.resolve())
     config = replace(config, weights=run, weights_path=run)
     if (budget := length.get("budget")) is not None:
@@ -126,7 +137,7 @@ def _going_on(config: RunConfig, directory: Path, length: dict[str, Any]) -> lis
         config = replace(config, budget=budget, recipe=recipe)
     else:
         config = replace(config, budget=None, recipe=config.recipe.with_changes(**length))
-    return config.command(directory.resolve() / runs.CONFIG)
+    return config.command(directory.resolve() / files.CONFIG)
 
 
 def _words(length: dict[str, Any]) -> list[str]:

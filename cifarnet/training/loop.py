@@ -1,14 +1,13 @@
 """The training loop: Keras's ``fit``, epoch by epoch, stoppable and resumable between any two batches.
 
-An epoch is one or more calls of ``fit``, each on the rows that are left. Whatever ends one early (a signal, a
-checkpoint or a new plan that is due) takes the same way: ``fit`` returns, what is due is done, and the epoch goes on
-from there, in this process or in the next.
+An epoch is one or more calls of ``fit``, each on the rows that are left. A signal, or a checkpoint or new plan that is
+due, ends a call early: ``fit`` returns, the loop does what is due, and the epoch continues from there, in this process
+or in the next.
 """
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import takewhile
 from typing import Any
 
@@ -18,11 +17,13 @@ from keras import ops
 
 from cifarnet.errors import WeightsError
 from cifarnet.evaluation.metrics import accuracy, cross_entropy
-from cifarnet.events import Classifying, EpochDone, Estimated, EventHandler, HistoryRow, StepDone
+from cifarnet.events import Classifying, EpochDone, Estimated, HistoryRow, StepDone
 from cifarnet.recipes import Recipe
 from cifarnet.training.budget import Planner
 from cifarnet.training.build import Parts
 from cifarnet.training.checkpoint import Checkpoint, TrainState
+from cifarnet.training.control import LoopControl, NonFiniteLoss, Stopped
+from cifarnet.training.fitting import Segment, fit
 from cifarnet.training.model import epoch_order
 from cifarnet.training.run_data import RunData
 from cifarnet.training.schedule import ahead, checks_due, learning_rate, size_at, spans
@@ -30,36 +31,16 @@ from cifarnet.training.step_timer import ESTIMATE_AFTER, StepTimer
 from cifarnet.weights.record import Weights
 
 
-class Stopped(Exception):  # noqa: N818 - a request that was granted, no error
-    """A stop was requested and the loop stands between two batches; the caller saves and ends."""
-
-
-class NonFiniteLoss(Exception):  # noqa: N818 - the run decides whether that is an error
-    """The loss or a weight is NaN or infinite after ``step`` steps; the caller ends, or goes back with ``restore``."""
-
-    def __init__(self, what: str, step: int):
-        super().__init__(f"{what} after step {step:,}")
-
-
-@dataclass(frozen=True)
-class LoopControl:
-    """What a loop calls.
-
-    Attributes:
-        save: keeps the present state.
-        stop_requested: returns whether the loop has to stop.
-        save_interval: seconds between saves within an epoch.
-        report: receives the events.
-    """
-
-    save: Callable[[], None]
-    stop_requested: Callable[[], bool]
-    save_interval: float
-    report: EventHandler
-
-
 class Loop:
-    """The epochs of a run on the images ``data``, as far as ``train_state`` says; see ``Parts`` and ``LoopControl``."""
+    """Trains the epochs of a run.
+
+    Args:
+        parts: the training model and what scores it.
+        data: the images of the run.
+        seed: the seed of the order and the augmentation of the images.
+        train_state: the position in the run to start from; updated during training.
+        control: the functions that the loop calls.
+    """
 
     def __init__(self, parts: Parts, data: RunData, seed: int, train_state: TrainState, control: LoopControl):
         self.parts = parts
@@ -79,29 +60,30 @@ class Loop:
         self._saved_at = time.monotonic()
 
     def use_recipe(self, recipe: Recipe) -> None:
-        """Use ``recipe``, which differs only in ``resolutions`` and ``checks``, from the first step on."""
+        """Replace the recipe before the first step, by one that differs only in ``resolutions`` and ``checks``."""
         self.recipe = self.model.recipe = recipe
 
     @property
     def steps(self) -> int:
-        """Batches of the whole run, by the present plan."""
+        """Number of batches of the whole run by the current plan."""
         return self.train_state.plan.steps
 
     @property
     def epochs(self) -> int:
-        """Epochs of the whole run, by the present plan; the last may be cut short."""
+        """Number of epochs of the whole run by the current plan. The last one may be shorter."""
         return -(-self.steps // self.steps_per_epoch)
 
     @property
     def done(self) -> bool:
-        """Whether the last step has been trained and its epoch ended."""
+        """Whether the last step is trained and its epoch is finished."""
         return self.train_state.batch == 0 and self.train_state.step >= self.steps
 
     def run_epoch(self) -> HistoryRow:
-        """Finish the epoch that ``train_state`` stands in, and return its row.
+        """Finish the current epoch, and return its row of the history.
 
         Raises:
-            Stopped: when a stop was requested; ``train_state`` then stands after the last finished batch.
+            Stopped: when a stop was requested. ``train_state`` is then that after the last finished batch.
+            NonFiniteLoss: when the loss, a weight or a logit is NaN or infinite.
         """
         started = time.monotonic()
         self._train_batches()
@@ -110,7 +92,7 @@ class Loop:
         train_state = self.train_state
         train_state.history.append(row)
         train_state.epoch, train_state.batch = train_state.epoch + 1, 0
-        # The means of an epoch that the run's end cuts short are kept: a longer run goes on with them.
+        # The means of an epoch that the end of the run cuts short are kept, because a longer run continues them.
         if train_state.step % self.steps_per_epoch == 0:
             self.metrics = []
         self.last_logits = logits
@@ -121,30 +103,30 @@ class Loop:
 
     @property
     def images_per_second(self) -> float | None:
-        """The speed on the present image size; None while it is too early to tell."""
+        """The speed at the current image size; None during the first steps."""
         seconds = self.step_timer.seconds_per_step(self.model.image_size)
         return None if seconds is None else self.recipe.batch_size / seconds
 
     def save_now(self) -> None:
-        """Save the state and start the interval to the next save in between.
+        """Save the state, and restart the interval to the next save within an epoch.
 
         Raises:
-            NonFiniteLoss: when a weight is NaN or infinite; nothing is saved then.
+            NonFiniteLoss: when a weight is NaN or infinite. Nothing is saved then.
         """
         self._check_weights()
         self.control.save()
         self._saved_at = time.monotonic()
 
     def checkpoint(self, weights: Weights) -> Checkpoint:
-        """The whole state, with the network's ``weights``."""
+        """Return the complete state, with the network's ``weights``."""
         optimizer = [np.array(ops.convert_to_numpy(variable)) for variable in self._optimizer_variables()]
         return Checkpoint(weights, self.train_state, optimizer, self.metrics)
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Put the state that ``checkpoint`` holds back.
+        """Restore the state in ``checkpoint``.
 
         Raises:
-            WeightsError: when it is the state of another optimizer.
+            WeightsError: when its arrays do not fit the optimizer or the metrics.
         """
         self.train_state = checkpoint.train_state
         self.model.network.set_tensors(checkpoint.weights.tensors)
@@ -155,16 +137,16 @@ class Loop:
         for variable, array in zip(variables, checkpoint.optimizer, strict=True):
             variable.assign(array)
         self.metrics = checkpoint.metrics
-        # Here too, for a run stopped after an epoch's last batch: no fit puts them back before they are read.
+        # A run that was stopped after the last batch of an epoch reads the metrics without another call of fit.
         self.restore_metrics()
 
     def _optimizer_variables(self) -> list[keras.Variable]:
-        """All but the plan, which is part of the train_state."""
+        """Return all variables but the plan, which is part of the train state."""
         plan = self.model.sgd.plan
         return [variable for variable in self.model.optimizer.variables if variable is not plan]
 
     def restore_metrics(self) -> None:
-        """Put the epoch's running metrics back into the model; there are none at an epoch's beginning."""
+        """Restore the epoch's running metrics in the model. There are none at the beginning of an epoch."""
         for variable, value in zip(self.model.metrics_variables, self.metrics, strict=bool(self.metrics)):
             variable.assign(value)
 
@@ -174,26 +156,21 @@ class Loop:
         self.model.network.seed_draws(self.seed, train_state.epoch, train_state.batch)
 
     def fit(self, rows: np.ndarray, draws: np.ndarray, callbacks: list[keras.callbacks.Callback]) -> None:
-        """Train on ``rows`` in their order."""
-        batch, labels = {"rows": rows, "draws": draws}, self.data.train.labels[rows]
-        if keras.backend.backend() == "tensorflow":
-            dataset = _tensorflow_batches((batch, labels), self.recipe.batch_size)
-            self.model.fit(dataset, shuffle=False, verbose=0, callbacks=callbacks)
-            return
-        self.model.fit(batch, labels, batch_size=self.recipe.batch_size, shuffle=False, verbose=0, callbacks=callbacks)
+        """Train on these rows, in their order; see ``cifarnet.training.fitting.fit``."""
+        fit(self.model, rows, draws, self.data.train.labels[rows], callbacks)
 
     def _train_batches(self) -> None:
         train_state, batch_size = self.train_state, self.recipe.batch_size
         rows, draws = epoch_order(self.recipe, self.seed, train_state.epoch, len(self.data.train))
         if not train_state.batch:
             self._replan()
-        else:  # A run that was stopped after the last batch of an epoch checks at that batch's size.
+        else:  # A run that was stopped after the last batch of an epoch is checked at the size of that batch.
             self.model.use_size(train_state.image_size)
         while train_state.batch < (batches := self._batches()):
             end = train_state.batch + self._use_size_of_next_steps(batches - train_state.batch)
             self.model.sgd.follow(train_state.plan, train_state.learning_rate_factor)
             left = slice(train_state.batch * batch_size, end * batch_size)
-            self.fit(rows[left], draws[left], [_Segment(self, batches, end)])
+            self.fit(rows[left], draws[left], [Segment(self, batches, end)])
             self.metrics = [ops.convert_to_numpy(variable) for variable in self.model.metrics_variables]
             if not math.isfinite(self._loss):
                 raise NonFiniteLoss(f"The loss became {self._loss}", train_state.step)
@@ -214,15 +191,15 @@ class Loop:
         return 1 + sum(1 for _ in takewhile(lambda size: size == train_state.image_size, sizes))
 
     def _check_weights(self) -> None:
-        # The loss of a step is that of the weights before it: its update may have been the bad one. And the loss need
-        # not show a NaN at all: TensorFlow's ReLU on CPUs makes a zero of it.
+        # The loss of a step is that of the weights before it, so the update of the last step is not covered by it. And
+        # the loss can hide a NaN, because TensorFlow's ReLU on CPUs returns 0 for NaN.
         variables = {**self.model.network.tensors(), **{v.path: v for v in self.model.optimizer.variables}}
         for name, variable in variables.items():
             if not np.isfinite(ops.convert_to_numpy(variable)).all():
                 raise NonFiniteLoss(f"{name} has values that are NaN or infinite", self.train_state.step)
 
     def _batches(self) -> int:
-        """Batches of the present epoch; at least as many as have been trained, even where a new plan has fewer."""
+        """Return the batches of the current epoch: at least those already trained, also when a new plan has fewer."""
         planned = min(self.steps_per_epoch, self.steps - self.train_state.epoch * self.steps_per_epoch)
         return max(planned, self.train_state.batch)
 
@@ -231,7 +208,7 @@ class Loop:
             self.train_state.plan = self.planner.replan(self.train_state.plan, self.train_state.step)
 
     def _checks(self) -> bool:
-        """Whether the present epoch, its batches done, ends with classifying the held-out images."""
+        """Return whether the current epoch, whose batches are done, ends with classifying the held-out images."""
         checks, train_state = self.recipe.checks, self.train_state
         if not checks or train_state.step >= self.steps:
             return True
@@ -251,7 +228,7 @@ class Loop:
             self.control.report(Classifying(done, total or done))
 
         started = time.monotonic()
-        # After the last step at full size, whatever the last epoch was trained at: it is the result.
+        # The last check gives the result, so it uses full size, also if the last epoch was trained on smaller images.
         last = self.train_state.step >= self.steps
         size = self.model.full_size if last else self.model.image_size
         try:
@@ -283,7 +260,7 @@ class Loop:
         train_state = self.train_state
         if self.data.held_name != "validation" or row.held_accuracy is None:  # The test set selects nothing.
             return False
-        if row.image_size < self.model.full_size and train_state.step < self.steps:  # It was checked on smaller images.
+        if row.image_size < self.model.full_size and train_state.step < self.steps:  # The check used smaller images.
             return False
         if train_state.best_accuracy is not None and row.held_accuracy <= train_state.best_accuracy:
             return False
@@ -291,13 +268,19 @@ class Loop:
         return True
 
     def learning_rate(self, step: int) -> float:
-        """The learning rate of ``step``, counted from 0."""
+        """Return the learning rate of ``step``, counted from 0."""
         position = self.train_state.plan.at(step + 0.5)
         rate = learning_rate(self.recipe, self.steps_per_epoch, step, position)
         return float(rate) * self.train_state.learning_rate_factor
 
     def steps_done(self, steps: int, batches: int, logs: dict[str, Any]) -> bool:
-        """Note finished steps and tell about them; returns whether ``fit`` should return now."""
+        """Record and report ``steps`` finished steps, and return whether ``fit`` should return now.
+
+        Args:
+            steps: number of steps since the last call.
+            batches: number of batches in the current epoch.
+            logs: means over the epoch so far: ``cross_entropy`` and ``accuracy``.
+        """
         train_state, size = self.train_state, self.model.image_size
         train_state.batch += steps
         train_state.step += steps
@@ -344,9 +327,10 @@ class Loop:
         return seconds + (checks - checks_due(checks, position)) * (self._check_seconds or self._guessed_check(full))
 
     def _guessed_check(self, step: float) -> float:
-        """Seconds for classifying the held-out images: a forward pass, where training costs about three.
+        """Return the estimated seconds of classifying the held-out images, for a training step of ``step`` seconds.
 
-        With a fixed base nearly all of a training step is its forward pass too.
+        Classifying is one forward pass; a training step costs about three. With a frozen base, nearly all of a training
+        step is the forward pass.
         """
         passes = 3 if self.model.network.trains_base else 1
         return step / self.recipe.batch_size * len(self.data.held_out) / passes
@@ -356,47 +340,6 @@ def _require_shapes(what: str, variables: Sequence[keras.Variable], arrays: Sequ
     shapes = [tuple(variable.shape) for variable in variables]
     if shapes != [array.shape for array in arrays]:
         raise WeightsError(
-            f"The state of the {what} in the checkpoint does not fit the recipe: it needs {len(shapes)} arrays with the"
-            f" shapes of the run's own. Received: {len(arrays)}"
+            f"The state of the {what} in the checkpoint does not fit the recipe: {len(shapes)} arrays with the shapes"
+            f" of the run's own are needed. Received: {len(arrays)}"
         )
-
-
-def _tensorflow_batches(slices: Any, batch_size: int) -> Any:
-    """A data set of batches of ``slices`` for TensorFlow.
-
-    The one that Keras makes of arrays tunes itself in a thread of its own: deleting it took a second after every call
-    of ``fit`` (TensorFlow 2.21), up to nine where not all of its batches were asked for.
-    """
-    import tensorflow as tf
-
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return tf.data.Dataset.from_tensor_slices(slices).batch(batch_size).with_options(options)
-
-
-class _Segment(keras.callbacks.Callback):
-    """Connects one call of ``fit`` to the loop: puts the epoch's running metrics back, and stops it when asked.
-
-    It trains the batches up to ``end`` of an epoch of ``batches``.
-    """
-
-    def __init__(self, loop: Loop, batches: int, end: int):
-        super().__init__()
-        self.loop = loop
-        self.batches = batches
-        self.steps = end - loop.train_state.batch
-        self.done = 0
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        # fit has just reset them; without this, an epoch in two parts would report its second part alone.
-        self.loop.restore_metrics()
-        self.loop.seed_draws()
-        self.loop.model.last_logs = None
-        self.loop.step_timer.begin()
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        # Of several steps in one call ``batch`` is the last, or would be had the call not run out of batches.
-        done = min(batch + 1, self.steps)
-        steps, self.done = done - self.done, done
-        if self.loop.steps_done(steps, self.batches, logs or {}):
-            self.model.stop_training = True

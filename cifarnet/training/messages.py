@@ -1,4 +1,4 @@
-"""What a training run tells people: warnings, and the errors that end it with what to do next."""
+"""Messages of a training run: warnings, and errors with the next command."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def warn_of_short_run(recipe: Recipe, steps: int, image_size: int, report: EventHandler) -> None:
-    """Warn when ``steps`` are too few for moving averages, or for the small images that the run begins with."""
+    """Warn if ``steps`` are too few for moving averages, or for the small images at the beginning of the run."""
     if not recipe.precise_batchnorm and steps < recipe.settling_steps:
         report(
             Warned(
@@ -32,14 +32,14 @@ def warn_of_short_run(recipe: Recipe, steps: int, image_size: int, report: Event
         report(
             Warned(
                 f"This run trains {at_full_size:,} of its {steps:,} steps on images of full size ({image_size}"
-                f" pixels). Its result is scored on these, and {FULL_SIZE_STEPS} or more are needed for a good one:"
-                " train longer, or leave the small images out (`resolutions` '')."
+                f" pixels). The result is scored at full size, and {FULL_SIZE_STEPS} or more such steps are needed for"
+                " a good one: train longer, or leave out the small images (`resolutions` '')."
             )
         )
 
 
 def warn_of_better_check(history: list[HistoryRow], held_out: str, accuracy: float, report: EventHandler) -> None:
-    """Warn when the result's ``accuracy`` on the ``held_out`` images is over a point below that of the best check."""
+    """Warn if the ``accuracy`` of the result is more than one percentage point below that of the best check."""
     checked = [row for row in history if row.held_accuracy is not None]
     best = max(checked, key=lambda row: row.held_accuracy or 0.0)
     if (best.held_accuracy or 0.0) <= accuracy + 0.01:
@@ -56,14 +56,14 @@ def warn_of_better_check(history: list[HistoryRow], held_out: str, accuracy: flo
 
 
 def warn_of_other_cores(config: RunConfig, directory: Path, report: EventHandler) -> None:
-    """Warn when a resumed run has another number of processor cores than it began with."""
+    """Warn if a resumed run has another number of processor cores than at its start."""
     cores = usable_cores()
     if device().kind == "cpu" and config.cores not in (None, cores):
         report(
             Warned(
-                f"The run in {directory} began on {_cores(config.cores)} and continues on {_cores(cores)}: sums are"
-                " rounded in another order, so its weights will differ from those of a run that was never stopped. For"
-                f" equal weights, resume it on {_cores(config.cores)}."
+                f"The run in {directory} started on {_cores(config.cores)} and continues on {_cores(cores)}. Sums are"
+                " rounded in another order, so its weights will differ from those of an uninterrupted run. For equal"
+                f" weights, resume it on {_cores(config.cores)}."
             )
         )
 
@@ -85,18 +85,25 @@ def finished_message(config: RunConfig, directory: Path) -> str:
 def interruption(
     directory: Path, loop: "Loop", signal_number: int | None, failure: StorageError | None
 ) -> CifarnetError:
-    """Return the error for a run that a signal stopped; ``failure`` is why its last state could not be saved."""
+    """Return the error for a run that was stopped by a signal.
+
+    Args:
+        directory: the run.
+        loop: its loop.
+        signal_number: the signal.
+        failure: why its last state could not be saved; None if it was saved.
+    """
     if failure:
         return failure.with_advice(
-            "So the training stopped without saving its last steps. Make room, then go on from the last checkpoint:"
-            f" cifarnet train --resume {directory}"
+            "The training stopped without saving its last steps. Free some space, then continue from the last"
+            f" checkpoint: cifarnet train --resume {directory}"
         )
     train_state = loop.train_state
     where = f"after {train_state.epoch} of {loop.epochs} epochs"
     if train_state.batch:
         where += f" and {train_state.batch} batches of the next"
     return InterruptedRunError(
-        f"Stopped {where}; everything is saved. Go on with: cifarnet train --resume {directory}", signal_number or 0
+        f"Stopped {where}; everything is saved. Continue with: cifarnet train --resume {directory}", signal_number or 0
     )
 
 
@@ -108,16 +115,16 @@ def unwritten(directory: Path) -> str:
 def diverged(
     directory: Path, train_state: TrainState, reason: Exception, checkpoint: Checkpoint | None
 ) -> DivergedError:
-    """Return the error for a run whose loss or weights became non-finite; ``checkpoint`` is the last good one."""
+    """Return the error for a run with a non-finite loss or weight; ``checkpoint`` is the last good one."""
     restores = train_state.restores
     saved = f" The last good checkpoint, of step {checkpoint.train_state.step:,}, is kept." if checkpoint else ""
     tried = f", the learning rate halved {restores} times" if restores else ""
     next_step = "."
     if checkpoint and restores < RESTORES:
         next_step = (
-            f", or go on from there and halve it where that diverges: cifarnet train --resume {directory}"
-            " --on-nan restore"
+            f", or continue from there, with half the learning rate if it diverges again: cifarnet train --resume"
+            f" {directory} --on-nan restore"
         )
     return DivergedError(
-        f"{reason}{tried}: the training has diverged.{saved} Train anew with a lower `learning_rate`{next_step}"
+        f"{reason}{tried}: the training has diverged.{saved} Train again with a lower `learning_rate`{next_step}"
     )

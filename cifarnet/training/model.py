@@ -1,4 +1,4 @@
-"""The Keras model that ``fit`` trains: row numbers and draws in, logits out, everything between on the device."""
+"""The Keras model that ``fit`` trains. It takes row numbers and random draws; the images stay on the device."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,14 +16,19 @@ from cifarnet.training.optimizer import PlannedSGD
 
 
 class TrainingModel(keras.Model):
-    """A network with the training images beside it, uploaded to the device once, as uint8.
+    """A network and the training images, which are uploaded to the device once, as uint8.
 
-    A batch is ``{"rows": int32 (batch,), "draws": float32 (batch, draws)}``; its images are gathered, normalized,
-    augmented and shrunk to ``image_size`` on the device. The loss is cross-entropy plus the recipe's L2 penalty; the
-    metrics ``loss`` (the cross-entropy alone, comparable with a test set's) and ``accuracy`` are means over the epoch.
-    ``images`` that are a variable already are on the device.
+    A batch is ``{"rows": int32 (batch,), "draws": float32 (batch, draws)}``. Its images are gathered, normalized,
+    augmented and shrunk to ``image_size`` on the device. The loss is the cross-entropy plus the recipe's L2 penalty.
+    The metrics are means over the epoch: ``accuracy``, and ``cross_entropy`` without smoothing and penalty, which is
+    comparable with that of a test set.
 
-    The network must have been built with the precision that ``execution`` says.
+    Args:
+        network: the network, built with ``execution.precision``.
+        images: uint8 (n, size, size, 3); a variable is already on the device.
+        normalization: of the images.
+        recipe: the recipe.
+        execution: the precision, the compilation and the steps per call.
     """
 
     def __init__(
@@ -34,7 +39,7 @@ class TrainingModel(keras.Model):
         recipe: Recipe,
         execution: Execution,
     ):
-        # No autocast: it would round the draws. The policy makes Keras scale the loss for float16.
+        # Autocasting would round the draws. The policy makes Keras scale the loss for float16.
         super().__init__(name="training_model", dtype=KERAS_POLICIES[execution.precision], autocast=False)
         self.network = network
         network.set_batchnorm_momentum(recipe.batchnorm_momentum)
@@ -51,46 +56,46 @@ class TrainingModel(keras.Model):
         self.built = True
         self.sgd = PlannedSGD(recipe, self.steps_per_epoch)
         self.compile(self.sgd, jit_compile=execution.jit, steps_per_execution=execution.steps_per_call)
-        # Built now rather than in the first step, because resuming assigns the state before any step.
+        # The optimizer is built before the first step, because resuming assigns its state.
         self.optimizer.build(self.trainable_variables)
         self.last_logs: Any = None
         self.train_function: Any = None
         self._train_functions: dict[int, Any] = {}
 
     def use_size(self, image_size: int) -> None:
-        """Train on images shrunk to ``image_size`` pixels from now on."""
-        # Keras holds one train function, whose traces don't know of the size; so there is one for each.
+        """Train on images shrunk to ``image_size`` pixels from the next step on."""
+        # Keras keeps one train function, which is traced for one size. So there is one for each size.
         self._train_functions[self.image_size] = self.train_function
         self.image_size = image_size
         self.train_function = self._train_functions.get(image_size)
 
     def call(self, batch: dict[str, Any], training: bool | None = None) -> Any:
-        """Logits (batch, classes) of the training images that ``batch`` names."""
+        """Return logits (batch, classes) of the training images of ``batch``."""
         return self.logits(self.augmented(batch), training)
 
     def relative_cost(self, image_size: int) -> float:
-        """About how long a step on images shrunk to ``image_size`` takes, where one at full size takes 1."""
+        """Return the estimated time of a step on images shrunk to ``image_size``, relative to one at full size."""
         return (image_size / self.full_size) ** 2
 
     def augmented(self, batch: dict[str, Any]) -> Any:
-        """The training images that ``batch`` names, normalized and augmented: float32 (batch, size, size, 3)."""
+        """Return the training images of ``batch``, normalized and augmented: float32 (batch, size, size, 3)."""
         images = normalize(ops.take(self.images, batch["rows"], axis=0), self.normalization)
         images = augment(images, batch["draws"], self.recipe)
         return hide_squares(images, batch["draws"], self.recipe.cutout)
 
     def logits(self, images: Any, training: bool | None) -> Any:
-        """The network's logits (batch, classes) of ``augmented`` images, shrunk to the present size."""
+        """Return the network's logits (batch, classes) of ``augmented`` images, shrunk to the current size."""
         return self.network.logits(shrink(images, self.image_size), training=training)
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:
-        """Mean of the ``image_losses`` plus the L2 penalty: a scalar."""
+        """Return the mean of the ``image_losses`` plus the L2 penalty, a scalar."""
         penalty = sum(ops.sum(ops.square(kernel)) for kernel in self.network.regularized)
         return ops.mean(self.image_losses(y, y_pred)) + self.recipe.l2 * penalty
 
     def image_losses(self, labels: Any, logits: Any) -> Any:
-        """Cross-entropy of each image, labels smoothed: (batch,). Notes the one of plain labels for the metric."""
+        """Return the cross-entropy of each image with smoothed labels: (batch,). Update the unsmoothed metric."""
         losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
         self.cross_entropy.update_state(losses)
         if smoothing := self.recipe.label_smoothing:
@@ -104,10 +109,10 @@ class TrainingModel(keras.Model):
         return self.get_metrics_result()
 
     def make_train_function(self, force: bool = False) -> None:
-        """Keras's, but on JAX each image size has a function of its own, and the steps of one call are one scan.
+        """Make the train function: Keras's, or on JAX one for each image size, with the steps of a call as one scan.
 
-        Keras 3.15 starts them one by one from the host there, which has to hand over every weight and optimizer slot
-        each time.
+        On JAX, Keras 3.15 starts the steps one by one from the host, which passes every weight and optimizer slot each
+        time.
         """
         known = self.train_function is not None and not force
         if known or keras.backend.backend() != "jax" or not self.jit_compile:
@@ -118,10 +123,10 @@ class TrainingModel(keras.Model):
             self.train_function = self._scanned(self.steps_per_execution)
 
     def _compiled_step(self) -> Callable[..., Any]:
-        """Return a step compiled for the present image size: (state, batch) to (logs, state).
+        """Return a step compiled for the current image size: (state, batch) to (logs, state).
 
-        JAX keeps what it compiled by the function. Bound methods of one object are equal, so that ``self.train_step``
-        would go on with the size that it was first compiled for.
+        JAX caches compiled code by function, and bound methods of one object are equal. So ``self.train_step`` would
+        keep the size that it was first compiled for.
         """
         import jax
 
@@ -140,10 +145,10 @@ class TrainingModel(keras.Model):
         return train_function
 
     def _scanned(self, steps: int) -> Callable[..., Any]:
-        """A train function as Keras's JAX trainer calls it: (state, iterator of batches) to (logs, state).
+        """Return a train function as Keras's JAX trainer calls it: (state, iterator of batches) to (logs, state).
 
-        The logs are those of the call before: Keras turns them into numbers at once, and this call's would make the
-        host wait for the device, and then the device for the host's next batches.
+        The logs are those of the previous call. Keras converts them to numbers at once. With those of the current call
+        the host would wait for the device, and then the device for the next batches.
         """
         import jax
 
@@ -163,22 +168,28 @@ class TrainingModel(keras.Model):
             if not batches:
                 raise StopIteration
             sizes = {len(jax.tree.leaves(batch)[0]) for batch in batches}
-            # An epoch's rest goes step by step: a scan of every length would be a compilation of its own.
+            # The rest of an epoch is trained step by step, because a scan of another length would be compiled again.
             if len(batches) == steps and len(sizes) == 1:
                 logs, state = many_steps(state, jax.tree.map(lambda *leaves: jax.numpy.stack(leaves), *batches))
             else:
                 for batch in batches:
                     logs, state = one_step(state, batch)
-            told, self.last_logs = self.last_logs or logs, logs
-            return told, state
+            returned, self.last_logs = self.last_logs or logs, logs
+            return returned, state
 
         return train_function
 
 
 def epoch_order(recipe: Recipe, seed: int, epoch: int, images: int) -> tuple[np.ndarray, np.ndarray]:
-    """An epoch's rows, int32 (images,), in random order, and draws, float32 (images, draws).
+    """Return the rows of an epoch, int32 (images,), in random order, and their draws, float32 (images, draws).
 
-    A function of (seed, epoch) alone, so that a resumed run sees what an uninterrupted one sees.
+    Both depend only on the seed and the epoch, so that a resumed run trains on the same images as an uninterrupted one.
+
+    Args:
+        recipe: the recipe, which decides the number of draws per image.
+        seed: the seed of the run.
+        epoch: counted from 0.
+        images: the number of training images.
     """
     rng = np.random.default_rng([seed, epoch])
     rows, draws = rng.permutation(images).astype(np.int32), rng.random((images, MOVE_DRAWS), np.float32)
@@ -190,5 +201,5 @@ def epoch_order(recipe: Recipe, seed: int, epoch: int, images: int) -> tuple[np.
     return rows, draws
 
 
-# Keeps the draw of each image's first side apart from the epochs' and the initial weights' streams.
+# Separates the random side of each image's first flip from the streams of the epochs and of the initial weights.
 _FLIP_STREAM = 2**32 - 2

@@ -1,4 +1,4 @@
-"""SGD whose learning rate follows a recipe along a plan that may change while it runs."""
+"""SGD with the learning rate of a recipe, along a plan that may change during the run."""
 
 from typing import Any
 
@@ -11,9 +11,9 @@ from cifarnet.training.schedule import Plan, learning_rate
 
 
 class PlannedSGD(keras.optimizers.SGD):
-    """Keras's SGD with momentum; the learning rate of a step is the recipe's at its place in the plan.
+    """Keras's SGD with momentum. The learning rate of a step is that of the recipe at the step's position in the plan.
 
-    The plan is a variable of the optimizer's own, the last one: of all others Keras's JAX trainer hands none to it.
+    The plan is the last variable of the optimizer, because Keras's JAX trainer passes no other variables to it.
     """
 
     def __init__(self, recipe: Recipe, steps_per_epoch: int):
@@ -27,7 +27,7 @@ class PlannedSGD(keras.optimizers.SGD):
         self.plan = self.add_variable(shape=(4,), dtype="float32", name="plan")
 
     def follow(self, plan: Plan, factor: float = 1.0) -> None:
-        """Take the learning rate, ``factor`` times the recipe's, from ``plan`` from now on."""
+        """Follow ``plan`` from the next step on, with ``factor`` times the learning rate of the recipe."""
         self.plan.assign(np.array([plan.step, plan.position, plan.slope, factor], np.float32))
 
 
@@ -40,7 +40,7 @@ class _Schedule(keras.optimizers.schedules.LearningRateSchedule):
     def __call__(self, step: Any) -> Any:
         step = ops.cast(step, "float32")
         start, position, slope, factor = ops.unstack(ops.convert_to_tensor(self.optimizer.plan))
-        # Half a step on is the mean over the step: a cycle's first step learns something, too.
+        # The middle of the step, so that the first step of a cycle has a learning rate above zero.
         position = position + (step + 0.5 - start) * slope
         return factor * learning_rate(self.recipe, self.steps_per_epoch, step, position, ops)
 

@@ -1,7 +1,6 @@
-"""What a run learns from besides images: the weights that it begins with, and its teacher.
+"""The initial weights and the teacher of a run.
 
-Both may come from runs that have learned images which are held out now, and may be others by the time that the run is
-resumed.
+Both may have been trained on images that the run holds out, and both may have changed when the run is resumed.
 """
 
 from dataclasses import dataclass, replace
@@ -23,14 +22,14 @@ from cifarnet.weights.record import Weights
 
 @dataclass(frozen=True)
 class Origins:
-    """What a run learns from besides images: the weights that it begins with, and its teacher; None for none."""
+    """The weights that a run starts from, and those of its teacher; None for none."""
 
     base: Weights | None = None
     teacher: Weights | None = None
 
     @classmethod
     def load(cls, inputs: RunInputs) -> Self:
-        """Read the weights and the teacher of ``inputs``.
+        """Read the initial weights and the teacher of a run.
 
         Raises:
             WeightsError: when they are missing or can't be read.
@@ -39,7 +38,11 @@ class Origins:
 
 
 def load_origin(inputs: RunInputs, use: str) -> Weights | None:
-    """Return the ``weights`` or the ``teacher`` of ``inputs``, whichever ``use`` names; None where it has none.
+    """Read the initial weights or the teacher of a run; None if it has none.
+
+    Args:
+        inputs: the inputs of the run.
+        use: ``weights`` or ``teacher``.
 
     Raises:
         WeightsError: when they are missing or can't be read.
@@ -51,15 +54,15 @@ def load_origin(inputs: RunInputs, use: str) -> Weights | None:
 
 
 def origin_paths(inputs: RunInputs) -> list[Path]:
-    """Return what ``inputs`` names as weights and teacher, each once."""
+    """Return the paths or names of the initial weights and the teacher, without duplicates."""
     return list(dict.fromkeys(Path(place) for use in ("weights", "teacher") if (place := inputs.place(use))))
 
 
 def refuse_other_network(inputs: RunInputs, base: ModelSpec, model: str, freeze_base: bool) -> None:
-    """Refuse a network called ``model`` that can't begin with the weights of ``base``.
+    """Check that the network ``model`` can start from the weights of the network ``base``.
 
     Raises:
-        InvalidValueError: when the network is another and does not grow from ``base``, or the base is frozen.
+        InvalidValueError: when it can't, or when it grows from ``base`` and the base is frozen.
     """
     if model == base.name:
         return
@@ -67,38 +70,40 @@ def refuse_other_network(inputs: RunInputs, base: ModelSpec, model: str, freeze_
     if spec.grows_from(base):
         if freeze_base:
             raise InvalidValueError(
-                f"{inputs.weights} is a {base.title}. A {spec.title} adds units to it that have to be trained, which"
-                f" `freeze_base` prevents. Leave one of the two out. Received: `model` {model} and `freeze_base`"
+                f"{inputs.weights} is a {base.title}. A {spec.title} adds units to it that must be trained, which"
+                f" `freeze_base` prevents. Leave out one of the two. Received: `model` {model} and `freeze_base`"
             )
         return
     deeper = f" {base.name}, or a deeper one that grows from it" if base.family.grows else f" {base.name}"
     raise InvalidValueError(
-        f"{inputs.weights} is a {base.title}, whose weights do not fit into a {spec.title}. Leave `model` out, or give"
+        f"{inputs.weights} is a {base.title}, whose weights do not fit into a {spec.title}. Leave out `model`, or give"
         f"{deeper}. Received: `model` {model}"
     )
 
 
 def refuse_other_task(inputs: RunInputs, teacher: Weights, data: RunData) -> None:
-    """Refuse a ``teacher`` of something else than ``data``.
+    """Check that ``teacher`` has the classes and the image size of ``data``.
 
     Raises:
-        InvalidValueError: where its classes or their order differ, or the size of its images.
+        InvalidValueError: when its classes, their order or the size of its images differ.
     """
     names, size = data.train.class_names, data.train.images.shape[1]
     if teacher.class_names != names:
         raise InvalidValueError(
-            f"A teacher has to know the classes that are taught, in their order: {', '.join(names)}. Received:"
-            f" {inputs.teacher}, which knows {', '.join(teacher.class_names)}"
+            f"The teacher must have the classes of the data, in the same order: {', '.join(names)}. Received:"
+            f" {inputs.teacher}, which has {', '.join(teacher.class_names)}"
         )
     if teacher.spec.image_size != size:
         raise InvalidValueError(
-            f"A teacher has to see images of the size that is trained on, {size} pixels. Received: {inputs.teacher},"
-            f" which sees {teacher.spec.image_size}"
+            f"The teacher must take images of the size that is trained on, {size} pixels. Received: {inputs.teacher},"
+            f" which takes {teacher.spec.image_size}"
         )
 
 
 def common_test_split(inputs: RunInputs, load: Load) -> float | None:
-    """Return the fraction to hold out to test on: that of the weights and the teacher, if they learned these images.
+    """Return the fraction of the images to hold out as test images.
+
+    If the initial weights or the teacher were trained on the same images, it is their fraction.
 
     Raises:
         InvalidValueError: when they, or ``inputs``, have different fractions.
@@ -112,16 +117,19 @@ def common_test_split(inputs: RunInputs, load: Load) -> float | None:
     if len(known_splits) > 1:
         each = ", ".join(f"{origin}: {split:g}" for origin, split in splits.items() if split is not None)
         raise InvalidValueError(
-            f"`weights` and `teacher` held different fractions of {inputs.data} out to test on, so that one has learned"
-            f" what the other held out ({each}). Use runs that held out the same."
+            f"`weights` and `teacher` held out different fractions of {inputs.data} as test images, so one of them was"
+            f" trained on test images of the other ({each}). Use runs that held out the same fraction."
         )
     return known_splits.pop() if known_splits else inputs.test_split
 
 
 def warn_of_learned_images(inputs: RunInputs, sha256: str, report: EventHandler) -> None:
-    """Warn when the initial or the teacher's weights were trained on images that are held out now.
+    """Warn if the initial weights or the teacher were trained on images that are held out now.
 
-    ``sha256`` is that of the images of ``inputs``.
+    Args:
+        inputs: the inputs of the run.
+        sha256: the SHA-256 of its images.
+        report: receives the warnings.
     """
     for origin in origin_paths(inputs):
         if known := catalog.trained_on(origin):
@@ -132,8 +140,8 @@ def _warn_of_learned(origin: Path, known: TrainedOn, inputs: RunInputs, sha256: 
     if known.test_split is not None and known.is_at(inputs.source) and known.data_sha256 not in (None, sha256):
         report(
             Warned(
-                f"{inputs.data} has changed since {origin} held its test images out of it: they are others now,"
-                " most of which its weights have learned. The test accuracy will be too good."
+                f"{inputs.data} has changed since {origin} held out its test images. The test images are others now,"
+                f" and {origin} was trained on most of them. The test accuracy will be too good."
             )
         )
     others = (known.validation_split, known.seed) != (inputs.validation_split, inputs.seed)
@@ -141,23 +149,23 @@ def _warn_of_learned(origin: Path, known: TrainedOn, inputs: RunInputs, sha256: 
         held_out = (
             "none"
             if known.validation_split is None
-            else f"others; `validation_split` {known.validation_split:g} `seed` {known.seed} holds the same out"
+            else f"others; `validation_split` {known.validation_split:g} `seed` {known.seed} holds out the same"
         )
         report(
             Warned(
-                f"{origin} has learned images that are validation images now (it held out {held_out}): the validation"
-                " accuracy, and the temperature and rejection threshold fitted on them, will be too good."
+                f"{origin} was trained on images that are validation images now (it held out {held_out}). The"
+                " validation accuracy, and the temperature and rejection threshold fitted on them, will be too good."
             )
         )
 
 
 def found_again(config: RunConfig, directory: Path) -> RunConfig:
-    """Return ``config`` of the run in ``directory`` with the present places of its data, weights and teacher.
+    """Return ``config`` of the run in ``directory`` with the current paths of its data, weights and teacher.
 
-    Weights and a teacher that are gone keep their recorded places: not every resumption needs them.
+    Weights and a teacher that are missing keep their recorded paths, because they may not be needed.
 
     Raises:
-        RunError: when nothing is left where the images were.
+        RunError: when the images are missing.
     """
     found: dict[str, Any] = {}
     for use in PLACES:
@@ -167,37 +175,37 @@ def found_again(config: RunConfig, directory: Path) -> RunConfig:
             if use == "data" and not Path(found["data_path"]).exists():
                 raise RunError(
                     f"There is nothing at {path} any more, where the images of the run in {directory} were. Give their"
-                    " place with `data`."
+                    " current path with `data`."
                 )
     return replace(config, **found)
 
 
 def same_weights(config: RunConfig, directory: Path) -> Weights | None:
-    """The weights that the run in ``directory`` began with; None where it began with none.
+    """Return the initial weights of the run in ``directory``; None if it has none.
 
     Raises:
-        RunError: when others lie in their place now.
+        RunError: when their file has other weights now.
     """
     weights = load_origin(config, "weights")
     if weights and config.weights_sha256 not in (None, weights.sha256()):
         raise RunError(
-            f"{config.place('weights')} does not hold the weights that the run in {directory} began with (their SHA-256"
-            " differs). Put those back in their place, or start a new run."
+            f"{config.place('weights')} does not hold the weights that the run in {directory} started from (their"
+            " SHA-256 differs). Restore these weights, or start a new run."
         )
     return weights
 
 
 def same_teacher(config: RunConfig, directory: Path) -> Weights | None:
-    """The teacher of the run in ``directory``, where ``config`` says that it lies now; None where it has none.
+    """Return the teacher of the run in ``directory``; None if it has none.
 
     Raises:
-        RunError: when there is another teacher, or none.
+        RunError: when the teacher in ``config`` can't be read or has other weights, or the run has no teacher.
     """
     if config.teacher is None:
         return None
     if config.teacher_sha256 is None:
-        raise RunError(f"The run in {directory} has no teacher: leave `teacher` out. Received: {config.teacher}")
-    remedy = "Say with `teacher` where those weights are now, or start a new run."
+        raise RunError(f"The run in {directory} has no teacher: leave out `teacher`. Received: {config.teacher}")
+    remedy = "Give the current path of its weights with `teacher`, or start a new run."
     try:
         teacher = load_origin(config, "teacher")
     except WeightsError as error:

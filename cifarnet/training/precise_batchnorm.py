@@ -1,8 +1,8 @@
-"""Precise batch normalization: moments from training images, in place of moving averages.
+"""Precise batch normalization: mean and variance computed from training images instead of moving averages.
 
 Source: Wu and Johnson 2021, "Rethinking 'Batch' in BatchNorm" (arXiv:2105.07576), section 3. Moving averages lag behind
-the weights: after a change of the image size, or in a short run, they hold moments of an earlier network, or their
-initial zeros and ones. Good weights may then score no better than chance.
+the weights. After a change of the image size, or in a short run, they are still those of an earlier network, or near
+their initial zeros and ones. Good weights may then score no better than chance.
 """
 
 from collections.abc import Callable
@@ -17,24 +17,28 @@ from cifarnet.models.network import Network
 from cifarnet.preprocessing import Normalization
 
 BATCH_SIZE = 256
-"""The most images per batch: moments of larger batches are nearer to those of all images."""
+"""The largest batch. The larger the batches, the closer the moments to those of all images."""
 
-# Keeps the choice of images apart from the streams of epochs, flips and initial weights.
+# Separates the random choice of images from the streams of epochs, flips and initial weights.
 _STREAM = 2**32 - 3
 
 
 class PreciseBatchnorm:
-    """Computes the moments of batch normalization from a fixed sample of a run's training inputs.
+    """Computes the moments of batch normalization from a fixed sample of the training inputs.
 
-    ``network`` is a float32 twin of the trained network, with the same layers frozen. ``inputs`` (n, ...) are what
-    ``forward`` takes: uint8 images or features. At most ``count`` of them are used, chosen by ``seed``; their
-    moments do not depend on the moving averages, so that a resumed run computes the same.
+    The moments do not depend on the moving averages, so a resumed run computes the same.
+
+    Args:
+        network: a float32 copy of the trained network, with the same layers frozen.
+        inputs: (n, ...), the inputs of ``forward``: uint8 images or features.
+        count: the number of inputs in the sample; about as many, in equal batches, or all of them if there are fewer.
+        seed: the seed of the sample.
     """
 
     def __init__(self, network: Network, inputs: np.ndarray | keras.Variable, count: int, seed: int):
         self.network = network
         self.seed = seed
-        network.set_batchnorm_momentum(0.0)  # The moving moments then are those of the last batch.
+        network.set_batchnorm_momentum(0.0)  # The moving moments are then those of the last batch.
         total = int(inputs.shape[0])
         count = min(count, total)
         batches = -(-count // BATCH_SIZE)
@@ -50,13 +54,16 @@ class PreciseBatchnorm:
         return int(np.prod(self._batches.shape[:2]))
 
     def forward(self, inputs: Any, image_size: int) -> Any:
-        """Run the twin in training mode on ``inputs`` (batch, ...), shrunk to ``image_size`` pixels."""
+        """Run the network in training mode on ``inputs`` (batch, ...), shrunk to ``image_size`` pixels."""
         raise NotImplementedError
 
     def update(self, trained: Network, image_size: int, check: Callable[[], None] = lambda: None) -> None:
-        """Give ``trained`` the moments of its present weights, for images of ``image_size`` pixels.
+        """Set the moments of ``trained`` to those of its current weights.
 
-        ``check`` is called before every batch; what it raises leaves ``trained`` as it was.
+        Args:
+            trained: the trained network.
+            image_size: side of the images in pixels.
+            check: is called before every batch. If it raises an exception, ``trained`` is unchanged.
         """
         layers = [layer for layer in trained.batch_norms if layer.trainable]
         if not layers:
@@ -79,7 +86,7 @@ class PreciseBatchnorm:
             start = end
 
     def _moments(self, batch: np.ndarray, image_size: int) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and variance of every trainable layer on one batch, float64 (channels of all layers,)."""
+        """Return mean and variance of all trainable layers on one batch: float64 (channels of all layers,)."""
         if image_size not in self._models:
             self._models[image_size] = _Moments(self, image_size)
         mean, variance = np.asarray(self._models[image_size].predict_on_batch(batch), np.float64)
@@ -87,7 +94,7 @@ class PreciseBatchnorm:
 
 
 class PreciseImages(PreciseBatchnorm):
-    """Takes moments from uint8 images (n, size, size, 3), without augmentation."""
+    """Computes moments from uint8 images (n, size, size, 3), without augmentation."""
 
     def __init__(self, network: Network, images: np.ndarray, normalization: Normalization, count: int, seed: int):
         super().__init__(network, images, count, seed)
@@ -99,7 +106,7 @@ class PreciseImages(PreciseBatchnorm):
 
 
 class PreciseFeatures(PreciseBatchnorm):
-    """Takes moments from the features (n, height, width, channels) of a fixed base."""
+    """Computes moments from the features (n, height, width, channels) of a frozen base."""
 
     def forward(self, inputs: Any, image_size: int) -> Any:
         """Run the head alone on features."""
@@ -107,7 +114,7 @@ class PreciseFeatures(PreciseBatchnorm):
 
 
 class _Moments(keras.Model):
-    """From a batch to the moments that it leaves: float32 (2, channels of all trainable layers)."""
+    """Returns the moments of a batch: float32 (2, channels of all trainable layers)."""
 
     def __init__(self, precise: PreciseBatchnorm, image_size: int):
         super().__init__(name="moments", autocast=False)

@@ -1,13 +1,13 @@
-"""The result of a finished run: chosen weights, scored on the test images."""
+"""The result of a finished run: the selected weights and their scores on the test images."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cifarnet import runs
 from cifarnet.evaluation.metrics import Metrics, measure
 from cifarnet.evaluation.scored import Scored
+from cifarnet.runs import files
 from cifarnet.runs.config import RunConfig
 from cifarnet.runs.directory import Run
 from cifarnet.training.setup import Setup
@@ -23,18 +23,18 @@ class Result:
     """A finished run.
 
     Attributes:
-        directory: the run's directory.
+        run: the run directory.
         metrics: the scores on the test images.
-        epoch: the epoch, counted from 1, whose weights were chosen.
-        selected_by: how that epoch was chosen.
-        seconds: how long the training took.
+        epoch: the epoch, from 1, whose weights were selected.
+        selected_by: how that epoch was selected.
+        seconds: the training time in seconds.
         weights_sha256: the SHA-256 of the weights.
-        network: the network's name for people.
+        network: the name of the network in prose, such as ``ResNet-20``.
         scored: the test images with their logits.
         length: the recipe's ``epochs`` and ``steps``; one is None.
     """
 
-    directory: Path
+    run: Run
     metrics: Metrics
     epoch: int
     selected_by: str
@@ -48,22 +48,27 @@ class Result:
     def of(
         cls, run: Run, config: RunConfig, weights: Weights, scored: Scored, chosen: tuple[int, str], seconds: float
     ) -> "Result":
-        """Return the result of ``run``: ``weights`` with the test images ``scored``, ``chosen`` as (epoch, reason)."""
+        """Return the result of ``run``: ``weights`` on the test images ``scored``, ``chosen`` as (epoch, reason)."""
         return cls(
-            run.path,
+            run,
             measure(scored.logits, scored.data.labels, scored.data.class_names),
             *chosen,
             seconds,
             weights.sha256(),
             weights.spec.title,
             scored,
-            runs.length(vars(config.recipe)),
+            config.recipe.length,
         )
 
+    @property
+    def directory(self) -> Path:
+        """The run's directory."""
+        return self.run.path
+
     def to_dict(self) -> dict[str, Any]:
-        """Return what metrics.json holds."""
+        """Return the content of metrics.json."""
         return {
-            runs.LENGTH: self.length,
+            files.LENGTH: self.length,
             "selected_by": self.selected_by,
             "epoch": self.epoch,
             "training_seconds": self.seconds,
@@ -75,18 +80,24 @@ class Result:
 def scored_result(
     run: Run, setup: Setup, loop: "Loop", last: Weights, used: Callable[[], float]
 ) -> tuple[Result, Weights]:
-    """Choose the weights of the run that ``loop`` has finished, and score them on the test images.
+    """Select the weights of a run whose ``loop`` has finished, and score them on the test images.
 
-    With validation images these are the best epoch's, otherwise those of the ``last`` epoch. ``used`` returns the
-    seconds that the run has taken.
+    With validation images the weights of the best epoch are selected, otherwise those of the last epoch.
+
+    Args:
+        run: the run.
+        setup: what it was trained with.
+        loop: its loop.
+        last: the weights of the last epoch.
+        used: returns the seconds that the run has taken.
     """
     from cifarnet.evaluation.calibration import with_calibration
     from cifarnet.inference.classifier import Classifier
 
     test, held_out, config = setup.data.test, setup.data.held_out, setup.config
     if setup.data.has_validation:
-        # They may have been written before the run was made longer, or its data were moved.
-        best = load_weights(run.path / runs.BEST_WEIGHTS)
+        # The file may be older than a change of the run's length or of the path of its data.
+        best = load_weights(run.path / files.BEST_WEIGHTS)
         weights = replace(best, recipe=config.recipe.to_dict(), trained_on=config.trained_on)
         classifier = Classifier(weights)
         weights = with_calibration(weights, classifier.logits(held_out.images), held_out.labels)

@@ -1,4 +1,4 @@
-"""Continue a training run that was stopped, or train a finished one for longer."""
+"""Continue a training run that was stopped, or make a finished one longer."""
 
 import sys
 import time
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from cifarnet import places, runs
+from cifarnet import places
 from cifarnet.backend.select import choose_backend, use_backend
 from cifarnet.data.progress import Progress, silent
 from cifarnet.data.sources import source_name
@@ -15,6 +15,7 @@ from cifarnet.evaluation.scored import Scored
 from cifarnet.events import EventHandler, ignore
 from cifarnet.files import StrPath, as_path
 from cifarnet.models.spec import ModelSpec
+from cifarnet.runs import files
 from cifarnet.runs.config import RunConfig
 from cifarnet.runs.directory import Run
 from cifarnet.training import messages
@@ -49,22 +50,22 @@ def resume(
     data_report: Progress = silent,
     start_backend: Callable[[str | None], str] = use_backend,
 ) -> Result:
-    """Continue the run in ``directory`` from its newest checkpoint that is whole, or begin it without one.
+    """Continue the run in ``directory`` from its newest intact checkpoint, or from the start if it has none.
 
-    The result is that of a run that was never stopped, to the last bit on a CPU. With a budget it depends on the clock,
-    and the time until ``started`` does not count.
+    On a CPU the result equals that of an uninterrupted run to the last bit. With a budget it depends on the clock; the
+    time between the interruption and ``started`` does not count.
 
     Args:
         directory: the run.
-        data: where its images are now.
-        teacher: where its teacher's weights are now.
-        on_nan: what it does from now on when its loss or a weight becomes NaN or infinite.
-        epochs: a new length in all. The result is that of a run that had this length from the beginning; until it is
-            written, the former result stays. A recipe whose course depends on its length refuses a new one.
+        data: the current path of its images.
+        teacher: the current path of its teacher's weights.
+        on_nan: ``stop`` or ``restore``: what to do when its loss or a weight becomes NaN or infinite.
+        epochs: a new total length. The result is that of a run that had this length from the beginning. The former
+            result stays until the new one is written. Recipes whose schedule depends on the length can't be changed.
         steps: as ``epochs``.
-        budget: refused, because a budget plans a whole run.
-        pictures: score a finished run that lacks its plots or page again, for them.
-        backend: must be that of the run, where it is given.
+        budget: not possible for an existing run, because a budget plans the whole run.
+        pictures: score a finished run again if its plots or its page are missing.
+        backend: the Keras backend, which must be that of the run.
         mirrors: as for ``train``.
         save_interval: as for ``train``.
         started: as for ``train``.
@@ -74,10 +75,12 @@ def resume(
 
     Raises:
         InterruptedRunError: when a signal stopped it again, after its state was saved.
-        DivergedError, StorageError, LostRunError: as ``train``.
-        InvalidValueError: when it can't have that length.
-        RunError: when it is finished, is being trained in by another process, or images, first weights or teacher are
-            not those that it began with.
+        DivergedError: as for ``train``.
+        StorageError: as for ``train``.
+        LostRunError: as for ``train``.
+        InvalidValueError: when it can't have the new length.
+        RunError: when it is finished, when another process trains it, or when its images, initial weights or teacher
+            have changed.
         WeightsError: when all its checkpoints are damaged.
     """
     session = Session(
@@ -106,8 +109,8 @@ def resume(
         checkpoint = latest_checkpoint(run.path, report)
         if checkpoint is None and is_longer and _has_result(run):
             raise RunError(
-                f"The run in {run.path} can't be made longer: its {runs.CHECKPOINT} is gone. Go on from its weights in"
-                f" a new run: cifarnet train --weights {run.path}"
+                f"The run in {run.path} can't be made longer: its {files.CHECKPOINT} is missing. Continue from its"
+                f" weights in a new run: cifarnet train --weights {run.path}"
             )
         setup = _setup(run, config, checkpoint, session)
         session.start_backend(config.backend)
@@ -117,7 +120,7 @@ def resume(
 
 
 def _changed(config: RunConfig, data: StrPath | None, teacher: StrPath | None, on_nan: str | None) -> RunConfig:
-    """Return ``config`` with what was given for the rest of the run."""
+    """Return ``config`` with the given changes for the rest of the run."""
     if on_nan is not None:
         config = replace(config, on_nan=on_nan)
     if data is not None:
@@ -130,10 +133,10 @@ def _changed(config: RunConfig, data: StrPath | None, teacher: StrPath | None, o
 
 
 def _require_backend(run: Run, given: str | None) -> None:
-    """Check that the run's backend can be started, and is the one that was given.
+    """Check that the run's backend can be started, and that no other one was given.
 
     Raises:
-        RunError: when it is another one.
+        RunError: when another backend was given or is loaded.
     """
     wanted = run.config.backend
     backend = choose_backend(given or (None if "keras" in sys.modules else wanted))
@@ -145,11 +148,11 @@ def _require_backend(run: Run, given: str | None) -> None:
 
 
 def _setup(run: Run, config: RunConfig, checkpoint: Checkpoint | None, session: Session) -> Setup:
-    """Read what the rest of the run needs, and check that it is what the run began with."""
-    # Without a checkpoint it was stopped before its first step: it begins as it began then.
+    """Read the inputs of the rest of the run, and check that they have not changed."""
+    # Without a checkpoint the run was stopped before its first step, so it starts from its initial weights.
     origins = Origins(None if checkpoint else same_weights(config, run.path), same_teacher(config, run.path))
     known = checkpoint.weights if checkpoint else origins.base
-    # A stranger's checkpoint can name images so large that no memory holds the data set.
+    # The image size in a stranger's checkpoint may be so large that the images don't fit into memory.
     image_size = known.spec.image_size if known and config.weights else ModelSpec().image_size
     began = time.monotonic()
     data = _same_data(run, config, image_size, session)
@@ -163,42 +166,42 @@ def _setup(run: Run, config: RunConfig, checkpoint: Checkpoint | None, session: 
 
 
 def _same_data(run: Run, config: RunConfig, image_size: int, session: Session) -> RunData:
-    """Return the images that ``run`` began with.
+    """Return the images of ``run``.
 
     Raises:
-        RunError: when ``config`` names others.
+        RunError: when the images in ``config`` are not those that the run was started with.
     """
     data = RunData.load(config, image_size, session.mirrors, session.data_report)
     if data.sha256 != config.data_sha256:
         raise RunError(
-            f"{config.source} does not hold the images that the run in {run.path} began with (their SHA-256 differs)."
-            " Give the place of those with `data`."
+            f"{config.source} does not hold the images that the run in {run.path} was started with (their SHA-256"
+            " differs). Give the path of those with `data`."
         )
     return data
 
 
 def _has_result(run: Run) -> bool:
-    """Return whether the run has a result of its length: a metrics.json, and the weights.h5 that it describes.
+    """Return whether the run has a result of its length: metrics.json and the weights.h5 that it describes.
 
     Raises:
         RunError: when metrics.json can't be read.
     """
-    if run.result is None or not (run.path / runs.WEIGHTS).is_file():
+    if run.result is None or not (run.path / files.WEIGHTS).is_file():
         return False
-    return run.result.weights_sha256 == load_weights(run.path / runs.WEIGHTS).sha256()
+    return run.result.weights_sha256 == load_weights(run.path / files.WEIGHTS).sha256()
 
 
 def _scored_again(run: Run, config: RunConfig, session: Session) -> Result:
-    """Return the result of the finished ``run``; its history is written again from the checkpoint."""
+    """Return the result of the finished ``run`` after scoring it again. Write its history from the checkpoint."""
     from cifarnet.inference.classifier import Classifier
 
-    weights, kept = load_weights(run.path / runs.WEIGHTS), run.result or runs.StoredResult()
+    weights, kept = load_weights(run.path / files.WEIGHTS), run.result or files.StoredResult()
     epoch, seconds = run.result_values("epoch", "training_seconds") or (0.0, 0.0)
     data = _same_data(run, config, weights.spec.image_size, session)
     _write_changes(run, config)
     with suppress(WeightsError):  # The result does not need the checkpoint.
         if checkpoint := latest_checkpoint(run.path, session.report):
-            CheckpointManager(run.path, data.held_name, session.report).write_history(checkpoint.train_state.history)
+            CheckpointManager(run, data.held_name, session.report).write_history(checkpoint.train_state.history)
     remove_previous(run.path)
     with stopping_with(messages.unwritten(run.path)):
         scored = Scored(data.test, weights.calibrated(Classifier(weights).logits(data.test.images)))
@@ -206,12 +209,12 @@ def _scored_again(run: Run, config: RunConfig, session: Session) -> Result:
 
 
 def _write_changes(run: Run, config: RunConfig) -> None:
-    """Write ``config`` into config.json if the resumption changes it: the run's reports and ``evaluate`` use it."""
+    """Write ``config`` to config.json if it was changed, because reports and ``evaluate`` use it."""
     recorded = run.config
     if config == recorded:
         return
     stored = run.stored_result
     if config.recipe != recorded.recipe and run.metrics and stored and stored.length is None:
-        # Written before 0.2: without its length it would pass for the result of the new one.
-        run.write_metrics({runs.LENGTH: runs.length(vars(recorded.recipe)), **run.metrics})
+        # Files from before 0.2 have no length, and would be taken for the result of the new length.
+        run.write_metrics({files.LENGTH: recorded.recipe.length, **run.metrics})
     run.write_config(config)

@@ -1,4 +1,4 @@
-"""A training run from its first or next step to its result."""
+"""A training run, from its first or next step to its result."""
 
 import time
 from dataclasses import replace
@@ -14,6 +14,7 @@ from cifarnet.training import messages
 from cifarnet.training.advice import with_advice
 from cifarnet.training.checkpoint import RESTORES, Checkpoint, TrainState
 from cifarnet.training.checkpoints import CheckpointManager, latest_checkpoint
+from cifarnet.training.control import LoopControl, NonFiniteLoss, Stopped
 from cifarnet.training.length import at_length
 from cifarnet.training.result import Result, scored_result
 from cifarnet.training.schedule import Plan
@@ -27,23 +28,23 @@ if TYPE_CHECKING:
 
 
 class TrainingRun:
-    """The training of ``run``, which must be locked, as ``setup`` describes it, in ``session``."""
+    """Trains ``run``, which must be locked, with the inputs in ``setup``. ``session`` has the clock and the reports."""
 
     def __init__(self, run: Run, setup: Setup, session: Session):
         self.run = run
         self.setup = setup
         self.session = session
-        self.checkpoints = CheckpointManager(run.path, setup.data.held_name, session.report, run.require_in_place)
+        self.checkpoints = CheckpointManager(run, setup.data.held_name, session.report)
         self._began = session.started
 
     def train(self, checkpoint: Checkpoint | None) -> Result:
         """Train to the end, from ``checkpoint`` or from the beginning, and write the result.
 
         Raises:
-            InterruptedRunError: when a signal stopped it, after its state was saved.
-            DivergedError: when its loss or a weight became NaN or infinite.
-            BudgetError: when its budget is too small for one step.
-            StorageError: when its result can't be written.
+            InterruptedRunError: when a signal stopped the run, after its state was saved.
+            DivergedError: when the loss or a weight became NaN or infinite.
+            BudgetError: when the budget is too small for one step.
+            StorageError: when the result can't be written.
         """
         train_state = checkpoint.train_state if checkpoint else TrainState(0, 0, 0, 0.0, [])
         if not train_state.plan.steps:
@@ -62,17 +63,17 @@ class TrainingRun:
                 return self._finish(loop)
         except StorageError as error:
             raise error.with_advice(
-                "The training is done, its result is not written. Make room, or mend the cause, then finish it with:"
-                f" cifarnet train --resume {self.run.path}"
+                "The training is finished, but its result is not written. Free some space, or remove the cause, then"
+                f" finish it with: cifarnet train --resume {self.run.path}"
             ) from error
 
     def _used(self) -> float:
-        """Return the seconds spent so far, those before an interruption included."""
+        """Return the seconds spent so far, including those before an interruption."""
         return time.monotonic() - self._began
 
     def _loop(self, train_state: TrainState, checkpoint: Checkpoint | None, stop: StopRequest) -> "Loop":
         from cifarnet.training.build import build_parts, start_weights
-        from cifarnet.training.loop import Loop, LoopControl
+        from cifarnet.training.loop import Loop
 
         tensors = checkpoint.weights.tensors if checkpoint else start_weights(self.setup)
         parts = build_parts(self.setup, tensors, self.session.data_report)
@@ -86,11 +87,9 @@ class TrainingRun:
         return loop
 
     def _train(self, loop: "Loop", stop: StopRequest) -> None:
-        """Bring ``loop`` to its end, keeping each epoch; raise where it is stopped or its loss is non-finite."""
-        from cifarnet.training.loop import NonFiniteLoss, Stopped
-
+        """Run ``loop`` to its end, and save the state after each epoch."""
         try:
-            # Stopped after its last step, a run has nothing left to plan: its last epoch only has to be classified.
+            # A run that was stopped after its last step has no steps to plan: only the last check is missing.
             if self.setup.config.budget and loop.train_state.step < loop.steps:
                 self._plan_budget(loop, self.setup.config.budget)
             recipe, size = self.setup.config.recipe, self.setup.spec.image_size
@@ -101,20 +100,20 @@ class TrainingRun:
                     if loop.train_state.best_epoch == row.epoch:
                         self.checkpoints.best = self._weights(loop)
                     loop.save_now()
-                except NonFiniteLoss as bad:
-                    self._go_back(loop, bad)
+                except NonFiniteLoss as error:
+                    self._restore(loop, error)
                 if stop:
                     raise Stopped
         except Stopped:
             try:
                 loop.save_now()
-            except NonFiniteLoss as bad:
+            except NonFiniteLoss as error:
                 checkpoint = latest_checkpoint(self.run.path, self.session.report)
-                raise messages.diverged(self.run.path, loop.train_state, bad, checkpoint) from None
+                raise messages.diverged(self.run.path, loop.train_state, error, checkpoint) from None
             raise messages.interruption(self.run.path, loop, stop.signal_number, self.checkpoints.failure) from None
 
     def _plan_budget(self, loop: "Loop", budget: float) -> None:
-        """Plan the run by timed steps, and keep the recipe as it was adapted to the budget."""
+        """Plan the run by timed steps, and store the recipe if it was adapted to the budget."""
         from cifarnet.training.timing import plan_by_timing
 
         plan_by_timing(loop, budget, self._used, self.setup.data_seconds)
@@ -123,22 +122,22 @@ class TrainingRun:
             self.run.require_in_place()
             self.run.write_config(self.setup.config)
 
-    def _go_back(self, loop: "Loop", bad: Exception) -> None:
-        """Put ``loop`` back to the last good checkpoint, to go on at half the learning rate, or end the run."""
+    def _restore(self, loop: "Loop", error: Exception) -> None:
+        """Restore the last good checkpoint, to continue at half the learning rate, or end the run as diverged."""
         config, report = self.setup.config, self.session.report
         checkpoint = latest_checkpoint(self.run.path, report)
         if checkpoint:
             at_length(checkpoint, config, len(self.setup.data.train), self.run.path)
         if config.on_nan == "stop" or not checkpoint or loop.train_state.restores >= RESTORES:
-            raise messages.diverged(self.run.path, loop.train_state, bad, checkpoint)
+            raise messages.diverged(self.run.path, loop.train_state, error, checkpoint)
         checkpoint.train_state.restores = loop.train_state.restores + 1
         loop.restore(checkpoint)
         step, factor = loop.train_state.step, loop.train_state.learning_rate_factor
-        report(Warned(f"{bad}. Going on from step {step:,} at {factor:g} times the learning rate."))
+        report(Warned(f"{error}. Continuing from step {step:,} at {factor:g} times the learning rate."))
         loop.save_now()
 
     def _weights(self, loop: "Loop") -> Weights:
-        """Return the network's weights as they are now, with all that using them needs."""
+        """Return the current weights of the network, with everything that evaluation and prediction need."""
         setup, config = self.setup, self.setup.config
         return Weights(
             setup.spec,
@@ -179,7 +178,7 @@ class TrainingRun:
         )
 
     def _finish(self, loop: "Loop") -> Result:
-        """Choose the weights, score them on the test images, and write the result."""
+        """Select the weights, score them on the test images, and write the result."""
         self.run.require_in_place()
         if self.checkpoints.failure:
             loop.save_now()

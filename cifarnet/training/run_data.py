@@ -1,4 +1,4 @@
-"""The images of a run: what it is trained on, what its epochs end with, and what scores its result."""
+"""The images of a run: training images, held-out images and test images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +13,16 @@ from cifarnet.runs.config import RunInputs
 
 @dataclass(frozen=True)
 class RunData:
-    """A run's images, and the files of its source that are not read.
+    """The images of a run.
 
-    ``held_out`` are the images that every epoch ends with: the validation images if there are any, else the test
-    images; ``held_name`` is validation or test.
+    Attributes:
+        train: the training images.
+        held_out: the images that are classified after an epoch: validation images if there are any, or else the test
+            images.
+        held_name: ``validation`` or ``test``.
+        test: the test images, which give the result.
+        sha256: SHA-256 of all images and labels in their splits.
+        left_out: the files of the source that are not read.
     """
 
     train: Dataset
@@ -28,11 +34,11 @@ class RunData:
 
     @classmethod
     def load(cls, inputs: RunInputs, image_size: int, mirrors: Sequence[str], report: Progress) -> Self:
-        """Read the images that ``inputs`` names, at ``image_size`` pixels.
+        """Read the images of ``inputs`` at ``image_size`` pixels.
 
         Raises:
             DataError: when they can't be read.
-            InvalidValueError: for a ``validation_split`` of data that have validation images.
+            InvalidValueError: for a ``validation_split`` of data with validation images.
         """
         splits = load_data(
             inputs.source,
@@ -46,8 +52,8 @@ class RunData:
         if inputs.validation_split is not None:
             if validation is not None:
                 raise InvalidValueError(
-                    f"{inputs.data} has {len(validation):,} validation images of its own: `validation_split` is for a"
-                    f" source without. Received: {inputs.validation_split}"
+                    f"{inputs.data} has {len(validation):,} validation images: leave out `validation_split`, which is"
+                    f" for data without any. Received: {inputs.validation_split}"
                 )
             train, validation = hold_out(train, inputs.validation_split, inputs.seed)
         held_out, name = (splits.test, "test") if validation is None else (validation, "validation")

@@ -1,4 +1,4 @@
-"""Some training images as they are and as training shows them, for looking at."""
+"""Samples of the training images, before and after augmentation."""
 
 from dataclasses import dataclass
 
@@ -14,8 +14,9 @@ from cifarnet.recipes import Recipe
 class Samples:
     """Images by class, in the order of the class names.
 
-    ``raw`` and ``augmented`` hold an array uint8 (n, size, size, 3) for each class, of the same n images; n is smaller,
-    down to 0, where the class has fewer.
+    Attributes:
+        raw: for each class an array uint8 (n, size, size, 3). Classes with few images have a smaller n, which may be 0.
+        augmented: the same images after augmentation.
     """
 
     raw: tuple[np.ndarray, ...]
@@ -23,10 +24,16 @@ class Samples:
 
 
 def training_samples(data: Dataset, recipe: Recipe, per_class: int = 6, seed: int = 0) -> Samples:
-    """The first ``per_class`` images of every class that a run of ``recipe`` with ``seed`` trains on, in its order.
+    """Return the first images of every class in the first epoch of a run.
 
-    They are augmented with the very numbers that the run's first epoch draws, and shown at full size also where the
-    recipe begins with images that are shrunk.
+    They are augmented with the same random numbers as in the run. They have full size, also if the recipe begins with
+    smaller images.
+
+    Args:
+        data: the training images.
+        recipe: the recipe of the run.
+        per_class: number of images per class.
+        seed: the seed of the run.
     """
     use_backend()
     from cifarnet.data.augmentation import augment, hide_squares, normalize

@@ -1,4 +1,4 @@
-"""Where a run stands on its way, and the learning rate and image size that go with it: plain functions of a recipe."""
+"""The position in a run, and the learning rate and image size at a position: plain functions of a recipe."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,24 +11,28 @@ from cifarnet.models.spec import ModelSpec
 from cifarnet.recipes import Recipe
 
 FULL_SIZE_STEPS = 20
-"""Steps at full size that must follow small images; fewer were not tried.
+"""The least steps at full size after small images. Fewer were not measured.
 
-For the same cost, CIFAR-10 (JPEG-75) had 63 % after 210 steps, the last 21 at full size, and 52 % after 100 steps, all
-at full size; 73 % after 420 steps, and 63 % after 200."""
+At the same cost, the accuracy on CIFAR-10 (JPEG-75) was 63 % after 210 steps, the last 21 at full size, and 52 % after
+100 steps, all at full size; 73 % after 420 steps, and 63 % after 200."""
 
 ENOUGH_FULL_SIZE_STEPS = 100
-"""Steps at full size that must follow small images in a run of fixed length, where small images only save time.
+"""The least steps at full size after small images in a run of fixed length, where small images only save time.
 
-On the synthetic set, 240 steps had 98.7 and 99.0 % with the last 24 at full size, and 99.3 % with all."""
+On the synthetic set, the accuracy after 240 steps was 98.7 and 99.0 % with the last 24 at full size, and 99.3 % with
+all at full size."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How far each step takes the run: from ``position`` (0 at its beginning, 1 at its end) after ``step`` steps on,
-    evenly, to the end after ``steps`` in all.
+    """The position of each step in a run, from 0 at its beginning to 1 at its end.
 
-    A run of fixed length has one plan. One with a time budget gets a new one whenever its speed was measured; what
-    is behind it stays as it was.
+    A run of fixed length has one plan. A run with a time budget gets a new plan after each measurement of its speed.
+
+    Attributes:
+        steps: number of steps of the whole run.
+        step: the step from which the plan holds.
+        position: the position after ``step`` steps. From there it increases linearly to 1 after ``steps`` steps.
     """
 
     steps: int
@@ -37,18 +41,23 @@ class Plan:
 
     @property
     def slope(self) -> float:
-        """What one step adds to the position."""
+        """The increase of the position per step."""
         return (1 - self.position) / max(1, self.steps - self.step)
 
     def at(self, step: float) -> float:
-        """The position after ``step`` steps."""
+        """Return the position after ``step`` steps."""
         return self.position + (step - self.step) * self.slope
 
 
 def learning_rate(recipe: Recipe, steps_per_epoch: int, step: Any, position: Any, xp: Any = np) -> Any:
-    """The learning rate of ``step`` (0 for the first), taken at ``position`` of the run.
+    """Return the learning rate of a step.
 
-    One formula for the optimizer and for whoever shows it: ``xp`` is ``numpy``, or ``keras.ops`` for tensors.
+    Args:
+        recipe: the recipe.
+        steps_per_epoch: number of steps in an epoch.
+        step: the step, 0 for the first.
+        position: the position of the step in the run, from 0 to 1.
+        xp: ``numpy`` for numbers, or ``keras.ops`` for tensors.
     """
     if recipe.cycle_peak:
         rising, falling = position / recipe.cycle_peak, (1 - position) / (1 - recipe.cycle_peak)
@@ -64,7 +73,7 @@ def learning_rate(recipe: Recipe, steps_per_epoch: int, step: Any, position: Any
 
 
 def spans(recipe: Recipe, full_size: int) -> list[tuple[float, float, int]]:
-    """The run as (begin, end, image size in pixels), by position; the last span ends at 1."""
+    """Return the parts of a run as (begin, end, image size in pixels). Begin and end are positions from 0 to 1."""
     found, begin = [], 0.0
     for size, share in recipe.resolutions:
         end = min(1.0, begin + share)
@@ -76,38 +85,46 @@ def spans(recipe: Recipe, full_size: int) -> list[tuple[float, float, int]]:
 
 
 def ahead(spans: Sequence[tuple[float, float, int]], position: float) -> list[tuple[int, float]]:
-    """What is left of ``spans`` from ``position`` on: (image size in pixels, share of the whole run), in order."""
+    """Return the rest of ``spans`` from ``position`` on as (image size in pixels, share of the whole run)."""
     return [(size, end - max(begin, position)) for begin, end, size in spans if end > position]
 
 
 def checks_due(checks: int, position: float) -> int:
-    """How many of ``checks`` classifications of the held-out images, evenly spread, should be done by ``position``."""
-    # Positions are sums of steps: the one that ends a fifth of a run may come out just below it.
+    """Return how many of ``checks`` checks, spread evenly over the run, are due at ``position``."""
+    # Rounding can make the position at the end of a fifth of a run slightly less than 0.2.
     return int(position * checks + 1e-9)
 
 
 def full_size_steps(recipe: Recipe, full_size: int, steps: int) -> int:
-    """Return how many of a run's ``steps`` are trained on images of full size."""
+    """Return how many of the ``steps`` of a run are trained on images of full size."""
     shares = (end - begin for begin, end, size in spans(recipe, full_size) if size == full_size)
     return round(steps * sum(shares))
 
 
 def require_sizes(recipe: Recipe, spec: ModelSpec) -> None:
-    """Refuse a ``recipe`` with image sizes that the network of ``spec`` does not take.
+    """Check that the network of ``spec`` takes the image sizes of ``recipe``.
+
+    Sizes above ``spec.image_size`` count as full size, so that recipes for 32 pixels can be used with smaller images.
 
     Raises:
-        InvalidValueError: naming the first such size.
+        InvalidValueError: naming the first invalid size and the nearest valid one.
     """
-    family = spec.family
+    largest = max(spec.image_size, ModelSpec().image_size)
+    valid = [size for size in range(1, largest + 1) if spec.family.takes(size)]
     for size, _ in recipe.resolutions:
-        if not family.takes(size):
+        if size not in valid:
+            nearest = min(valid, key=lambda each: abs(each - size))
             raise InvalidValueError(
-                f"resolutions has an image size that {spec.title} does not take: its images have multiples of"
-                f" {family.image_multiple} pixels, at least {family.smallest_image}. Received: {size}"
+                f"`resolutions` has an image size that {spec.title} does not take. It takes multiples of"
+                f" {spec.family.image_multiple} pixels from {valid[0]} to {largest}; the nearest is {nearest}."
+                f" Received: {size}",
+                field="resolutions",
+                value=size,
+                valid=tuple(valid),
             )
 
 
 def size_at(recipe: Recipe, full_size: int, position: float) -> int:
-    """The image size that is trained on at ``position``; past the end, the last one."""
+    """Return the image size in pixels at ``position``; after the end, the last one."""
     path = spans(recipe, full_size)
     return next((size for size, _ in ahead(path, position)), path[-1][2])

@@ -1,4 +1,4 @@
-"""How a command trains, apart from what it trains: clock, reports and the start of the backend."""
+"""What surrounds a training run: clock, reports and the start of the backend."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -14,15 +14,15 @@ SAVE_INTERVAL = 180.0
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """What a training run gets from the command or program that starts it. Nothing here changes a run's result.
+    """Settings from the command or program that starts a training run. They do not change its result.
 
     Attributes:
         mirrors: addresses to try before the official ones of named data sets.
         save_interval: seconds between checkpoints within an epoch.
-        started: when a budget began to count, by ``time.monotonic()``.
+        started: the start of the time budget, by ``time.monotonic()``.
         report: receives the events of the run.
         data_report: receives the progress of reading images.
-        start_backend: imports the backend of the name that it is called with, which takes seconds.
+        start_backend: imports the backend with the given name, which takes seconds, and returns its name.
     """
 
     mirrors: Sequence[str] = ()

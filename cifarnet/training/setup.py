@@ -1,4 +1,4 @@
-"""From a request to everything that a run needs: the recipe, the network, the images and the configuration."""
+"""Set up a run: resolve a request to a recipe, a network, images and a configuration."""
 
 import time
 from dataclasses import dataclass, replace
@@ -33,13 +33,13 @@ class Setup:
     """A run that is ready to be trained.
 
     Attributes:
-        config: what decides its result.
+        config: its configuration.
         data: its images.
-        origins: the weights that it begins with, and its teacher.
+        origins: its initial weights and its teacher.
         spec: its network.
-        normalization: of the network's input.
-        data_seconds: the time that reading the images took.
-        notes: how the recipe was adapted, for people.
+        normalization: of the input of the network.
+        data_seconds: the seconds that reading the images took.
+        notes: how the recipe was adapted to the run, as text for the user.
     """
 
     config: RunConfig
@@ -52,20 +52,20 @@ class Setup:
 
     @property
     def keeps_head(self) -> bool:
-        """Whether the head begins with the weights of the base's head, which knows the same classes."""
+        """Whether the head starts from the head of the initial weights, which have the same classes."""
         base = self.origins.base
         return base is not None and base.class_names == self.data.train.class_names
 
     @property
     def grown_from(self) -> ModelSpec | None:
-        """The network of the initial weights, where the trained one has more units."""
+        """The network of the initial weights, if the trained network has more units; None otherwise."""
         base = self.origins.base
         return base.spec if base and base.spec.name != self.spec.name else None
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A request whose names and files have been looked up; what depends on its images and the device is open."""
+    """A request with its recipe, network and weights. What depends on the images and the device is not resolved."""
 
     request: TrainRequest
     recipe: Recipe
@@ -81,7 +81,7 @@ class Prepared:
 
 
 def prepare(request: TrainRequest) -> Prepared:
-    """Look up the recipe, the weights and the network that ``request`` names.
+    """Find the recipe, the weights and the network of ``request``.
 
     Raises:
         InvalidValueError: when they don't fit each other.
@@ -89,21 +89,22 @@ def prepare(request: TrainRequest) -> Prepared:
     """
     inputs = located_inputs(request)
     recipe = named_recipe_of(request)
-    # Before weights are read, because they may be far away.
+    # Checked before weights are read, which may take time.
     require_consistent(request, recipe)
     origins = Origins.load(inputs)
     model = request.model or (origins.base.spec.name if origins.base else ModelSpec().name)
-    spec = ModelSpec(model)
+    spec = ModelSpec(model, image_size=origins.base.spec.image_size) if origins.base else ModelSpec(model)
     if origins.base:
         refuse_other_network(inputs, origins.base.spec, model, request.freeze_base)
     require_storable(spec)
     if request.recipe in RECIPES:
         recipe = RECIPES[request.recipe].for_model(model).with_changes(**request.changes)
+    require_sizes(recipe, spec)
     return Prepared(request, recipe, model, inputs, origins)
 
 
 def located_inputs(request: TrainRequest) -> RunInputs:
-    """Return what ``request`` reads, with the absolute paths of its data, weights and teacher."""
+    """Return the inputs of ``request``, with the absolute paths of its data, weights and teacher."""
     data, weights, teacher = source_name(request.data), _text(request.weights), _text(request.teacher)
     return RunInputs(
         data=data,
@@ -124,11 +125,11 @@ def _text(place: object) -> str | None:
 
 
 def named_recipe_of(request: TrainRequest) -> Recipe:
-    """Return the recipe that ``request`` names, or the one that suits it, with the changes asked for.
+    """Return the recipe of ``request`` or the default one, with the requested changes.
 
     Raises:
         InvalidValueError: when there is no such recipe, or a change is invalid.
-        RunError: when it is a run's and damaged.
+        RunError: when the recipe is in a damaged config.json.
     """
     name = request.recipe
     if name is None:
@@ -138,15 +139,15 @@ def named_recipe_of(request: TrainRequest) -> Recipe:
 
 
 def read_images(prepared: Prepared, session: Session) -> tuple[RunInputs, RunData, float]:
-    """Read the images of a new run, and check them against the weights that it learns from.
+    """Read the images of a new run, and check that they fit the initial weights and the teacher.
 
     Returns:
-        The inputs with the fraction that is held out to test on, the images, and the seconds that reading took.
+        The inputs with the resolved ``test_split``, the images, and the seconds that reading took.
 
     Raises:
         DataError: when they can't be read.
         InvalidValueError: when they don't fit the request, the teacher or the initial weights.
-        BudgetError: when reading took the whole budget.
+        BudgetError: when reading took longer than the budget.
     """
     request, inputs, origins = prepared.request, prepared.inputs, prepared.origins
     began = time.monotonic()
@@ -179,16 +180,16 @@ def read_images(prepared: Prepared, session: Session) -> tuple[RunInputs, RunDat
 
 
 def warn_of_left_out(data: RunData, session: Session) -> None:
-    """Report the files that are not read."""
+    """Warn of the files that are not read."""
     for files in data.left_out:
         session.report(Warned(files.line))
 
 
 def network_for(model: str, recipe: Recipe, known: Weights | None, data: RunData) -> tuple[ModelSpec, Normalization]:
-    """Return the network that is trained on ``data``, and how its input is normalized: as ``known`` weights were.
+    """Return the network for ``data``, and the normalization of its input: that of ``known`` weights if there are any.
 
     Raises:
-        InvalidValueError: when it is larger than what is stored, or does not take the image sizes of ``recipe``.
+        InvalidValueError: when the network is too large to be stored, or does not take the image sizes of ``recipe``.
     """
     spec = ModelSpec(model, len(data.train.class_names), data.train.images.shape[1])
     require_storable(spec)
@@ -232,7 +233,8 @@ def _adapted_recipe(
 ) -> tuple[Recipe, tuple[str, ...]]:
     """Return the recipe adapted to the data and the length of the run, and notes on the changes.
 
-    With a teacher the fields of distillation are filled in. A budget decides on small images later, by timed steps.
+    With a teacher, unset fields of distillation are filled in. With a budget, timed steps decide later whether the run
+    uses small images.
     """
     notes = []
     if has_teacher:
@@ -240,7 +242,7 @@ def _adapted_recipe(
     images, size = len(data.train), data.train.images.shape[1]
     fitting = recipe.for_images(images)
     if fitting != recipe:
-        notes.append(f"batches of {fitting.batch_size}: {images:,} training images make few batches of more")
+        notes.append(f"batches of {fitting.batch_size}: {images:,} training images make few larger batches")
     recipe = fitting
     steps = full_size_steps(recipe, size, recipe.total_steps(images))
     if recipe.has_fast_sizes and not budget and steps < ENOUGH_FULL_SIZE_STEPS:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request to stop at the next safe place, or as an error that says how to go on."""
+"""Handle Ctrl-C and SIGTERM, as a request to stop at the next safe point or as an error with the next command."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,9 +10,9 @@ from cifarnet.errors import InterruptedRunError
 
 
 class StopRequest:
-    """While entered, the first signal sets ``signal_number``; a second one acts at once, as without cifarnet.
+    """A context in which the first signal sets ``signal_number``. A second signal ends the process as usual.
 
-    Signals reach only a program's main thread; entered in another one, it requests nothing.
+    Signals reach only the main thread of a program. In another thread the context has no effect.
     """
 
     signal_number: int | None = None
@@ -40,7 +40,7 @@ class StopRequest:
 def stopping_with(advice: str) -> Iterator[None]:
     """Raise an ``InterruptedRunError`` with ``advice`` at once when a signal arrives in the block.
 
-    This is for work that can be repeated from files. Outside of the main thread it has no effect.
+    For work that can be repeated from files. Outside of the main thread it has no effect.
     """
 
     def stop(number: int, frame: FrameType | None) -> None:

@@ -21,7 +21,7 @@ from cifarnet.training.session import SAVE_INTERVAL, Session
 from cifarnet.training.setup import Setup, network_for, prepare, read_images, resolve
 
 FOLDER = Path("runs")
-"""Where runs without a directory of their own are kept, below the current folder."""
+"""The folder for runs without a given directory, relative to the current folder."""
 
 
 def train(
@@ -35,26 +35,26 @@ def train(
     data_report: Progress = silent,
     start_backend: Callable[[str | None], str] = use_backend,
 ) -> Result:
-    """Start the run that ``request`` asks for in ``directory``, new or empty, and train it to its end.
+    """Start a run in ``directory``, which must be new or empty, and train it to its end.
 
-    Data and arguments are read and checked before the backend is imported.
+    Arguments and data are checked before the backend is imported.
 
     Args:
-        request: what to train, and on what.
+        request: the network, the recipe, the data and the other settings.
         directory: the directory of the run; by default a new one in ``runs``.
         mirrors: addresses to try before the official ones of named data sets.
         save_interval: seconds between checkpoints within an epoch.
-        started: when the budget began to count, by ``time.monotonic()``; by default now.
+        started: the start of the time budget, by ``time.monotonic()``; by default now.
         report: receives the events of the run (``cifarnet.events``).
         data_report: receives the progress of reading images.
-        start_backend: imports the backend of the name that it is called with, and returns its name.
+        start_backend: imports the backend with the given name, and returns its name.
 
     Raises:
-        InterruptedRunError: when a signal stopped it, after its state was saved.
-        DivergedError: when its loss or a weight became NaN or infinite.
-        StorageError: when its result could not be written; what was written before is whole.
-        LostRunError: when the directory was deleted, moved or replaced meanwhile.
-        CifarnetError: when data, weights or directory can't be used; nothing has been trained then.
+        InterruptedRunError: when a signal stopped the run, after its state was saved.
+        DivergedError: when the loss or a weight became NaN or infinite.
+        StorageError: when the result can't be written. Files that were written before are intact.
+        LostRunError: when the directory was deleted, moved or replaced during the training.
+        CifarnetError: when data, weights or directory can't be used. Nothing has been trained then.
     """
     session = Session(
         mirrors=mirrors,
@@ -80,18 +80,18 @@ def train(
 
 
 def _require_free(run: Run) -> None:
-    """Refuse a directory that is used or being trained in, before the images are read."""
+    """Check that the directory is unused and that no process trains in it, before the images are read."""
     if (run.path / LOCK).exists():
-        with run.locked():  # Refused with its owner's name, where there is one.
+        with run.locked():  # The error names the process that holds the lock.
             pass
     run.require_unused()
 
 
 def make_default_directory(config: RunConfig) -> Path:
-    """Make and return runs/<network>-<recipe>-<time>, with -2, -3 ... for runs that begin in the same second.
+    """Make and return runs/<network>-<recipe>-<time>, with -2, -3 ... for runs that start in the same second.
 
     Raises:
-        StorageError: when the system refuses.
+        StorageError: when it can't be made.
     """
     name = f"{config.model}-{config.recipe.name}-{datetime.now():%Y%m%d-%H%M%S}"
     directory, number = FOLDER / name, 1

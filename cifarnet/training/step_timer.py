@@ -1,22 +1,27 @@
-"""How fast the steps of a run are, at whatever image size."""
+"""Measure the speed of training steps at all image sizes."""
 
 import time
 from collections.abc import Callable
 
-# The first calls compile the network; what comes after tells how fast it is.
+# The first calls compile the network, so they are not measured.
 WARMUP_CALLS = 3
 ESTIMATE_AFTER = 10
 
-# An epoch's last batch, which is smaller, is compiled on its own: a call so much slower than the others counts as this
-# many times slower, not as it was.
+# The last batch of an epoch is smaller, so it is compiled separately. A call that is slower than the mean by more than
+# this factor counts as slower by this factor.
 SLOWEST = 5
 
 
 class StepTimer:
-    """Seconds per step of the steps so far, the first few calls left out and the last ones counting most.
+    """Measures seconds per step as an exponentially weighted mean, without the first calls.
 
-    Steps on smaller images take the share ``relative_cost`` of the time at full size, until ``relative``, which was
-    measured, says otherwise.
+    Steps on smaller images are converted to full size by ``relative``, or by ``relative_cost`` where nothing was
+    measured.
+
+    Attributes:
+        relative_cost: returns the estimated time of a step at an image size, relative to full size.
+        relative: the measured relative times by image size.
+        calls: number of calls of the training function so far.
     """
 
     def __init__(self, relative_cost: Callable[[int], float]) -> None:
@@ -27,11 +32,11 @@ class StepTimer:
         self._last = time.monotonic()
 
     def begin(self) -> None:
-        """Start the clock, after something other than training took time."""
+        """Start the clock before the first step, or after a pause in training."""
         self._last = time.monotonic()
 
     def step(self, size: int, steps: int = 1) -> None:
-        """Note ``steps`` finished together, on images of ``size`` pixels."""
+        """Record ``steps`` that finished together, on images of ``size`` pixels."""
         now = time.monotonic()
         self.calls += 1
         if self.calls > WARMUP_CALLS:
@@ -41,7 +46,7 @@ class StepTimer:
         self._last = now
 
     def seconds_per_step(self, size: int) -> float | None:
-        """The time of a step on images of ``size`` pixels; None while it is too early to tell."""
+        """Return the seconds of a step on images of ``size`` pixels; None during the first calls."""
         return None if self._full_step is None else self._full_step * self._share(size)
 
     def _share(self, size: int) -> float:

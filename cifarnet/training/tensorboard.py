@@ -13,7 +13,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from cifarnet import runs
 from cifarnet.backend.select import use_backend
 from cifarnet.errors import BackendError
 from cifarnet.evaluation.scored import Scored
@@ -21,6 +20,7 @@ from cifarnet.events import EpochDone, Event, EventHandler, HistoryRow, Planned,
 from cifarnet.installation import install_command
 from cifarnet.models.spec import ModelSpec
 from cifarnet.printable import printable
+from cifarnet.runs import files
 
 MISTAKES = 24
 """The number of mistakes whose images are written at the end."""
@@ -69,11 +69,13 @@ class TensorBoardLog:
             self._file = None
             reason = getattr(error, "strerror", None) or str(error)
             self.report(
-                Warned(f"{runs.TENSORBOARD}/ can't be written: {reason}. The training continues without `tensorboard`.")
+                Warned(
+                    f"{files.TENSORBOARD}/ can't be written: {reason}. The training continues without `tensorboard`."
+                )
             )
 
     def _start(self, plan: Planned) -> None:
-        folder = plan.directory / runs.TENSORBOARD
+        folder = plan.directory / files.TENSORBOARD
         folder.mkdir(exist_ok=True)
         earlier = list(folder.iterdir())
         # TensorBoard reads the files in the order of their names; the process id separates files of the same time.
@@ -81,7 +83,7 @@ class TensorBoardLog:
         file.restart_at(plan.start_epoch + 1)
         self.epoch = plan.start_epoch
         if not earlier:
-            for row in plan.history:  # Epochs before a resumption, which were trained without a log.
+            for row in plan.history:  # Epochs that were trained before without a log.
                 file.add_scalars(row.epoch, _scalars(row, plan.held_out))
             if graph := _graph(plan.spec):
                 file.add(graph_def=graph)

@@ -1,4 +1,4 @@
-"""Timing a run before it begins, so that it can be planned to end on time."""
+"""Time steps and a check before a run with a budget, so that it can be planned to end on time."""
 
 import math
 import time
@@ -14,34 +14,40 @@ from cifarnet.events import BudgetPlanned, Measuring, Warned
 from cifarnet.inference.engines import BATCH_SIZE
 from cifarnet.recipes import Recipe
 from cifarnet.training.budget import ENDING, Planner, too_little_time
-from cifarnet.training.loop import Loop, Stopped
+from cifarnet.training.control import Stopped
+from cifarnet.training.loop import Loop
 from cifarnet.training.model import epoch_order
 from cifarnet.training.schedule import FULL_SIZE_STEPS, Plan, ahead, full_size_steps, spans
 
-# The first of these compile.
+# The first steps compile, so they are not timed.
 WARMUP_STEPS = 2
 TIMED_STEPS = 6
 
-# Moments of batch normalization: seconds before the first batch, and how long an image takes, in classifications.
+# Precise batch normalization: seconds before the first batch, and the time of an image relative to its classification.
 _TRACING = 1.0
 _TRAINING_MODE = 1.2
 
 TIMING_SHARE = 0.1
-"""The share of the budget that timing steps may take, beyond the first two steps at full size and a check's part."""
+"""The share of the budget for timing steps, in addition to the first two steps at full size and part of a check."""
 
 CHECK_SHARE = 0.1
-"""The share of the time left that checks before the last one may take."""
+"""The share of the time left for the checks before the last one."""
 
 
 def plan_by_timing(loop: Loop, budget: float, used: Callable[[], float], data_seconds: float) -> None:
-    """Time steps and a check, adapt a new run's recipe to its ``budget`` seconds, and plan the run.
+    """Time steps and a check, adapt the recipe of a new run to its budget, and plan the run.
 
-    In a new run that is too short for them, ``loop.recipe`` loses its ``resolutions`` and has fewer ``checks``.
-    ``used`` returns the seconds since the start of the command; reading the images took ``data_seconds`` of them. The
-    network's state is put back: the timed steps train nothing. Compilation is not repeated later.
+    If the budget is too small for them, ``loop.recipe`` loses its small images and has fewer checks. The state of the
+    network is restored after the timed steps. Their compiled functions are used in the run.
+
+    Args:
+        loop: the loop before its first or next step.
+        budget: seconds.
+        used: returns the seconds since the start of the command.
+        data_seconds: the seconds of these for reading the images.
 
     Raises:
-        Stopped: when a stop was requested meanwhile, with the state put back.
+        Stopped: when a stop was requested during the timing. The state is restored.
         BudgetError: when a new run's budget is too small for one step.
     """
     began = used()
@@ -67,7 +73,7 @@ def plan_by_timing(loop: Loop, budget: float, used: Callable[[], float], data_se
 def _time(
     loop: Loop, is_new: bool, budget: float, used: Callable[[], float], began: float
 ) -> tuple[dict[int, float], float]:
-    """Return seconds per step by image size and seconds per check; adapt the recipe of a new run on the way."""
+    """Return seconds per step by image size and seconds per check, and adapt the recipe of a new run."""
     full, train_state = loop.model.full_size, loop.train_state
     ends = began + TIMING_SHARE * budget
     first, per_step = _seconds_per_step(loop, full, ends - used())
@@ -98,11 +104,18 @@ def adapted_recipe(
     per_step: float,
     check: float,
 ) -> Recipe:
-    """Return ``recipe`` without the small images of ``fast``, or with fewer checks, where ``seconds_left`` are too few.
+    """Return ``recipe`` without the small images of ``fast``, or with fewer checks, if the time is too short for them.
 
-    The first step at full size took ``first`` seconds, with compilation, the others ``per_step``; a check takes
-    ``check`` seconds. Small images are left out when fewer than ``FULL_SIZE_STEPS`` steps at full size would follow
-    them, or when compiling for their sizes takes more than a tenth of the time.
+    Small images are left out if fewer than ``FULL_SIZE_STEPS`` steps at full size would follow them, or if compiling
+    for their sizes takes more than a tenth of the time.
+
+    Args:
+        recipe: the recipe of a new run.
+        full_size: side of the images in pixels.
+        seconds_left: seconds for training and checks.
+        first: seconds of the first step at full size, with compilation.
+        per_step: seconds of the other steps at full size.
+        check: seconds of a check.
     """
     if recipe.has_fast_sizes:
         path = spans(recipe, full_size)
@@ -113,14 +126,14 @@ def adapted_recipe(
         if few or compiling > TIMING_SHARE * seconds_left:
             recipe = recipe.with_changes(resolutions=())
     affordable = max(1, int(CHECK_SHARE * seconds_left / check))
-    # 0 stands for a check after every epoch, whose number is not known here.
+    # 0 means a check after every epoch, and the number of epochs is not known here.
     if affordable < recipe.checks or (not recipe.checks and affordable == 1):
         recipe = recipe.with_changes(checks=affordable)
     return recipe
 
 
 def _require_time(loop: Loop, planner: Planner, budget: float, used: Callable[[], float], data_seconds: float) -> None:
-    """Refuse a new run without time for one step; warn of one without time for an epoch."""
+    """Raise a ``BudgetError`` if a new run has no time for one step; warn if it has no time for one epoch."""
     steps = planner.affordable_steps(0.0)
     if steps >= loop.steps_per_epoch:
         return
@@ -150,23 +163,23 @@ def _report_plan(loop: Loop, planner: Planner, used: Callable[[], float], data_s
 
 
 def _state(loop: Loop) -> list[keras.Variable]:
-    """All that a training step changes."""
+    """Return the variables that a training step changes."""
     model = loop.model
     return [*model.network.variables, *model.optimizer.variables]
 
 
 def _seconds_per_step(loop: Loop, size: int, limit: float) -> tuple[float, float]:
-    """Return seconds of the first step, with compilation, and of the others; stop early after ``limit`` seconds."""
+    """Return the seconds of the first step, with compilation, and of the others. Stop after ``limit`` seconds."""
     _stop_if_requested(loop)
     loop.control.report(Measuring(size))
     model, batch_size = loop.model, loop.recipe.batch_size
     model.use_size(size)
-    # The learning rate does not matter: the state is put back.
+    # The learning rate does not matter, because the state is restored.
     model.sgd.follow(Plan(1))
     rows, draws = epoch_order(loop.recipe, loop.seed, loop.train_state.epoch, len(loop.data.train))
     clock = _Clock(limit)
-    # As often as it takes where the images fill fewer batches than that. With an epoch's rest, because JAX compiles a
-    # batch of another size anew.
+    # Few images are repeated. The last batch has the size of an epoch's last batch, because JAX compiles each batch
+    # size separately.
     needed = (WARMUP_STEPS + TIMED_STEPS) * model.steps_per_execution * batch_size + len(rows) % batch_size
     chosen = np.resize(np.arange(len(rows)), needed)
     loop.fit(rows[chosen], draws[chosen], [clock])
@@ -174,10 +187,10 @@ def _seconds_per_step(loop: Loop, size: int, limit: float) -> tuple[float, float
 
 
 def _seconds_per_check(loop: Loop) -> float:
-    """Estimate the seconds of a check: moments of batch normalization, then the held-out images.
+    """Return the estimated seconds of a check: precise batch normalization, then the held-out images.
 
-    A batch is classified twice, since the first time compiles. It takes about a second, and a guess by the time of a
-    training step made budgets of a minute end 7 s late or 14 s early.
+    A batch is classified twice, because the first time compiles. This takes about a second. With an estimate from the
+    time of a training step, budgets of a minute ended 7 s late or 14 s early.
     """
     images = len(loop.data.held_out)
     timed = min(images, BATCH_SIZE)
@@ -210,7 +223,7 @@ class _Clock(keras.callbacks.Callback):
         return self.calls[0][1] - self.began
 
     def seconds_per_step(self) -> float:
-        """Return the median of the timed steps, which ignores a moment in which the machine did something else."""
+        """Return the median of the timed steps, which ignores short disturbances by other programs."""
         warm = min(WARMUP_STEPS, len(self.calls) - 1)
         pairs = pairwise(self.calls[warm - 1 : WARMUP_STEPS + TIMED_STEPS])
         return float(np.median([(end - begin) / (done - before) for (before, begin), (done, end) in pairs]))

@@ -19,7 +19,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cifarnet import runs
 from cifarnet.errors import (
     InvalidValueError,
     NoHomeError,
@@ -34,6 +33,7 @@ from cifarnet.json_files import read_object, shown
 from cifarnet.locking import locked
 from cifarnet.models.spec import ModelSpec
 from cifarnet.paths import weights_dir
+from cifarnet.runs import files
 from cifarnet.runs.directory import Run
 from cifarnet.runs.provenance import TrainedOn, is_sha256
 from cifarnet.weights.formats import load_header, load_weights
@@ -234,7 +234,7 @@ def find(wanted: StrPath) -> Path:
     """
     wanted = as_path(wanted, "weights")
     if os.path.exists(wanted):
-        return runs.find_weights(wanted)
+        return files.find_weights(wanted)
     return find_named(str(wanted))
 
 
@@ -273,11 +273,11 @@ def trained_on(wanted: Path) -> TrainedOn | None:
         entry = entries().get(str(wanted))
         if entry and entry.trained_on:
             return entry.trained_on
-    elif wanted.is_dir() and (wanted / runs.CONFIG).exists():
+    elif wanted.is_dir() and (wanted / files.CONFIG).exists():
         return Run(wanted).trained_on
     file, header = read(wanted, load_header)
     # Weight files of cifarnet 0.1 don't record it, but the run directory of such a file does.
-    alone = file.name not in runs.WEIGHT_FILES or not (file.parent / runs.CONFIG).exists()
+    alone = file.name not in files.WEIGHT_FILES or not (file.parent / files.CONFIG).exists()
     return header.trained_on or (None if alone else Run(file.parent).trained_on)
 
 
@@ -313,7 +313,7 @@ def add(source: Path, name: str, *, replace: bool = False) -> NamedWeights:
     if name in shipped():
         raise InvalidValueError(f"Weights called {name} come with cifarnet. Choose another name. Received: {name}")
     folder = weights_dir()
-    file = runs.find_weights(source)
+    file = files.find_weights(source)
     load_weights(file)  # An invalid file is an error now, not at its first use.
     origin = trained_on(source)
     try:
@@ -373,8 +373,8 @@ def _locked_index(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _changing(folder: Path, *files: Path) -> Iterator[None]:
-    """After the block, delete those of ``files`` that are not in the index.
+def _changing(folder: Path, *paths: Path) -> Iterator[None]:
+    """After the block, delete those of ``paths`` that are not in the index.
 
     If the process is killed in the block, the next change deletes them.
 
@@ -382,7 +382,7 @@ def _changing(folder: Path, *files: Path) -> Iterator[None]:
         StorageError: when the list of these files can't be written.
     """
     left = _pending(folder)
-    write_text(folder / PENDING, "".join(f"{name}\n" for name in sorted(left | {file.name for file in files})))
+    write_text(folder / PENDING, "".join(f"{name}\n" for name in sorted(left | {path.name for path in paths})))
     try:
         yield
     finally:
@@ -502,7 +502,7 @@ def _entry(folder: Path, name: str, fact: Any, shipped: bool) -> NamedWeights:
 
 def _test_set(source: Path) -> tuple[str | None, int | None]:
     """Return the data source and the number of test images of a run's result; None where it has none."""
-    if not os.path.exists(source / runs.CONFIG) or not os.path.exists(source / runs.METRICS):
+    if not os.path.exists(source / files.CONFIG) or not os.path.exists(source / files.METRICS):
         return None, None
     run = Run(source)
     origin, result = run.trained_on, run.result

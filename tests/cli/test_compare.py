@@ -27,7 +27,7 @@ def test_json_prints_what_the_table_shows(tmp_path):
     assert deep["runs"][0]["run"] == str(tmp_path / "deep")
 
 
-def test_the_page_has_the_results_the_curves_and_the_differences(tmp_path):
+def test_the_page_has_results_curves_and_differences(tmp_path):
     page = tmp_path / "page.html"
     paths = [
         *save_seeds(tmp_path, {0: 0.7, 1: 0.8}),
@@ -46,7 +46,7 @@ def test_the_page_has_the_results_the_curves_and_the_differences(tmp_path):
     assert not re.search(r'(src|href)="https?:', html)
 
 
-def test_runs_before_their_first_epoch_make_a_page_without_curves(tmp_path):
+def test_runs_without_epochs_make_a_page_without_curves(tmp_path):
     page = tmp_path / "page.html"
     compare(save_run(tmp_path / "a", None, history=""), "--report", page)
     html = page.read_text(encoding="utf-8")
@@ -54,7 +54,7 @@ def test_runs_before_their_first_epoch_make_a_page_without_curves(tmp_path):
     assert "<svg" not in html
 
 
-def test_a_path_that_is_no_run_and_a_page_of_another_kind_are_refused(tmp_path):
+def test_other_paths_and_pages_are_refused(tmp_path):
     assert isinstance(compare(tmp_path).exception, RunError)
     assert isinstance(compare(save_run(tmp_path / "a"), "--report", tmp_path / "x.png").exception, InvalidValueError)
     assert compare().exit_code == 2

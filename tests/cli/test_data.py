@@ -29,7 +29,7 @@ def pets(tmp_path):
     return image_folder(tmp_path / "pets", train=10, test=2)
 
 
-def test_a_source_is_shown_with_classes_counts_mean_and_standard_deviation(pets):
+def test_a_source_is_shown_with_classes_and_statistics(pets):
     shown = data(pets)
     assert shown.exit_code == 0
     summary = json.loads(data(pets, "--json").stdout)
@@ -38,7 +38,7 @@ def test_a_source_is_shown_with_classes_counts_mean_and_standard_deviation(pets)
     assert [line.split()[1:6:2] for line in shown.stdout.splitlines() if "cat" in line] == [["cat", "10", "2"]]
 
 
-def test_json_holds_the_numbers_of_a_source_and_nothing_else_is_on_stdout(pets):
+def test_json_is_all_that_stdout_has(pets):
     splits = load_data(str(pets))
     summary = json.loads(data(pets, "--json").stdout)
     assert summary["source"] == str(pets)
@@ -115,7 +115,7 @@ def test_the_state_of_the_archive_is_shown(cache, content, state):
     assert state in console.file.getvalue()
 
 
-def test_a_download_tries_the_mirrors_and_says_how_to_do_it_by_hand(cache, monkeypatch):
+def test_a_failed_download_lists_mirrors_and_a_remedy(cache, monkeypatch):
     # No connection leaves this machine: the proxy is a port on which nothing listens.
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     error = data("--download", "--mirror", "http://127.0.0.1:9/one", "--mirror", "http://127.0.0.1:9/two").exception
@@ -134,7 +134,7 @@ def test_a_bad_source_is_one_line_on_stderr_and_exit_status_1(tmp_path):
     assert "Traceback" not in ended.stderr
 
 
-def test_a_grid_of_training_images_is_drawn_and_the_source_described(pets, tmp_path):
+def test_a_grid_is_drawn_with_the_description(pets, tmp_path):
     shown = data(pets, "--grid", tmp_path / "new" / "grid.png")
     assert shown.exit_code == 0
     assert "2 classes" in shown.stdout
@@ -165,7 +165,7 @@ def test_the_recipe_of_the_grid_is_a_named_one_or_a_file(pets, tmp_path):
         (["nowhere", "--grid", "grid.png", "--recipe", "papre"], "Received: papre"),
     ],
 )
-def test_a_grid_that_can_not_be_meant_is_refused_before_the_source_is_read(arguments, message):
+def test_an_invalid_grid_is_refused_before_reading(arguments, message):
     error = data(*arguments).exception
     assert isinstance(error, InvalidValueError)
     assert message in str(error)

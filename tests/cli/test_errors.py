@@ -130,6 +130,7 @@ def test_a_wrong_name_is_answered_with_the_nearest(arguments, status, message, c
         ({**RECIPE, "epochs": "2"}, 'r.json: epochs must be a whole number or null. Received: "2"'),
         ({**RECIPE, "flip": "yes"}, 'r.json: flip must be true or false. Received: "yes"'),
         ({**RECIPE, "resolutions": [16]}, "r.json: resolutions must be a list, each item a list of a whole number"),
+        ({**RECIPE, "resolutions": [[30, 0.5]]}, "--resolutions has an image size that ResNet-20 does not take. It"),
         ({"epochs": 2}, "r.json: A recipe needs the field name. Received: epochs"),
         ({**RECIPE, "batch_size": 0}, "r.json: batch_size must be at least 1 and at most 1,000,000. Received: 0"),
     ],

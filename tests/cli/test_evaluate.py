@@ -14,8 +14,11 @@ from cifarnet.data.sources import load_data
 from cifarnet.errors import DataError, InvalidValueError, RunError, StorageError, WeightsError
 from cifarnet.evaluation.metrics import cross_entropy
 from cifarnet.inference.classifier import Classifier
+from cifarnet.recipes import RECIPES
+from cifarnet.runs import files
 from cifarnet.weights.formats import load_weights
 from tests.support.networks import SIZE, save_image_folder, save_tiny_weights
+from tests.support.runs import run_config
 
 CLASSES = ("ant", "bee", "cow")
 
@@ -98,8 +101,9 @@ def test_a_report_that_can_not_be_written_is_told_before_any_work(weights, folde
     assert "Classifying" not in result.stderr
 
 
-def test_a_report_of_a_run_whose_history_is_damaged_is_told_before_any_work(tmp_path, weights, folder):
+def test_report_of_a_damaged_history_fails_before_any_work(tmp_path, weights, folder):
     (tmp_path / "weights.h5").write_bytes(Path(weights).read_bytes())
+    files.write_config(tmp_path, run_config(RECIPES["fast"], folder).to_dict())
     (tmp_path / "history.csv").write_text("epoch,step,learning_rate,loss,accuracy,test_loss,test_accuracy\n1,2\n")
     result = evaluate(str(tmp_path), "--data", folder, "--report", str(tmp_path / "page.html"))
     assert isinstance(result.exception, RunError)

@@ -11,7 +11,7 @@ import pytest
 
 from cifarnet.cli import console
 from cifarnet.recipes import RECIPES
-from cifarnet.runs import METRICS, write_config
+from cifarnet.runs.files import METRICS, write_config
 from tests.support.datasets import image_folder
 from tests.support.networks import save_picture
 from tests.support.runs import run_config
@@ -24,7 +24,7 @@ REFUSED = [
     ("train --data damaged", 1, "0.png is not a PNG"),
     ("train --data notes.txt", 1, "neither a folder nor"),
     ("train --data pets --classes 7", 2, "Received: --classes 7"),
-    ("train --data pets --teacher resnet20", 2, "Received: resnet20, which knows airplane"),
+    ("train --data pets --teacher resnet20", 2, "Received: resnet20, which has airplane"),
     ("train --data cifar10 --test-split 0.2", 2, "cifar10 has test images"),
     ("train --data synthetic --test-split 0.2", 2, "synthetic has test images"),
     ("train --data untested --test-split 1", 2, "--test-split must be above 0 and below 1"),
@@ -44,7 +44,7 @@ REFUSED = [
     ("train --data pets --on-nan shrug", 2, "restore"),
     ("train --data pets --recipe nowhere", 2, "fine-tune"),
     ("train --data pets --batch-size 0", 2, "at least 1"),
-    ("train --data pets --resolutions 7:0.5", 2, "a multiple of 4"),
+    ("train --data pets --resolutions 7:0.5", 2, "multiples of 4 pixels from 8 to 32; the nearest is 8."),
     ("train --data pets --budget soon", 2, "20m"),
     ("train --data pets --budget 20m --recipe documented", 2, "cycle_peak"),
     ("train --data pets --distillation 0.5", 2, "--teacher"),

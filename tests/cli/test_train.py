@@ -74,7 +74,7 @@ def test_train_evaluate_and_predict_work_one_after_the_other(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"weights": "runs/a", "new_head": False}, "Weights   runs/a"),
         ({"weights": "runs/a"}, "Weights   runs/a, with a new head for these classes"),
@@ -88,8 +88,8 @@ def test_train_evaluate_and_predict_work_one_after_the_other(tmp_path):
         ),
     ],
 )
-def test_a_plan_tells_the_weights_that_the_run_begins_with(changes, told):
-    assert plan_lines(replace(PLAN, **changes))[1] == told
+def test_a_plan_names_the_initial_weights(changes, message):
+    assert plan_lines(replace(PLAN, **changes))[1] == message
     assert not [line for line in plan_lines(PLAN) if line.startswith("Weights")]
 
 
@@ -107,7 +107,7 @@ def test_pictures_that_can_not_be_made_do_not_cost_the_result(tmp_path, monkeypa
     options = f"--data synthetic:50 --depth 8 --steps 1 --recipe fast -q --output {tmp_path / 'run'}"
     result = CliRunner().invoke(app, ["train", *options.split()])
     assert result.exit_code == 0, result.output
-    assert "no font The result is whole" in result.stderr
+    assert "no font The result is complete" in result.stderr
     assert result.stdout.startswith("Test accuracy")
 
 
@@ -145,7 +145,7 @@ def test_a_run_on_a_gpu_has_no_small_images(kind, resolutions):
         ("--weights resnet20 --recipe paper", "paper"),
     ],
 )
-def test_the_recipe_follows_from_what_is_asked_for_unless_it_is_given(monkeypatch, options, name):
+def test_the_default_recipe_depends_on_the_options(monkeypatch, options, name):
     received = []
 
     def note(request, *arguments, **others):
@@ -171,7 +171,7 @@ def test_a_depth_is_short_for_a_model(monkeypatch, options):
     assert received == ["resnet14"]
 
 
-def test_checkpoints_are_three_minutes_apart_unless_another_interval_is_given():
+def test_the_default_save_interval_is_three_minutes():
     options = {option.name: option for option in typer.main.get_command(app).commands["train"].params}
     assert options["save_interval"].default == SAVE_INTERVAL == 180
 
@@ -215,23 +215,23 @@ def test_no_time_is_guessed_where_it_is_unknown_or_short(changes):
 
 
 def test_a_deep_network_on_a_cpu_is_advised_a_budget_at_once():
-    told = "\n".join(plan_lines(CIFAR10))
-    assert "roughly 2 days" in told
-    assert "--model resnet20 --budget 20m" in told
-    assert "--model resnet20: about 8.7 hours in all" in told
-    # It is told once.
+    output = "\n".join(plan_lines(CIFAR10))
+    assert "roughly 2 days" in output
+    assert "--model resnet20 --budget 20m" in output
+    assert "--model resnet20: about 8.7 hours in all" in output
+    # It is shown once.
     assert len(estimate_lines(Estimated(40 * 86400.0, 14_000.0, 21.0), CIFAR10)) == 1
 
 
 def test_a_long_recipe_on_a_cpu_is_advised_a_budget_at_once():
-    told = "\n".join(plan_lines(replace(CIFAR10, spec=ModelSpec("resnet20"))))
-    assert "roughly 8.7 hours" in told
-    assert " --budget 20m" in told
-    assert "--model" not in told
+    output = "\n".join(plan_lines(replace(CIFAR10, spec=ModelSpec("resnet20"))))
+    assert "roughly 8.7 hours" in output
+    assert " --budget 20m" in output
+    assert "--model" not in output
 
 
 @pytest.mark.parametrize(
-    ("recipe", "told"),
+    ("recipe", "message"),
     [
         (RECIPES["documented"], "--budget 20m: 85.6 % on CIFAR-10"),
         (RECIPES["paper"], "--budget 20m in place of --recipe: "),
@@ -239,15 +239,15 @@ def test_a_long_recipe_on_a_cpu_is_advised_a_budget_at_once():
         (RECIPES["documented"].with_changes(epochs=240), "--budget 20m in place of --epochs: "),
     ],
 )
-def test_a_budget_is_advised_in_place_of_what_it_does_not_go_with(recipe, told):
+def test_advice_names_the_options_a_budget_replaces(recipe, message):
     plan = replace(CIFAR10, spec=ModelSpec("resnet20"), recipe=recipe)
-    assert told in "\n".join(plan_lines(plan))
+    assert message in "\n".join(plan_lines(plan))
 
 
 def test_a_short_run_is_planned_without_advice():
-    told = "\n".join(plan_lines(replace(CIFAR10, spec=ModelSpec("resnet20"), epochs=10, steps=3910)))
-    assert "roughly" not in told
-    assert "--budget" not in told
+    output = "\n".join(plan_lines(replace(CIFAR10, spec=ModelSpec("resnet20"), epochs=10, steps=3910)))
+    assert "roughly" not in output
+    assert "--budget" not in output
 
 
 def test_the_budgets_that_are_advised_are_measured():
@@ -261,16 +261,16 @@ SMALL = replace(PLAN, device=CPU, epochs=2, steps=2)
 """A plan whose time is guessed to be short, before it turns out to be long."""
 
 
-def test_a_plan_that_turns_out_long_is_told_with_what_would_be_sooner():
-    told = "\n".join(estimate_lines(SLOW, SMALL))
-    assert "about 40 days" in told
-    assert "--model resnet20: about 6 days" in told  # 40.55 of 252.89 million multiply-accumulates
-    assert "--model resnet20 --budget 20m" in told
-    assert "GPU" in told
+def test_long_plans_are_shown_with_faster_alternatives():
+    output = "\n".join(estimate_lines(SLOW, SMALL))
+    assert "about 40 days" in output
+    assert "--model resnet20: about 6 days" in output  # 40.55 of 252.89 million multiply-accumulates
+    assert "--model resnet20 --budget 20m" in output
+    assert "GPU" in output
 
 
 @pytest.mark.parametrize(
-    ("changes", "told", "never"),
+    ("changes", "message", "never"),
     [
         ({"weights": "resnet32", "grown_from": ModelSpec("resnet32")}, "--model resnet32: about", "--model resnet20"),
         ({"weights": "runs/a"}, "--budget 20m", "--model"),
@@ -279,21 +279,21 @@ def test_a_plan_that_turns_out_long_is_told_with_what_would_be_sooner():
         ({"device": Device("tensorflow", "gpu", "GPU")}, "--budget", "a machine with"),
     ],
 )
-def test_what_would_be_sooner_can_be_done(changes, told, never):
+def test_faster_alternatives_are_valid_commands(changes, message, never):
     said = "\n".join(estimate_lines(SLOW, replace(SMALL, **changes)))
-    assert told in said
+    assert message in said
     assert never not in said
 
 
-def test_a_plan_of_minutes_is_told_without_advice():
+def test_short_plans_are_shown_without_advice():
     assert len(estimate_lines(Estimated(600.0, 60.0, 500.0), PLAN)) == 1
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"), [(45, "45 s"), (720, "12 min"), (12_600, "3.5 hours"), (40 * 86400, "40 days")]
+    ("seconds", "message"), [(45, "45 s"), (720, "12 min"), (12_600, "3.5 hours"), (40 * 86400, "40 days")]
 )
-def test_durations_are_told_in_a_fitting_unit(seconds, told):
-    assert duration(seconds) == told
+def test_durations_have_a_fitting_unit(seconds, message):
+    assert duration(seconds) == message
 
 
 def show(terminal: bool, monkeypatch, **environment: str) -> str:
@@ -310,22 +310,22 @@ def show(terminal: bool, monkeypatch, **environment: str) -> str:
 
 
 def test_without_a_terminal_there_are_plain_lines_alone(monkeypatch):
-    told = show(False, monkeypatch)
-    assert "\x1b" not in told
-    assert "\r" not in told
-    assert told.splitlines()[-1].startswith("Epoch   1/250  loss 1.500 acc 50.00%  test loss 1.250 acc 62.50%")
+    output = show(False, monkeypatch)
+    assert "\x1b" not in output
+    assert "\r" not in output
+    assert output.splitlines()[-1].startswith("Epoch   1/250  loss 1.500 acc 50.00%  test loss 1.250 acc 62.50%")
 
 
 def test_on_a_terminal_the_finished_epochs_stay_below_bars(monkeypatch):
-    told = show(True, monkeypatch, TERM="xterm")
-    assert "Epoch   1/250  loss 1.500" in told
-    assert "loss 2.000 acc 25.0% lr 0.1 500 images/s" in told
-    assert "2 min left" in told
+    output = show(True, monkeypatch, TERM="xterm")
+    assert "Epoch   1/250  loss 1.500" in output
+    assert "loss 2.000 acc 25.0% lr 0.1 500 images/s" in output
+    assert "2 min left" in output
 
 
 def test_no_color_is_respected(monkeypatch):
-    told = show(True, monkeypatch, TERM="xterm", NO_COLOR="1")
-    assert not re.search(r"\x1b\[[0-9;]*3\dm", told)
+    output = show(True, monkeypatch, TERM="xterm", NO_COLOR="1")
+    assert not re.search(r"\x1b\[[0-9;]*3\dm", output)
 
 
 @pytest.mark.parametrize(
@@ -342,22 +342,25 @@ def test_a_budget_that_is_no_time_is_refused(text):
 
 
 @pytest.mark.parametrize("wanted", [90, 1200, 5400, 3661, 45.5])
-def test_a_budget_is_told_as_it_is_given(wanted):
+def test_a_budget_is_shown_as_it_is_given(wanted):
     assert seconds(span(wanted), "") == wanted
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ("--budget 5m --epochs 3", "--epochs and --budget give the length"),
         ("--budget 0s", "--budget must be above 0 and at most 31,622,400 seconds. Received: 0.0"),
         ("--budget 5m --recipe paper", "fast, or one with a --cycle-peak"),
         ("--resolutions 20", "such as 20:0.4,24:0.3"),
-        ("--resolutions 21:0.5", "a multiple of 4"),
+        ("--resolutions 21:0.5", "It takes multiples of 4 pixels from 8 to 32; the nearest is 20."),
+        ("--resolutions 30:0.5", "--resolutions has an image size that ResNet-20 does not take"),
+        ("--resolutions 40:0.5", "the nearest is 32. Received: 40"),
+        ("--resolutions 0:0.5", "a side (1 to 1,024 pixels)"),
         ("--recipe fast --lr-drop 3", "with --lr-decay, --lr-drop, --lr-boundaries or --warmup-steps"),
         ("--crop-padding 2", "--crop-padding can't be combined with --rotation or --shift"),
         ("--lr-boundaries 5,3", "--lr-boundaries must be at most 100 rising steps"),
-        ("--warmup-learning-rate 0.2", "--warmup-learning-rate is that of the first --warmup-steps"),
+        ("--warmup-learning-rate 0.2", "--warmup-learning-rate is the learning rate of the first --warmup-steps"),
         ("--distillation 0.5", "Received: no teacher, --distillation 0.5"),
         ("--recipe paper --no-flip --alternate-flips", "--alternate-flips needs --flip. Received: --flip False"),
         ("--precision double", "float32, bfloat16 or float16"),
@@ -365,12 +368,12 @@ def test_a_budget_is_told_as_it_is_given(wanted):
         ("--model resnet21", "Received: "),
     ],
 )
-def test_options_that_contradict_each_other_are_refused(tmp_path, options, told):
+def test_options_that_contradict_each_other_are_refused(tmp_path, options, message):
     arguments = ["train", *options.split(), "--data", "synthetic:50", "--output", str(tmp_path / "run")]
     result = CliRunner().invoke(app, arguments)
     assert not (tmp_path / "run").exists()
     assert isinstance(result.exception, CifarnetError)
-    assert told in with_options(str(result.exception))
+    assert message in with_options(str(result.exception))
 
 
 def test_quiet_keeps_warnings(monkeypatch):
@@ -383,7 +386,7 @@ def test_quiet_keeps_warnings(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_report_that_was_asked_for_and_can_not_be_written_is_exit_status_3(tmp_path, monkeypatch):
+def test_an_unwritable_report_is_exit_status_3(tmp_path, monkeypatch):
     def fail(path, html):
         raise StorageError(path, OSError(28, "No space left on device"))
 

@@ -26,7 +26,7 @@ def shown(monkeypatch, **options):
         yield console, report
 
 
-def told(monkeypatch, *events, **options):
+def screen_text(monkeypatch, *events, **options):
     with shown(monkeypatch, **options) as (console, report):
         for event in events:
             report(event)
@@ -37,7 +37,7 @@ EVENTS = (PLAN, done(1), Warned("The disk is nearly full."), done(2))
 
 
 def test_epochs_and_warnings_stay_when_the_frame_goes(monkeypatch):
-    output = told(monkeypatch, *EVENTS, force_terminal=True)
+    output = screen_text(monkeypatch, *EVENTS, force_terminal=True)
     assert "accuracy" in output
     frame, _, after = output.rpartition("ResNet-20 · ")[2].partition("\x1b[?25h")
     assert "epochs 1 to 2" in frame
@@ -58,7 +58,7 @@ def test_epochs_and_warnings_stay_when_the_frame_goes(monkeypatch):
 def test_a_log_gets_a_line_an_epoch(variables, options, monkeypatch):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    output = re.sub(r"\x1b\[\d*m", "", told(monkeypatch, *EVENTS, width=160, **options))
+    output = re.sub(r"\x1b\[\d*m", "", screen_text(monkeypatch, *EVENTS, width=160, **options))
     assert "\x1b" not in output
     lines = output.splitlines()
     assert lines[-3].startswith("Epoch   1/250  loss 2.000")
@@ -68,17 +68,17 @@ def test_a_log_gets_a_line_an_epoch(variables, options, monkeypatch):
 
 @pytest.mark.parametrize("options", [{}, {"force_terminal": True}])
 def test_warnings_name_options(options, monkeypatch):
-    output = told(monkeypatch, PLAN, Warned("Use `precise_batchnorm` 1024."), **options)
+    output = screen_text(monkeypatch, PLAN, Warned("Use `precise_batchnorm` 1024."), **options)
     assert "Use --precise-batchnorm 1024." in output
 
 
-def test_lines_above_the_frame_are_broken_between_words_at_60_columns(monkeypatch):
-    output = told(monkeypatch, *EVENTS, force_terminal=True, width=60)
+def test_lines_above_the_frame_wrap_between_words(monkeypatch):
+    output = screen_text(monkeypatch, *EVENTS, force_terminal=True, width=60)
     plain = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", output)
     assert max(map(len, re.split(r"[\r\n]+", plain))) < 60
 
 
-def test_a_frame_that_a_narrowed_terminal_has_wrapped_is_erased_whole(monkeypatch):
+def test_a_wrapped_frame_is_erased_completely(monkeypatch):
     with shown(monkeypatch, force_terminal=True) as (console, _):
         frame = screen._Frame(console)
         live = screen._live(frame, console)
@@ -95,7 +95,7 @@ def test_an_encoding_without_braille_gets_ascii(monkeypatch):
     class Ascii(StringIO):
         encoding = "ascii"
 
-    plan = told(monkeypatch, *EVENTS, force_terminal=True, file=Ascii())
+    plan = screen_text(monkeypatch, *EVENTS, force_terminal=True, file=Ascii())
     frame = plan.rpartition("ResNet-20 - ")[2]
     assert "epochs 1 to 2" in frame
     assert frame.isascii()
@@ -103,7 +103,7 @@ def test_an_encoding_without_braille_gets_ascii(monkeypatch):
 
 def test_without_colours_none_are_written(monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
-    output = told(monkeypatch, *EVENTS, force_terminal=True)
+    output = screen_text(monkeypatch, *EVENTS, force_terminal=True)
     assert "o validation" in output
     assert not re.search(r"\x1b\[[\d;]*3\dm", output)
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cifarnet import runs
 from cifarnet.cli.main import app
 from cifarnet.data import cifar10
 from cifarnet.data.sources import load_data
@@ -15,6 +14,7 @@ from cifarnet.errors import DataError, InvalidValueError
 from cifarnet.evaluation.evaluate import evaluate
 from cifarnet.evaluation.source import find_source
 from cifarnet.preprocessing import CIFAR10_CLASSES
+from cifarnet.runs import files
 from cifarnet.runs.provenance import TrainedOn
 from cifarnet.weights import catalog
 from cifarnet.weights.formats import load_weights
@@ -37,10 +37,10 @@ def save_run(run: Path, data: str, test_split: float | None = None) -> Path:
     path = os.path.realpath(run.parent / data)
     sha256 = load_data(path, test_split=test_split, image_size=SIZE).sha256()
     origin = TrainedOn(data, path, sha256, test_split)
-    save_tiny_weights(run / runs.WEIGHTS, tuple(COUNTS))
-    weights = replace(load_weights(run / runs.WEIGHTS), trained_on=origin)
-    save_weights(run / runs.WEIGHTS, weights)
-    runs.write_config(run, origin.to_dict())
+    save_tiny_weights(run / files.WEIGHTS, tuple(COUNTS))
+    weights = replace(load_weights(run / files.WEIGHTS), trained_on=origin)
+    save_weights(run / files.WEIGHTS, weights)
+    files.write_config(run, origin.to_dict())
     return run
 
 
@@ -101,7 +101,7 @@ def test_other_images_where_a_moved_run_looks_are_refused(project, test_split):
     if test_split:
         for images in (project / "photos", Path("images")):
             shutil.rmtree(images / "test")
-        runs.write_config(project / "run", {**runs.read_config(project / "run"), "test_split": test_split})
+        files.write_config(project / "run", {**files.read_config(project / "run"), "test_split": test_split})
     with pytest.raises(DataError, match=r"elsewhere/images does not hold the same\. .*`data`"):
         evaluate(project / "run")
 
@@ -110,17 +110,17 @@ def test_other_images_where_a_moved_run_looks_are_refused(project, test_split):
 def test_weights_apart_from_their_run_know_their_data(project, kind):
     catalog.add(project / "run", "mine")
     copy = project.parent / "copy.h5"
-    copy.write_bytes((project / "run" / runs.WEIGHTS).read_bytes())
-    wanted = {"named": "mine", "copied": str(copy), "in the run": str(project / "run" / runs.WEIGHTS)}[kind]
+    copy.write_bytes((project / "run" / files.WEIGHTS).read_bytes())
+    wanted = {"named": "mine", "copied": str(copy), "in the run": str(project / "run" / files.WEIGHTS)}[kind]
     printed = CliRunner().invoke(app, ["evaluate", wanted, "--json"])
     assert json.loads(printed.stdout)["data"] == str(project / "images")
     assert f"Scoring on {project}/images, the data that {wanted} records." in printed.stderr
 
 
 def test_weights_of_before_0_2_are_named_with_their_data(project):
-    save_tiny_weights(project / "run" / runs.WEIGHTS, tuple(COUNTS))
+    save_tiny_weights(project / "run" / files.WEIGHTS, tuple(COUNTS))
     catalog.add(project / "run", "mine")
-    for wanted in (Path("mine"), project / "run" / runs.WEIGHTS):
+    for wanted in (Path("mine"), project / "run" / files.WEIGHTS):
         assert find_source(wanted, None).name == str(project / "images")
 
 
@@ -154,7 +154,7 @@ def divided(tmp_path):
     save_image_folder(tmp_path / "images", {"ant": (4, 0), "bee": (4, 0), "cow": (8, 0)})
     (tmp_path / "run").mkdir()
     run = save_run(tmp_path / "run", "images", test_split=0.5)
-    (tmp_path / "copy.h5").write_bytes((run / runs.WEIGHTS).read_bytes())
+    (tmp_path / "copy.h5").write_bytes((run / files.WEIGHTS).read_bytes())
     return tmp_path
 
 

@@ -3,10 +3,11 @@ from collections import Counter
 
 import pytest
 
-from cifarnet import runs
 from cifarnet.errors import StorageError
 from cifarnet.events import Warned
 from cifarnet.files import is_leftover, remove_leftovers, write_text
+from cifarnet.runs import files
+from cifarnet.runs.directory import Run
 from cifarnet.training.checkpoints import DAMAGED, CheckpointManager, latest_checkpoint
 from cifarnet.weights.formats import load_weights
 from tests.support.faults.saves import ERRORS, can_trace, checkpoint, faults, saved_under
@@ -23,10 +24,10 @@ SAMPLE = 12
 def before(tmp_path_factory):
     """A run directory in which two saves have been finished, and the system calls of the third."""
     directory = tmp_path_factory.mktemp("saves") / "run"
-    saver = CheckpointManager(directory, "test", lambda event: None)
+    manager = CheckpointManager(Run(directory), "test", lambda event: None)
     for step in (1, 2):
-        saver.best = checkpoint(step).weights
-        saver.save(checkpoint(step))
+        manager.best = checkpoint(step).weights
+        manager.save(checkpoint(step))
     trial = directory.with_name("trial")
     shutil.copytree(directory, trial)
     return directory, faults(trial, 3) if can_trace() else []
@@ -44,7 +45,7 @@ def assert_whole(directory, steps):
     step = found.train_state.step
     assert step in steps
     assert found.weights.sha256() == checkpoint(step).weights.sha256()
-    assert load_weights(directory / runs.BEST_WEIGHTS).sha256() in [checkpoint(k).weights.sha256() for k in (step, 3)]
+    assert load_weights(directory / files.BEST_WEIGHTS).sha256() in [checkpoint(k).weights.sha256() for k in (step, 3)]
     return step
 
 
@@ -86,21 +87,21 @@ def test_a_save_whose_system_calls_fail_keeps_the_old_state_and_says_so(before, 
 
 def test_a_refused_save_is_tried_again_with_all_that_it_should_have_written(tmp_path, monkeypatch):
     events = []
-    saver = CheckpointManager(tmp_path / "run", "test", events.append)
-    saver.save(checkpoint(1))
+    manager = CheckpointManager(Run(tmp_path / "run"), "test", events.append)
+    manager.save(checkpoint(1))
     monkeypatch.setattr("os.replace", refuse)
-    saver.best = checkpoint(2).weights
-    saver.save(checkpoint(2))
-    saver.save(checkpoint(3))
+    manager.best = checkpoint(2).weights
+    manager.save(checkpoint(2))
+    manager.save(checkpoint(3))
     monkeypatch.undo()
     assert latest_checkpoint(tmp_path / "run", events.append).train_state.step == 1
     (told,) = events
-    assert "No space left on device. The training goes on" in told.message
-    saver.save(checkpoint(4))
-    assert saver.failure is None
-    assert load_weights(tmp_path / "run" / runs.BEST_WEIGHTS).sha256() == checkpoint(2).weights.sha256()
-    assert len((tmp_path / "run" / runs.HISTORY).read_text().splitlines()) == 5
-    assert "written again" in events[1].message
+    assert "No space left on device. The training continues" in told.message
+    manager.save(checkpoint(4))
+    assert manager.failure is None
+    assert load_weights(tmp_path / "run" / files.BEST_WEIGHTS).sha256() == checkpoint(2).weights.sha256()
+    assert len((tmp_path / "run" / files.HISTORY).read_text().splitlines()) == 5
+    assert "Saving works again" in events[1].message
 
 
 def refuse(*_):
@@ -120,7 +121,7 @@ def test_a_write_that_fails_names_file_and_reason_and_leaves_nothing(tmp_path, m
 def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before_it_and_is_kept(before, tmp_path):
     directory = tmp_path / "run"
     shutil.copytree(before[0], directory)
-    newest = directory / runs.CHECKPOINT
+    newest = directory / files.CHECKPOINT
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 1
     newest.write_bytes(content)
@@ -128,6 +129,6 @@ def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before_it_and_is_kept(
     assert latest_checkpoint(directory, events.append).train_state.step == 1
     assert "SHA-256 does not match" in events[0].message
     assert (directory / DAMAGED).read_bytes() == content
-    CheckpointManager(directory, "test", events.append).save(checkpoint(3))
+    CheckpointManager(Run(directory), "test", events.append).save(checkpoint(3))
     assert latest_checkpoint(directory, events.append).train_state.step == 3
     assert len(events) == 1

@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from cifarnet import runs
 from cifarnet.errors import CifarnetError, RunError, WeightsError
 from cifarnet.recipes import read_recipe
+from cifarnet.runs import files
 from cifarnet.runs.compare import compare
 from cifarnet.weights import catalog
 from tests.support.faults.texts import KINDS, VALUES, fuzz, mutants
@@ -87,9 +87,9 @@ def test_a_recipe_out_of_range_is_refused(field, value, message, tmp_path):
     ],
 )
 def test_a_senseless_row_is_refused_by_its_line(rows, message, tmp_path):
-    (tmp_path / runs.HISTORY).write_text(f"epoch,step,learning_rate,loss,accuracy,test_loss,test_accuracy\n{rows}")
+    (tmp_path / files.HISTORY).write_text(f"epoch,step,learning_rate,loss,accuracy,test_loss,test_accuracy\n{rows}")
     with pytest.raises(RunError, match=message):
-        runs.read_history(tmp_path)
+        files.read_history(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -134,8 +134,8 @@ def test_an_index_with_a_wrong_field_is_refused_by_it(name, entry, message, tmp_
 )
 def test_a_configuration_out_of_range_is_refused(field, value, message, tmp_path):
     run = KINDS["config.json"].make(tmp_path).parent
-    config = {**json.loads((run / runs.CONFIG).read_text()), field: value}
+    config = {**json.loads((run / files.CONFIG).read_text()), field: value}
     del config["sha256"]
-    (run / runs.CONFIG).write_text(json.dumps(config))
+    (run / files.CONFIG).write_text(json.dumps(config))
     with pytest.raises(RunError, match=message):
         compare([run])

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cifarnet import runs
 from cifarnet.errors import RunError, StorageError
 from cifarnet.recipes import RECIPES
+from cifarnet.runs import files
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.checkpoints import latest_checkpoint
 from cifarnet.training.resume import resume
@@ -33,7 +33,7 @@ FAULTS = (errno.ENOSPC, errno.EIO, errno.EACCES, KILL)
 
 
 def result(directory):
-    return (directory / runs.HISTORY).read_text(), load_weights(directory / runs.WEIGHTS).sha256()
+    return (directory / files.HISTORY).read_text(), load_weights(directory / files.WEIGHTS).sha256()
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +60,9 @@ def train_on_a_bad_disk(directory, refused, code, for_ever):
 
 def assert_it_can_be_finished(directory, wanted):
     """What is there is whole, and the run goes on to the result of one that was left alone."""
-    if (directory / runs.METRICS).exists():
+    if (directory / files.METRICS).exists():
         assert result(directory) == wanted
-    elif (directory / runs.CONFIG).exists():
+    elif (directory / files.CONFIG).exists():
         latest_checkpoint(directory, lambda event: pytest.fail(str(event)))
         resume(directory)
         assert result(directory) == wanted
@@ -174,7 +174,7 @@ def test_signals_at_random_moments_save_and_stop_training(tmp_path, number, stat
         options = ["--data", "synthetic:500", "--depth", "8", "--recipe", "paper", "--epochs", "50"]
         command = [sys.executable, "-c", INTERRUPTIBLE, "train", *options, "--output", directory]
         process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-        while not (directory / runs.CHECKPOINT).exists() and process.poll() is None:
+        while not (directory / files.CHECKPOINT).exists() and process.poll() is None:
             time.sleep(0.05)
         time.sleep(float(rng.uniform(0, 2)))
         began = time.monotonic()

@@ -7,7 +7,7 @@ from cifarnet.runs.compare import compare
 from tests.support.runs import CONFIG, HISTORY, save_run, save_seeds
 
 
-def test_runs_equal_but_for_their_seed_are_one_group_with_mean_and_sample_deviation(tmp_path):
+def test_seeds_make_one_group_with_mean_and_deviation(tmp_path):
     found = compare(save_seeds(tmp_path, {0: 0.7, 1: 0.8, 2: 0.9})).to_dict()
     (group,) = found["groups"]
     assert found["differing"] == []
@@ -29,7 +29,7 @@ def test_two_runs_of_one_seed_count_as_one_seed(tmp_path):
     assert group["seeds"] == 2
 
 
-def test_only_the_settings_that_differ_are_listed_and_the_best_group_comes_first(tmp_path):
+def test_only_differing_settings_are_listed_best_first(tmp_path):
     changed = replace(CONFIG, model="resnet14", recipe=CONFIG.recipe.with_changes(l2=5e-4))
     worse, better = save_run(tmp_path / "a", 0.6), save_run(tmp_path / "b", 0.7, changed)
     found = compare([worse, better]).to_dict()
@@ -40,7 +40,7 @@ def test_only_the_settings_that_differ_are_listed_and_the_best_group_comes_first
     ]
 
 
-def test_an_unfinished_run_comes_last_with_its_last_epoch_and_leaves_the_mean_alone(tmp_path):
+def test_unfinished_runs_are_last_and_not_in_the_mean(tmp_path):
     history = "".join(HISTORY.splitlines(keepends=True)[:3])
     unfinished = save_run(tmp_path / "u", None, replace(CONFIG, seed=9), history)
     (group,) = compare([unfinished, *save_seeds(tmp_path, {0: 0.7})]).to_dict()["groups"]
@@ -60,13 +60,13 @@ def test_a_group_without_a_finished_run_comes_last(tmp_path):
     ("changes", "history", "epochs"),
     [({"epochs": None, "steps": 95}, HISTORY, 10), ({"epochs": None, "steps": 95}, "", None), ({}, "", 3)],
 )
-def test_the_planned_epochs_of_an_unfinished_run_follow_from_its_length(tmp_path, changes, history, epochs):
+def test_planned_epochs_of_an_unfinished_run(tmp_path, changes, history, epochs):
     recipe = replace(CONFIG.recipe, **changes)
     (group,) = compare([save_run(tmp_path / "a", None, replace(CONFIG, recipe=recipe), history)]).groups
     assert group.runs[0].epochs == epochs
 
 
-def test_the_best_epoch_is_the_highest_on_the_held_out_images_and_with_validation_the_chosen_one(tmp_path):
+def test_best_epoch_on_the_held_out_images(tmp_path):
     tested = save_run(tmp_path / "a")
     validated = save_run(tmp_path / "b", history=HISTORY.replace("test", "validation"), epoch=1)
     best = {run.directory.name: run.best_epoch for group in compare([tested, validated]).groups for run in group.runs}
@@ -81,7 +81,7 @@ def test_the_same_images_at_another_place_are_no_difference(tmp_path):
 
 
 @pytest.mark.parametrize(("data", "differing"), [("cifar10", "data_sha256"), ("/elsewhere", "data")])
-def test_other_images_are_told_as_a_difference(tmp_path, data, differing):
+def test_other_images_are_a_difference(tmp_path, data, differing):
     other = replace(CONFIG, data=data, data_sha256="def")
     found = compare([save_run(tmp_path / "a"), save_run(tmp_path / "b", config=other)])
     assert found.differing == (differing,)
@@ -99,16 +99,14 @@ def test_other_images_are_told_as_a_difference(tmp_path, data, differing):
     ],
 )
 @pytest.mark.parametrize("use", ["weights", "teacher"])
-def test_weights_to_begin_with_or_to_learn_from_are_told_apart_by_what_they_hold(
-    tmp_path, use, weights, sha256, differing
-):
+def test_origins_are_compared_by_their_content(tmp_path, use, weights, sha256, differing):
     one = replace(CONFIG, **{use: "resnet20", f"{use}_sha256": "abc"})
     other = replace(CONFIG, **{use: weights, f"{use}_sha256": sha256})
     runs = [save_run(tmp_path / "a", config=one), save_run(tmp_path / "b", config=other)]
     assert compare(runs).differing == tuple(name.replace("weights", use, 1) for name in differing)
 
 
-def test_runs_from_weights_that_were_trained_anew_are_no_seeds_of_one_another(tmp_path):
+def test_runs_from_retrained_weights_are_separate_groups(tmp_path):
     begun = {"a": ("base", "abc"), "b": ("base", "def"), "c": (None, None), "d": ("elsewhere.h5", "abc")}
     runs = [
         save_run(tmp_path / name, config=replace(CONFIG, seed=seed, weights=weights, weights_sha256=sha256))
@@ -133,9 +131,9 @@ def test_nothing_to_compare_is_refused():
         compare([])
 
 
-@pytest.mark.parametrize(("path", "told"), [("nowhere", "There is no run .*nowhere"), ("", "no config.json")])
-def test_a_path_that_is_no_run_is_named(tmp_path, path, told):
-    with pytest.raises(RunError, match=told) as refused:
+@pytest.mark.parametrize(("path", "message"), [("nowhere", "There is no run .*nowhere"), ("", "no config.json")])
+def test_a_path_that_is_no_run_is_named(tmp_path, path, message):
+    with pytest.raises(RunError, match=message) as refused:
         compare([tmp_path / path])
     assert str(tmp_path / path) in str(refused.value)
 
@@ -144,7 +142,7 @@ COLUMNS = "epoch,step,learning_rate,loss,accuracy,test_loss,test_accuracy"
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "message"),
     [
         ("metrics.json", "{", "metrics.json is damaged: Expecting"),
         ("metrics.json", "[]", "metrics.json is damaged"),
@@ -167,8 +165,8 @@ COLUMNS = "epoch,step,learning_rate,loss,accuracy,test_loss,test_accuracy"
         ("config.json", "{}", "not a valid run configuration"),
     ],
 )
-def test_a_damaged_file_of_a_run_is_named_with_its_damage(tmp_path, name, content, told):
+def test_a_damaged_file_of_a_run_is_named_with_its_damage(tmp_path, name, content, message):
     run = save_run(tmp_path / "a")
     (run / name).write_text(content)
-    with pytest.raises(RunError, match=told):
+    with pytest.raises(RunError, match=message):
         compare([run])

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cifarnet import runs
 from cifarnet.cli.main import app
 from cifarnet.errors import BudgetError, CifarnetError, RunError
 from cifarnet.recipes import RECIPES
+from cifarnet.runs import files
 from cifarnet.runs.directory import Run
 from cifarnet.training.result import Result  # noqa: F401 - imported before opened files are counted
 from tests.support.networks import save_image_folder, save_tiny_weights
-from tests.support.runs import run_config
+from tests.support.runs import HISTORY, run_config
 
 CONFIG = run_config(RECIPES["fast"], model="resnet8")
 CLASSES = ("ant", "bee")
@@ -39,31 +39,44 @@ def opened(monkeypatch):
 def finished_run(directory: Path, data: str) -> Path:
     """A run with all that the commands read, whose weights have never been trained."""
     with Run.create(directory, run_config(RECIPES["fast"], data, "resnet8")) as run:
-        weights = save_tiny_weights(directory / runs.WEIGHTS, CLASSES)
+        weights = save_tiny_weights(directory / files.WEIGHTS, CLASSES)
         assert weights.exists()
         scores = {"accuracy": 0.5, "loss": 1.0, "epoch": 1, "training_seconds": 2.0}
         run.write_metrics({**scores, "weights_sha256": "0" * 64})
+        (directory / files.HISTORY).write_text(HISTORY)
     return directory
 
 
 @pytest.mark.parametrize(
-    ("command", "configs", "metrics"),
+    ("command", "configs", "metrics", "histories"),
     [
-        ("evaluate {run}", 1, 0),
-        ("predict {image} --weights {run}", 0, 0),
-        ("compare {run} {other}", 2, 2),
+        ("evaluate {run}", 1, 0, 0),
+        ("evaluate {run} --report {page}", 1, 0, 1),
+        ("predict {image} --weights {run}", 0, 0, 0),
+        ("compare {run} {other}", 2, 2, 2),
         # Refused, since these are not the images of the training, after all files have been read.
-        ("train --resume {run}", 1, 1),
+        ("train --resume {run}", 1, 1, 0),
     ],
 )
-def test_a_command_opens_the_files_of_a_run_once(tmp_path, opened, command, configs, metrics):
+def test_a_command_opens_the_files_of_a_run_once(tmp_path, opened, command, configs, metrics, histories):
     data = save_image_folder(tmp_path / "pets", dict.fromkeys(CLASSES, (1, 2)))
     image = next(data.rglob("*.png"))
     run, other = (finished_run(tmp_path / name, str(data)) for name in ("a", "b"))
     opened.clear()
-    result = CliRunner().invoke(app, command.format(run=run, other=other, image=image).split())
+    result = CliRunner().invoke(
+        app, command.format(run=run, other=other, image=image, page=tmp_path / "page.html").split()
+    )
     assert isinstance(result.exception, CifarnetError | None), result.exception
-    assert (opened[runs.CONFIG], opened[runs.METRICS]) == (configs, metrics)
+    assert (opened[files.CONFIG], opened[files.METRICS], opened[files.HISTORY]) == (configs, metrics, histories)
+
+
+def test_a_finished_training_opens_its_history_once(tmp_path, opened):
+    run = tmp_path / "run"
+    words = "train --quiet --data synthetic:50 --depth 8 --recipe fast --epochs 1 --report"
+    result = CliRunner().invoke(app, [*words.split(), str(tmp_path / "page.html"), "--output", str(run)])
+    assert result.exception is None, result.output
+    assert (run / files.REPORT).exists()
+    assert (opened[files.CONFIG], opened[files.METRICS], opened[files.HISTORY]) == (0, 0, 1)
 
 
 def test_a_created_run_is_opened_again(tmp_path):
@@ -88,7 +101,7 @@ def test_create_refuses_a_directory_with_files(tmp_path):
     (tmp_path / "a.png").touch()
     with pytest.raises(RunError, match="is not an empty folder"), Run.create(tmp_path, CONFIG):
         pass
-    assert not (tmp_path / runs.CONFIG).exists()
+    assert not (tmp_path / files.CONFIG).exists()
 
 
 def test_a_run_without_a_step_in_its_budget_is_removed(tmp_path):
@@ -99,23 +112,23 @@ def test_a_run_without_a_step_in_its_budget_is_removed(tmp_path):
 
 def test_a_former_result_is_none_for_a_longer_run(tmp_path):
     with Run.create(tmp_path / "run", CONFIG) as run:
-        run.write_metrics({"accuracy": 0.5, runs.LENGTH: {"epochs": 1, "steps": None}})
+        run.write_metrics({"accuracy": 0.5, files.LENGTH: {"epochs": 1, "steps": None}})
         assert run.result is None
-        run.write_metrics({"accuracy": 0.5, runs.LENGTH: {"epochs": CONFIG.recipe.epochs, "steps": None}})
+        run.write_metrics({"accuracy": 0.5, files.LENGTH: {"epochs": CONFIG.recipe.epochs, "steps": None}})
         assert run.result.accuracy == 0.5
 
 
 def test_a_depth_is_read_as_the_name_of_its_resnet(tmp_path):
     with Run.create(tmp_path / "run", CONFIG) as run:
         record = {name: value for name, value in run.record.items() if name != "model"}
-    (tmp_path / "run" / runs.CONFIG).write_text(json.dumps({**record, "depth": 14}))
+    (tmp_path / "run" / files.CONFIG).write_text(json.dumps({**record, "depth": 14}))
     assert Run.open(tmp_path / "run").config.model == "resnet14"
 
 
 def test_a_changed_config_keeps_the_version_that_began_the_run(tmp_path):
     with Run.create(tmp_path / "run", CONFIG):
         pass
-    path = tmp_path / "run" / runs.CONFIG
+    path = tmp_path / "run" / files.CONFIG
     record = json.loads(path.read_text())
     del record["sha256"]
     path.write_text(json.dumps({**record, "cifarnet": "0.1.0"}))

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from cifarnet import runs
 from cifarnet.errors import RunError
 from cifarnet.events import StepDone
 from cifarnet.recipes import RECIPES
+from cifarnet.runs import files
 from cifarnet.runs.lock import OWNER, run_lock
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.resume import resume
@@ -33,11 +33,11 @@ def locked_elsewhere(directory):
 
 
 @pytest.mark.parametrize("start", [lambda directory: train(CONFIG, directory), resume])
-def test_a_second_training_in_a_run_directory_is_refused_naming_the_first(tmp_path, start):
-    runs.write_config(tmp_path, run_config(CONFIG.recipe, "synthetic:100", "resnet8").to_dict())
+def test_a_second_training_is_refused_naming_the_first(tmp_path, start):
+    files.write_config(tmp_path, run_config(CONFIG.recipe, "synthetic:100", "resnet8").to_dict())
     with locked_elsewhere(tmp_path) as process:
         before = sorted(path.name for path in tmp_path.iterdir())
-        with pytest.raises(RunError, match=rf"trained in by process {process.pid} on \S+, since 20"):
+        with pytest.raises(RunError, match=rf"in use by a training: process {process.pid} on \S+, since 20"):
             start(tmp_path)
         assert sorted(path.name for path in tmp_path.iterdir()) == before
         process.stdin.close()
@@ -56,16 +56,16 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path):
 
 @pytest.mark.slow
 def test_the_same_process_can_not_train_twice_in_it_either(tmp_path):
-    told = []
+    output = []
 
     def again(event):
-        if isinstance(event, StepDone) and not told:
+        if isinstance(event, StepDone) and not output:
             with pytest.raises(RunError, match=f"process {os.getpid()}") as refused:
                 resume(tmp_path / "run")
-            told.append(refused)
+            output.append(refused)
 
     train(CONFIG, tmp_path / "run", report=again)
-    assert told
+    assert output
 
 
 @pytest.mark.slow
@@ -76,5 +76,5 @@ def test_a_directory_that_an_early_kill_left_is_taken_for_empty(tmp_path):
     process.communicate()
     (directory / ".config.1234.tmp.json").write_text("{")
     train(CONFIG, directory)
-    assert (directory / runs.METRICS).exists()
+    assert (directory / files.METRICS).exists()
     assert not list(directory.glob("*.tmp*"))

@@ -5,14 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cifarnet import runs
 from cifarnet.recipes import RECIPES, Recipe
+from cifarnet.runs import files
 from cifarnet.runs.config import RunConfig
 
 
 def run_config(recipe: Recipe, data: str = "cifar10", model: str = "resnet20", **others: Any) -> RunConfig:
     """Return a configuration as a run on a CPU writes it, of ``recipe`` and the ``others``."""
-    resolved = {"backend": "tensorflow", "precision": "float32", "jit": False, "data_sha256": None}
+    resolved = {"backend": "tensorflow", "precision": "float32", "jit": False, "data_sha256": "0" * 64}
     return RunConfig(recipe=recipe, data=data, model=model, **{**resolved, **others})
 
 
@@ -29,11 +29,11 @@ def save_run(
     directory: Path, accuracy: float | None = 0.75, config: RunConfig = CONFIG, history: str = HISTORY, **metrics
 ) -> Path:
     """A run directory with all that a comparison reads; unfinished without an ``accuracy``."""
-    runs.write_config(directory, config.to_dict())
-    (directory / runs.HISTORY).write_text(history)
+    files.write_config(directory, config.to_dict())
+    (directory / files.HISTORY).write_text(history)
     if accuracy is not None:
         outcome = {"accuracy": accuracy, "loss": 0.9, "epoch": 3, "training_seconds": 60.0, **metrics}
-        (directory / runs.METRICS).write_text(json.dumps(outcome))
+        (directory / files.METRICS).write_text(json.dumps(outcome))
     return directory
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cifarnet import runs
+from cifarnet.runs import files
 from cifarnet.training.checkpoint import load_checkpoint
 from cifarnet.weights.formats import load_weights
 
@@ -31,19 +31,19 @@ class Recorder(list):
 
 def assert_same_result(directory: Path, reference) -> None:
     expected = reference[0].directory
-    assert (directory / runs.HISTORY).read_text() == (expected / runs.HISTORY).read_text()
-    found = json.loads((directory / runs.METRICS).read_text())
-    wanted = json.loads((expected / runs.METRICS).read_text())
+    assert (directory / files.HISTORY).read_text() == (expected / files.HISTORY).read_text()
+    found = json.loads((directory / files.METRICS).read_text())
+    wanted = json.loads((expected / files.METRICS).read_text())
     for metrics in (found, wanted):
         del metrics["training_seconds"]
     assert found == wanted
-    assert load_weights(directory / runs.WEIGHTS).sha256() == load_weights(expected / runs.WEIGHTS).sha256()
+    assert load_weights(directory / files.WEIGHTS).sha256() == load_weights(expected / files.WEIGHTS).sha256()
     assert_same_state(directory, expected)
 
 
 def assert_same_state(one: Path, other: Path) -> None:
     """Weights, optimizer, metrics and progress in the two runs' checkpoints are equal to the last bit."""
-    a, b = (load_checkpoint(directory / runs.CHECKPOINT) for directory in (one, other))
+    a, b = (load_checkpoint(directory / files.CHECKPOINT) for directory in (one, other))
     assert a.weights.sha256() == b.weights.sha256()
     assert replace(a.train_state, seconds=0.0) == replace(b.train_state, seconds=0.0)
     for kind in ("optimizer", "metrics"):

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from cifarnet import runs
 from cifarnet.evaluation.evaluate import evaluate
 from cifarnet.recipes import RECIPES
+from cifarnet.runs import files
 from cifarnet.runs.directory import Run
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.start import train
@@ -33,10 +33,10 @@ def trained(tmp_path_factory):
     first = train(CONFIG, there / "first")
     train(replace(CONFIG, model="resnet14"), there / "resnet14")
     first_weights = there / "resnet8-first.h5"
-    shutil.copy(first.directory / runs.WEIGHTS, first_weights)
+    shutil.copy(first.directory / files.WEIGHTS, first_weights)
     config = replace(CONFIG, weights=str(first_weights), teacher=str(there / "resnet14"))
     second = train(config, there / "second")
-    shutil.copy(second.directory / runs.WEIGHTS, there / "resnet8.h5")
+    shutil.copy(second.directory / files.WEIGHTS, there / "resnet8.h5")
     train(replace(CONFIG, weights=str(there / "resnet8.h5")), there / "third")
     shutil.copytree(there / "third", there / "other-images")
     config = Run(there / "third").config
@@ -86,7 +86,7 @@ def test_card_describes_every_training_since_the_first_weights(trained, checkout
     assert (root / "benchmarks/runs/resnet8/curves.svg").read_text().startswith("<svg")
     kept = Run(root / "benchmarks/runs/resnet8").config
     assert (kept.weights, kept.teacher) == ("resnet8-first", "resnet14")
-    assert kept.weights_sha256 == load_weights(trained / "first" / runs.WEIGHTS).sha256()
+    assert kept.weights_sha256 == load_weights(trained / "first" / files.WEIGHTS).sha256()
     with pytest.raises(SystemExit, match="give --renamed resnet8=NEW"):
         ship(trained / "third")
     (root / "benchmarks/runs/resnet8").rename(root / "benchmarks/runs/resnet8-second")

@@ -39,12 +39,12 @@ def test_every_crop_offset_is_equally_likely():
     assert counts.min() > 0.95 * counts.max()
 
 
-def test_rotation_by_a_right_angle_is_exact_in_the_middle_of_the_pixels():
+def test_rotation_by_a_right_angle_is_exact():
     found = apply(NOTHING.with_changes(rotation=90.0), turn=1.0)
     np.testing.assert_allclose(found, np.rot90(IMAGES, 1, (1, 2)), atol=1e-5)
 
 
-def test_a_shift_by_fractions_interpolates_and_repeats_the_border():
+def test_fractional_shifts_interpolate_and_repeat_the_border():
     found = apply(NOTHING.with_changes(shift=0.125), right=0.75)  # half of 8 * 0.125: half a pixel
     wanted = (IMAGES[:, :, :-1] + IMAGES[:, :, 1:]) / 2
     np.testing.assert_allclose(found[:, :, :-1], wanted, atol=1e-5)
@@ -66,7 +66,7 @@ def flipped(recipe, epoch):
     return (draws[:, FLIP] < 0.5)[np.argsort(rows)]
 
 
-def test_alternate_flips_show_each_image_in_both_ways_in_two_epochs():
+def test_alternate_flips_mirror_every_other_epoch():
     recipe = NOTHING.with_changes(flip=True, alternate_flips=True)
     np.testing.assert_array_equal(flipped(recipe, 0), ~flipped(recipe, 1))
     np.testing.assert_array_equal(flipped(recipe, 0), flipped(recipe, 2))

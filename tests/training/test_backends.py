@@ -8,11 +8,11 @@ import sys
 import numpy as np
 import pytest
 
-from cifarnet import runs
 from cifarnet.inference.classifier import Classifier
 from cifarnet.models.initial import initial_weights
 from cifarnet.models.spec import ModelSpec
 from cifarnet.preprocessing import Normalization
+from cifarnet.runs import files
 from cifarnet.weights.formats import load_weights
 from cifarnet.weights.formats.hdf5 import save_weights
 from cifarnet.weights.record import Weights
@@ -76,13 +76,13 @@ def test_with_jax_a_stopped_run_equals_one_left_alone(tmp_path):
     run(STOP_AND_RESUME, tmp_path, **quick_jax(tmp_path))  # The configuration names the backend.
     alone = tmp_path / "alone"
     for stopped in (tmp_path / "inside", tmp_path / "between"):
-        assert (alone / runs.HISTORY).read_text() == (stopped / runs.HISTORY).read_text()
-        assert load_weights(alone / runs.WEIGHTS).sha256() == load_weights(stopped / runs.WEIGHTS).sha256()
+        assert (alone / files.HISTORY).read_text() == (stopped / files.HISTORY).read_text()
+        assert load_weights(alone / files.WEIGHTS).sha256() == load_weights(stopped / files.WEIGHTS).sha256()
         assert_same_state(stopped, alone)
-        assert json.loads((stopped / runs.CONFIG).read_text())["backend"] == "jax"
+        assert json.loads((stopped / files.CONFIG).read_text())["backend"] == "jax"
     taught = tmp_path / "taught"
-    assert json.loads((taught / runs.CONFIG).read_text())["teacher"] == str(alone)
-    assert load_weights(taught / runs.WEIGHTS).sha256() != load_weights(alone / runs.WEIGHTS).sha256()
+    assert json.loads((taught / files.CONFIG).read_text())["teacher"] == str(alone)
+    assert load_weights(taught / files.WEIGHTS).sha256() != load_weights(alone / files.WEIGHTS).sha256()
 
 
 @pytest.mark.slow
@@ -92,8 +92,8 @@ def test_both_backends_give_the_same_logits_and_moments(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), np.uint8)
     save_weights(tmp_path / "w.h5", weights)
     np.save(tmp_path / "images.npy", images)
-    files = (tmp_path / name for name in ("w.h5", "images.npy", "logits.npy", "moments.npy"))
-    run(LOGITS_AND_MOMENTS, *files, KERAS_BACKEND="jax", PYTHONPATH=os.pathsep.join(sys.path), **quick_jax(tmp_path))
+    paths = (tmp_path / name for name in ("w.h5", "images.npy", "logits.npy", "moments.npy"))
+    run(LOGITS_AND_MOMENTS, *paths, KERAS_BACKEND="jax", PYTHONPATH=os.pathsep.join(sys.path), **quick_jax(tmp_path))
     np.testing.assert_allclose(np.load(tmp_path / "moments.npy"), moments(weights, images), rtol=1e-3, atol=1e-4)
     here = Classifier(weights).logits(images)
     np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), here, atol=1e-4 * np.abs(here).max())

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from cifarnet import runs
 from cifarnet.errors import InterruptedRunError, InvalidValueError
 from cifarnet.events import BudgetPlanned, EpochDone, Measuring, Planned, StepDone
 from cifarnet.models.initial import initial_weights
 from cifarnet.recipes import RECIPES
+from cifarnet.runs import files
 from cifarnet.runs.directory import Run
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.budget import ENDING, Planner
@@ -105,7 +105,7 @@ def test_a_run_ends_within_five_percent_of_its_budget(slowness):
 
 
 @pytest.mark.parametrize("slowness", [steady, slower_from_half, faster_from_half, in_fits])
-def test_the_learning_rate_ends_at_zero_and_the_images_at_full_size(slowness):
+def test_a_budget_ends_at_rate_zero_and_full_size(slowness):
     _, plan, path = run(1200, slowness)
     position, size = path[-1]
     assert size == 32
@@ -176,7 +176,7 @@ def test_budget_is_planned_and_spent_across_a_stop(tmp_path):
 
     with pytest.raises(InterruptedRunError):
         train(BUDGET, tmp_path / "run", report=stop)
-    used = load_checkpoint(tmp_path / "run" / runs.CHECKPOINT).train_state.seconds
+    used = load_checkpoint(tmp_path / "run" / files.CHECKPOINT).train_state.seconds
     result = resume(tmp_path / "run", report=after.append)
     first, second = (next(event for event in events if isinstance(event, BudgetPlanned)) for events in (before, after))
     sizes = [event.image_size for event in before if isinstance(event, Measuring)]
@@ -195,7 +195,7 @@ def test_budget_is_planned_and_spent_across_a_stop(tmp_path):
     assert recorded.recipe == BUDGET.recipe.with_changes(
         checks=second.checks, resolutions=recorded.recipe.resolutions if len(sizes) > 1 else ()
     )
-    assert load_weights(tmp_path / "run" / runs.WEIGHTS).recipe == recorded.recipe.to_dict()
+    assert load_weights(tmp_path / "run" / files.WEIGHTS).recipe == recorded.recipe.to_dict()
 
 
 # (seconds left, first step, seconds a step, seconds a check) -> (small images kept, checks)
@@ -236,7 +236,7 @@ def test_full_size_steps_are_the_share_without_small_images():
 
 
 def required(budget, used, data_seconds=0.0):
-    """What a new run is told of its ``budget`` when timing has ended at ``used`` seconds."""
+    """The warning of a new run when timing has ended at ``used`` of its ``budget`` seconds."""
     events = []
     planner = Planner(budget, lambda: used, spans(FAST.with_changes(resolutions=()), 32), {32: 0.5}, 8.0, 1, 196)
     loop = SimpleNamespace(steps_per_epoch=196, control=SimpleNamespace(report=events.append))
@@ -269,14 +269,14 @@ def test_refused_budget_leaves_the_directory_free(tmp_path, clock):
 
     with pytest.raises(InvalidValueError, match="too small for a single training step"):
         train(replace(BUDGET, budget=0.001), tmp_path / "run")
-    assert not (tmp_path / "run" / runs.CONFIG).exists()
+    assert not (tmp_path / "run" / files.CONFIG).exists()
     with pytest.raises(InvalidValueError, match="too small"):
         train(replace(BUDGET, budget=1.0), tmp_path / "run", report=wait)
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
-def test_two_spans_of_one_image_size_are_told_as_their_sum(tmp_path, clock):
+def test_spans_of_one_image_size_are_reported_as_a_sum(tmp_path, clock):
     events = []
     recipe = BUDGET.recipe.with_changes(resolutions=((32, 0.5), (20, 0.25)))
 
@@ -304,7 +304,7 @@ def test_timing_steps_leaves_no_trace_in_the_network(tmp_path, clock):
 
     with pytest.raises(InterruptedRunError):
         train(LONG, tmp_path / "run", report=stop)
-    checkpoint = load_checkpoint(tmp_path / "run" / runs.CHECKPOINT)
+    checkpoint = load_checkpoint(tmp_path / "run" / files.CHECKPOINT)
     # The stop is seen after the first step, whose learning rate is next to zero: only the batch moments have moved.
     assert checkpoint.train_state.step == 1
     fresh = initial_weights(checkpoint.weights.spec, BUDGET.seed)
@@ -315,7 +315,7 @@ def test_timing_steps_leaves_no_trace_in_the_network(tmp_path, clock):
 
 
 @pytest.mark.slow
-def test_a_stop_while_steps_are_timed_ends_the_timing_and_leaves_the_network_as_it_was_made(tmp_path, clock):
+def test_a_stop_during_timing_restores_the_network(tmp_path, clock):
     events = []
 
     def stop(event):
@@ -326,7 +326,7 @@ def test_a_stop_while_steps_are_timed_ends_the_timing_and_leaves_the_network_as_
     with pytest.raises(InterruptedRunError):
         train(LONG, tmp_path / "run", report=stop)
     assert [type(event) for event in events if isinstance(event, Measuring | BudgetPlanned)] == [Measuring]
-    checkpoint = load_checkpoint(tmp_path / "run" / runs.CHECKPOINT)
+    checkpoint = load_checkpoint(tmp_path / "run" / files.CHECKPOINT)
     assert checkpoint.train_state.step == 0
     fresh = initial_weights(checkpoint.weights.spec, BUDGET.seed)
     for name, tensor in checkpoint.weights.tensors.items():
@@ -341,7 +341,7 @@ def test_a_budget_needs_a_recipe_that_can_end_at_any_time():
 
 
 @pytest.mark.slow
-def test_a_run_that_was_stopped_after_its_last_step_has_its_last_check_alone_to_do(tmp_path):
+def test_resume_after_last_step_only_evaluates(tmp_path):
     def stop(event):
         if isinstance(event, StepDone):
             os.kill(os.getpid(), signal.SIGTERM)
@@ -350,12 +350,12 @@ def test_a_run_that_was_stopped_after_its_last_step_has_its_last_check_alone_to_
     recipe = BUDGET.recipe.with_changes(batch_size=200, steps=1, resolutions=((16, 0.9),), precise_batchnorm=0)
     with pytest.raises(InterruptedRunError):
         train(replace(BUDGET, recipe=recipe, budget=None), tmp_path / "run", report=stop)
-    stopped = load_checkpoint(tmp_path / "run" / runs.CHECKPOINT)
+    stopped = load_checkpoint(tmp_path / "run" / files.CHECKPOINT)
     assert (stopped.train_state.step, stopped.train_state.plan.steps, stopped.train_state.image_size) == (1, 1, 16)
     events = []
     resume(tmp_path / "run", report=events.append)
     assert not [event for event in events if isinstance(event, StepDone | BudgetPlanned)]
-    weights = load_weights(tmp_path / "run" / runs.WEIGHTS)
+    weights = load_weights(tmp_path / "run" / files.WEIGHTS)
     for name, tensor in stopped.weights.tensors.items():
         np.testing.assert_array_equal(weights.tensors[name], tensor)
 

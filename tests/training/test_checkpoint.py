@@ -32,7 +32,7 @@ def row(epoch: int) -> HistoryRow:
 
 
 @pytest.mark.slow
-def test_sixty_four_thousand_epochs_are_read_back_to_the_last_bit(tmp_path):
+def test_a_long_history_is_read_back_exactly(tmp_path):
     """As many as the recipe ``paper`` has on images that fill one batch."""
     history = [row(epoch) for epoch in range(1, 64_001)]
     progress = TrainState(64_000, 0, 192_000, 1.5, history, 8, 1 / 3)
@@ -43,7 +43,7 @@ def test_sixty_four_thousand_epochs_are_read_back_to_the_last_bit(tmp_path):
 
 def test_a_history_of_more_than_any_run_is_refused_unread(path, monkeypatch):
     monkeypatch.setattr(checkpoints, "_EPOCHS", 2)
-    with pytest.raises(WeightsError, match="a run has 2 epochs at most"):
+    with pytest.raises(WeightsError, match="a run has at most 2 epochs"):
         load_checkpoint(path)
 
 
@@ -58,16 +58,16 @@ def path(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "told"),
+    ("field", "value", "message"),
     [
-        ("epoch", -1, "a run has .* epochs at most"),
-        ("epoch", 10**300, "a run has .* epochs at most"),
+        ("epoch", -1, "a run has at most .* epochs"),
+        ("epoch", 10**300, "a run has at most .* epochs"),
         ("epoch", True, "epoch must be a whole number"),
         ("epoch", 2, "history must be"),
-        ("batch", -2, "whole numbers from 0 on"),
+        ("batch", -2, "whole numbers, at least 0"),
         ("batch", 2.0, "batch must be a whole number"),
         ("batch", 10**400, "steps are those of the epochs"),
-        ("step", -11, "whole numbers from 0 on"),
+        ("step", -11, "whole numbers, at least 0"),
         ("step", 12, "steps are those of the epochs"),
         ("step", None, "step must be a whole number"),
         ("seconds", float("nan"), "seconds are 0 to"),
@@ -78,11 +78,11 @@ def path(tmp_path):
         ("best_epoch", None, "best accuracy is that of the best epoch"),
         ("best_accuracy", float("inf"), "best accuracy is that of the best epoch"),
         ("best_accuracy", [], "best_accuracy must be a number or null"),
-        ("plan", {"steps": 10**15}, "steps at most"),
-        ("plan", {"steps": 10}, "plan ends behind the steps trained"),
-        ("plan", {"steps": 30, "step": 12}, "plan begins within the run"),
-        ("plan", {"steps": 30, "position": float("nan")}, "plan begins within the run"),
-        ("plan", {"steps": 30, "position": -1e308}, "plan begins within the run"),
+        ("plan", {"steps": 10**15}, "at most .* steps"),
+        ("plan", {"steps": 10}, "plan ends after the trained steps"),
+        ("plan", {"steps": 30, "step": 12}, "plan begins in the trained part of the run"),
+        ("plan", {"steps": 30, "position": float("nan")}, "plan begins in the trained part of the run"),
+        ("plan", {"steps": 30, "position": -1e308}, "plan begins in the trained part of the run"),
         ("plan", {"steps": "30"}, "steps must be a whole number"),
         ("plan", [], "plan must be an object"),
         ("plan", 7, "plan must be an object"),
@@ -98,12 +98,12 @@ def path(tmp_path):
         ("more", 1, "has no field more"),
     ],
 )
-def test_a_state_that_makes_no_sense_is_refused(path, field, value, told):
+def test_impossible_states_are_refused(path, field, value, message):
     def change(file):
         file.attrs[checkpoints.STATE] = json.dumps({**json.loads(file.attrs[checkpoints.STATE]), field: value})
 
     edit(path, change)
-    with pytest.raises(WeightsError, match=f"{told}|is not valid JSON"):
+    with pytest.raises(WeightsError, match=f"{message}|is not valid JSON"):
         load_checkpoint(path)
 
 
@@ -111,7 +111,7 @@ def test_a_state_that_makes_no_sense_is_refused(path, field, value, told):
     ("column", "value"),
     [(0, 2), (0, 1.5), (1, 9), (1, -3), (1, np.inf), (2, 64), (2, 0), (3, np.nan), (4, np.inf), (5, 1.1), (7, 0.5)],
 )
-def test_a_history_that_makes_no_sense_is_refused(path, column, value):
+def test_impossible_histories_are_refused(path, column, value):
     def change(file):
         file[checkpoints.HISTORY][0, column] = value
 
@@ -129,19 +129,19 @@ def test_a_run_takes_its_own_checkpoint(path, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("recipe", "changes", "classes", "told"),
+    ("recipe", "changes", "classes", "message"),
     [
-        (RECIPE, {}, tuple("abcdefghij"), "its classes"),
-        (RECIPE.with_changes(batch_size=1), {}, CIFAR10_CLASSES, "the steps of its epochs"),
-        (RECIPE, {"batch": 4, "step": 13}, CIFAR10_CLASSES, "its steps"),
+        (RECIPE, {}, tuple("abcdefghij"), "its list of classes"),
+        (RECIPE.with_changes(batch_size=1), {}, CIFAR10_CLASSES, "the number of steps in its epochs"),
+        (RECIPE, {"batch": 4, "step": 13}, CIFAR10_CLASSES, "its number of steps"),
         (RECIPE, {"image_size": 16}, CIFAR10_CLASSES, "its image size"),
         (RECIPE, {"plan": Plan(30, 3, 0.5)}, CIFAR10_CLASSES, "its plan"),
     ],
 )
-def test_a_run_refuses_the_checkpoint_of_another(path, tmp_path, recipe, changes, classes, told):
+def test_a_run_refuses_the_checkpoint_of_another(path, tmp_path, recipe, changes, classes, message):
     checkpoint = load_checkpoint(path)
     vars(checkpoint.train_state).update(changes)
-    with pytest.raises(WeightsError, match=f"not one of its run: {told} can't come"):
+    with pytest.raises(WeightsError, match=f"is from another run: {message} does not fit"):
         require_run(checkpoint, recipe, None, replace(IMAGES, class_names=classes), tmp_path)
 
 
@@ -153,7 +153,7 @@ def test_resume_refuses_the_checkpoint_of_another_run(tmp_path):
         file.attrs[HEADER] = json.dumps({**header, "class_names": [f"class {k}" for k in range(10)]})
 
     edit(tmp_path / "run" / "checkpoint.h5", rename)
-    with pytest.raises(WeightsError, match="its classes can't come from"):
+    with pytest.raises(WeightsError, match="its list of classes does not fit"):
         resume(tmp_path / "run", start_backend=lambda name: pytest.fail("the backend was started"))
 
 

@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cifarnet import runs
 from cifarnet.backend.devices import Execution
 from cifarnet.data.augmentation import CUTOUT_DRAWS, MOVE_DRAWS, shrink
 from cifarnet.errors import InterruptedRunError, InvalidValueError, RunError
@@ -15,6 +14,7 @@ from cifarnet.models.network import Network, build_model
 from cifarnet.models.spec import ModelSpec
 from cifarnet.preprocessing import CIFAR10_CLASSES, Normalization
 from cifarnet.recipes import RECIPES
+from cifarnet.runs import files
 from cifarnet.runs.directory import Run
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.distillation import Student
@@ -50,7 +50,7 @@ def log_softmax(logits):
 
 
 @pytest.mark.parametrize(("share", "temperature", "smoothing"), [(0.9, 4.0, 0.0), (0.25, 1.5, 0.2), (1.0, 1.0, 0.0)])
-def test_the_loss_is_the_divergence_from_the_teacher_and_the_rest_cross_entropy(share, temperature, smoothing):
+def test_loss_mixes_divergence_and_cross_entropy(share, temperature, smoothing):
     rng = np.random.default_rng(2)
     mine, theirs = rng.normal(0, 3, (2, 5, 10)).astype(np.float32)
     labels = np.array([3, 1, 4, 1, 5], np.int32)
@@ -88,7 +88,7 @@ def fed(monkeypatch):
     return images
 
 
-def test_the_teacher_sees_the_students_images_in_its_own_normalization_and_at_full_size(fed):
+def test_teacher_input_is_renormalized_at_full_size(fed):
     made = student()
     made.use_size(16)
     answers = np.asarray(made(BATCH, training=True))
@@ -102,7 +102,7 @@ def test_the_teacher_sees_the_students_images_in_its_own_normalization_and_at_fu
 
 
 @pytest.mark.slow
-def test_a_step_changes_the_student_and_leaves_the_teacher_as_it_is():
+def test_a_step_changes_only_the_student():
     made = student()
     made.sgd.follow(Plan(10))
     before = made.network.get_tensors()
@@ -114,7 +114,7 @@ def test_a_step_changes_the_student_and_leaves_the_teacher_as_it_is():
 
 
 @pytest.mark.slow
-def test_a_student_of_the_answers_alone_comes_to_answer_as_the_teacher_does():
+def test_a_student_learns_from_the_teacher_alone():
     recipe = replace(RECIPE, distillation=1.0, crop_padding=0, flip=False, cutout=0, l2=0.0, learning_rate=0.05)
     made = student(recipe)
     made.sgd.follow(Plan(40))
@@ -144,12 +144,12 @@ def taught(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_a_run_with_a_teacher_names_it_and_comes_to_another_result_than_without(taught, tmp_path):
+def test_a_teacher_is_recorded_and_changes_the_result(taught, tmp_path):
     result, teacher, events = taught
     config = Run(result.directory).config
     assert config.teacher == str(teacher)
     assert (config.recipe.distillation, config.recipe.distillation_temperature) == (0.9, 4.0)
-    assert config.teacher_sha256 == load_weights(teacher / runs.WEIGHTS).sha256()
+    assert config.teacher_sha256 == load_weights(teacher / files.WEIGHTS).sha256()
     assert [event.teacher for event in events.of(Planned)] == [str(teacher)]
     assert not [event for event in events.of(Warned) if "made it worse" not in event.message]
     assert train(SYNTHETIC, tmp_path / "alone").weights_sha256 != result.weights_sha256
@@ -165,8 +165,8 @@ def test_a_stopped_run_with_a_teacher_equals_one_left_alone(taught, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_with_its_own_teacher_or_not_at_all(taught, tmp_path):
-    teacher = load_weights(taught[1] / runs.WEIGHTS)
+def test_resume_requires_the_same_teacher(taught, tmp_path):
+    teacher = load_weights(taught[1] / files.WEIGHTS)
     save_weights(tmp_path / "teacher.h5", teacher)
     config = replace(SYNTHETIC, teacher=str(tmp_path / "teacher.h5"))
     events = Recorder(when=lambda event: isinstance(event, StepDone) and event.step == 4)
@@ -189,33 +189,33 @@ def test_a_run_without_a_teacher_gets_none_later(taught, tmp_path):
     events = Recorder(when=lambda event: isinstance(event, StepDone) and event.step == 4)
     with pytest.raises(InterruptedRunError):
         train(SYNTHETIC, tmp_path / "run", report=events)
-    with pytest.raises(RunError, match="has no teacher: leave `teacher` out"):
+    with pytest.raises(RunError, match="has no teacher: leave out `teacher`"):
         resume(tmp_path / "run", teacher=str(taught[1]))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"class_names": tuple("abcdefghij")}, "the classes that are taught, in their order: circle, .*h5,"),
         ({"spec": replace(TEACHER.spec, image_size=16)}, "size that is trained on, 32 pixels. Received: .* sees 16"),
     ],
 )
-def test_a_teacher_of_something_else_is_refused(taught, tmp_path, changes, told):
-    known = load_weights(taught[1] / runs.WEIGHTS)
+def test_a_teacher_of_something_else_is_refused(taught, tmp_path, changes, message):
+    known = load_weights(taught[1] / files.WEIGHTS)
     tensors = initial_weights(TEACHER.spec, 0)
     save_weights(tmp_path / "other.h5", replace(known, **{"spec": TEACHER.spec, "tensors": tensors, **changes}))
-    with pytest.raises(InvalidValueError, match=told):
+    with pytest.raises(InvalidValueError, match=message):
         train(replace(SYNTHETIC, teacher=str(tmp_path / "other.h5")), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
-def test_a_teacher_that_has_learned_the_validation_images_is_told(taught, tmp_path):
+def test_warn_of_a_teacher_trained_on_validation_images(taught, tmp_path):
     events = Recorder()
     train(replace(SYNTHETIC, teacher=str(taught[1]), validation_split=0.2), tmp_path / "run", report=events)
     (warned,) = [event for event in events.of(Warned) if "made it worse" not in event.message]
-    assert f"{taught[1]} has learned images that are validation images now" in warned.message
+    assert f"{taught[1]} was trained on images that are validation images now" in warned.message
 
 
 @pytest.mark.parametrize("changes", [{"distillation": 0.9}, {"distillation_temperature": 4.0}])
@@ -234,7 +234,7 @@ def test_a_share_or_temperature_out_of_range_is_refused(changes):
 
 def test_a_head_alone_has_no_teacher():
     still = RECIPES["fine-tune"].with_changes(crop_padding=0, flip=False)
-    with pytest.raises(InvalidValueError, match="leave `teacher` or `freeze_base` out"):
+    with pytest.raises(InvalidValueError, match="leave out `teacher` or `freeze_base`"):
         prepare(TrainRequest(still, weights="resnet20", teacher="resnet32", freeze_base=True))
     prepare(TrainRequest("fine-tune", weights="resnet20", teacher="resnet32", freeze_base=True))
 

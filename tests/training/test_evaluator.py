@@ -35,7 +35,7 @@ def test_at_full_size_the_logits_are_those_that_evaluate_sees(evaluator):
     np.testing.assert_array_equal(evaluator.logits(tensors, 32, silent), wanted)
 
 
-def test_other_weights_give_other_logits_and_smaller_images_are_shrunk_as_in_training(evaluator):
+def test_logits_follow_weights_and_image_size(evaluator):
     tensors = initial_weights(SPEC, 2)
     small = shrink((TEST.images.astype(np.float32) - 120) / 64, 20)
     wanted = np.asarray(build_model(SPEC, tensors).logits(small))
@@ -63,7 +63,7 @@ def rows(directory, recipe, **options):
 @pytest.mark.parametrize(
     ("checks", "checked"), [(0, [1, 2, 3, 4, 5, 6]), (1, [6]), (2, [3, 6]), (4, [2, 3, 5, 6]), (9, [1, 2, 3, 4, 5, 6])]
 )
-def test_the_checks_are_spread_over_the_run_and_the_last_epoch_is_among_them(tmp_path, checks, checked):
+def test_checks_are_spread_over_the_run(tmp_path, checks, checked):
     found, result = rows(tmp_path / "run", FAST.with_changes(epochs=6, checks=checks, resolutions=()))
     assert [row.epoch for row in found if row.held_accuracy is not None] == checked
     assert result.metrics.accuracy == found[-1].held_accuracy

@@ -8,13 +8,13 @@ import sys
 import numpy as np
 import pytest
 
-from cifarnet import runs
 from cifarnet.choices import PRECISIONS
 from cifarnet.errors import InvalidValueError
 from cifarnet.models.initial import initial_weights
 from cifarnet.models.network import build_model
 from cifarnet.models.spec import ModelSpec
 from cifarnet.recipes import RECIPES
+from cifarnet.runs import files
 from cifarnet.runs.directory import Run
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.start import train
@@ -32,7 +32,7 @@ RECIPE = RECIPES["fast"].with_changes(
 def trained(directory, **options):
     """The tensors after a few steps, with the run's configuration."""
     train(TrainRequest(RECIPE, data="synthetic:50", model="resnet8", **options), directory)
-    return load_weights(directory / runs.WEIGHTS).tensors, json.loads((directory / runs.CONFIG).read_text())
+    return load_weights(directory / files.WEIGHTS).tensors, json.loads((directory / files.CONFIG).read_text())
 
 
 def difference(found, wanted):
@@ -87,11 +87,11 @@ def test_an_unknown_precision_is_refused():
         TrainRequest(RECIPE, precision="float64")
 
 
-def test_runs_of_cifarnet_0_1_go_on_in_float32(tmp_path):
+def test_runs_of_cifarnet_0_1_continue_in_float32(tmp_path):
     config = run_config(RECIPES["paper"]).to_dict()
     for unknown in ("precision", "jit", "budget"):
         del config[unknown]
-    (tmp_path / runs.CONFIG).write_text(json.dumps(config))
+    (tmp_path / files.CONFIG).write_text(json.dumps(config))
     found = Run(tmp_path).config
     assert (found.precision, found.jit, found.budget) == ("float32", False, None)
 
@@ -118,8 +118,8 @@ def test_on_jax_many_steps_in_one_call_train_as_one_by_one(tmp_path):
     pytest.importorskip("jax")
     environment = {**os.environ, "KERAS_BACKEND": "jax", **quick_jax(tmp_path, optimization=1)}
     subprocess.run([sys.executable, "-c", MANY_STEPS, str(tmp_path)], check=True, env=environment)
-    one, four = (load_weights(tmp_path / steps / runs.WEIGHTS).tensors for steps in ("1", "4"))
+    one, four = (load_weights(tmp_path / steps / files.WEIGHTS).tensors for steps in ("1", "4"))
     assert difference(four, one) < 1e-3
-    histories = [(tmp_path / steps / runs.HISTORY).read_text().splitlines() for steps in ("1", "4")]
+    histories = [(tmp_path / steps / files.HISTORY).read_text().splitlines() for steps in ("1", "4")]
     # Epoch, step and image size; six steps are one call of four and two of the rest.
     assert [line.split(",")[:3] for line in histories[1]] == [line.split(",")[:3] for line in histories[0]]

@@ -3,7 +3,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cifarnet import runs
 from cifarnet.backend.devices import Device, Execution
 from cifarnet.data.progress import silent
 from cifarnet.data.sources import load_data
@@ -16,6 +15,7 @@ from cifarnet.models.network import build_model
 from cifarnet.models.spec import ModelSpec
 from cifarnet.preprocessing import Normalization
 from cifarnet.recipes import RECIPES
+from cifarnet.runs import files
 from cifarnet.runs.config import RunConfig
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.frozen import FeatureEvaluator, base_features
@@ -52,13 +52,13 @@ def base(tmp_path):
         ({"resolutions": ((16, 0.5),)}, False),
     ],
 )
-def test_features_are_computed_once_unless_something_changes_the_images(change, once):
+def test_features_are_computed_once_without_augmentation(change, once):
     config = run_config(STILL.with_changes(**change), weights="resnet20", freeze_base=True)
     assert config.head_alone is once
 
 
 @pytest.mark.slow
-def test_the_heads_logits_of_the_features_are_those_of_the_network(base):
+def test_head_logits_of_features_are_the_networks(base):
     weights = load_weights(base)
     images = load_data("synthetic:50").test.images
     network = build_model(weights.spec, weights.tensors)
@@ -74,13 +74,13 @@ def test_training_on_features_is_training_with_a_fixed_base(base, tmp_path, monk
     train(config, tmp_path / "once")
     monkeypatch.setattr(RunConfig, "head_alone", False)
     train(config, tmp_path / "each")
-    once, each = (load_weights(tmp_path / name / runs.WEIGHTS).tensors for name in ("once", "each"))
+    once, each = (load_weights(tmp_path / name / files.WEIGHTS).tensors for name in ("once", "each"))
     for name, tensor in each.items():
         np.testing.assert_allclose(once[name], tensor, atol=0.02 * max(1e-3, np.abs(tensor).max()), err_msg=name)
 
 
 @pytest.mark.slow
-def test_every_epoch_is_told_though_several_steps_run_in_one_call(base, tmp_path):
+def test_every_epoch_is_reported_with_several_steps_per_call(base, tmp_path):
     events = []
     config = TrainRequest(STILL, data="synthetic:200", weights=str(base), freeze_base=True)
     train(config, tmp_path / "run", report=events.append)
@@ -91,24 +91,24 @@ def test_a_base_that_diverged_is_refused(base, tmp_path):
     weights = load_weights(base)
     weights.tensors["conv2d/kernel"][...] = 1e38
     network = build_model(weights.spec, weights.tensors)
-    with pytest.raises(WeightsError, match="not finite"):
+    with pytest.raises(WeightsError, match="non-finite"):
         base_features(network, load_data("synthetic:50").test.images, NORMALIZATION, silent, "")
 
 
 @pytest.mark.slow
-def test_the_result_is_what_evaluate_says_though_training_rounds_the_features(base, tmp_path):
+def test_the_result_equals_that_of_evaluate(base, tmp_path):
     result = train(TrainRequest(STILL, data="synthetic:200", weights=str(base), freeze_base=True), tmp_path / "run")
     test = load_data("synthetic:200").test
-    logits = Classifier(load_weights(tmp_path / "run" / runs.WEIGHTS)).logits(test.images)
+    logits = Classifier(load_weights(tmp_path / "run" / files.WEIGHTS)).logits(test.images)
     assert result.metrics.loss == measure(logits, test.labels, test.class_names).loss
 
 
-def test_the_precision_that_a_head_alone_is_trained_in_is_the_one_that_is_told(base):
+def test_a_head_is_trained_and_reported_in_float32(base):
     gpu = Device("jax", "gpu", "a GPU")
     assert Execution.best_on(gpu).precision == "bfloat16"
     prepared = prepare(TrainRequest(STILL, data="synthetic:50", weights=str(base), freeze_base=True))
     inputs, data, _ = read_images(prepared, Session())
     config, _ = resolve(prepared, inputs, data, "jax", gpu)
     assert config.execution(gpu).precision == "float32"
-    with pytest.raises(InvalidValueError, match=r"leave `precision` out\. Received: bfloat16"):
+    with pytest.raises(InvalidValueError, match=r"leave out `precision`\. Received: bfloat16"):
         replace(config, precision="bfloat16")

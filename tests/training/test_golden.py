@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cifarnet import runs
 from cifarnet.data.sources import load_data
 from cifarnet.inference.classifier import Classifier
 from cifarnet.models.spec import ModelSpec
+from cifarnet.runs import files
 from cifarnet.training.checkpoint import load_checkpoint
 from cifarnet.training.resume import resume
 from cifarnet.weights.formats import load_weights
@@ -36,13 +36,13 @@ def test_weights_of_a_release_give_the_same_logits(release):
 @pytest.mark.parametrize("release", RELEASES, ids=lambda release: release.name)
 def test_a_run_of_a_release_is_gone_on_with(release, tmp_path):
     shutil.copytree(release / "run", tmp_path / "run")
-    assert load_checkpoint(tmp_path / "run" / runs.CHECKPOINT).train_state.step == STOPPED
+    assert load_checkpoint(tmp_path / "run" / files.CHECKPOINT).train_state.step == STOPPED
     steps = []
-    before = runs.read_history(release / "run")
+    before = files.read_history(release / "run")
     result = resume(tmp_path / "run", report=lambda event: steps.append(getattr(event, "step", None)))
     assert next(step for step in steps if step is not None) == STOPPED + 1
     assert result.epoch == 2
-    after = runs.read_history(tmp_path / "run")
+    after = files.read_history(tmp_path / "run")
     assert len(after) == 2
     for then, now in zip(before, after, strict=False):
         assert {name: now[name] for name in then} == then  # Columns have been added since.

@@ -3,11 +3,11 @@ from dataclasses import replace
 
 import pytest
 
-from cifarnet import runs
 from cifarnet.errors import InterruptedRunError, InvalidValueError, RunError
 from cifarnet.evaluation.evaluate import evaluate
 from cifarnet.events import StepDone
 from cifarnet.recipes import RECIPES
+from cifarnet.runs import files
 from cifarnet.runs.compare import compare
 from cifarnet.runs.directory import Run
 from cifarnet.runs.request import TrainRequest
@@ -25,11 +25,11 @@ CONFIG = TrainRequest(RECIPE, data="synthetic:100", model="resnet8", seed=5)
 def assert_same_run(one, other):
     """All that the two runs leave is equal, but for the clock."""
     assert_same_state(one, other)
-    assert (one / runs.HISTORY).read_text() == (other / runs.HISTORY).read_text()
-    found, wanted = (json.loads((run / runs.METRICS).read_text()) for run in (one, other))
+    assert (one / files.HISTORY).read_text() == (other / files.HISTORY).read_text()
+    found, wanted = (json.loads((run / files.METRICS).read_text()) for run in (one, other))
     assert {**found, "training_seconds": 0} == {**wanted, "training_seconds": 0}
-    assert load_weights(one / runs.WEIGHTS).header() == load_weights(other / runs.WEIGHTS).header()
-    assert runs.read_config(one) == runs.read_config(other)
+    assert load_weights(one / files.WEIGHTS).header() == load_weights(other / files.WEIGHTS).header()
+    assert files.read_config(one) == files.read_config(other)
 
 
 @pytest.mark.slow
@@ -67,14 +67,14 @@ def test_an_unfinished_run_gets_another_length(tmp_path):
 def test_the_former_result_stays_until_the_longer_run_has_one(tmp_path):
     run = tmp_path / "run"
     former = train(CONFIG, run)
-    metrics = json.loads((run / runs.METRICS).read_text())
-    del metrics[runs.LENGTH]  # As cifarnet 0.1 wrote it.
-    (run / runs.METRICS).write_text(json.dumps(metrics))
+    metrics = json.loads((run / files.METRICS).read_text())
+    del metrics[files.LENGTH]  # As cifarnet 0.1 wrote it.
+    (run / files.METRICS).write_text(json.dumps(metrics))
     stop = Recorder(lambda event: isinstance(event, StepDone) and event.step == 10)
     with pytest.raises(InterruptedRunError, match="--resume"):
         resume(run, epochs=4, report=stop)
     assert evaluate(run).metrics.accuracy == former.metrics.accuracy
-    assert load_weights(run / runs.WEIGHTS).sha256() == former.weights_sha256
+    assert load_weights(run / files.WEIGHTS).sha256() == former.weights_sha256
     (record,) = compare([run]).groups[0].runs
     assert (record.outcome, record.epochs, record.epoch) == (None, 4, 2)
     resume(run)
@@ -89,8 +89,8 @@ def test_the_former_result_stays_until_the_longer_run_has_one(tmp_path):
 @pytest.mark.slow
 def test_a_longer_run_needs_its_checkpoint(tmp_path):
     train(CONFIG, tmp_path / "run")
-    (tmp_path / "run" / runs.CHECKPOINT).unlink()
-    with pytest.raises(RunError, match=r"checkpoint\.h5 is gone.*--weights"):
+    (tmp_path / "run" / files.CHECKPOINT).unlink()
+    with pytest.raises(RunError, match=r"checkpoint\.h5 is missing.*--weights"):
         resume(tmp_path / "run", epochs=4)
     assert Run(tmp_path / "run").config.recipe.epochs == 2
 
@@ -98,7 +98,7 @@ def test_a_longer_run_needs_its_checkpoint(tmp_path):
 @pytest.mark.slow
 def test_a_longer_run_does_not_read_the_former_result(tmp_path):
     train(CONFIG, tmp_path / "run")
-    (tmp_path / "run" / runs.WEIGHTS).write_bytes(b"damaged")
+    (tmp_path / "run" / files.WEIGHTS).write_bytes(b"damaged")
     resume(tmp_path / "run", epochs=3)
     train(replace(CONFIG, recipe=RECIPE.with_changes(epochs=3)), tmp_path / "planned")
     assert_same_run(tmp_path / "run", tmp_path / "planned")
@@ -116,19 +116,19 @@ def test_a_longer_run_does_not_read_the_former_result(tmp_path):
 )
 def test_a_course_of_fixed_length_is_refused_with_the_command(tmp_path, recipe, budget, length, reason, words):
     config = run_config(RECIPES[recipe], "synthetic:100", "resnet8", budget=budget)
-    runs.write_config(tmp_path / "run", config.to_dict())
+    files.write_config(tmp_path / "run", config.to_dict())
     with pytest.raises(InvalidValueError, match=reason) as refused:
         resume(tmp_path / "run", **length)
     assert words in str(refused.value)
     assert f"--weights {tmp_path / 'run'} " in str(refused.value)
     ((name, value),) = length.items()
     assert f"--{name} {value:g}" in str(refused.value)
-    assert runs.read_config(tmp_path / "run") == config.to_dict()
+    assert files.read_config(tmp_path / "run") == config.to_dict()
 
 
 @pytest.mark.parametrize("changes", [{"checks": 2}, {"resolutions": ((16, 0.5),)}])
 def test_checks_and_image_sizes_are_planned_for_the_whole_run(tmp_path, changes):
     config = run_config(RECIPE.with_changes(**changes), "synthetic:100", "resnet8")
-    runs.write_config(tmp_path / "run", config.to_dict())
+    files.write_config(tmp_path / "run", config.to_dict())
     with pytest.raises(InvalidValueError, match=f"{next(iter(changes))}.*--weights"):
         resume(tmp_path / "run", epochs=4)

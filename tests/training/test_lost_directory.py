@@ -3,11 +3,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from cifarnet import runs
 from cifarnet.cli.main import main
 from cifarnet.errors import LostRunError
 from cifarnet.events import EpochDone
 from cifarnet.recipes import RECIPES
+from cifarnet.runs import files
+from cifarnet.runs.directory import Run
 from cifarnet.runs.lock import OWNER, run_lock
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.checkpoints import CheckpointManager
@@ -47,13 +48,14 @@ LOSSES = [
 @pytest.mark.parametrize(("lose", "message"), LOSSES)
 def test_nothing_is_written_to_a_directory_that_was_lost(lose, message, tmp_path):
     directory = tmp_path / "run"
-    with run_lock(directory) as require_in_place:
-        saver = CheckpointManager(directory, "test", lambda event: None, require_in_place)
-        saver.save(checkpoint(1))
+    run = Run(directory)
+    with run.locked():
+        manager = CheckpointManager(run, "test", lambda event: None)
+        manager.save(checkpoint(1))
         lose(directory)
         before = sorted(tmp_path.rglob("*"))
         with pytest.raises(LostRunError, match=message) as lost:
-            saver.save(checkpoint(2))
+            manager.save(checkpoint(2))
         assert lost.value.exit_code == 3
         assert sorted(tmp_path.rglob("*")) == before
 
@@ -61,18 +63,19 @@ def test_nothing_is_written_to_a_directory_that_was_lost(lose, message, tmp_path
 @pytest.mark.parametrize("lose", [delete, move])
 def test_a_result_is_not_claimed_when_it_is_lost_meanwhile(lose, tmp_path, monkeypatch):
     directory = tmp_path / "run"
-    with run_lock(directory) as require_in_place:
-        saver = CheckpointManager(directory, "test", lambda event: None, require_in_place)
+    run = Run(directory)
+    with run.locked():
+        manager = CheckpointManager(run, "test", lambda event: None)
 
         def save_weights(path, weights):
             lose(directory)
 
         monkeypatch.setattr("cifarnet.training.checkpoints.save_weights", save_weights)
         with pytest.raises(LostRunError):
-            saver.write_result(checkpoint(1).weights, {"epoch": 1})
+            manager.write_result(checkpoint(1).weights, {"epoch": 1})
 
 
-def test_a_training_whose_directory_moves_ends_and_goes_on_there(tmp_path):
+def test_a_moved_run_stops_and_resumes_there(tmp_path):
     directory = tmp_path / "run"
 
     def report(event):
@@ -90,14 +93,14 @@ def test_the_command_of_a_deleted_run_ends_with_status_3(moment, tmp_path, monke
     directory = tmp_path / "run"
 
     def finished(*_, **__):
-        runs.write_config(directory, {})
-        for name in (runs.WEIGHTS, runs.METRICS):
+        files.write_config(directory, {})
+        for name in (files.WEIGHTS, files.METRICS):
             (directory / name).touch()
-        return SimpleNamespace(directory=directory, to_dict=dict)
+        return SimpleNamespace(run=Run(directory), directory=directory, to_dict=dict)
 
     def draw(result):
         delete(directory)
-        (directory / runs.PLOTS).mkdir(parents=True)
+        (directory / files.PLOTS).mkdir(parents=True)
         raise OSError("no such file")
 
     def lost(*_, **__):
@@ -109,9 +112,9 @@ def test_the_command_of_a_deleted_run_ends_with_status_3(moment, tmp_path, monke
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 3
-    told = capsys.readouterr().err
-    assert "deleted" in told
-    assert "is whole" not in told
+    output = capsys.readouterr().err
+    assert "deleted" in output
+    assert "is complete" not in output
 
 
 def test_the_lock_of_another_training_at_the_old_place_stays(tmp_path):

@@ -32,7 +32,7 @@ def training_model(recipe, frozen=False):
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
 @pytest.mark.parametrize("frozen", [False, True])
-def test_the_loss_is_smoothed_cross_entropy_plus_the_squares_of_the_trained_kernels(smoothing, frozen):
+def test_loss_is_smoothed_cross_entropy_plus_l2(smoothing, frozen):
     rng = np.random.default_rng(1)
     logits, labels = rng.normal(0, 3, (5, 10)).astype(np.float32), np.array([3, 1, 4, 1, 5], np.int32)
     logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
@@ -46,7 +46,7 @@ def test_the_loss_is_smoothed_cross_entropy_plus_the_squares_of_the_trained_kern
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
-def test_two_updates_follow_the_momentum_and_the_learning_rate_of_their_step(nesterov):
+def test_updates_follow_momentum_and_learning_rate(nesterov):
     recipe = STILL.with_changes(learning_rate=0.1, lr_decay=1.0, lr_boundaries=(), momentum=0.8, nesterov=nesterov)
     start, *gradients = np.random.default_rng(2).normal(size=(3, 7)).astype(np.float32)
     variable, optimizer = keras.Variable(start), PlannedSGD(recipe, 391)
@@ -60,7 +60,7 @@ def test_two_updates_follow_the_momentum_and_the_learning_rate_of_their_step(nes
         np.testing.assert_allclose(np.asarray(variable), wanted, rtol=1e-5, atol=1e-6)
 
 
-def test_every_moving_moment_follows_the_batches_at_the_recipes_momentum():
+def test_moving_moments_follow_the_recipes_momentum():
     moments = {}
     for momentum in (0.0, 0.75):
         made = training_model(STILL.with_changes(batchnorm_momentum=momentum))
@@ -87,7 +87,7 @@ def fed(monkeypatch):
     return images
 
 
-def test_the_network_is_fed_the_images_of_a_batch_normalized_and_at_the_size_that_is_told(fed):
+def test_inputs_are_normalized_and_resized(fed):
     made = training_model(STILL)
     for size in (16, 32):
         made.use_size(size)
@@ -99,7 +99,7 @@ def test_the_network_is_fed_the_images_of_a_batch_normalized_and_at_the_size_tha
 
 
 @pytest.mark.slow
-def test_training_goes_on_at_another_size_though_it_was_compiled_for_one(fed):
+def test_each_image_size_has_its_own_compiled_step(fed):
     made = training_model(STILL)
     made.sgd.follow(Plan(10))
     for size in (16, 32):

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from cifarnet import runs
 from cifarnet.cli.main import app
 from cifarnet.errors import DivergedError, InvalidValueError
 from cifarnet.events import EpochDone, StepDone, Warned
 from cifarnet.recipes import RECIPES
+from cifarnet.runs import files
 from cifarnet.runs.directory import Run
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.checkpoint import load_checkpoint
@@ -47,28 +47,28 @@ def poison(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_loss_that_is_no_number_ends_the_run_with_the_step_named_and_a_good_checkpoint(tmp_path, poison):
+def test_a_non_finite_loss_ends_the_run_at_its_step(tmp_path, poison):
     poison["times"] = 1
     with pytest.raises(DivergedError, match=rf"loss became nan after step {BAD_STEP}\b.* of step 7, is kept") as failed:
         train(CONFIG, tmp_path / "run")
     assert failed.value.exit_code == 4
     assert f"--resume {tmp_path / 'run'} --on-nan restore" in str(failed.value)
-    kept = load_checkpoint(tmp_path / "run" / runs.CHECKPOINT)  # Which refuses what is not finite.
+    kept = load_checkpoint(tmp_path / "run" / files.CHECKPOINT)  # Which refuses what is not finite.
     assert kept.train_state.step == 7
-    assert not (tmp_path / "run" / runs.METRICS).exists()
+    assert not (tmp_path / "run" / files.METRICS).exists()
     resume(tmp_path / "run")
-    assert (tmp_path / "run" / runs.METRICS).exists()
+    assert (tmp_path / "run" / files.METRICS).exists()
 
 
 @pytest.mark.slow
-def test_a_weight_that_is_no_number_is_noticed_though_the_loss_is_one(tmp_path, poison):
+def test_a_non_finite_weight_with_a_finite_loss_ends_the_run(tmp_path, poison):
     poison.update(times=1, kernel=0)
     with pytest.raises(DivergedError, match=r"conv2d/kernel .* NaN or infinite after step \d+: .* of step 7, is kept"):
         train(CONFIG, tmp_path / "run")
 
 
 @pytest.mark.slow
-def test_a_run_that_is_stopped_after_its_weights_went_bad_says_so(tmp_path, poison):
+def test_a_stop_with_non_finite_weights_is_a_divergence(tmp_path, poison):
     poison.update(times=1, kernel=0)
 
     def stop(event):
@@ -80,7 +80,7 @@ def test_a_run_that_is_stopped_after_its_weights_went_bad_says_so(tmp_path, pois
 
 
 @pytest.mark.slow
-def test_on_nan_restore_goes_back_and_on_at_half_the_learning_rate(tmp_path, poison):
+def test_on_nan_restore_halves_the_learning_rate(tmp_path, poison):
     poison["times"] = 2
     events = []
     recipe = RECIPE.with_changes(precise_batchnorm=50)
@@ -95,11 +95,11 @@ def test_on_nan_restore_goes_back_and_on_at_half_the_learning_rate(tmp_path, poi
     rates = [event.row.learning_rate for event in events if isinstance(event, EpochDone)]
     assert rates == pytest.approx([0.1, 0.025, 0.025], rel=1e-3)
     assert poison["rates"] == pytest.approx([0.1, 0.1, 0.05, 0.025, 0.025], rel=1e-3)
-    assert load_checkpoint(tmp_path / "run" / runs.CHECKPOINT).train_state.restores == 2
+    assert load_checkpoint(tmp_path / "run" / files.CHECKPOINT).train_state.restores == 2
 
 
 @pytest.mark.slow
-def test_the_command_that_a_diverged_run_advises_goes_on_at_half_the_learning_rate(tmp_path, poison):
+def test_the_advised_command_restores_a_diverged_run(tmp_path, poison):
     poison["times"] = 2
     with pytest.raises(DivergedError) as failed:
         train(CONFIG, tmp_path / "run")
@@ -109,11 +109,11 @@ def test_the_command_that_a_diverged_run_advises_goes_on_at_half_the_learning_ra
     assert done.exit_code == 0, done.output
     assert "0.5 times the learning rate" in done.stderr
     assert poison["rates"] == pytest.approx([0.1, 0.1, 0.1, 0.05, 0.05], rel=1e-3)
-    assert load_checkpoint(tmp_path / "run" / runs.CHECKPOINT).train_state.restores == 1
+    assert load_checkpoint(tmp_path / "run" / files.CHECKPOINT).train_state.restores == 1
 
 
 @pytest.mark.slow
-def test_a_run_that_went_back_is_resumed_at_its_lower_learning_rate(tmp_path, poison):
+def test_resume_keeps_the_lower_learning_rate(tmp_path, poison):
     poison["times"] = 1
     config = TrainRequest(RECIPE, data="synthetic:200", model="resnet8", seed=5, on_nan="restore")
     train(config, tmp_path / "whole")
@@ -122,7 +122,7 @@ def test_a_run_that_went_back_is_resumed_at_its_lower_learning_rate(tmp_path, po
     with pytest.raises(KeyboardInterrupt):
         train(config, tmp_path / "run", report=stopping)
     resume(tmp_path / "run")
-    assert (tmp_path / "run" / runs.HISTORY).read_text() == (tmp_path / "whole" / runs.HISTORY).read_text()
+    assert (tmp_path / "run" / files.HISTORY).read_text() == (tmp_path / "whole" / files.HISTORY).read_text()
 
 
 class Stop:
@@ -147,11 +147,11 @@ def test_a_run_does_not_go_back_for_ever(tmp_path, poison):
 
 
 @pytest.mark.slow
-def test_a_weight_that_overflows_in_the_last_step_of_an_epoch_is_not_saved(tmp_path):
+def test_an_overflow_in_the_last_step_is_not_saved(tmp_path):
     recipe = RECIPES["paper"].with_changes(steps=1, learning_rate=3e38, batch_size=32)
     with pytest.raises(DivergedError, match="NaN or infinite after step 1"):
         train(TrainRequest(recipe, data="synthetic:200", model="resnet8"), tmp_path / "run")
-    assert load_checkpoint(tmp_path / "run" / runs.CHECKPOINT).train_state.step == 0
+    assert load_checkpoint(tmp_path / "run" / files.CHECKPOINT).train_state.step == 0
 
 
 def test_on_nan_is_one_of_two(tmp_path):
@@ -161,6 +161,6 @@ def test_on_nan_is_one_of_two(tmp_path):
 
 def test_the_choice_is_part_of_the_config(tmp_path):
     config = run_config(RECIPE, on_nan="restore")
-    runs.write_config(tmp_path, config.to_dict())
-    assert json.loads((tmp_path / runs.CONFIG).read_text())["on_nan"] == "restore"
+    files.write_config(tmp_path, config.to_dict())
+    assert json.loads((tmp_path / files.CONFIG).read_text())["on_nan"] == "restore"
     assert Run(tmp_path).config == config

@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cifarnet import runs
 from cifarnet.errors import InterruptedRunError
 from cifarnet.events import Classifying, EpochDone, Planned, Warned
 from cifarnet.models.network import build_model
 from cifarnet.models.spec import ModelSpec
 from cifarnet.preprocessing import Normalization
 from cifarnet.recipes import RECIPES
+from cifarnet.runs import files
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.checkpoint import load_checkpoint
 from cifarnet.training.precise_batchnorm import BATCH_SIZE, PreciseImages
@@ -110,13 +110,13 @@ def test_resumed_run_has_the_same_moments(at, alone, tmp_path):
         train(CONFIG, tmp_path / "run", report=stop)
     result = resume(tmp_path / "run")
     assert result.weights_sha256 == alone.weights_sha256
-    assert (tmp_path / "run" / runs.HISTORY).read_bytes() == (alone.directory / runs.HISTORY).read_bytes()
+    assert (tmp_path / "run" / files.HISTORY).read_bytes() == (alone.directory / files.HISTORY).read_bytes()
 
 
 @pytest.mark.slow
 def test_checkpoint_result_and_best_weights_have_them(alone, tmp_path):
     """What is scored is what is saved."""
-    network = build_model(SPEC, load_weights(alone.directory / runs.WEIGHTS).tensors)
+    network = build_model(SPEC, load_weights(alone.directory / files.WEIGHTS).tensors)
     from cifarnet.data.sources import load_data
 
     data = load_data("synthetic:50").train
@@ -125,11 +125,11 @@ def test_checkpoint_result_and_best_weights_have_them(alone, tmp_path):
     PreciseImages(build_model(SPEC), data.images, normalization, 1024, seed=0).update(network, 32)
     for name, tensor in network.get_tensors().items():
         np.testing.assert_array_equal(tensor, before[name])
-    assert load_checkpoint(alone.directory / runs.CHECKPOINT).weights.sha256() == alone.weights_sha256
+    assert load_checkpoint(alone.directory / files.CHECKPOINT).weights.sha256() == alone.weights_sha256
     config = replace(CONFIG, validation_split=0.2)
     train(config, tmp_path / "run")
-    best = load_weights(tmp_path / "run" / runs.BEST_WEIGHTS)
-    assert best.sha256() == load_weights(tmp_path / "run" / runs.WEIGHTS).sha256()
+    best = load_weights(tmp_path / "run" / files.BEST_WEIGHTS)
+    assert best.sha256() == load_weights(tmp_path / "run" / files.WEIGHTS).sha256()
 
 
 @pytest.mark.slow
@@ -137,7 +137,7 @@ def test_fixed_base_takes_the_head_s_moments_from_features(alone, tmp_path):
     recipe = FAST.with_changes(epochs=1, flip=False, alternate_flips=False, crop_padding=0)
     config = replace(CONFIG, recipe=recipe, weights=str(alone.directory), freeze_base=True)
     train(config, tmp_path / "run")
-    before, after = (load_weights(run / runs.WEIGHTS).tensors for run in (alone.directory, tmp_path / "run"))
+    before, after = (load_weights(run / files.WEIGHTS).tensors for run in (alone.directory, tmp_path / "run"))
     changed = {name for name in after if not np.array_equal(before[name], after[name])}
     assert {name.partition("/")[0] for name in changed} == {"batch_normalization", "conv2d_1"}
     # The same images gave the features, rounded to bfloat16, and the moments of the first run.
@@ -181,11 +181,11 @@ def test_small_images_are_left_out_of_a_short_run(tmp_path):
     assert [event.row.image_size for event in events if isinstance(event, EpochDone)] == [32, 32]
     (plan,) = (event for event in events if isinstance(event, Planned))
     assert plan.notes == ("images at full size throughout: the run is too short to begin with small ones",)
-    assert json.loads((tmp_path / "run" / runs.CONFIG).read_text())["recipe"]["resolutions"] == []
+    assert json.loads((tmp_path / "run" / files.CONFIG).read_text())["recipe"]["resolutions"] == []
 
 
 @pytest.mark.slow
-def test_small_images_that_were_asked_for_are_kept_with_a_warning(tmp_path):
+def test_requested_small_images_stay_with_a_warning(tmp_path):
     recipe = RECIPES["fast"].with_changes(epochs=2, batch_size=25, resolutions=((16, 0.5),))
     events = events_of(recipe, tmp_path / "run")
     assert [event.row.image_size for event in events if isinstance(event, EpochDone)] == [16, 32]

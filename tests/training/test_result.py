@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cifarnet import runs
 from cifarnet.cli.main import app
 from cifarnet.errors import InterruptedRunError, RunError, StorageError
 from cifarnet.recipes import RECIPES
+from cifarnet.runs import files
 from cifarnet.runs.directory import Run
 from cifarnet.runs.lock import LOCK
 from cifarnet.runs.request import TrainRequest
@@ -25,10 +25,10 @@ from tests.support.runs import run_config
 OPTIONS = "--data synthetic:100 --depth 8 --recipe paper --epochs 2 --batch-size 25 -q"
 CONFIG = TrainRequest(RECIPES["paper"].with_changes(epochs=2, batch_size=25), data="synthetic:100", model="resnet8")
 RUN = run_config(CONFIG.recipe, model="resnet8")
-PICTURES = [*(f"plots/{name}{kind}" for name in runs.PLOT_NAMES for kind in (".png", ".svg")), runs.REPORT]
+PICTURES = [*(f"plots/{name}{kind}" for name in files.PLOT_NAMES for kind in (".png", ".svg")), files.REPORT]
 
 
-def files(run: Path) -> dict[str, bytes]:
+def contents(run: Path) -> dict[str, bytes]:
     return {str(path.relative_to(run)): path.read_bytes() for path in run.rglob("*") if path.is_file()}
 
 
@@ -42,7 +42,7 @@ def finished(tmp_path_factory):
     run = tmp_path_factory.mktemp("finished") / "run"
     done = CliRunner().invoke(app, ["train", *OPTIONS.split(), "--output", str(run)])
     assert done.exit_code == 0, done.output
-    return run, files(run)
+    return run, contents(run)
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_a_run_has_all_its_files(whole):
     run, content = whole
     assert content.keys() - {LOCK} == {
         *PICTURES,
-        *(runs.CONFIG, runs.HISTORY, runs.CHECKPOINT, runs.WEIGHTS, runs.METRICS),
+        *(files.CONFIG, files.HISTORY, files.CHECKPOINT, files.WEIGHTS, files.METRICS),
     }
     done = resume_by_command(run)
     assert isinstance(done.exception, RunError)
@@ -73,11 +73,11 @@ def test_a_run_has_all_its_files(whole):
 @pytest.mark.parametrize(
     "lost",
     [
-        pytest.param([runs.REPORT], id="the page"),
+        pytest.param([files.REPORT], id="the page"),
         pytest.param(PICTURES, id="all pictures"),
         pytest.param(PICTURES[3:], id="the later plots"),
         pytest.param(["plots/curves.svg"], id="one plot"),
-        pytest.param([runs.REPORT, runs.CHECKPOINT], id="the page and the checkpoint"),
+        pytest.param([files.REPORT, files.CHECKPOINT], id="the page and the checkpoint"),
     ],
 )
 def test_missing_pictures_are_drawn_as_they_were(whole, monkeypatch, tmp_path, lost):
@@ -88,13 +88,13 @@ def test_missing_pictures_are_drawn_as_they_were(whole, monkeypatch, tmp_path, l
     done = resume_by_command(Path("run"))
     assert done.exit_code == 0, done.output
     assert done.stdout.startswith("Test accuracy")
-    wanted = {name: data for name, data in content.items() if name != runs.CHECKPOINT or name not in lost}
-    assert files(run) == wanted
+    wanted = {name: data for name, data in content.items() if name != files.CHECKPOINT or name not in lost}
+    assert contents(run) == wanted
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "lost", [[runs.METRICS], [runs.METRICS, *PICTURES], [runs.WEIGHTS, runs.METRICS, *PICTURES], [runs.WEIGHTS]]
+    "lost", [[files.METRICS], [files.METRICS, *PICTURES], [files.WEIGHTS, files.METRICS, *PICTURES], [files.WEIGHTS]]
 )
 def test_a_missing_result_is_written_as_it_was(whole, lost):
     run, content = whole
@@ -102,48 +102,48 @@ def test_a_missing_result_is_written_as_it_was(whole, lost):
         (run / name).unlink()
     done = resume_by_command(run)
     assert done.exit_code == 0, done.output
-    found = files(run)
+    found = contents(run)
     assert found.keys() == content.keys()
-    kept = found.keys() - {runs.METRICS, runs.REPORT}  # They have the seconds that were needed.
+    kept = found.keys() - {files.METRICS, files.REPORT}  # They have the seconds that were needed.
     assert {name: found[name] for name in kept} == {name: content[name] for name in kept}
-    metrics = [json.loads(each[runs.METRICS]) for each in (found, content)]
+    metrics = [json.loads(each[files.METRICS]) for each in (found, content)]
     assert {**metrics[0], "training_seconds": 0} == {**metrics[1], "training_seconds": 0}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lost", [[runs.METRICS], [runs.REPORT]])
+@pytest.mark.parametrize("lost", [[files.METRICS], [files.REPORT]])
 def test_the_last_epoch_is_put_into_a_history_that_lacks_it(whole, lost):
     run, content = whole
     for name in lost:
         (run / name).unlink()
-    rows = content[runs.HISTORY].splitlines(keepends=True)
-    (run / runs.HISTORY).write_bytes(b"".join(rows[:-1]))
+    rows = content[files.HISTORY].splitlines(keepends=True)
+    (run / files.HISTORY).write_bytes(b"".join(rows[:-1]))
     assert resume_by_command(run).exit_code == 0
-    assert (run / runs.HISTORY).read_bytes() == content[runs.HISTORY]
+    assert (run / files.HISTORY).read_bytes() == content[files.HISTORY]
 
 
 @pytest.mark.slow
-def test_a_page_of_a_former_result_is_written_anew(whole):
+def test_a_page_of_a_former_result_is_replaced(whole):
     run, content = whole
-    digits = json.loads(content[runs.METRICS])["weights_sha256"][: runs.SHOWN_DIGITS]
-    (run / runs.REPORT).write_bytes(content[runs.REPORT].replace(digits.encode(), b"0" * len(digits)))
+    digits = json.loads(content[files.METRICS])["weights_sha256"][: files.SHOWN_DIGITS]
+    (run / files.REPORT).write_bytes(content[files.REPORT].replace(digits.encode(), b"0" * len(digits)))
     assert resume_by_command(run).exit_code == 0
-    assert (run / runs.REPORT).read_bytes() == content[runs.REPORT]
+    assert (run / files.REPORT).read_bytes() == content[files.REPORT]
 
 
 @pytest.mark.slow
 def test_damaged_metrics_are_named_with_the_remedy(whole):
     run, _ = whole
-    (run / runs.METRICS).write_text("{")
+    (run / files.METRICS).write_text("{")
     assert "without metrics.json cifarnet train --resume" in str(resume_by_command(run).exception)
-    (run / runs.METRICS).unlink()
+    (run / files.METRICS).unlink()
     assert resume_by_command(run).exit_code == 0
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("place", ["result.measure", "checkpoints.save_weights", "checkpoints.remove_previous"])
-def test_ctrl_c_while_the_result_is_written_says_how_to_go_on(tmp_path, monkeypatch, place):
+def test_ctrl_c_while_writing_the_result_names_the_command(tmp_path, monkeypatch, place):
     run = tmp_path / "run"
 
     def stop(*arguments):
@@ -164,9 +164,9 @@ def test_ctrl_c_while_the_result_is_written_says_how_to_go_on(tmp_path, monkeypa
 @pytest.mark.slow
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_while_pictures_are_drawn_says_how_to_go_on(whole, monkeypatch, number):
+def test_a_signal_while_drawing_names_the_command(whole, monkeypatch, number):
     run, content = whole
-    (run / runs.REPORT).unlink()
+    (run / files.REPORT).unlink()
 
     def stop(*arguments):
         os.kill(os.getpid(), number)
@@ -177,18 +177,18 @@ def test_a_signal_while_pictures_are_drawn_says_how_to_go_on(whole, monkeypatch,
         stopped = resume_by_command(run).exception
     assert isinstance(stopped, InterruptedRunError)
     assert stopped.exit_code == 128 + number
-    assert f"The result is whole. Finish it with: cifarnet train --resume {run}" in str(stopped)
+    assert f"The result is complete. Write them with: cifarnet train --resume {run}" in str(stopped)
     assert resume_by_command(run).exit_code == 0
-    assert files(run) == content
+    assert contents(run) == content
 
 
 @pytest.mark.slow
-def test_a_finished_run_without_pictures_is_finished_for_the_library(whole):
+def test_the_library_accepts_a_run_without_pictures(whole):
     run, _ = whole
-    (run / runs.REPORT).unlink()
+    (run / files.REPORT).unlink()
     with pytest.raises(RunError, match="finished"):
         resume(run)
-    assert resume(run, pictures=True).metrics.images == json.loads((run / runs.METRICS).read_text())["images"]
+    assert resume(run, pictures=True).metrics.images == json.loads((run / files.METRICS).read_text())["images"]
 
 
 class Noon(datetime):
@@ -209,7 +209,7 @@ def test_runs_of_one_second_have_directories_of_their_own(tmp_path, monkeypatch)
     assert all(path.is_dir() for path in made)
 
 
-def test_runs_that_can_not_be_made_are_told(tmp_path, monkeypatch):
+def test_a_directory_that_can_not_be_made_is_a_storage_error(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").write_text("")
     with pytest.raises(StorageError, match="can't be written"):
@@ -223,4 +223,4 @@ def test_two_trainings_of_one_second_both_have_their_result(tmp_path, monkeypatc
     config = TrainRequest(RECIPES["paper"].with_changes(steps=1, batch_size=25), data="synthetic:50", model="resnet8")
     made = [train(config).directory for _ in range(2)]
     assert [path.name for path in made] == ["resnet8-paper-20240229-120000", "resnet8-paper-20240229-120000-2"]
-    assert all((path / runs.METRICS).exists() for path in made)
+    assert all((path / files.METRICS).exists() for path in made)

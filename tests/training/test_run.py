@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cifarnet import runs
 from cifarnet.data.dataset import hold_out
 from cifarnet.data.sources import load_data
 from cifarnet.errors import InterruptedRunError, InvalidValueError, RunError
@@ -22,6 +21,7 @@ from cifarnet.models.initial import adopted_weights, initial_weights
 from cifarnet.models.spec import ModelSpec
 from cifarnet.preprocessing import CIFAR10_CLASSES, Normalization
 from cifarnet.recipes import RECIPES
+from cifarnet.runs import files
 from cifarnet.runs.directory import Run
 from cifarnet.runs.lock import LOCK
 from cifarnet.runs.request import TrainRequest
@@ -65,13 +65,13 @@ def test_a_run_tells_its_plan_then_its_pace_then_its_epochs(reference):
 @pytest.mark.slow
 def test_the_run_directory_says_everything_about_the_run(reference):
     result, events = reference
-    files = {path.name for path in result.directory.iterdir()} - {LOCK}
-    assert files == {runs.CONFIG, runs.HISTORY, runs.CHECKPOINT, runs.WEIGHTS, runs.METRICS}
+    found = {path.name for path in result.directory.iterdir()} - {LOCK}
+    assert found == {files.CONFIG, files.HISTORY, files.CHECKPOINT, files.WEIGHTS, files.METRICS}
     assert Run(result.directory).config.recipe == RECIPE
-    rows = (result.directory / runs.HISTORY).read_text().splitlines()
+    rows = (result.directory / files.HISTORY).read_text().splitlines()
     assert rows[0] == "epoch,step,image_size,learning_rate,loss,accuracy,test_loss,test_accuracy"
     assert len(rows) == 4
-    weights = load_weights(result.directory / runs.WEIGHTS)
+    weights = load_weights(result.directory / files.WEIGHTS)
     assert weights.accuracy == result.metrics.accuracy == events.of(EpochDone)[-1].row.held_accuracy
     assert result.selected_by == "last epoch"
 
@@ -81,7 +81,7 @@ def test_the_network_learns_its_images_by_heart(tmp_path):
     recipe = LEARNING.with_changes(epochs=12, batch_size=10, learning_rate=0.02)
     train(TrainRequest(recipe, data="synthetic:50", model="resnet8", seed=5), tmp_path / "run")
     images = load_data("synthetic:50").train
-    answers = Classifier(load_weights(tmp_path / "run" / runs.WEIGHTS)).logits(images.images).argmax(1)
+    answers = Classifier(load_weights(tmp_path / "run" / files.WEIGHTS)).logits(images.images).argmax(1)
     # 0.96 here; 0.1 by chance, and where images are trained on with others' labels.
     assert (answers == images.labels).mean() > 0.6
 
@@ -102,11 +102,11 @@ def test_two_runs_with_one_seed_are_identical(reference, tmp_path):
         pytest.param(lambda e: isinstance(e, EpochDone) and e.row.epoch == 2, id="at the end of an epoch"),
     ],
 )
-def test_a_run_stopped_by_a_signal_and_resumed_equals_one_left_alone(reference, tmp_path, when):
+def test_a_stopped_and_resumed_run_equals_a_whole_one(reference, tmp_path, when):
     with pytest.raises(InterruptedRunError, match="--resume") as stopped:
         train(CONFIG, tmp_path / "run", report=Recorder(when))
     assert stopped.value.exit_code == 143
-    assert not (tmp_path / "run" / runs.METRICS).exists()
+    assert not (tmp_path / "run" / files.METRICS).exists()
     resume(tmp_path / "run")
     assert_same_result(tmp_path / "run", reference)
 
@@ -118,16 +118,16 @@ def test_ctrl_c_exits_with_130(tmp_path):
     with pytest.raises(InterruptedRunError) as stopped:
         train(CONFIG, tmp_path / "run", report=stop)
     assert stopped.value.exit_code == 130
-    assert load_checkpoint(tmp_path / "run" / runs.CHECKPOINT).train_state.step == 1
+    assert load_checkpoint(tmp_path / "run" / files.CHECKPOINT).train_state.step == 1
 
 
 @pytest.mark.slow
 def test_checkpoints_inside_an_epoch_change_nothing(reference, tmp_path, monkeypatch):
     original, batches = CheckpointManager.save, []
 
-    def save(saver, checkpoint):
+    def save(manager, checkpoint):
         batches.append(checkpoint.train_state.batch)
-        original(saver, checkpoint)
+        original(manager, checkpoint)
 
     monkeypatch.setattr(CheckpointManager, "save", save)
     train(CONFIG, tmp_path / "run", save_interval=0.0)
@@ -136,14 +136,14 @@ def test_checkpoints_inside_an_epoch_change_nothing(reference, tmp_path, monkeyp
 
 
 @pytest.mark.slow
-def test_a_run_killed_without_warning_and_resumed_equals_one_left_alone(reference, tmp_path):
+def test_a_killed_and_resumed_run_equals_a_whole_one(reference, tmp_path):
     directory = tmp_path / "run"
     recipe = tmp_path / "recipe.json"
     recipe.write_text(json.dumps(RECIPE.to_dict()))
     options = f"train --data synthetic:200 --depth 8 --seed 5 --recipe {recipe} --output {directory} --save-interval 0"
     process = subprocess.Popen([sys.executable, "-m", "cifarnet", *options.split(), "-q"])
     deadline = time.monotonic() + 120
-    while not (directory / runs.HISTORY).exists() and time.monotonic() < deadline:
+    while not (directory / files.HISTORY).exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     process.kill()
     assert process.wait() == -signal.SIGKILL
@@ -155,7 +155,7 @@ def test_a_run_killed_without_warning_and_resumed_equals_one_left_alone(referenc
 
 
 @pytest.mark.slow
-def test_with_a_validation_split_the_best_epoch_is_kept_and_the_test_set_used_once(tmp_path):
+def test_a_validation_split_selects_the_best_epoch(tmp_path):
     events = Recorder()
     # With RECIPE the network answers by chance, for which the highest temperature is the best on any images.
     recipe = LEARNING.with_changes(epochs=4, batch_size=16, learning_rate=0.05)
@@ -165,8 +165,10 @@ def test_with_a_validation_split_the_best_epoch_is_kept_and_the_test_set_used_on
     best = max(rows, key=lambda row: row.held_accuracy)
     assert result.epoch == best.epoch
     assert result.selected_by == "best validation accuracy"
-    assert (tmp_path / "run" / runs.HISTORY).read_text().splitlines()[0].endswith("validation_loss,validation_accuracy")
-    best_weights = load_weights(tmp_path / "run" / runs.BEST_WEIGHTS)
+    assert (
+        (tmp_path / "run" / files.HISTORY).read_text().splitlines()[0].endswith("validation_loss,validation_accuracy")
+    )
+    best_weights = load_weights(tmp_path / "run" / files.BEST_WEIGHTS)
     assert best_weights.sha256() == result.weights_sha256
     assert events[0].train_images == 160
     test = load_data("synthetic:200").test
@@ -175,7 +177,7 @@ def test_with_a_validation_split_the_best_epoch_is_kept_and_the_test_set_used_on
     _, held_out = hold_out(load_data("synthetic:200").train, 0.2, seed=5)
     held_logits = Classifier(best_weights).logits(held_out.images)
     assert (held_logits.argmax(1) == held_out.labels).mean() == pytest.approx(best.held_accuracy)
-    final = load_weights(tmp_path / "run" / runs.WEIGHTS)
+    final = load_weights(tmp_path / "run" / files.WEIGHTS)
     assert final.temperature == pytest.approx(fit_temperature(held_logits, held_out.labels), rel=1e-5)
     assert final.temperature != pytest.approx(fit_temperature(logits, test.labels), rel=1e-3)
     assert final.reject_below == pytest.approx(rejection_threshold(held_logits), rel=1e-5)
@@ -198,12 +200,12 @@ def three_classes(tmp_path):
 
 
 @pytest.mark.slow
-def test_with_a_frozen_base_only_the_head_changes_also_for_other_classes(reference, tmp_path, three_classes):
-    base = load_weights(reference[0].directory / runs.WEIGHTS)
+def test_a_frozen_base_leaves_only_the_head_to_train(reference, tmp_path, three_classes):
+    base = load_weights(reference[0].directory / files.WEIGHTS)
     config = TrainRequest(RECIPE, data=three_classes, weights=str(reference[0].directory), freeze_base=True)
     events = Recorder()
     train(config, tmp_path / "run", report=events)
-    tuned = load_weights(tmp_path / "run" / runs.WEIGHTS)
+    tuned = load_weights(tmp_path / "run" / files.WEIGHTS)
     assert tuned.spec.classes == 3
     assert tuned.normalization == base.normalization
     assert events[0].new_head
@@ -214,16 +216,16 @@ def test_with_a_frozen_base_only_the_head_changes_also_for_other_classes(referen
 
 @pytest.mark.slow
 def test_without_freezing_all_weights_are_tuned(reference, tmp_path):
-    base = load_weights(reference[0].directory / runs.WEIGHTS)
+    base = load_weights(reference[0].directory / files.WEIGHTS)
     config = TrainRequest(RECIPE.with_changes(steps=1), data="synthetic:200", weights=str(reference[0].directory))
     train(config, tmp_path / "run")
-    tuned = load_weights(tmp_path / "run" / runs.WEIGHTS)
+    tuned = load_weights(tmp_path / "run" / files.WEIGHTS)
     assert not [name for name in base.tensors if np.array_equal(base.tensors[name], tuned.tensors[name])]
 
 
 @pytest.mark.slow
-def test_a_deeper_network_begins_as_the_one_it_grows_from_and_trains_all_its_units(reference, tmp_path):
-    base = load_weights(reference[0].directory / runs.WEIGHTS)
+def test_a_grown_network_starts_as_the_smaller_one(reference, tmp_path):
+    base = load_weights(reference[0].directory / files.WEIGHTS)
     spec = replace(base.spec, name="resnet20")
     grown = replace(base, spec=spec, tensors=adopted_weights(spec, 5, base.tensors, keep_head=True))
     images = load_data("synthetic:200").test.images
@@ -232,7 +234,7 @@ def test_a_deeper_network_begins_as_the_one_it_grows_from_and_trains_all_its_uni
     events = Recorder()
     train(config, tmp_path / "run", report=events)
     assert (events[0].weights, events[0].grown_from, events[0].new_head) == (config.weights, base.spec, False)
-    trained = load_weights(tmp_path / "run" / runs.WEIGHTS).tensors
+    trained = load_weights(tmp_path / "run" / files.WEIGHTS).tensors
     assert not [name for name in grown.tensors if np.array_equal(grown.tensors[name], trained[name])]
     assert Run(tmp_path / "run").config.weights_sha256 == base.sha256()
 
@@ -255,16 +257,16 @@ def test_weights_of_another_network_are_refused(tmp_path, model, freeze_base, me
 
 
 @pytest.mark.slow
-def test_a_run_that_has_to_begin_anew_begins_with_the_same_weights_or_not_at_all(reference, tmp_path):
-    base = load_weights(reference[0].directory / runs.WEIGHTS)
+def test_a_restart_requires_the_same_initial_weights(reference, tmp_path):
+    base = load_weights(reference[0].directory / files.WEIGHTS)
     save_weights(tmp_path / "base.h5", base)
     config = replace(CONFIG, recipe=RECIPE.with_changes(steps=2), weights=str(tmp_path / "base.h5"))
     result = train(config, tmp_path / "run")
-    for name in (runs.METRICS, runs.CHECKPOINT):
+    for name in (files.METRICS, files.CHECKPOINT):
         (tmp_path / "run" / name).unlink()
     other = {**base.tensors, "conv2d_1/bias": base.tensors["conv2d_1/bias"] + 1}
     save_weights(tmp_path / "base.h5", replace(base, tensors=other))
-    with pytest.raises(RunError, match=r"base\.h5 does not hold the weights that the run in .* began with"):
+    with pytest.raises(RunError, match=r"base\.h5 does not hold the weights that the run in .* started from"):
         resume(tmp_path / "run")
     save_weights(tmp_path / "base.h5", base)
     assert resume(tmp_path / "run").weights_sha256 == result.weights_sha256
@@ -281,20 +283,20 @@ def test_a_finished_run_is_not_resumed(reference):
 
 
 def test_an_existing_run_is_not_overwritten(reference):
-    before = (reference[0].directory / runs.WEIGHTS).read_bytes()
+    before = (reference[0].directory / files.WEIGHTS).read_bytes()
     with pytest.raises(RunError, match=r"another `directory`: it has a finished run\.$"):
         train(CONFIG, reference[0].directory)
-    assert (reference[0].directory / runs.WEIGHTS).read_bytes() == before
+    assert (reference[0].directory / files.WEIGHTS).read_bytes() == before
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
-    [(runs.CONFIG, r"or continue its run: .*--resume .*photos\.$"), ("a.png", r"another `directory`\.$")],
+    ("name", "message"),
+    [(files.CONFIG, r"or continue its run: .*--resume .*photos\.$"), ("a.png", r"another `directory`\.$")],
 )
-def test_a_folder_that_is_not_empty_is_left_alone_with_the_remedy_that_fits_it(tmp_path, name, told):
+def test_a_folder_with_files_is_refused_with_a_remedy(tmp_path, name, message):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / name).write_text("{}")
-    with pytest.raises(RunError, match=told):
+    with pytest.raises(RunError, match=message):
         train(CONFIG, tmp_path / "photos")
     assert [path.name for path in (tmp_path / "photos").iterdir()] == [name]
 
@@ -308,7 +310,7 @@ def test_a_run_is_not_resumed_on_other_images(tmp_path):
 
 
 @pytest.mark.slow
-def test_images_that_were_moved_are_remembered_at_their_new_place(three_classes, tmp_path):
+def test_the_new_path_of_moved_images_is_stored(three_classes, tmp_path):
     moved = tmp_path / "moved.npz"
     config = replace(CONFIG, data=three_classes, recipe=RECIPE.with_changes(steps=4))
     with pytest.raises(InterruptedRunError):
@@ -321,7 +323,7 @@ def test_images_that_were_moved_are_remembered_at_their_new_place(three_classes,
 
 
 @pytest.mark.slow
-def test_validation_images_that_the_weights_have_learned_are_told(reference, tmp_path):
+def test_warn_of_validation_images_in_the_base_training(reference, tmp_path):
     config = replace(
         CONFIG, recipe=RECIPE.with_changes(steps=1, precise_batchnorm=50), weights=str(reference[0].directory)
     )
@@ -332,12 +334,12 @@ def test_validation_images_that_the_weights_have_learned_are_told(reference, tmp
         events = Recorder()
         again = replace(config, validation_split=0.2, weights=str(tmp_path / "first"), seed=seed)
         train(again, tmp_path / f"again{seed}", report=events)
-        told = "`validation_split` 0.2 `seed` 5 holds the same out"
-        assert [told in event.message for event in events.of(Warned)] == warned
+        output = "`validation_split` 0.2 `seed` 5 holds out the same"
+        assert [output in event.message for event in events.of(Warned)] == warned
 
 
 @pytest.mark.slow
-def test_a_test_set_that_the_weights_have_learned_is_refused_or_told(tmp_path):
+def test_warn_of_test_images_in_the_base_training(tmp_path):
     source = image_folder(tmp_path / "pets", train=10, test=0)
     config = TrainRequest(
         RECIPE.with_changes(steps=1, precise_batchnorm=50), data=str(source), model="resnet8", test_split=0.2
@@ -378,7 +380,7 @@ def test_the_wrong_number_of_classes_is_refused(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("without_pillow_heif")
-def test_a_validation_folder_selects_the_epoch_and_left_out_files_are_told(tmp_path):
+def test_a_validation_folder_selects_the_best_epoch(tmp_path):
     pets = fill(tmp_path / "pets", *(f"{split}/{name}" for split in ("train", "test", "val") for name in "ab"), count=8)
     (pets / "train/a/0.HEIC").touch()
     (pets / "train/b/1.png").write_bytes(b"no picture")
@@ -396,12 +398,12 @@ def test_a_validation_folder_selects_the_epoch_and_left_out_files_are_told(tmp_p
     result = resume(tmp_path / "run", report=again)
     assert [each.message for each in again.of(Warned) if each.message.startswith("Left out")] == left_out
     assert result.selected_by == "best validation accuracy"
-    header = (tmp_path / "run" / runs.HISTORY).read_text().splitlines()[0]
+    header = (tmp_path / "run" / files.HISTORY).read_text().splitlines()[0]
     assert header.endswith("validation_loss,validation_accuracy")
-    best = load_weights(tmp_path / "run" / runs.BEST_WEIGHTS)
+    best = load_weights(tmp_path / "run" / files.BEST_WEIGHTS)
     validation = load_data(str(pets), skip_broken=True).validation
     logits = Classifier(best).logits(validation.images)
-    final = load_weights(tmp_path / "run" / runs.WEIGHTS)
+    final = load_weights(tmp_path / "run" / files.WEIGHTS)
     assert final.temperature == pytest.approx(fit_temperature(logits, validation.labels), rel=1e-5)
     assert final.sha256() == best.sha256() == result.weights_sha256
     evaluation = evaluate(tmp_path / "run")

@@ -25,7 +25,7 @@ def pixels(dataset):
 
 
 @pytest.mark.parametrize(("fraction", "of_each_class"), [(0.2, 4), (0.05, 1)])
-def test_the_validation_images_are_training_images_that_are_not_trained_on(fraction, of_each_class):
+def test_validation_images_are_held_out_of_training_images(fraction, of_each_class):
     source, data = load_data("synthetic:200"), load(validation_split=fraction)
     assert data.held_name == "validation"
     assert pairs(data.train) + pairs(data.held_out) == pairs(source.train)
@@ -46,7 +46,7 @@ def test_the_seed_decides_which_images_are_held_out():
     assert pixels(one.held_out) != pixels(other.held_out)
 
 
-def test_without_a_validation_split_all_training_images_are_trained_on_and_epochs_end_with_the_test_images():
+def test_test_images_are_held_out_without_a_split():
     source, data = load_data("synthetic:200"), load()
     assert data.held_name == "test"
     assert pairs(data.train) == pairs(source.train)
@@ -68,8 +68,8 @@ def test_a_validation_folder_holds_the_validation_images(pets):
     assert data.sha256 == source.sha256()
 
 
-def test_a_validation_split_beside_a_validation_folder_is_refused(pets):
-    with pytest.raises(InvalidValueError, match=r"8 validation images of its own: `validation_split` .* Received: 0.2"):
+def test_refuse_a_split_with_a_validation_folder(pets):
+    with pytest.raises(InvalidValueError, match=r"8 validation images: leave out `validation_split`, .* Received: 0.2"):
         load(pets, validation_split=0.2)
 
 

@@ -17,7 +17,7 @@ def shapes():
     return load_data("synthetic:100").train
 
 
-def test_samples_are_the_first_images_of_each_class_in_training_as_training_augments_them(shapes):
+def test_samples_are_augmented_as_in_training(shapes):
     recipe = RECIPES["documented"].with_changes(batch_size=100, cutout=8)
     samples = training_samples(shapes, recipe, per_class=3)
     seen = []
@@ -36,7 +36,7 @@ def test_samples_are_the_first_images_of_each_class_in_training_as_training_augm
         np.testing.assert_allclose(samples.augmented[label], shown[of_class], atol=1)
 
 
-def test_a_recipe_that_augments_nothing_shows_every_image_as_it_is(shapes):
+def test_samples_without_augmentation_are_unchanged(shapes):
     plain = RECIPES["documented"].with_changes(rotation=0.0, shift=0.0, flip=False)
     samples = training_samples(shapes, plain)
     for raw, augmented in zip(samples.raw, samples.augmented, strict=True):

@@ -13,11 +13,11 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from typer.testing import CliRunner
 
-from cifarnet import runs
 from cifarnet.cli.main import app
 from cifarnet.errors import BackendError, InterruptedRunError
 from cifarnet.events import EpochDone, Warned, ignore
 from cifarnet.recipes import RECIPES
+from cifarnet.runs import files
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training import tensorboard
 from cifarnet.training.resume import resume
@@ -45,7 +45,7 @@ def read(run: Path):
 
 
 def assert_scalars_are_the_history(run: Path) -> None:
-    found, history = read(run), runs.read_history(run)
+    found, history = read(run), files.read_history(run)
     assert len(history) == 3
     for tag, column in SCALARS.items():
         events = found.Scalars(tag)
@@ -104,11 +104,11 @@ def test_the_graph_leads_from_the_images_to_the_logits(logged):
 @pytest.mark.slow
 def test_the_log_leaves_the_result_as_it_is(logged, tmp_path):
     plain = train(CONFIG, tmp_path / "run")
-    assert plain.weights_sha256 == logged.weights_sha256 == load_weights(logged.directory / runs.WEIGHTS).sha256()
+    assert plain.weights_sha256 == logged.weights_sha256 == load_weights(logged.directory / files.WEIGHTS).sha256()
 
 
 @pytest.mark.slow
-def test_a_resumed_run_goes_on_without_doubling_steps(tmp_path):
+def test_a_resumed_run_has_each_step_once(tmp_path):
     run = tmp_path / "run"
     with pytest.raises(InterruptedRunError):
         train(CONFIG, run, report=StopAt(2, TensorBoardLog(ignore)))
@@ -124,11 +124,11 @@ def test_epochs_that_come_again_after_a_crash_are_withdrawn(tmp_path):
     with pytest.raises(InterruptedRunError):
         train(CONFIG, run, report=StopAt(1, TensorBoardLog(ignore)))
     (run / "before").mkdir()
-    for name in (runs.CHECKPOINT, runs.HISTORY):  # As they are when the process is killed right after the next epoch.
+    for name in (files.CHECKPOINT, files.HISTORY):  # As they are when the process is killed right after the next epoch.
         shutil.copy(run / name, run / "before" / name)
     with pytest.raises(InterruptedRunError):
         resume(run, report=StopAt(2, TensorBoardLog(ignore)))
-    for name in (runs.CHECKPOINT, runs.HISTORY):
+    for name in (files.CHECKPOINT, files.HISTORY):
         (run / "before" / name).replace(run / name)
     log = TensorBoardLog(ignore)
     log.finish(resume(run, report=log).scored)
@@ -136,12 +136,12 @@ def test_epochs_that_come_again_after_a_crash_are_withdrawn(tmp_path):
 
 
 @pytest.mark.slow
-def test_epochs_that_are_trained_again_within_a_run_are_withdrawn(logged, tmp_path):
+def test_repeated_epochs_replace_the_earlier_ones(logged, tmp_path):
     events = []
     train(CONFIG, tmp_path / "run", report=events.append)
     run = tmp_path / "again"
     run.mkdir()
-    (run / runs.HISTORY).write_bytes((tmp_path / "run" / runs.HISTORY).read_bytes())
+    (run / files.HISTORY).write_bytes((tmp_path / "run" / files.HISTORY).read_bytes())
     log = TensorBoardLog(ignore)
     plan, epochs = events[0], [event for event in events if isinstance(event, EpochDone)]
     wrong = replace(epochs[1], row=replace(epochs[1].row, loss=99.0))
@@ -152,7 +152,7 @@ def test_epochs_that_are_trained_again_within_a_run_are_withdrawn(logged, tmp_pa
 
 
 @pytest.mark.slow
-def test_a_run_that_began_without_a_log_has_its_first_epochs_from_the_history(tmp_path):
+def test_a_later_log_starts_with_the_history(tmp_path):
     run = tmp_path / "run"
     with pytest.raises(InterruptedRunError):
         train(CONFIG, run, report=StopAt(2))
@@ -162,15 +162,15 @@ def test_a_run_that_began_without_a_log_has_its_first_epochs_from_the_history(tm
 
 
 @pytest.mark.slow
-def test_a_log_that_can_not_be_written_is_told_and_the_training_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "TENSORBOARD", runs.CONFIG)  # A file stands where the folder should.
+def test_training_continues_without_an_unwritable_log(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "TENSORBOARD", files.CONFIG)  # A file stands where the folder should.
     events = []
     log = TensorBoardLog(events.append)
     result = train(CONFIG, tmp_path / "run", report=log)
     log.finish(result.scored)
-    told = [event.message for event in events if isinstance(event, Warned) and "`tensorboard`" in event.message]
-    assert len(told) == 1
-    assert "can't be written: File exists" in told[0]
+    output = [event.message for event in events if isinstance(event, Warned) and "`tensorboard`" in event.message]
+    assert len(output) == 1
+    assert "can't be written: File exists" in output[0]
 
 
 def test_without_tensorboard_it_is_refused_before_training(tmp_path, monkeypatch):

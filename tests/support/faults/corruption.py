@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from cifarnet import runs
 from cifarnet.data.cache import DecodedSet
 from cifarnet.data.dataset import Parts
 from cifarnet.data.sources import load_data
 from cifarnet.errors import CifarnetError
 from cifarnet.recipes import RECIPES
+from cifarnet.runs import files
 from cifarnet.runs.directory import Run
 from cifarnet.training.checkpoint import load_checkpoint, save_checkpoint
 from cifarnet.weights.formats import load_weights
@@ -61,8 +61,8 @@ def _read_weights(path: Path) -> bytes:
 
 
 def _make_config(folder: Path) -> Path:
-    runs.write_config(folder, run_config(RECIPES["fast"], data_sha256="ab" * 32).to_dict())
-    return folder / runs.CONFIG
+    files.write_config(folder, run_config(RECIPES["fast"], data_sha256="ab" * 32).to_dict())
+    return folder / files.CONFIG
 
 
 def _read_config(path: Path) -> bytes:

@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from cifarnet import runs
 from cifarnet.events import Planned
 from cifarnet.recipes import RECIPES
+from cifarnet.runs import files
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.checkpoints import CheckpointManager
 from cifarnet.training.resume import resume
@@ -70,7 +70,7 @@ def go_on(directory: Path, tell: Callable[[str, int], None]) -> None:
         if isinstance(event, Planned):
             tell("from", event.start_epoch * STEPS_PER_EPOCH + event.start_batch)
 
-    if (directory / runs.CONFIG).exists():
+    if (directory / files.CONFIG).exists():
         resume(directory, save_interval=0.0, report=report)
     else:
         train(CONFIG, directory, save_interval=0.0, report=report)
@@ -93,7 +93,7 @@ def ended(child: int, after: float) -> bool:
 
 def result(directory: Path) -> tuple[str, str]:
     """What must be equal to the last bit."""
-    return (directory / runs.HISTORY).read_text(), load_weights(directory / runs.WEIGHTS).sha256()
+    return (directory / files.HISTORY).read_text(), load_weights(directory / files.WEIGHTS).sha256()
 
 
 def kill(folder: Path, kills: int, seed: int) -> dict[str, Any]:

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cifarnet import runs
 from cifarnet.cli import reporting
 from cifarnet.data.cache import DecodedSet
 from cifarnet.data.dataset import Dataset, Parts
@@ -28,6 +27,7 @@ from cifarnet.errors import CifarnetError
 from cifarnet.files import is_leftover, remove_leftovers, write_bytes
 from cifarnet.recipes import RECIPES
 from cifarnet.reports.figures import plots
+from cifarnet.runs import files
 from cifarnet.runs.directory import Run
 from cifarnet.training import checkpoints as checkpoints_module
 from cifarnet.training import result, resume
@@ -58,8 +58,8 @@ class Action:
     again: Callable[[Path], None]
 
 
-def _saver(folder: Path) -> CheckpointManager:
-    return CheckpointManager(folder, "test", lambda event: None)
+def _manager(folder: Path) -> CheckpointManager:
+    return CheckpointManager(Run(folder), "test", lambda event: None)
 
 
 def _step(weights: Weights) -> float:
@@ -70,17 +70,17 @@ def _step(weights: Weights) -> float:
 
 def _prepare_save(folder: Path) -> None:
     for step in (1, 2):
-        saver = _saver(folder)
-        saver.best = checkpoint(step).weights
-        saver.save(checkpoint(step))
+        manager = _manager(folder)
+        manager.best = checkpoint(step).weights
+        manager.save(checkpoint(step))
 
 
 def _save(folder: Path, step: int = 3) -> None:
-    saver = _saver(folder)
-    saver.best = checkpoint(step).weights
-    saver.save(checkpoint(step))
-    if saver.failure:
-        raise saver.failure
+    manager = _manager(folder)
+    manager.best = checkpoint(step).weights
+    manager.save(checkpoint(step))
+    if manager.failure:
+        raise manager.failure
 
 
 def _check_save(folder: Path) -> None:
@@ -89,9 +89,9 @@ def _check_save(folder: Path) -> None:
     step = found.train_state.step
     assert step in (2, 3)
     assert _step(found.weights) == step
-    assert _step(catalog.load_weights(folder / runs.BEST_WEIGHTS)) in (step, 3)
+    assert _step(catalog.load_weights(folder / files.BEST_WEIGHTS)) in (step, 3)
     # One row less than the checkpoint is written again by the next save, and by the end of the run.
-    assert len(runs.read_history(folder)) in (step, step - 1)
+    assert len(files.read_history(folder)) in (step, step - 1)
 
 
 def _save_again(folder: Path) -> None:
@@ -100,7 +100,7 @@ def _save_again(folder: Path) -> None:
     found = latest_checkpoint(folder, lambda event: pytest.fail(f"{event}"))
     assert found
     assert found.train_state.step == 4
-    assert len(runs.read_history(folder)) == 4
+    assert len(files.read_history(folder)) == 4
     assert not list(filter(is_leftover, folder.iterdir()))
 
 
@@ -131,8 +131,8 @@ def _check_weights(name: str, *steps: int | None) -> Callable[[Path], None]:
 
 
 def _tidy(folder: Path) -> None:
-    files = {entry.path.name for entry in catalog.entries().values() if not entry.shipped}
-    assert {path.name for path in folder.iterdir()} == {*files, catalog.INDEX, ".lock"}
+    names = {entry.path.name for entry in catalog.entries().values() if not entry.shipped}
+    assert {path.name for path in folder.iterdir()} == {*names, catalog.INDEX, ".lock"}
 
 
 def _add(name: str) -> Callable[[Path], None]:
@@ -162,29 +162,31 @@ def _remove_again(folder: Path) -> None:
 
 
 def _prepare_run(folder: Path) -> None:
-    runs.write_config(folder, run_config(RECIPES["paper"].with_changes(epochs=3)).to_dict())
-    _saver(folder).save(checkpoint(2))
-    _saver(folder).save(checkpoint(3))
+    files.write_config(folder, run_config(RECIPES["paper"].with_changes(epochs=3)).to_dict())
+    _manager(folder).save(checkpoint(2))
+    _manager(folder).save(checkpoint(3))
 
 
 def _metrics() -> dict[str, Any]:
-    length = runs.length({"epochs": 3})
-    return {runs.LENGTH: length, "weights_sha256": checkpoint(3).weights.sha256(), "epoch": 3, "accuracy": 0.5}
+    length = {"epochs": 3, "steps": None}
+    return {files.LENGTH: length, "weights_sha256": checkpoint(3).weights.sha256(), "epoch": 3, "accuracy": 0.5}
 
 
 def _finish(folder: Path) -> None:
     """Finish the run as a training does after its last save, which was killed before history.csv."""
-    saver = _saver(folder)
-    saver.write_history(checkpoint(3).train_state.history)
-    saver.write_result(checkpoint(3).weights, _metrics())
+    manager = _manager(folder)
+    manager.write_history(checkpoint(3).train_state.history)
+    manager.write_result(checkpoint(3).weights, _metrics())
     _draw(folder)
 
 
 def _draw(folder: Path) -> None:
-    result = SimpleNamespace(directory=folder, scored=None, to_dict=_metrics, epoch=3, selected_by="last epoch")
+    result = SimpleNamespace(
+        run=Run(folder), directory=folder, scored=None, to_dict=_metrics, epoch=3, selected_by="last epoch"
+    )
     result.seconds, result.weights_sha256, result.network = 1.0, _metrics()["weights_sha256"], "ResNet-8"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reporting, "_figures", lambda *_: dict.fromkeys(runs.PLOT_NAMES))
+        patch.setattr(reporting, "_figures", lambda *_: dict.fromkeys(files.PLOT_NAMES))
         patch.setattr(reporting, "evaluation_html", lambda *_: f"<p>{_metrics()['weights_sha256']}</p>")
         patch.setattr(plots, "_rendered", lambda figure, kind: kind.encode())
         reporting.finish_run(result)  # type: ignore[arg-type]
@@ -192,10 +194,10 @@ def _draw(folder: Path) -> None:
 
 def _check_run(folder: Path) -> None:
     if resume._has_result(Run(folder)):
-        assert runs.read_metrics(folder) == _metrics()
-        assert len(runs.read_history(folder)) == 3
+        assert files.read_metrics(folder) == _metrics()
+        assert len(files.read_history(folder)) == 3
         if not Run(folder).missing_pictures:
-            assert {path.read_bytes() for path in (folder / runs.PLOTS).glob("[!.]*")} == {b"png", b"svg"}
+            assert {path.read_bytes() for path in (folder / files.PLOTS).glob("[!.]*")} == {b"png", b"svg"}
     else:
         found = latest_checkpoint(folder, lambda event: pytest.fail(f"{event}"))
         assert found
@@ -205,14 +207,14 @@ def _check_run(folder: Path) -> None:
 def _finish_again(folder: Path) -> None:
     # As --resume does it, without the scoring.
     remove_leftovers(folder)
-    remove_leftovers(folder / runs.PLOTS)
+    remove_leftovers(folder / files.PLOTS)
     if not resume._has_result(Run(folder)):
         _finish(folder)
     elif Run(folder).missing_pictures:
         _draw(folder)
     assert resume._has_result(Run(folder))
     assert not Run(folder).missing_pictures
-    assert len(runs.read_history(folder)) == 3
+    assert len(files.read_history(folder)) == 3
     assert not list(filter(is_leftover, folder.rglob("*")))
 
 
@@ -336,7 +338,7 @@ def _prepared(action: Action, folder: Path) -> Iterator[Path]:
         # A sync shows only on a disk that forgets, and takes milliseconds.
         patch.setattr(os, "fsync", lambda descriptor: None)
         # Each of the others is written in the same way.
-        patch.setattr(runs, "PLOT_NAMES", runs.PLOT_NAMES[:1])
+        patch.setattr(files, "PLOT_NAMES", files.PLOT_NAMES[:1])
         action.prepare(trial)
         yield trial
 

@@ -21,6 +21,7 @@ from cifarnet.events import HistoryRow, Warned
 from cifarnet.models.layers import named_weights
 from cifarnet.models.spec import ModelSpec, describe
 from cifarnet.preprocessing import CIFAR10_CLASSES, Normalization
+from cifarnet.runs.directory import Run
 from cifarnet.training.checkpoint import Checkpoint, TrainState
 from cifarnet.training.checkpoints import CheckpointManager
 from cifarnet.training.schedule import Plan
@@ -48,15 +49,15 @@ def checkpoint(step: int) -> Checkpoint:
 def main(directory: Path, step: int) -> None:
     """Save, between the marks, best weights, checkpoint and history of ``step``; print what was warned of."""
     warned: list[str] = []
-    saver = CheckpointManager(
-        directory, "test", lambda event: warned.append(event.message) if isinstance(event, Warned) else None
+    manager = CheckpointManager(
+        Run(directory), "test", lambda event: warned.append(event.message) if isinstance(event, Warned) else None
     )
     state = checkpoint(step)
-    saver.best = state.weights
+    manager.best = state.weights
     import h5py  # noqa: F401 - before the first mark: its own files are no part of the save
 
     Path(BEGIN).exists()
-    saver.save(state)
+    manager.save(state)
     Path(END).exists()
     print(json.dumps(warned))
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cifarnet import runs
 from cifarnet.cli import console
 from cifarnet.errors import CifarnetError
 from cifarnet.recipes import RECIPES, read_recipe
 from cifarnet.reports.terminal.comparison_tables import render_comparison
 from cifarnet.reports.terminal.weights_table import render_weights
+from cifarnet.runs import files
 from cifarnet.runs.compare import compare
 from cifarnet.runs.directory import Run
 from cifarnet.training.schedule import learning_rate, size_at, spans
@@ -86,7 +86,7 @@ def _run(folder: Path, name: str) -> Path:
     )
     run = folder / "run"
     run.mkdir(exist_ok=True)
-    runs.write_config(run, config.to_dict())
+    files.write_config(run, config.to_dict())
     rows = [
         {"epoch": n, "step": 4 * n, "image_size": 32, "learning_rate": 0.1, "loss": 1 / n, "accuracy": 0.5}
         | {"validation_loss": 2.0 if n > 1 else "", "validation_accuracy": 0.25 if n > 1 else ""}
@@ -96,10 +96,10 @@ def _run(folder: Path, name: str) -> Path:
     writer = csv.DictWriter(text, rows[0], lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    (run / runs.HISTORY).write_text(text.getvalue())
+    (run / files.HISTORY).write_text(text.getvalue())
     classes = [{"class": c, "precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 5} for c in "ab"]
     metrics = {
-        "length": runs.length(vars(config.recipe)),
+        "length": config.recipe.length,
         "selected_by": "best validation accuracy",
         "epoch": 3,
         "training_seconds": 12.5,
@@ -113,7 +113,7 @@ def _run(folder: Path, name: str) -> Path:
         "confusion_matrix": [[2, 3], [3, 2]],
         "images": 10,
     }
-    (run / runs.METRICS).write_text(json.dumps(metrics, indent=2) + "\n")
+    (run / files.METRICS).write_text(json.dumps(metrics, indent=2) + "\n")
     return run / name
 
 
@@ -203,13 +203,13 @@ def _read_index(path: Path) -> None:
 
 KINDS = {
     "index.json": Kind(_make_index, _read_index),
-    "config.json": Kind(lambda folder: _run(folder, runs.CONFIG), _read_config),
+    "config.json": Kind(lambda folder: _run(folder, files.CONFIG), _read_config),
     "recipe": Kind(_make_recipe, lambda path: _used(read_recipe(path))),
     "metrics.json": Kind(
-        lambda folder: _run(folder, runs.METRICS),
+        lambda folder: _run(folder, files.METRICS),
         lambda path: _attempts(lambda: _compared(path), lambda: Run(path.parent).missing_pictures),
     ),
-    "history.csv": Kind(lambda folder: _run(folder, runs.HISTORY), _compared),
+    "history.csv": Kind(lambda folder: _run(folder, files.HISTORY), _compared),
 }
 
 

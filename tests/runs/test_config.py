@@ -38,7 +38,7 @@ CONFIGS = {
     "shares": run_config(RECIPES["fast"].with_changes(resolutions=((16, 1 / 3), (28, 0.1))), model="resnet8"),
     "no warm-up": run_config(RECIPES["paper"].for_model("resnet110").with_changes(warmup_steps=0), model="resnet110"),
     "grown": run_config(RECIPES["fast"].with_changes(epochs=9), model="resnet44", weights="resnet32"),
-    "taught": run_config(
+    "with a teacher": run_config(
         RECIPES["fast"].with_changes(distillation=0.5, distillation_temperature=2.0),
         model="resnet20",
         teacher="resnet32",
@@ -51,7 +51,7 @@ CONFIGS = {
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_the_command_of_a_run_makes_the_run_again(monkeypatch, name):
+def test_the_command_of_a_run_repeats_the_run(monkeypatch, name):
     received = []
 
     def note(request, *arguments, **options):
@@ -72,14 +72,14 @@ def test_the_command_of_a_run_makes_the_run_again(monkeypatch, name):
     assert config.recipe.name != "fast" or not request.adapts_to_device
 
 
-def test_a_recipe_of_ones_own_is_taken_from_the_runs_configuration():
+def test_an_own_recipe_is_taken_from_the_config_file():
     recipe = RECIPES["fast"].with_changes(name="mine", epochs=3)
     words = run_config(recipe, model="resnet20").command(Path("run/config.json"))
     assert words[words.index("--recipe") + 1] == "run/config.json"
     assert "--epochs" not in words
 
 
-def test_a_budget_takes_the_place_of_the_recipes_length():
+def test_a_budget_replaces_the_length_in_the_command():
     words = run_config(RECIPES["fast"].with_changes(epochs=30), model="resnet20", budget=60.0).command(
         Path("run/config.json")
     )
