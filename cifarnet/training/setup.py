@@ -88,7 +88,7 @@ def prepare(request: TrainRequest) -> Prepared:
         WeightsError: when weights are missing or can't be read.
     """
     inputs = located_inputs(request)
-    recipe = named_recipe_of(request)
+    recipe = named_recipe_of(request, request.model)
     # Checked before weights are read, which may take time.
     require_consistent(request, recipe)
     origins = Origins.load(inputs)
@@ -97,8 +97,8 @@ def prepare(request: TrainRequest) -> Prepared:
     if origins.base:
         refuse_other_network(inputs, origins.base.spec, model, request.freeze_base)
     require_storable(spec)
-    if request.recipe in RECIPES:
-        recipe = RECIPES[request.recipe].for_model(model).with_changes(**request.changes)
+    if request.model is None:
+        recipe = named_recipe_of(request, model)
     require_sizes(recipe, spec)
     return Prepared(request, recipe, model, inputs, origins)
 
@@ -124,8 +124,10 @@ def _text(place: object) -> str | None:
     return None if place is None else str(place)
 
 
-def named_recipe_of(request: TrainRequest) -> Recipe:
+def named_recipe_of(request: TrainRequest, model: str | None = None) -> Recipe:
     """Return the recipe of ``request`` or the default one, with the requested changes.
+
+    A named recipe is adapted to the network ``model`` before the changes.
 
     Raises:
         InvalidValueError: when there is no such recipe, or a change is invalid.
@@ -135,6 +137,8 @@ def named_recipe_of(request: TrainRequest) -> Recipe:
     if name is None:
         name = "fine-tune" if request.weights else "fast" if request.budget is not None else "documented"
     recipe = name if isinstance(name, Recipe) else find_recipe(name)
+    if model and name in RECIPES:
+        recipe = recipe.for_model(model)
     return recipe.with_changes(**request.changes)
 
 

@@ -341,6 +341,15 @@ def test_a_budget_that_is_no_time_is_refused(text):
         seconds(text, "--budget")
 
 
+@pytest.mark.parametrize(
+    ("changes", "warmup"),
+    [({}, (400, 0.01)), ({"warmup_learning_rate": 0.02}, (400, 0.02)), ({"warmup_steps": 0}, (0, 0.01))],
+)
+def test_the_papers_warmup_is_there_before_changes(changes, warmup):
+    recipe = prepare(TrainRequest("paper", "synthetic:50", model="resnet110", changes=changes)).recipe
+    assert (recipe.warmup_steps, recipe.warmup_learning_rate) == warmup
+
+
 @pytest.mark.parametrize("wanted", [90, 1200, 5400, 3661, 45.5])
 def test_a_budget_is_shown_as_it_is_given(wanted):
     assert seconds(span(wanted), "") == wanted
