@@ -42,7 +42,7 @@ def test_a_run_directory_stands_for_its_weights(weights, tmp_path):
     assert cifarnet.load_weights(str(tmp_path / "run")).class_names == CLASSES
 
 
-def test_a_classifier_takes_weights_and_what_they_are_loaded_from(named):
+def test_classifier_takes_weights_and_what_they_are_loaded_from(named):
     images = np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 3), np.uint8)
     given = (cifarnet.load_weights(named), named, str(named), "tiny")
     first, *others = (cifarnet.Classifier(each).logits(images) for each in given)
@@ -111,7 +111,7 @@ def test_anything_else_than_a_path_is_refused_with_what_is_taken(function, wrong
 
 
 @pytest.mark.parametrize("wrong", [None, 20, b"pets"])
-def test_anything_else_than_a_source_is_refused_with_what_is_taken(wrong):
+def test_anything_else_than_source_is_refused_with_what_is_taken(wrong):
     with pytest.raises(InvalidValueError, match="The data source takes a path"):
         cifarnet.load_data(wrong)
 

@@ -103,7 +103,7 @@ def test_windows_commands_are_quoted_for_windows():
     assert install_command("jax", environment=environment) == told
 
 
-def test_the_command_for_this_process_is_understood_by_its_installer():
+def test_command_for_this_process_is_understood_by_its_installer():
     words = shlex.split(install_command("numpy"))
     assert words[-1] == "numpy"
     if words[0] != sys.executable and words[0] != "pip":

@@ -35,7 +35,7 @@ ABOVE_REPORTS = ("typer", "cifarnet.cli", "cifarnet.training", "cifarnet.evaluat
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("chosen", "enabled"), [(None, "True"), ("0", "False")])
-def test_tensorflow_runs_with_onednn_however_it_is_reached_unless_the_user_says_no(chosen, enabled):
+def test_tensorflow_runs_with_onednn_unless_user_says_no(chosen, enabled):
     code = (
         "from cifarnet.models.network import build_model\n"
         "from tensorflow.python.util import _pywrap_util_port\n"

@@ -52,7 +52,7 @@ def test_a_moved_project_is_found_by_its_run(home, monkeypatch, tmp_path):
     assert found == os.path.realpath(tmp_path / "moved/images")
 
 
-def test_what_was_typed_as_an_absolute_path_is_looked_for_nowhere_else(home):
+def test_what_was_typed_as_absolute_path_looked_for_nowhere_else(home):
     assert places.find(str(home / "gone"), str(home / "gone"), home / "runs/a") is None
 
 

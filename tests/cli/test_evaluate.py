@@ -37,7 +37,7 @@ def evaluate(*arguments):
     return CliRunner().invoke(app, ["evaluate", *arguments])
 
 
-def test_json_has_exactly_the_promised_keys_and_is_alone_on_stdout(weights, folder):
+def test_json_has_exactly_promised_keys_and_is_alone_on_stdout(weights, folder):
     result = evaluate(weights, "--data", folder, "--json", "--tta", "flip", "--batch-size", "4")
     assert result.exit_code == 0
     scores = json.loads(result.stdout)
@@ -60,7 +60,7 @@ def test_json_has_exactly_the_promised_keys_and_is_alone_on_stdout(weights, fold
     assert scores["confusion_matrix"] == [[0, 3, 0], [0, 1, 0], [0, 2, 0]]
 
 
-def test_tta_flip_scores_the_mean_of_the_logits_of_image_and_mirror_image(folder, tmp_path):
+def test_tta_flip_scores_mean_logits_of_image_and_mirror_image(folder, tmp_path):
     weights = save_tiny_weights(tmp_path / "seeing.h5", CLASSES)
     test = load_data(folder, image_size=SIZE).test
     classifier = Classifier(load_weights(weights))
@@ -94,7 +94,7 @@ def test_a_report_is_one_page_with_the_scores_and_the_command(weights, folder, t
     assert "taken for bee" in html
 
 
-def test_a_report_that_can_not_be_written_is_told_before_any_work(weights, folder, tmp_path):
+def test_a_report_that_cannot_be_written_is_told_before_any_work(weights, folder, tmp_path):
     (tmp_path / "file").write_text("")
     result = evaluate(weights, "--data", folder, "--report", str(tmp_path / "file" / "page.html"))
     assert isinstance(result.exception, StorageError)

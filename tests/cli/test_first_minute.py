@@ -46,7 +46,7 @@ REFUSED = [
     ("train --data pets --batch-size 0", 2, "at least 1"),
     ("train --data pets --resolutions 7:0.5", 2, "multiples of 4 pixels from 8 to 32; the nearest is 8."),
     ("train --data pets --budget soon", 2, "20m"),
-    ("train --data pets --budget 20m --recipe documented", 2, "cycle_peak"),
+    ("train --data pets --budget 20m --recipe documented", 2, "--cycle-peak"),
     ("train --data pets --distillation 0.5", 2, "--teacher"),
     ("train --resume nowhere", 1, "not a run directory"),
     ("train --resume finished", 1, "finished"),

@@ -92,7 +92,7 @@ def test_the_whole_api_is_documented():
 
 
 @pytest.mark.slow
-def test_importing_the_package_imports_no_backend_and_the_api_is_there():
+def test_importing_package_imports_no_backend_and_api_is_there():
     code = (
         f"import sys, cifarnet\nprint([name for name in {HEAVY!r} if name in sys.modules])\n"
         f"found = {{name: getattr(cifarnet, name) for name in {documented_api()!r}}}\n"
@@ -140,7 +140,7 @@ def test_the_version_names_the_backends():
         (["data", "nowhere"], 1, "no file or folder"),
     ],
 )
-def test_an_error_is_a_message_and_an_exit_status_without_traceback(arguments, status, told, monkeypatch, capsys):
+def test_error_is_message_and_an_exit_status_without_traceback(arguments, status, told, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["cifarnet", *arguments])
     with pytest.raises(SystemExit) as stopped:
         main()

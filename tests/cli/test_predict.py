@@ -75,7 +75,7 @@ def test_every_image_gets_a_row_with_its_top_classes_and_bars(weights):
 
 
 @pytest.mark.usefixtures("photos")
-def test_a_bad_file_is_told_on_stderr_and_by_the_exit_status_while_the_others_are_answered(weights):
+def test_bad_file_is_reported_while_others_are_answered(weights):
     result = predict("a[red].png", "b.png", "c.png", "missing.png", "--weights", weights)
     assert result.exit_code == 1
     first, *errors = result.stderr.splitlines(keepends=True)
@@ -104,7 +104,7 @@ def test_without_a_picture_no_network_answers(weights):
 
 
 @pytest.mark.usefixtures("photos")
-def test_json_is_a_list_with_an_object_per_image_in_the_order_of_the_arguments(weights):
+def test_json_list_with_object_per_image_in_order_of_arguments(weights):
     result = predict("c.png", "b.png", "--weights", weights, "--json")
     assert result.exit_code == 1
     answered, failed = json.loads(result.stdout)
@@ -146,7 +146,7 @@ def test_a_closed_standard_input_is_an_empty_one(weights, monkeypatch, capsys):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="such names can't exist")
-def test_names_of_files_can_neither_break_a_line_nor_control_the_terminal(weights, tmp_path):
+def test_names_files_can_neither_break_line_nor_control_terminal(weights, tmp_path):
     name = str(tmp_path / "\x1b[2J\n.png")
     (tmp_path / "\x1b[2J\n.png").write_bytes(b"no picture")
     shown = predict(name, "--weights", weights)
@@ -198,7 +198,7 @@ def test_crop_and_tta_say_which_views_of_a_picture_are_answered(seeing_weights, 
         assert found[one] != pytest.approx(found[other], abs=1e-3), (one, other)
 
 
-def test_reject_says_of_each_picture_whether_its_logits_are_too_small(seeing_weights, tmp_path):
+def test_reject_says_of_each_picture_whether_logits_too_small(seeing_weights, tmp_path):
     pictures = [str(save_picture(tmp_path / f"{seed}.png", seed)) for seed in range(2)]
     weights = load_weights(Path(seeing_weights))
     images = np.stack([read_image(Path(picture), SIZE) for picture in pictures])
@@ -220,7 +220,7 @@ def test_reject_says_of_each_picture_whether_its_logits_are_too_small(seeing_wei
         (["--depth", "20", "--weights", "w.h5"], "not both"),
     ],
 )
-def test_what_can_not_be_meant_is_a_usage_error_that_says_what_to_do(options, message):
+def test_what_cannot_be_meant_is_a_usage_error_says_what_to_do(options, message):
     result = predict("a.png", *options)
     assert isinstance(result.exception, InvalidValueError)
     assert message in str(result.exception)
@@ -232,7 +232,7 @@ def test_a_top_k_beyond_the_classes_is_a_usage_error(weights):
     assert "1 to 3" in str(result.exception)
 
 
-def test_a_depth_that_does_not_come_with_cifarnet_is_told_with_those_that_do_before_any_import():
+def test_depth_without_weights_is_refused_with_those_there_are():
     command = [sys.executable, "-m", "cifarnet", "predict", "a.png", "--depth", "26"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")
@@ -240,7 +240,7 @@ def test_a_depth_that_does_not_come_with_cifarnet_is_told_with_those_that_do_bef
 
 
 @pytest.mark.usefixtures("photos")
-def test_a_report_shows_every_picture_with_its_answer_or_its_error(weights, tmp_path, monkeypatch):
+def test_report_shows_every_picture_with_its_answer_or_its_error(weights, tmp_path, monkeypatch):
     arguments = ["predict", "a[red].png", "b.png", "c.png", "--weights", weights, "--report", "out/page.html"]
     monkeypatch.setattr(sys, "argv", ["cifarnet", *arguments])
     result = CliRunner().invoke(app, arguments)
@@ -294,7 +294,7 @@ def test_a_page_of_many_pictures_shows_the_first_and_says_so(weights, tmp_path, 
 
 
 @pytest.mark.usefixtures("photos")
-def test_explanations_are_drawn_one_for_each_picture_that_can_be_read(weights, tmp_path):
+def test_explanations_are_drawn_one_for_each_picture_can_be_read(weights, tmp_path):
     before = (tmp_path / "c.png").read_bytes()
     result = predict("a[red].png", "b.png", "c.png", "-", "--weights", weights, "--explain", "new/why", input=before)
     assert result.exit_code == 1
@@ -310,7 +310,7 @@ def test_explanations_are_drawn_one_for_each_picture_that_can_be_read(weights, t
 
 
 @pytest.mark.usefixtures("photos")
-def test_json_names_the_file_of_each_explanation_and_pictures_are_never_overwritten(weights, tmp_path):
+def test_json_names_explanations_and_pictures_are_kept(weights, tmp_path):
     inputs = {path: path.read_bytes() for path in tmp_path.glob("*.png")}
     for round_ in range(2):
         result = predict(*(path.name for path in inputs), "--weights", weights, "--explain", ".", "--json")
@@ -371,7 +371,7 @@ def test_explained_pictures_are_held_in_small_batches(weights, monkeypatch):
 
 
 @pytest.mark.usefixtures("photos")
-def test_explanations_that_can_not_be_written_are_told_without_a_traceback(weights):
+def test_explanations_cannot_be_written_told_without_traceback(weights):
     command = [sys.executable, "-m", "cifarnet", "predict", "a[red].png", "--weights", weights, "--explain", "c.png"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")

@@ -26,7 +26,7 @@ def invoke(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-def test_the_list_has_what_comes_with_cifarnet_and_what_the_user_added(tmp_path):
+def test_list_has_what_comes_with_cifarnet_and_what_user_added(tmp_path):
     file = save_tiny_weights(tmp_path / "w.h5", ("ant", "bee"))
     assert invoke("weights", "add", file, "insects").exit_code == 0
     entries = {entry["name"]: entry for entry in json.loads(invoke("weights", "--json").stdout)}
@@ -102,7 +102,7 @@ def test_a_picture_is_answered_with_no_other_step(tmp_path):
     assert len(answer["predictions"]) == 3
 
 
-def test_what_the_shipped_weights_are_worth_is_told_without_naming_them(tmp_path):
+def test_what_shipped_weights_worth_reported_without_naming_them(tmp_path):
     save_image_folder(tmp_path, dict.fromkeys(CIFAR10_CLASSES, (1, 1)))
     result = invoke("evaluate", "--data", tmp_path, "--json")
     assert result.exit_code == 0, result.stderr
@@ -115,7 +115,7 @@ def test_depth_and_weights_are_two_ways_of_saying_the_same(tmp_path):
     assert "not both" in str(result.exception)
 
 
-def test_an_original_weight_file_is_converted_with_the_same_tensors(tmp_path):
+def test_an_original_weight_file_is_converted_with_same_tensors(tmp_path):
     tensors = save_original(tmp_path / "old.h5", ModelSpec("resnet8"))
     new = tmp_path / "new.weights.h5"
     assert invoke("weights", "convert", tmp_path / "old.h5", new).exit_code == 0
@@ -142,7 +142,7 @@ def test_only_ones_own_weights_can_be_removed(name):
     assert name in str(result.exception)
 
 
-def test_a_file_that_is_gone_is_told_with_its_remedy_and_does_not_hide_the_others(tmp_path):
+def test_file_gone_reported_with_remedy_and_does_not_hide_others(tmp_path):
     invoke("weights", "add", save_tiny_weights(tmp_path / "w.h5", ("ant", "bee")), "insects")
     catalog.entries()["insects"].path.unlink()
     printed = invoke("weights")

@@ -50,7 +50,7 @@ def test_a_validation_folder_is_the_validation_split(tmp_path, name):
     assert splits.sha256() != without.sha256()
 
 
-def test_validation_images_without_test_images_ask_for_both_remedies(tmp_path):
+def test_validation_without_test_images_names_both_remedies(tmp_path):
     fill(tmp_path, "train/cat", "train/dog", "val/cat", "val/dog", count=4)
     with pytest.raises(DataError, match=r"no test images.*folder test/.*`test_split`"):
         load(tmp_path)

@@ -220,7 +220,7 @@ def test_a_link_that_leads_elsewhere_is_decoded_anew(tmp_path, linked):
 
 
 @pytest.mark.parametrize("pack", [zip_of, tar_of])
-def test_an_archive_replaced_by_one_of_equal_size_and_time_is_read_anew(tmp_path, pack):
+def test_archive_replaced_by_one_equal_size_and_time_read_anew(tmp_path, pack):
     root = red_and_green(tmp_path / "pets")
     options = {"mode": "w"} if pack is tar_of else {}
     archive = pack(root, tmp_path / "pets.archive", **options)

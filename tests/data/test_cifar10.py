@@ -24,7 +24,7 @@ def test_the_official_archive_is_the_published_one():
     assert archive.sha256 == "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
 
 
-def test_an_archive_put_into_the_cache_by_hand_is_used_once_its_checksum_holds(tmp_path, cache):
+def test_archive_put_into_cache_by_hand_used_once_checksum_holds(tmp_path, cache):
     made = tar_of(binary_layout(tmp_path / "cifar-10-batches-bin"), tmp_path / "made.tar.gz")
     archive = unreachable(made.read_bytes())
     cache.mkdir()
@@ -42,7 +42,7 @@ def test_the_copy_that_keras_has_unpacked_is_used(tmp_path, folder):
     assert len(load_data("cifar10").train) == 20
 
 
-def test_without_keras_home_the_copy_is_looked_for_in_the_home_directory(tmp_path, monkeypatch):
+def test_without_keras_home_copy_is_looked_for_in_home_directory(tmp_path, monkeypatch):
     monkeypatch.delenv("KERAS_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cifar10.keras_copy() is None

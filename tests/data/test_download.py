@@ -66,7 +66,7 @@ def test_a_server_that_knows_no_ranges_sends_all_of_it_again(server, tmp_path):
     assert fetch(server.file("without_range"), tmp_path).read_bytes() == CONTENT
 
 
-def test_a_server_that_sends_another_range_is_refused_and_the_part_kept(server, tmp_path):
+def test_a_server_sends_another_range_is_refused_and_part_kept(server, tmp_path):
     (tmp_path / f"{NAME}.part").write_bytes(CONTENT[:1000])
     with pytest.raises(DownloadError, match="sent another range"):
         fetch(server.file("wrong_range"), tmp_path)
@@ -78,7 +78,7 @@ def test_a_complete_part_is_checked_and_used(server, tmp_path):
     assert fetch(server.file("missing"), tmp_path).read_bytes() == CONTENT
 
 
-def test_a_part_that_proves_wrong_is_deleted_so_that_the_next_try_starts_afresh(server, tmp_path):
+def test_part_proves_wrong_is_deleted_so_next_try_starts_afresh(server, tmp_path):
     (tmp_path / f"{NAME}.part").write_bytes(bytes(1000))
     with pytest.raises(DownloadError, match="sent a file with another SHA-256"):
         fetch(server.file("good"), tmp_path)
@@ -91,9 +91,7 @@ def test_a_part_longer_than_the_file_is_dropped(server, tmp_path):
     assert fetch(server.file("good"), tmp_path).read_bytes() == CONTENT
 
 
-def test_mirrors_are_tried_in_turn_before_those_of_the_environment_and_the_official_address(
-    server, tmp_path, monkeypatch
-):
+def test_mirrors_are_tried_before_the_official_address(server, tmp_path, monkeypatch):
     monkeypatch.setenv("CIFARNET_MIRROR", f"{server.url('web_page')}, {server.url('altered')}")
     mirrors = [server.url("missing"), server.url("too_short")]
     assert fetch(server.file("good"), tmp_path, mirrors=mirrors).read_bytes() == CONTENT
@@ -122,7 +120,7 @@ def test_a_mirror_may_be_a_directory(server, tmp_path):
         ("too_short_without_length", "sent 10 bytes instead of 3,000,000"),
     ],
 )
-def test_a_wrong_answer_is_refused_with_its_reason_and_leaves_nothing(server, tmp_path, behaviour, reason):
+def test_wrong_answer_is_refused_with_reason_and_leaves_nothing(server, tmp_path, behaviour, reason):
     with pytest.raises(DownloadError, match=f"{server.url(behaviour)}: .*{reason}"):
         fetch(server.file(behaviour), tmp_path)
     assert [path for path in tmp_path.iterdir() if path.stat().st_size] == []
@@ -133,7 +131,7 @@ def test_a_server_that_does_not_answer_is_given_up(server, tmp_path):
         fetch(server.file("silent"), tmp_path, timeout=(0.2, 0.2))
 
 
-def test_without_a_connection_the_message_says_which_file_to_put_where(tmp_path):
+def test_without_a_connection_the_message_says_file_to_put_where(tmp_path):
     with running(Server()) as gone:
         file = gone.file("good")
     with pytest.raises(DownloadError) as caught:

@@ -135,7 +135,7 @@ def test_held_out_images_keep_their_own_names(tmp_path):
             )
 
 
-def test_images_of_arrays_have_no_names_and_wrong_counts_are_refused():
+def test_images_of_arrays_have_no_names_and_wrong_counts_refused():
     assert load_data("synthetic:50").train.names is None
     with pytest.raises(DataError, match="2 images needs a name"):
         Dataset(random_images(2), np.zeros(2, np.int32), ("cat", "dog"), ("a.png",))

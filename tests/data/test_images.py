@@ -32,7 +32,7 @@ def smooth(width: int = 32, height: int = 32) -> np.ndarray:
 
 
 @pytest.mark.parametrize("suffix", LOSSLESS)
-def test_a_lossless_image_of_the_right_size_comes_back_pixel_for_pixel(tmp_path, suffix):
+def test_lossless_image_of_right_size_comes_back_pixel_for_pixel(tmp_path, suffix):
     image = random_images(1)[0]
     Image.fromarray(image).save(tmp_path / f"image.{suffix}")
     np.testing.assert_array_equal(read_image(tmp_path / f"image.{suffix}"), image)
@@ -104,12 +104,12 @@ def test_the_exif_orientation_is_applied():
     np.testing.assert_array_equal(read_image(encoded(image, exif=exif)), np.rot90(np.asarray(image), -1))
 
 
-def test_a_wide_image_is_cropped_to_its_centre_without_resampling():
+def test_wide_image_is_cropped_to_its_centre_without_resampling():
     wide = random_images(1, size=64)[0][:32]
     np.testing.assert_array_equal(read_image(encoded(Image.fromarray(wide))), wide[:, 16:48])
 
 
-def test_a_tall_image_is_cropped_to_its_centre_without_resampling():
+def test_tall_image_is_cropped_to_its_centre_without_resampling():
     tall = random_images(1, size=64)[0][:, :32]
     np.testing.assert_array_equal(read_image(encoded(Image.fromarray(tall))), tall[16:48])
 
@@ -172,7 +172,7 @@ def test_pillows_own_limit_of_pixels_is_not_in_the_way(monkeypatch, limit):
     assert limit == Image.MAX_IMAGE_PIXELS
 
 
-def test_millions_of_pixels_in_few_bytes_are_refused_and_in_many_are_read():
+def test_millions_pixels_in_few_bytes_refused_and_in_many_read():
     with pytest.raises(DataError, match=r"photo\.png claims 4000 x 4000 pixels in \d+ bytes"):
         read_image(png_header(4000, 4000), name="photo.png")
     photo = encoded(Image.fromarray(smooth(4000, 3000)), "JPEG")

@@ -49,7 +49,7 @@ def test_a_damaged_decoded_set_is_listed_as_such(tmp_path, cache):
     assert take_inventory(ARCHIVE).decoded[0].source == "damaged"
 
 
-def test_a_summary_holds_counts_and_the_statistics_of_the_training_images(tmp_path):
+def test_summary_holds_counts_and_statistics_of_training_images(tmp_path):
     splits = load_data(str(image_folder(tmp_path / "pets")))
     summary = summarize("pets", splits)
     assert summary.classes == ("cat", "dog")

@@ -88,7 +88,7 @@ def test_a_link_to_a_folder_above_the_source_is_no_source(tmp_path, pets):
     assert loaded(pets).train.counts().tolist() == [2, 2]
 
 
-def test_a_link_out_of_a_linked_folder_to_its_parent_is_no_source(tmp_path, pets):
+def test_link_out_of_a_linked_folder_to_its_parent_is_no_source(tmp_path, pets):
     fill(tmp_path, "pool/owl", "pool/other")
     (tmp_path / "pool/owl/up").symlink_to("..")
     for split in ("train", "test"):

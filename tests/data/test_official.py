@@ -42,7 +42,7 @@ def test_official_images_are_brought_to_another_size(tmp_path):
 
 
 @pytest.mark.parametrize(("make", "meta"), [(binary_layout, "batches.meta.txt"), (python_layout, "batches.meta")])
-def test_class_names_come_from_the_meta_file_and_are_cifar10s_without_it(tmp_path, make, meta):
+def test_class_names_come_from_meta_file_and_cifar10s_without_it(tmp_path, make, meta):
     root = make(tmp_path)
     names = [f"class{label}" for label in range(10)]
     content = "\n".join(names).encode() if make is binary_layout else pickle.dumps({"label_names": names}, 2)
@@ -160,7 +160,7 @@ def test_pickles_of_every_protocol_are_read(tmp_path, protocol):
     ("function", "named"),
     [(os.mkdir, "mkdir"), (exec, "exec"), (np.load, "numpy.load"), (getattr, "getattr"), (np.frombuffer, "frombuffer")],
 )
-def test_a_pickle_that_names_anything_else_is_refused_and_not_run(tmp_path, function, named, name):
+def test_a_pickle_names_anything_else_is_refused_and_not_run(tmp_path, function, named, name):
     (python_layout(tmp_path) / name).write_bytes(pickle.dumps({"data": Attack(function, str(tmp_path / "ran"))}, 2))
     with pytest.raises(DataError, match=f"{name} is refused: it asks for .*{named}"):
         load_data(str(tmp_path))

@@ -30,7 +30,7 @@ def test_all_broken_pictures_are_named_at_once(pets):
     assert "`skip_broken`" in lines[5]
 
 
-def test_of_many_broken_pictures_ten_are_named_and_the_rest_counted(pets):
+def test_of_many_broken_pictures_ten_are_named_and_rest_counted(pets):
     damage(pets, *(f"train/{name}/{row}.png" for name in ("cat", "dog") for row in range(6)))
     with pytest.raises(DataError) as caught:
         load_data(str(pets))

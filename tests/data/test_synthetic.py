@@ -8,7 +8,7 @@ from cifarnet.data.synthetic import SYNTHETIC_CLASSES, synthetic
 from cifarnet.errors import InvalidValueError
 
 
-def test_the_default_is_5000_training_and_1000_test_images_of_ten_balanced_classes():
+def test_default_is_5000_and_1000_images_of_ten_classes():
     splits = load_data("synthetic")
     assert splits.train.images.shape == (5000, 32, 32, 3)
     assert splits.train.counts().tolist() == [500] * 10
@@ -16,7 +16,7 @@ def test_the_default_is_5000_training_and_1000_test_images_of_ten_balanced_class
     assert splits.train.class_names == SYNTHETIC_CLASSES
 
 
-def test_a_number_sets_the_training_images_and_a_fifth_of_it_the_test_images():
+def test_number_sets_training_images_and_fifth_of_it_test_images():
     splits = load_data("synthetic:333")
     assert (len(splits.train), len(splits.test)) == (333, 66)
 
@@ -27,7 +27,7 @@ def test_the_same_size_and_seed_give_the_same_bytes_everywhere():
     assert digest == "4bc06989ba53bfe62814e3bde098c2fb90227f83a90dac677078029ab38926e1"
 
 
-def test_another_seed_gives_other_images_and_test_images_are_no_training_images():
+def test_other_seed_gives_other_images_and_splits_are_disjoint():
     one, other = synthetic(100, seed=1), synthetic(100, seed=2)
     assert (one.train.images != other.train.images).any()
     trained = {image.tobytes() for image in one.train.images}

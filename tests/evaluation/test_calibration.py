@@ -20,7 +20,7 @@ def test_the_temperature_of_labels_drawn_at_one_is_found(temperature):
     assert fit_temperature(logits, labels) == pytest.approx(temperature, rel=0.03)
 
 
-def test_the_fitted_temperature_has_the_lowest_loss_and_true_probabilities():
+def test_fitted_temperature_lowest_loss_and_true_probabilities():
     logits, labels = drawn(2.5)
     found = fit_temperature(logits, labels)
     losses = [cross_entropy(logits / (found * factor), labels) for factor in (0.95, 1.0, 1.05)]
@@ -29,7 +29,7 @@ def test_the_fitted_temperature_has_the_lowest_loss_and_true_probabilities():
 
 
 @pytest.mark.parametrize("images", [3, 15, 3000])
-def test_a_network_that_is_always_right_is_believed_as_far_as_so_few_images_allow(images):
+def test_temperature_is_limited_when_every_answer_is_right(images):
     labels = np.arange(images) % 3
     logits = np.eye(3, dtype=np.float32)[labels]
     stated = 1 / (1 + 2 * np.exp(-1 / fit_temperature(logits, labels)))

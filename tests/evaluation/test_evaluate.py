@@ -60,7 +60,7 @@ def test_speed_leaves_compilation_out(folder, constant_weights):
 
 
 @pytest.mark.parametrize("classes", [("ant", "bee", "dog"), ("bee", "ant", "cow"), ("ant", "bee")])
-def test_data_of_other_classes_or_another_order_are_refused_before_anything_is_computed(folder, tmp_path, classes):
+def test_other_classes_or_order_are_refused_before_inference(folder, tmp_path, classes):
     weights = save_tiny_weights(tmp_path / "w.h5", classes)
     activities = []
     with pytest.raises(DataError, match=f"weights: {', '.join(classes)}\nThe data: ant, bee, cow"):
@@ -84,7 +84,7 @@ def test_a_run_is_scored_on_the_images_that_it_held_out_itself(tmp_path, constan
             evaluate(run, data_again, test_split=0.25)
 
 
-def test_a_run_is_not_scored_where_what_it_held_out_can_not_be_told_any_more(tmp_path, constant_weights):
+def test_run_with_unknown_held_out_images_is_not_scored(tmp_path, constant_weights):
     data = save_image_folder(tmp_path / "images", {"ant": (4, 0), "bee": (4, 0), "cow": (8, 0)})
     run = tmp_path / "run"
     run.mkdir()
@@ -118,7 +118,7 @@ def test_shipped_weights_score_what_they_say_on_the_jpeg_images(name, jpeg_archi
 
 
 @pytest.mark.slow
-def test_the_original_weights_score_79_47_percent_on_the_jpeg_images(jpeg_archive):
+def test_original_weights_score_79_47_percent_on_the_jpeg_images(jpeg_archive):
     weights = jpeg_archive.parents[1] / "legacy" / "cifar10-resnet20.h5"
     if not weights.exists():
         pytest.skip(f"{weights} is missing")

@@ -71,7 +71,7 @@ def logits_of(confidences):
     return np.array([[LN(p / (1 - p)), 0.0] for p in confidences])
 
 
-def test_the_calibration_error_weighs_the_gap_of_each_bin_by_its_images():
+def test_calibration_error_weighs_gap_of_each_bin_by_its_images():
     # Bins of width 1/15: 0.61 and 0.65 share (9/15, 10/15]; 0.91 lies in (13/15, 14/15].
     logits, labels = logits_of([0.61, 0.65, 0.91]), np.array([0, 1, 0])
     expected = 2 / 3 * abs(1 / 2 - 0.63) + 1 / 3 * abs(1 - 0.91)

@@ -7,7 +7,7 @@ pytestmark = pytest.mark.faults
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CRAFTED)
-def test_a_crafted_archive_writes_nothing_and_reads_nothing_outside(name, tmp_path):
+def test_crafted_archive_writes_nothing_reads_nothing_outside(name, tmp_path):
     assert try_crafted(name, tmp_path) < 16 << 20
 
 

@@ -29,7 +29,7 @@ def assert_nothing_unverified(folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_leaves_no_unverified_file_and_the_next_run_works(server, tmp_path, fault):
+def test_a_fault_leaves_no_unverified_file_and_next_run_works(server, tmp_path, fault):
     refused = None
     try:
         fetch(server.file(fault), tmp_path, timeout=(0.3, 0.3))

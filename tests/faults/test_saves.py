@@ -51,7 +51,7 @@ def assert_whole(directory, steps):
 
 @pytest.mark.slow
 @needs_strace
-def test_a_save_killed_at_any_system_call_leaves_the_old_state_or_the_new(before, tmp_path, scaled, tried):
+def test_save_killed_at_any_system_call_leaves_old_state_or_new(before, tmp_path, scaled, tried):
     directory, calls = before
     assert len(calls) > 20
     found = Counter()
@@ -69,7 +69,7 @@ def test_a_save_killed_at_any_system_call_leaves_the_old_state_or_the_new(before
 @pytest.mark.slow
 @needs_strace
 @pytest.mark.parametrize("error", ERRORS)
-def test_a_save_whose_system_calls_fail_keeps_the_old_state_and_says_so(before, tmp_path, error, scaled, tried):
+def test_save_whose_system_calls_fail_keeps_old_state_says_so(before, tmp_path, error, scaled, tried):
     directory, calls = before
     found = Counter()
     for index, call in enumerate(sample(calls, scaled(SAMPLE // 2))):
@@ -85,7 +85,7 @@ def test_a_save_whose_system_calls_fail_keeps_the_old_state_and_says_so(before, 
     tried(f"a system call of a save: {error}", found.total(), f"{found[2]} old states whole, {found[3]} new")
 
 
-def test_a_refused_save_is_tried_again_with_all_that_it_should_have_written(tmp_path, monkeypatch):
+def test_refused_save_is_tried_again_with_it_should_have_written(tmp_path, monkeypatch):
     events = []
     manager = CheckpointManager(Run(tmp_path / "run"), "test", events.append)
     manager.save(checkpoint(1))
@@ -108,7 +108,7 @@ def refuse(*_):
     raise OSError(28, "No space left on device")
 
 
-def test_a_write_that_fails_names_file_and_reason_and_leaves_nothing(tmp_path, monkeypatch):
+def test_a_write_fails_names_file_and_reason_and_leaves_nothing(tmp_path, monkeypatch):
     (tmp_path / "a.txt").write_text("old")
     monkeypatch.setattr("os.fsync", refuse)
     with pytest.raises(StorageError, match=r"a\.txt can't be written: No space left on device\.") as failed:
@@ -118,7 +118,7 @@ def test_a_write_that_fails_names_file_and_reason_and_leaves_nothing(tmp_path, m
     assert (tmp_path / "a.txt").read_text() == "old"
 
 
-def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before_it_and_is_kept(before, tmp_path):
+def test_damaged_newest_checkpoint_gives_way_one_before_and_kept(before, tmp_path):
     directory = tmp_path / "run"
     shutil.copytree(before[0], directory)
     newest = directory / files.CHECKPOINT

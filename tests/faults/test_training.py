@@ -92,7 +92,7 @@ def test_a_run_survives_each_refused_operation_on_its_files(reference, tmp_path,
 
 
 @pytest.mark.slow
-def test_a_run_on_a_disk_that_stays_full_says_so_and_is_finished_later(reference, tmp_path, scaled, tried):
+def test_run_on_a_disk_stays_full_says_so_and_is_finished_later(reference, tmp_path, scaled, tried):
     wanted, operations = reference
     places = range(6, operations - 2, (operations - 9) // scaled(2, most=operations - 9))
     for refused in places:
@@ -129,7 +129,7 @@ def small_disk(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_real_disk_that_is_full_ends_with_a_message_and_an_exit_status_of_its_own(reference, small_disk):
+def test_real_disk_full_ends_with_message_and_exit_status_own(reference, small_disk):
     directory = small_disk / "run"
     recipe = small_disk / "recipe.json"
     recipe.write_text(json.dumps(CONFIG.recipe.to_dict()))
@@ -147,7 +147,7 @@ def test_a_real_disk_that_is_full_ends_with_a_message_and_an_exit_status_of_its_
 
 
 @pytest.mark.slow
-def test_killed_trainings_go_on_to_the_result_of_one_that_was_left_alone(tmp_path, scaled, tried):
+def test_killed_trainings_go_on_to_result_of_one_was_left_alone(tmp_path, scaled, tried):
     command = [sys.executable, "-m", "tests.support.faults.kills", tmp_path / "kills", str(scaled(4)), "114"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -80,7 +80,7 @@ def hot(row, column):
         ("stretch", 32, 96, (7, 7), (30, 90)),
     ],
 )
-def test_a_hot_cell_lies_over_the_part_of_the_picture_that_it_saw(crop, width, height, cell, centre):
+def test_a_hot_cell_lies_over_the_part_of_the_picture_it_saw(crop, width, height, cell, centre):
     heat = spread(hot(*cell), seen_area(width, height, crop, 32), height, width)
     hottest = np.argwhere(heat == np.nanmax(heat)) + 0.5
     # At the edge the hottest pixels reach as far as it; of the others they surround the cell's centre.
@@ -115,7 +115,7 @@ def test_where_the_network_saw_nothing_there_is_no_map():
         np.testing.assert_allclose(spread(np.ones((8, 8)), seen_area(10, 4, crop, 32), 4, 10), 1)
 
 
-def test_a_picture_too_flat_for_one_pixel_of_a_padded_view_was_not_seen():
+def test_picture_too_flat_for_one_pixel_of_padded_view_not_seen():
     assert np.isnan(spread(np.ones((8, 8)), seen_area(1000, 1, "pad", 32), 1, 1000)).all()
 
 
@@ -142,7 +142,7 @@ def explained(classifier, crop, source, name):
     return explainer.explain(Prediction(source.name, ((name, 0.5),)), shown)
 
 
-def test_an_explanation_holds_the_picture_and_what_the_network_saw(classifier, tmp_path):
+def test_an_explanation_holds_picture_and_what_the_network_saw(classifier, tmp_path):
     source, pixels = saved(tmp_path / "a.png", 300, 200)
     explanation = explained(classifier, "center", source, "bee")
     np.testing.assert_array_equal(explanation.picture, pixels)
@@ -175,7 +175,7 @@ def test_where_nothing_speaks_for_the_class_the_map_is_zero(tmp_path):
     ("size", "shown"),
     [((20, 10), (260, 130)), ((2400, 120), (LARGEST_SHOWN, 60)), ((500, 700), (500, 700)), ((3000, 1), (1200, 1))],
 )
-def test_small_pictures_are_enlarged_by_whole_squares_and_large_ones_shrunk(classifier, tmp_path, size, shown):
+def test_small_pictures_enlarged_squares_and_large_ones_shrunk(classifier, tmp_path, size, shown):
     source, pixels = saved(tmp_path / "a.png", *size)
     explanation = explained(classifier, "stretch", source, "bee")
     assert explanation.picture.shape[1::-1] == explanation.heat.shape[::-1] == shown
@@ -192,7 +192,7 @@ def test_a_picture_is_explained_upright(classifier, tmp_path):
     assert explanation.picture.shape == (300, 400, 3)
 
 
-def test_every_picture_has_a_file_of_its_own_and_none_is_a_picture_itself(tmp_path):
+def test_every_picture_has_file_own_and_none_is_picture_itself(tmp_path):
     names = ["a.png", "A.jpg", "sub/a.png", "a-explained.png", "long" * 60 + ".png"]
     sources = [ImageSource(str(tmp_path / name), tmp_path / name) for name in names] + [ImageSource("-", b"")]
     paths = explanation_paths(sources, tmp_path)

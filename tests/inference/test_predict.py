@@ -39,13 +39,13 @@ def test_a_folder_stands_for_the_images_in_and_below_it_sorted():
 
 
 @pytest.mark.usefixtures("photos")
-def test_a_file_is_taken_whatever_its_suffix_and_arguments_keep_their_order():
+def test_file_is_taken_whatever_suffix_and_arguments_keep_order():
     arguments = ["photos/notes.txt", "photos/b.png", "photos/b.png"]
     assert names(find_images(arguments, no_stdin)) == arguments
 
 
 @pytest.mark.usefixtures("photos")
-def test_a_pattern_stands_for_its_sorted_matches_and_crosses_folders_by_two_stars():
+def test_pattern_gives_sorted_matches_two_stars_cross_folders():
     assert names(find_images(["photos/*.[pw]*"], no_stdin)) == ["photos/b.png", "photos/c.webp"]
     assert names(find_images(["**/*.JPG"], no_stdin)) == ["photos/a/z.JPG"]
 
@@ -71,7 +71,7 @@ def test_standard_input_is_read_once_however_often_it_is_named():
         ("empty", "empty has no images (.bmp, .gif"),
     ],
 )
-def test_an_argument_that_stands_for_nothing_is_an_error_in_its_place(tmp_path, argument, message):
+def test_an_argument_stands_for_nothing_is_an_error_in_its_place(tmp_path, argument, message):
     (tmp_path / "empty").mkdir()
     before, bad, after = find_images(["photos/b.png", argument, "photos/c.webp"], no_stdin)
     assert names([before, bad, after]) == ["photos/b.png", argument, "photos/c.webp"]
@@ -106,7 +106,7 @@ def sources(tmp_path_factory):
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 64])
-def test_a_damaged_image_is_reported_while_the_others_are_answered(classifier, sources, batch_size):
+def test_a_damaged_image_is_reported_while_others_are_answered(classifier, sources, batch_size):
     answers = list(predict(sources, classifier, batch_size=batch_size))
     assert [answer.image for answer in answers] == ["0.png", "1.png", "2.png", "3.png", "4.png"]
     assert [answer.image for answer in answers if answer.error] == ["2.png"]
@@ -144,7 +144,7 @@ def test_no_sources_have_no_answers(classifier):
     assert list(predict([], classifier)) == []
 
 
-def test_a_source_that_stands_for_nothing_is_answered_with_its_error(classifier):
+def test_source_without_pictures_is_answered_with_its_error(classifier):
     (answer,) = predict([ImageSource("gone", DataError("gone is gone"))], classifier)
     assert answer.to_dict() == {"image": "gone", "error": "gone is gone"}
 
@@ -159,7 +159,7 @@ def test_top_k_is_3_or_all_of_fewer_classes_by_default():
 
 
 @pytest.mark.parametrize("top_k", [0, 4])
-def test_a_top_k_that_the_weights_can_not_name_is_refused_at_once(classifier, top_k):
+def test_a_top_k_that_the_weights_cannot_name_is_refused_at_once(classifier, top_k):
     with pytest.raises(InvalidValueError, match=f"must be 1 to 3, .* Received: {top_k}"):
         predict([], classifier, top_k=top_k)
 
@@ -180,7 +180,7 @@ def test_an_unknown_way_to_look_is_refused_at_once(classifier, option):
         predict([], classifier, **{option: "sideways"})
 
 
-def test_pictures_with_smaller_logits_than_held_out_ones_are_rejected_where_asked(classifier, sources):
+def test_reject_marks_pictures_with_small_logits(classifier, sources):
     largest = [classifier.logits(read_image(sources[k].content, SIZE)[None]).max() for k in (0, 1, 3, 4)]
     weights = replace(classifier.weights, reject_below=float(np.median(largest)))
     classifier = Classifier(weights)

@@ -18,7 +18,7 @@ def test_all_five_documented_tables_are_at_hand():
 
 
 @pytest.mark.parametrize("depth", sorted(DOCUMENTED))
-def test_the_plain_summary_equals_the_documented_table_to_the_letter(depth):
+def test_plain_summary_equals_the_documented_table_to_the_letter(depth):
     spec = ModelSpec(f"resnet{depth}")
     assert plain_summary(summary_data(spec, describe(spec))) == DOCUMENTED[depth]
 
@@ -45,7 +45,7 @@ def test_the_keras_model_and_the_description_agree_on_every_row(depth):
     assert len(model.tensors()) == len(model.variables)
 
 
-def test_resnet20_needs_the_published_number_of_multiply_accumulates():
+def test_resnet20_needs_published_number_of_multiply_accumulates():
     assert total_macs(describe(ModelSpec("resnet20"))) == 40_551_040
 
 
@@ -59,7 +59,7 @@ def test_multiply_accumulates_follow_from_shapes_counted_by_hand():
 
 
 @pytest.mark.parametrize(("depth", "nearest"), [(0, "8"), (7, "8"), (21, "20 and 26"), (19, "14 and 20"), (109, "104")])
-def test_a_depth_that_no_resnet_has_is_refused_with_the_nearest_ones(depth, nearest):
+def test_a_depth_no_resnet_has_is_refused_with_the_nearest_ones(depth, nearest):
     with pytest.raises(InvalidValueError, match=rf"nearest: {nearest}"):
         ModelSpec(f"resnet{depth}")
 
@@ -68,14 +68,14 @@ def test_the_number_of_classes_changes_the_head_alone():
     assert total_params(describe(ModelSpec("resnet20", 3))) == 271_098 - 7 * 65
 
 
-def test_the_first_unit_alone_takes_its_shortcut_after_the_activation():
+def test_first_unit_alone_takes_its_shortcut_after_activation():
     stages = [layer for layer in describe(ModelSpec("resnet20")) if layer.type == "Sequential"]
     units = [unit.config for stage in stages for unit in stage.layers]
     assert [u["shortcut_after_activation"] for u in units] == [True] + 8 * [False]
     assert [u["strides"] for u in units] == [1, 1, 1, 2, 1, 1, 2, 1, 1]
 
 
-def test_a_strided_shortcut_averages_and_pads_channels_half_before_and_half_after():
+def test_strided_shortcut_averages_and_pads_channels_both_sides():
     from cifarnet.models.network import ResidualUnit, build_model
 
     unit = build_model(ModelSpec("resnet8")).base[2].layers[0]
@@ -89,7 +89,7 @@ def test_a_strided_shortcut_averages_and_pads_channels_half_before_and_half_afte
     assert not y[..., 24:].any()
 
 
-def test_weights_of_another_network_are_refused_before_anything_is_assigned():
+def test_weights_of_another_network_are_refused_unassigned():
     from cifarnet.models.initial import initial_weights
     from cifarnet.models.network import build_model
 
@@ -114,7 +114,7 @@ def test_a_frozen_base_keeps_its_moving_statistics_in_training():
     assert all(name.startswith("batch_normalization/moving_") for name in changed)
 
 
-def test_normalization_is_the_exact_mean_and_population_deviation():
+def test_normalization_is_exact_mean_and_population_deviation():
     images = np.random.default_rng(0).integers(0, 256, (1500, 4, 4, 3), np.uint8)
     normalization = Normalization.of(images)
     assert normalization.mean == pytest.approx(images.mean(dtype=np.float64), rel=1e-12)

@@ -15,7 +15,7 @@ def shown(comparison: dict, width: int) -> str:
     return capture.get()
 
 
-def test_a_group_is_shown_with_its_deviation_and_an_unfinished_run_as_such():
+def test_group_shown_with_deviation_and_unfinished_run_as_such():
     _, rows = results_in_minutes(COMPARISON)
     assert rows == [
         ["1", "fast (2 runs, 2 seeds)", "90.00 ± 1.23 %", "0.2500", "", "", "7.2"],
@@ -45,7 +45,7 @@ def test_the_tables_are_text_without_markup_or_control_codes():
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
-def test_many_runs_with_long_names_fit_the_terminal_and_lose_nothing(width):
+def test_many_runs_with_long_names_fit_terminal_and_lose_nothing(width):
     many = copy.deepcopy(COMPARISON)
     wide = "resnet110-documented-20261124-2015"
     many["groups"] = [

@@ -31,7 +31,7 @@ def test_the_report_shows_every_headline_number():
         assert part in text
 
 
-def test_the_report_fits_80_columns_with_the_ten_classes_of_cifar10():
+def test_report_fits_80_columns_with_the_ten_classes_of_cifar10():
     matrix = [[1000 if i == j else 17 for j in range(10)] for i in range(10)]
     lines = shown(render_evaluation(evaluation(CIFAR10_CLASSES, matrix), 80), 80).splitlines()
     assert max(map(len, lines)) <= 80
@@ -52,7 +52,7 @@ def test_classes_that_begin_alike_are_told_apart_by_number():
     ]
 
 
-def test_a_matrix_that_is_too_wide_gives_way_to_its_greatest_errors():
+def test_a_matrix_too_wide_gives_way_to_its_greatest_errors():
     names = [f"{k} kind" for k in range(20)]
     matrix = [[50] * 20 for _ in range(20)]
     for row in range(20):
@@ -105,7 +105,7 @@ def test_the_worst_confusions_are_named_in_words():
     assert worst_errors([[1, 0], [0, 1]], ("cat", "dog")) == ["No image is taken for one of another class."]
 
 
-def test_the_worst_confusions_are_bold_where_there_are_no_colours():
+def test_worst_confusions_are_bold_where_there_are_no_colours():
     text = shown(
         confusion_table([[95, 5, 4, 0], [0, 97, 3, 2], [0, 0, 9, 0], [0, 0, 0, 9]], "abcd", 80),
         80,

@@ -19,7 +19,7 @@ def grey(width, height):
     return np.full((height, width, 3), 128, np.uint8)
 
 
-def test_heat_is_brighter_than_none_and_unseen_parts_are_the_picture_itself():
+def test_heat_brighter_than_none_and_unseen_parts_picture_itself():
     picture = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
     heat = np.full((40, 60), np.nan)
     heat[:, 20:40] = 0
@@ -30,7 +30,7 @@ def test_heat_is_brighter_than_none_and_unseen_parts_are_the_picture_itself():
     assert image[12:18, 26:29].mean() > 2 * image[25:35, 25:35].mean()
 
 
-def test_a_line_goes_round_what_was_seen_only_where_that_is_not_all():
+def test_a_line_goes_round_what_was_seen_only_where_not_all():
     heat = np.full((40, 60), np.nan)
     heat[:, 20:40] = 0
     image = np.asarray(overlay(grey(60, 40), heat))

@@ -19,7 +19,7 @@ def places(image, colour):
     return len(rows) / CELL**2, rows.min(), columns.min(), columns.max()
 
 
-def test_a_class_is_a_row_with_its_raw_images_left_and_the_augmented_ones_right():
+def test_class_row_with_raw_images_left_and_augmented_ones_right():
     red, green, blue, pink = (200, 0, 0), (0, 200, 0), (0, 0, 200), (200, 0, 200)
     image = drawn(
         ("cat", "dog"), [coloured(3, red), coloured(2, green)], [coloured(3, blue), coloured(2, pink)], "paper"

@@ -23,7 +23,7 @@ def text(live, *screen, **options):
     return "\n".join(line.plain for line in live.frame(Screen(*screen, **options)))
 
 
-def test_a_frame_shows_what_is_trained_how_far_it_is_and_how_well():
+def test_frame_shows_what_is_trained_how_far_it_is_and_how_well():
     told = text(run(4), 100, 30)
     for part in (
         "ResNet-20 · recipe documented · CPU, 2 cores (tensorflow)",
@@ -46,7 +46,7 @@ def test_a_frame_fits_every_screen(width, height, ascii_only):
     assert max(line.cell_len for line in lines) < width
 
 
-def test_a_low_screen_loses_the_curves_then_the_heading_then_the_results():
+def test_a_low_screen_loses_curves_then_heading_then_the_results():
     needed = ("loss (log scale)", "ResNet-20", "best  ", "last  ", "steps  ")
     shown = {height: [part in text(run(4), 100, height) for part in needed] for height in (24, 9, 7, 6, 5)}
     assert shown == {
@@ -85,7 +85,7 @@ def test_other_work_is_told_in_place_of_the_figures():
     assert "timing steps on 24x24 pixels" in text(live, 60, 30)
 
 
-def test_the_best_epoch_on_a_test_set_is_the_one_with_the_highest_accuracy():
+def test_best_epoch_on_a_test_set_is_one_with_highest_accuracy():
     live = TrainingFrame()
     live.note(replace(PLAN, held_out="test"))
     for epoch, accuracy in enumerate((0.2, 0.7, 0.6), start=1):
@@ -130,7 +130,7 @@ def test_held_out_values_are_circles_where_there_are_no_colours():
     assert "o" not in drawn([0.0, 0.0], [1.0, 1.0], 3, 2, ascii_only=False, coloured=True)[0][0]
 
 
-def test_a_logarithmic_scale_has_equal_factors_at_equal_distances():
+def test_logarithmic_scale_has_equal_factors_at_equal_distances():
     lines, low, high = drawn([1.0, 10.0, 100.0], [], 3, 3, logarithmic=True)
     assert lines == ["  .", " . ", ".  "]
     assert (low, high) == pytest.approx((1, 100))
@@ -159,7 +159,7 @@ def test_an_epochs_line_leaves_out_what_does_not_fit():
     assert epoch_line(event, 60) == "  3/250  acc 50.00%  validation loss 1.000 acc 25.00%  best"
 
 
-def test_an_epochs_line_has_the_same_columns_whether_or_not_it_is_the_best():
+def test_epochs_line_has_same_columns_whether_or_not_it_is_best():
     for width in range(40, 130):
         assert epoch_line(done(3, best=True), width) == epoch_line(done(3), width) + "  best"
 

@@ -12,7 +12,7 @@ from tests.support.reports import HISTORY
 CLASSES = [{"class": name, "precision": 0.5, "recall": 0.25, "f1": 0.3, "support": 4} for name in ("cat", "$x_1$")]
 
 
-def test_a_figure_is_saved_as_png_and_svg_and_again_to_the_same_bytes(tmp_path):
+def test_figure_is_saved_as_png_and_svg_and_again_to_same_bytes(tmp_path):
     for name in ("a", "b"):
         plots.save(plots.class_bars(CLASSES), tmp_path / name)
     with Image.open(tmp_path / "a.png") as image:
@@ -27,7 +27,7 @@ def test_a_folder_that_can_not_be_written_is_told_as_such(tmp_path):
         plots.save(plots.class_bars(CLASSES), tmp_path / "file" / "a")
 
 
-def test_a_curve_leaves_out_epochs_that_did_not_classify_the_held_out_images():
+def test_curve_leaves_out_epochs_without_a_check():
     loss, accuracy, rate = plots.curves(HISTORY, "test").axes
     training, held = loss.lines
     assert training.get_xydata().tolist() == [[1, 2], [2, 1], [3, 0.5]]
@@ -36,7 +36,7 @@ def test_a_curve_leaves_out_epochs_that_did_not_classify_the_held_out_images():
     assert rate.lines[0].get_ydata().tolist() == [0.1, 0.1, 0.01]
 
 
-def test_a_run_that_never_classified_the_held_out_images_has_curves_too():
+def test_a_run_never_classified_held_out_images_has_curves_too():
     rows = [{**row, "test_loss": None, "test_accuracy": None} for row in HISTORY]
     assert [len(axes.lines) for axes in plots.curves(rows, "test").axes] == [1, 1, 1]
 

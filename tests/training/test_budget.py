@@ -336,7 +336,7 @@ def test_a_stop_during_timing_restores_the_network(tmp_path, clock):
 
 
 def test_a_budget_needs_a_recipe_that_can_end_at_any_time():
-    with pytest.raises(InvalidValueError, match=r"fast, or one with a cycle_peak\. Received: paper"):
+    with pytest.raises(InvalidValueError, match=r"fast, or one with a `cycle_peak`\. Received: paper"):
         prepare(TrainRequest("paper", budget=60.0))
 
 

@@ -26,7 +26,7 @@ def run(tmp_path):
     return directory
 
 
-def test_what_is_added_is_found_by_its_name_with_what_it_was_tested_on(run):
+def test_what_added_is_found_by_name_with_what_it_was_tested_on(run):
     catalog.add(run, "mine")
     assert load_weights(catalog.find(Path("mine"))).sha256() == load_weights(run / "weights.h5").sha256()
     facts = catalog.entries()["mine"].to_dict()
@@ -35,7 +35,7 @@ def test_what_is_added_is_found_by_its_name_with_what_it_was_tested_on(run):
     assert not facts["shipped"]
 
 
-def test_a_bare_weight_file_can_be_added_though_its_test_set_is_unknown(run):
+def test_bare_weight_file_can_be_added_though_test_set_unknown(run):
     catalog.add(run / "weights.h5", "bare")
     assert catalog.entries()["bare"].test_set is None
 
@@ -149,7 +149,7 @@ def test_the_names_of_shipped_weights_are_taken(run):
             catalog.add(run, name, replace=True)
 
 
-def test_a_name_keeps_its_meaning_when_weights_of_that_name_come_with_cifarnet(run, monkeypatch):
+def test_name_keeps_meaning_when_weights_name_come_with_cifarnet(run, monkeypatch):
     own = catalog.add(run, "mine")
     later = {**catalog.shipped(), "mine": replace(own, path=Path("elsewhere.h5"), shipped=True)}
     monkeypatch.setattr(catalog, "shipped", lambda: later)
@@ -212,7 +212,7 @@ def test_an_unknown_name_is_answered_with_those_that_there_are(run):
         catalog.find(Path("nowhere"))
 
 
-def test_a_depth_that_does_not_come_with_cifarnet_is_answered_with_those_that_do():
+def test_depth_without_weights_is_answered_with_those_there_are():
     with pytest.raises(WeightsError, match=r"No trained ResNet-26 comes with cifarnet; there are: resnet20"):
         catalog.for_model("resnet26")
 
@@ -233,14 +233,14 @@ def test_every_shipped_file_is_listed_intact_and_small():
 
 
 @pytest.mark.parametrize("depth", [20, 32])
-def test_a_depth_that_comes_with_cifarnet_is_answered_with_its_file(depth):
+def test_a_depth_comes_with_cifarnet_is_answered_with_its_file(depth):
     path = catalog.for_model(f"resnet{depth}")
     assert path == catalog.shipped()[f"resnet{depth}"].path
     assert load_weights(path).spec.depth == depth
 
 
 @pytest.mark.parametrize("name", catalog.shipped())
-def test_the_card_of_shipped_weights_tells_their_accuracy_and_their_checksum(name):
+def test_card_of_shipped_weights_tells_accuracy_and_checksum(name):
     entry = catalog.shipped()[name]
     facts = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8").partition("\n## ")[0]
     assert f"| accuracy | {load_header(entry.path).accuracy:.2%} " in facts

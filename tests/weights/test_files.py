@@ -50,7 +50,7 @@ def test_the_header_alone_can_be_read(path, weights):
 
 
 @pytest.mark.parametrize("depth", [8, 20, 32, 110])
-def test_the_original_projects_layout_is_read_with_the_depth_found_from_the_file(tmp_path, depth):
+def test_original_projects_layout_read_with_depth_found_file(tmp_path, depth):
     tensors = save_original(tmp_path / "old.h5", ModelSpec(f"resnet{depth}"))
     loaded = load_weights(tmp_path / "old.h5")
     assert loaded.spec == ModelSpec(f"resnet{depth}")
