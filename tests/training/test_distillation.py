@@ -177,7 +177,7 @@ def test_resume_requires_the_same_teacher(taught, tmp_path):
     with pytest.raises(RunError, match=r"teacher\.h5 does not hold the weights that the run in .* learns from"):
         resume(tmp_path / "run")
     (tmp_path / "teacher.h5").unlink()
-    with pytest.raises(RunError, match=r"can't be read: .* Say with `teacher` where those weights are now"):
+    with pytest.raises(RunError, match=r"can't be read: .* Give the current path of its weights with `teacher`"):
         resume(tmp_path / "run")
     moved = str(taught[1])
     assert resume(tmp_path / "run", teacher=moved).weights_sha256 == taught[0].weights_sha256
@@ -197,8 +197,8 @@ def test_a_run_without_a_teacher_gets_none_later(taught, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"class_names": tuple("abcdefghij")}, "the classes that are taught, in their order: circle, .*h5,"),
-        ({"spec": replace(TEACHER.spec, image_size=16)}, "size that is trained on, 32 pixels. Received: .* sees 16"),
+        ({"class_names": tuple("abcdefghij")}, "the classes of the data, in the same order: circle, .*h5,"),
+        ({"spec": replace(TEACHER.spec, image_size=16)}, "size that is trained on, 32 pixels. Received: .* takes 16"),
     ],
 )
 def test_a_teacher_of_something_else_is_refused(taught, tmp_path, changes, message):
