@@ -96,7 +96,7 @@ class NoHomeError(CifarnetError):
 
 
 class DivergedError(CifarnetError):
-    """A training whose numbers went bad: a loss or weight that is NaN or infinite."""
+    """A training that diverged: a loss or a weight is NaN or infinite."""
 
     exit_code = 4
 

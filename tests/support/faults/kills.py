@@ -3,7 +3,7 @@
     python -m tests.support.faults.kills FOLDER KILLS SEED
 
 trains ResNet-8 on ``synthetic`` in ``FOLDER``, saving after every step, and kills it at a random moment between its
-start and its end; then the next process goes on, and is killed. Checked each time: it goes on, and from no further back
+start and its end; then the next process resumes it, and is killed. Checked each time: it resumes, and from no further back
 than the last save that had finished; and in the end, that the result is that of a run which was left alone, to the last
 bit. Processes are forked from one that has imported TensorFlow and used nothing of it, which saves most of their time.
 Prints counts as JSON.
@@ -135,7 +135,7 @@ def kill(folder: Path, kills: int, seed: int) -> dict[str, Any]:
             counts["during_start"] += not begun
             if counts["kills"] % 20 == 0:
                 print(json.dumps(counts), file=sys.stderr)
-    # The last one was killed: it too goes on, to the end.
+    # The last one was killed: it is resumed too, to the end.
     child, told = forked(lambda tell: go_on(directory, tell))
     assert ended(child, 600), "The last training did not end."
     os.close(told)
