@@ -1,12 +1,12 @@
-"""Trainings killed without warning, again and again, each gone on with by the same command with ``--resume``.
+"""Trainings that are killed without warning, again and again, and resumed each time.
 
     python -m tests.support.faults.kills FOLDER KILLS SEED
 
 trains ResNet-8 on ``synthetic`` in ``FOLDER``, saving after every step, and kills it at a random moment between its
-start and its end; then the next process resumes it, and is killed. Checked each time: it resumes, and from no further back
-than the last save that had finished; and in the end, that the result is that of a run which was left alone, to the last
-bit. Processes are forked from one that has imported TensorFlow and used nothing of it, which saves most of their time.
-Prints counts as JSON.
+start and its end. Then the next process resumes it and is killed as well. Each process must resume from the last save
+that had finished, or a later one. The final result must equal that of an uninterrupted run to the last bit. Processes
+are forked from one that has imported TensorFlow and used nothing of it, which saves most of their time. Prints counts
+as JSON.
 """
 
 import json
