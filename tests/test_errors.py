@@ -89,3 +89,4 @@ def test_the_command_line_spells_parameters_as_options():
     assert without_marks(message) == "test_split must be below 1. Leave skip_broken out. Received: 1.5"
     assert with_options("`cifarnet weights` lists them") == "`cifarnet weights` lists them"
     assert with_options("choose another `directory`") == "choose another --output"
+    assert with_options("There is no folder `photos`") == "There is no folder `photos`"

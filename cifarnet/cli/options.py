@@ -7,7 +7,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
-from cifarnet.cli.spelling import with_options
+from cifarnet.cli.spelling import help_text
 from cifarnet.durations import DURATION
 from cifarnet.errors import InvalidValueError, unknown_value
 from cifarnet.fields import Notation, Option, Panel, option_name, options_of
@@ -54,7 +54,7 @@ def _kind(described: Option, hint: Any) -> Any:
 
 def _declaration(name: str, described: Option, kind: Any, optional: bool) -> Any:
     panel = None if described.panel is Panel.COMMON else described.panel
-    text = with_options(described.help)
+    text = help_text(described.help)
     if described.choices:
         return choice(option_name(name), described.choices, text, rich_help_panel=panel)
     names = [option_name(name)]

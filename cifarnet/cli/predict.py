@@ -120,9 +120,9 @@ def predict(
         from cifarnet.inference.explain import BATCH_SIZE as EXPLAINED_BATCH_SIZE
         from cifarnet.inference.explain import Explainer, explanation_paths, prepare_directory
 
-    network = chosen_model(model, depth, weights) or "resnet20"
+    network = chosen_model(model, depth, weights)
     choose_backend(backend)
-    loaded = _load(weights, network)
+    loaded = _load(weights, "resnet20" if network is None else network)
     top_k = service.resolve_top_k(top_k, loaded.spec.classes)
     if reject:
         service.required_threshold(loaded)

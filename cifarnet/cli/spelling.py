@@ -1,15 +1,44 @@
-"""Replace the parameters in library messages, which are in backticks, by options of the command line."""
+"""Spell the parameters that library messages name in backticks as options of the command line."""
 
+import importlib
 import re
+from functools import cache
 
-# Options whose names differ from those of the parameters.
+# Where the option has another name than the parameter.
 _OPTIONS = {"directory": "--output", "mirrors": "--mirror"}
 
 
 def with_options(message: str) -> str:
-    """Return ``message`` with parameters as options: ``--test-split`` for `` `test_split` ``."""
-    return re.sub(r"`([a-z][a-z0-9_]*)`", lambda match: _option(match[1]), message)
+    """Return ``message`` with parameters as options: ``--test-split`` for `` `test_split` ``.
+
+    Other words in backticks, which a name of the user's own may have, stay as they are.
+    """
+    return _PARAMETER.sub(lambda match: _options().get(match[1], match[0]), message)
 
 
-def _option(parameter: str) -> str:
+def help_text(text: str) -> str:
+    """Return the help ``text`` of an option with all parameters in backticks as options."""
+    return _PARAMETER.sub(lambda match: _spelled(match[1]), text)
+
+
+_PARAMETER = re.compile(r"`([a-z][a-z0-9_]*)`")
+
+
+def _spelled(parameter: str) -> str:
     return _OPTIONS.get(parameter, "--" + parameter.replace("_", "-"))
+
+
+@cache
+def _options() -> dict[str, str]:
+    import typer
+
+    # Not imported by name: the module imports all commands, and these import this one.
+    app = importlib.import_module("cifarnet.cli.main").app
+    known = dict(_OPTIONS)
+    commands = [typer.main.get_command(app)]
+    for command in commands:
+        commands += getattr(command, "commands", {}).values()
+        for parameter in command.params:
+            if parameter.param_type_name == "option" and parameter.name:
+                known[parameter.name] = _spelled(parameter.name)
+    return known

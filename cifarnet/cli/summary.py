@@ -39,7 +39,7 @@ def summary(
     name = chosen_model(model, depth, weights)
     if plain and as_json:
         raise InvalidValueError("--plain and --json can't be combined: give one of them. Received: both")
-    spec, header = ModelSpec(name or "resnet20", 10 if classes is None else classes), None
+    spec, header = ModelSpec("resnet20" if name is None else name, 10 if classes is None else classes), None
     require_storable(spec)
     if weights is not None:
         from cifarnet.weights import catalog

@@ -146,7 +146,7 @@ def train_request(given: dict[str, Any]) -> TrainRequest:
         InvalidValueError: as for ``TrainRequest``, and when ``--model`` and ``--depth`` contradict each other.
     """
     asked = {name: value for name, value in given.items() if name in _OPTIONS[TrainRequest]}
-    if model := chosen_model(asked.get("model"), given.get("depth")):
+    if (model := chosen_model(asked.get("model"), given.get("depth"))) is not None:
         asked["model"] = model
     changes = {name: value for name, value in given.items() if name in _OPTIONS[Recipe]}
     return TrainRequest(**asked, changes=changes)

@@ -93,7 +93,7 @@ _HEAD = "batch_normalization"
 
 # The names are those of the project's document and of He et al. 2015 (arXiv:1512.03385, table 6).
 RESNET = Family(
-    pattern=re.compile(r"resnet(?P<depth>\d{1,9})"),
+    pattern=re.compile(r"resnet(?P<depth>0|[1-9][0-9]{0,8})"),
     names=("resnet20", "resnet32", "resnet44", "resnet56", "resnet110"),
     form="resnet<6n+2>",
     title="ResNet-{}".format,

@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Self
 
 from cifarnet.errors import BudgetError, InvalidValueError, LostRunError, RunError, without_marks
@@ -25,8 +24,8 @@ class Run:
     ``write_metrics`` keep what they write. All properties except ``path`` raise a ``RunError`` for a damaged file.
     """
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, path: StrPath):
+        self.path = as_path(path, "directory")
         self.require_in_place: Callable[[], None] = lambda: None
         """Raise a ``LostRunError`` if the directory was deleted, moved or replaced since it was locked."""
 
@@ -37,13 +36,13 @@ class Run:
         Raises:
             RunError: when there is no run, or its config.json is damaged.
         """
-        run = cls(as_path(path, "directory"))
+        run = cls(path)
         _ = run.record
         return run
 
     @classmethod
     @contextmanager
-    def create(cls, path: Path, config: RunConfig) -> Iterator[Self]:
+    def create(cls, path: StrPath, config: RunConfig) -> Iterator[Self]:
         """Create and lock a run in ``path``, which must be new or empty, and yield it.
 
         Temporary files of a killed process are removed. A run that ends with a ``BudgetError`` before its first step is
@@ -56,7 +55,7 @@ class Run:
         run = cls(path)
         with run.locked():
             run.require_unused()
-            remove_leftovers(path)
+            remove_leftovers(run.path)
             run.write_config(config)
             try:
                 yield run
@@ -68,7 +67,10 @@ class Run:
     def locked(self) -> Iterator[None]:
         """Lock the run, so that no other process trains in it. Raises the errors of ``run_lock``."""
         with run_lock(self.path) as self.require_in_place:
-            yield
+            try:
+                yield
+            finally:
+                self.require_in_place = lambda: None
 
     def require_unused(self) -> None:
         """Check that the directory is new, or has only locks and temporary files of a killed process.

@@ -92,7 +92,9 @@ def prepare(request: TrainRequest) -> Prepared:
     # Checked before weights are read, which may take time.
     require_consistent(request, recipe)
     origins = Origins.load(inputs)
-    model = request.model or (origins.base.spec.name if origins.base else ModelSpec().name)
+    model = request.model
+    if model is None:
+        model = origins.base.spec.name if origins.base else ModelSpec().name
     spec = ModelSpec(model, image_size=origins.base.spec.image_size) if origins.base else ModelSpec(model)
     if origins.base:
         refuse_other_network(inputs, origins.base.spec, model, request.freeze_base)
@@ -137,7 +139,7 @@ def named_recipe_of(request: TrainRequest, model: str | None = None) -> Recipe:
     if name is None:
         name = "fine-tune" if request.weights else "fast" if request.budget is not None else "documented"
     recipe = name if isinstance(name, Recipe) else find_recipe(name)
-    if model and name in RECIPES:
+    if model is not None and name in RECIPES:
         recipe = recipe.for_model(model)
     return recipe.with_changes(**request.changes)
 

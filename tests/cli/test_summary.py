@@ -5,6 +5,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cifarnet.cli.main import app
+from cifarnet.errors import InvalidValueError
 from cifarnet.models.initial import initial_weights
 from cifarnet.models.spec import ModelSpec
 from cifarnet.preprocessing import Normalization
@@ -75,3 +76,9 @@ def test_plain_units_keep_their_columns_apart():
     lines = summary("--depth", "20", "--units", "--plain").splitlines()
     row = next(line for line in lines if line.startswith("sequential_2/res_net_unit_3/conv2 "))
     assert row.split() == ["sequential_2/res_net_unit_3/conv2", "(Conv2D)", "(None,", "8,", "8,", "64)", "36864"]
+
+
+def test_an_empty_name_is_no_network():
+    result = CliRunner().invoke(app, ["summary", "--model", ""])
+    assert isinstance(result.exception, InvalidValueError)
+    assert str(result.exception).startswith("There is no such network.")

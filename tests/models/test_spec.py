@@ -33,6 +33,8 @@ def test_a_network_is_found_by_name():
         ("resnet-20", "Did you mean resnet20?"),
         ("resnet21", "nearest: 20 and 26"),
         ("resnet20x", "Did you mean resnet20?"),
+        ("resnet020", "Did you mean resnet20?"),
+        ("resnet２０", "There is no such network."),
         ("vgg", "Networks are resnet20, resnet32"),
         ("", "Networks are resnet20"),
         (20, "Did you mean resnet20? Received: 20"),

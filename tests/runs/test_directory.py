@@ -135,3 +135,14 @@ def test_a_changed_config_keeps_the_version_that_began_the_run(tmp_path):
     run = Run.open(tmp_path / "run")
     run.write_config(CONFIG)
     assert Run.open(tmp_path / "run").version == "0.1.0"
+
+
+def test_a_run_may_be_given_as_text(tmp_path):
+    assert Run(str(tmp_path / "run")).path == tmp_path / "run"
+
+
+def test_a_run_is_in_place_once_its_lock_is_released(tmp_path):
+    run = Run(tmp_path / "run")
+    with run.locked():
+        run.require_in_place()
+    run.require_in_place()
