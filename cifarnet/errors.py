@@ -203,11 +203,11 @@ def listed(names: Iterable[object], most: int = 10) -> str:
     return ", ".join(texts[:most]) + (f", ... ({len(texts):,} in all)" if len(texts) > most else "")
 
 
-def unknown_value(field: str, received: str, known: Iterable[str], what: str | None = None) -> InvalidValueError:
+def unknown_value(field: str, received: object, known: Iterable[str], what: str | None = None) -> InvalidValueError:
     """Return the error for a value of the parameter ``field`` that is not one of ``known``; ``what`` as ``invalid``."""
     names = list(known)
     choices = " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
-    remedy = did_you_mean(received, names).strip()
+    remedy = did_you_mean(str(received), names).strip()
     return invalid(field, f"must be {choices}", received, valid=tuple(names), remedy=remedy, what=what)
 
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 from types import NoneType, UnionType
 from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
-from cifarnet.errors import InvalidValueError, did_you_mean, unknown_value
+from cifarnet.errors import InvalidValueError, did_you_mean, invalid, unknown_value
 from cifarnet.json_files import shown
 
 _NAMES: dict[type, str] = {
@@ -55,6 +55,22 @@ class Range(NamedTuple):
         """
         if value is not None and value not in self:
             raise InvalidValueError(f"{name} must be {self}. Received: {shown(value)}")
+
+
+FRACTION = Range(0, 1, low_excluded=True, high_excluded=True)
+"""The share of images that can be held out."""
+
+
+def require_whole(name: str, value: object, low: int | None = None) -> None:
+    """Check that ``value`` of the parameter ``name`` is a whole number, and at least ``low`` if that is given.
+
+    Raises:
+        InvalidValueError: when it is not.
+    """
+    # Not isinstance, because bool is a subclass of int.
+    if type(value) is not int or (low is not None and value < low):
+        least = "" if low is None else f", at least {low}"
+        raise invalid(name, f"must be a whole number{least}", value, received=shown(value))
 
 
 class Panel(StrEnum):

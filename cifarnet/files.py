@@ -20,10 +20,12 @@ def as_path(value: StrPath, what: str) -> Path:
     """Return ``value`` as a path. ``what`` names the argument in messages.
 
     Raises:
-        InvalidValueError: when ``value`` is neither text nor a path, or is empty.
+        InvalidValueError: when ``value`` is neither text nor a path, is empty, or contains a NUL character.
     """
     if not isinstance(value, str | os.PathLike) or not isinstance(text := os.fspath(value), str) or not text:
         raise InvalidValueError(f"{what} takes a path, as str or pathlib.Path. Received: {value!r:.80}")
+    if "\0" in text:
+        raise InvalidValueError(f"{what} takes a path, which can't contain a NUL character. Received: {value!r:.80}")
     return Path(text)
 
 
@@ -33,8 +35,8 @@ def require_writable(folder: Path) -> None:
     Raises:
         StorageError: when they can't.
     """
-    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     try:
+        existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
         with TemporaryFile(dir=existing):
             pass
     except OSError as error:

@@ -9,8 +9,9 @@ from cifarnet.backend.select import use_backend
 from cifarnet.choices import TTA
 from cifarnet.data.progress import Progress
 from cifarnet.errors import DataError, WeightsError, unknown_value
+from cifarnet.fields import require_whole
 from cifarnet.files import StrPath
-from cifarnet.inference.engines import BATCH_SIZE, Engine, start_engine
+from cifarnet.inference.engines import BATCH_SIZE, Engine, require_engine, start_engine
 from cifarnet.weights.record import Weights
 
 
@@ -25,7 +26,7 @@ class Classifier:
         engine: one of ``cifarnet.inference.engines.ENGINES``.
 
     Raises:
-        InvalidValueError: when ``weights`` is neither weights nor a path or name.
+        InvalidValueError: when ``weights`` is neither weights nor a path or name, or for an unknown ``engine``.
         WeightsError: when there are no readable weights.
     """
 
@@ -36,6 +37,7 @@ class Classifier:
         *,
         engine: str = "keras",
     ):
+        require_engine(engine)
         if not isinstance(weights, Weights):
             from cifarnet.weights.catalog import load
 
@@ -69,7 +71,7 @@ class Classifier:
 
         Raises:
             DataError: for images of the wrong type or size.
-            InvalidValueError: for an unknown ``tta``.
+            InvalidValueError: for an unknown ``tta``, or a ``batch_size`` below 1.
             WeightsError: when a logit is not a finite number.
         """
         size = self.weights.spec.image_size
@@ -80,6 +82,7 @@ class Classifier:
             )
         if tta not in TTA:
             raise unknown_value("tta", tta, TTA)
+        require_whole("batch_size", batch_size, low=1)
         logits = self.engine.logits(images, batch_size=batch_size, compiled=compiled, report=report)
         if tta == "flip":
             mirrored = self.engine.logits(images[:, :, ::-1], batch_size=batch_size, compiled=compiled, report=report)

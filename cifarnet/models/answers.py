@@ -33,6 +33,11 @@ class Logits(keras.Model):
         shrunk = shrink(normalize(images, self.normalization), self.image_size or images.shape[1])
         return self.network.logits(shrunk, training=False)
 
+    @property
+    def single_output_shape(self) -> tuple[int, ...]:
+        """Shape of the output for one input."""
+        return (self.network.spec.classes,)
+
 
 class Features(keras.Model):
     """A model from uint8 images (batch, size, size, 3) to features, the output of the network's base."""
@@ -46,6 +51,11 @@ class Features(keras.Model):
         """Return the features of ``images``."""
         return self.network.features(normalize(images, self.normalization), training=False)
 
+    @property
+    def single_output_shape(self) -> tuple[int, ...]:
+        """Shape of the output for one input."""
+        return self.network.features_shape
+
 
 class HeadLogits(keras.Model):
     """A model from features, the output of the base in any precision, to logits (batch, classes)."""
@@ -57,6 +67,11 @@ class HeadLogits(keras.Model):
     def call(self, features: Any) -> Any:
         """Return the logits of ``features``, float32 (batch, classes)."""
         return self.network.head_logits(ops.cast(features, "float32"), training=False)
+
+    @property
+    def single_output_shape(self) -> tuple[int, ...]:
+        """Shape of the output for one input."""
+        return (self.network.spec.classes,)
 
 
 def run_batches(
@@ -84,4 +99,4 @@ def run_batches(
         outputs.append(np.asarray(run(batch))[:count])
         if report:
             report("Classifying images", start + count, len(inputs))
-    return np.concatenate(outputs) if outputs else np.zeros((0, model.network.spec.classes), np.float32)
+    return np.concatenate(outputs) if outputs else np.zeros((0, *model.single_output_shape), np.float32)

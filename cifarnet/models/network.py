@@ -11,7 +11,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from cifarnet.errors import WeightsError, listed
+from cifarnet.choices import PRECISIONS
+from cifarnet.errors import WeightsError, invalid, listed, unknown_value
+from cifarnet.json_files import shown
 from cifarnet.models.batchnorm import BatchNormalization
 from cifarnet.models.initial import initial_weights
 from cifarnet.models.layers import Layer, leaves, named_weights
@@ -140,12 +142,6 @@ class Network(keras.Model):
         """Shape of the features of one image, (height, width, channels)."""
         return self._base[-1].description.output_shape
 
-    @property
-    def compute_dtype_of_features(self) -> str:
-        """Name of the data type of the feature maps, such as ``float32``."""
-        dtype: str = self.base[0].compute_dtype
-        return dtype
-
     def freeze_base(self) -> None:
         """Freeze the base: it gets no gradients, and its batch normalization is in inference mode."""
         for layer in self.base:
@@ -241,8 +237,14 @@ def build_model(
     """Return the Keras model of ``spec`` with ``weights`` (by full name), or with initial weights drawn from ``seed``.
 
     Raises:
+        InvalidValueError: when ``spec`` is not a ``ModelSpec``, and for an unknown ``precision``.
         WeightsError: when ``weights`` don't fit the network.
     """
+    if not isinstance(spec, ModelSpec):
+        valid = "must be a ModelSpec, such as ModelSpec('resnet20')"
+        raise invalid("spec", valid, spec, received=shown(spec))
+    if precision not in PRECISIONS:
+        raise unknown_value("precision", precision, PRECISIONS)
     model = Network(spec, precision)
     model.set_tensors(initial_weights(spec, seed) if weights is None else weights)
     return model

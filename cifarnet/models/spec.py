@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import Any, Self
 
 from cifarnet.errors import InvalidValueError, did_you_mean
+from cifarnet.fields import require_whole
 from cifarnet.models.family import Family
 from cifarnet.models.layers import Layer, named_weights
 from cifarnet.models.resnet import RESNET
@@ -23,8 +24,8 @@ class ModelSpec:
         image_size: side of its images in pixels.
 
     Raises:
-        InvalidValueError: for an unknown name, fewer than two classes, or an image size that the network does not
-            take. The message names valid values.
+        InvalidValueError: for an unknown name, fewer than two classes, an image size that the network does not take,
+            or a number that is not an int. The message names valid values.
     """
 
     name: str = "resnet20"
@@ -34,6 +35,8 @@ class ModelSpec:
     def __post_init__(self) -> None:
         family = self.family
         family.require_depth(self.depth)
+        require_whole("classes", self.classes)
+        require_whole("image_size", self.image_size)
         if self.classes < 2:
             raise InvalidValueError(f"A classifier needs at least 2 classes. Received: {self.classes}")
         if not family.takes(self.image_size):
@@ -95,13 +98,14 @@ def model_name(depth: int) -> str:
     Raises:
         InvalidValueError: for a depth that is not 6n+2.
     """
+    require_whole("depth", depth)
     RESNET.require_depth(depth)
     return f"resnet{depth}"
 
 
 def _parse(name: str) -> tuple[Family, int]:
     if not isinstance(name, str):
-        meant = f" Did you mean resnet{name}?" if isinstance(name, int) else ""
+        meant = f" Did you mean resnet{name}?" if type(name) is int else ""
         raise InvalidValueError(f"A network is given by its name, such as resnet20.{meant} Received: {name!r:.60}")
     for family in MODELS.values():
         if match := family.pattern.fullmatch(name):

@@ -13,6 +13,12 @@ SPEC = ModelSpec("resnet8", 3, 12)
 WEIGHTS = Weights(SPEC, initial_weights(SPEC, 1), ("a", "b", "c"), Normalization(120.0, 64.0))
 
 
+@pytest.fixture
+def no_backend(monkeypatch):
+    """Fail when an export starts the backend."""
+    monkeypatch.setattr("cifarnet.export.keras.use_backend", lambda: pytest.fail("the backend was started"))
+
+
 @pytest.mark.slow
 def test_a_keras_file_answers_as_the_classifier_does(tmp_path):
     path = export_model(WEIGHTS, tmp_path / "network.keras")
@@ -23,14 +29,28 @@ def test_a_keras_file_answers_as_the_classifier_does(tmp_path):
     np.testing.assert_allclose(logits, Classifier(WEIGHTS).logits(images), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.slow
-def test_a_file_that_can_not_be_written_is_an_error_of_storage(tmp_path):
+def test_a_file_that_can_not_be_written_is_an_error_of_storage(no_backend, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError):
         export_model(WEIGHTS, tmp_path / "file" / "network.keras")
 
 
-def test_an_unknown_format_is_refused(tmp_path):
-    with pytest.raises(InvalidValueError, match=r"`format` must be keras\. Did you mean keras\? Received: kears"):
-        export_model(WEIGHTS, tmp_path / "x", "kears")
+@pytest.mark.parametrize(("format", "hint"), [("kears", r" Did you mean keras\?"), (None, ""), (["keras"], ".*")])
+def test_an_unknown_format_is_refused(tmp_path, format, hint):
+    with pytest.raises(InvalidValueError, match=rf"`format` must be keras\.{hint} Received: "):
+        export_model(WEIGHTS, tmp_path / "x.keras", format)
     assert list(FORMATS) == ["keras"]
+
+
+@pytest.mark.parametrize("name", [".", "/", "network", "network.h5", ".keras"])
+def test_the_file_name_must_have_the_suffix_of_the_format(no_backend, name):
+    with pytest.raises(InvalidValueError, match=r"`path` must be a file whose name ends with \.keras\. Received: "):
+        export_model(WEIGHTS, name)
+
+
+def test_paths_that_can_not_be_files_are_refused(no_backend, tmp_path):
+    (tmp_path / "folder.keras").mkdir()
+    with pytest.raises(InvalidValueError, match="must be a file, not a folder"):
+        export_model(WEIGHTS, tmp_path / "folder.keras")
+    with pytest.raises(InvalidValueError, match="can't contain a NUL character"):
+        export_model(WEIGHTS, tmp_path / "a\0.keras")

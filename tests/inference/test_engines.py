@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 
@@ -50,6 +52,21 @@ def test_an_engine_is_a_row_of_the_table(monkeypatch):
     np.testing.assert_allclose(classifier.logits(IMAGES), IMAGES.mean(axis=(1, 2)), rtol=1e-6)
 
 
-def test_an_unknown_engine_is_refused():
-    with pytest.raises(InvalidValueError, match="Received: keros"):
-        start_engine("keros", WEIGHTS)
+@pytest.mark.slow
+def test_features_of_zero_images_have_the_shape_of_features():
+    engine = start_engine("keras", WEIGHTS)
+    features = engine.features(IMAGES, batch_size=7)
+    assert engine.features(IMAGES[:0], batch_size=7).shape == (0, *features.shape[1:])
+
+
+@pytest.mark.parametrize("name", ["keros", None, ["keras"]])
+@pytest.mark.parametrize("start", [lambda name: start_engine(name, WEIGHTS), lambda name: Classifier("x", engine=name)])
+def test_an_unknown_engine_is_refused(start, name):
+    with pytest.raises(InvalidValueError, match=f"`engine` must be keras.* Received: {re.escape(str(name))}"):
+        start(name)
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.5, True, None])
+def test_invalid_batch_sizes_are_refused(size):
+    with pytest.raises(InvalidValueError, match=r"`batch_size` must be a whole number, at least 1. Received: "):
+        Classifier(WEIGHTS).logits(IMAGES, batch_size=size)

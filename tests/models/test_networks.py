@@ -119,3 +119,13 @@ def test_normalization_is_exact_mean_and_population_deviation():
     normalization = Normalization.of(images)
     assert normalization.mean == pytest.approx(images.mean(dtype=np.float64), rel=1e-12)
     assert normalization.std == pytest.approx(images.std(dtype=np.float64), rel=1e-12)
+
+
+@pytest.mark.slow
+def test_a_network_needs_a_spec_and_a_known_precision():
+    from cifarnet.models.network import build_model
+
+    with pytest.raises(InvalidValueError, match=r"`spec` must be a ModelSpec, .* Received: \"resnet20\""):
+        build_model("resnet20")
+    with pytest.raises(InvalidValueError, match=r"`precision` must be float32, bfloat16 or float16. Received: x"):
+        build_model(ModelSpec("resnet8"), precision="x")

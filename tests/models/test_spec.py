@@ -39,12 +39,33 @@ def test_a_network_is_found_by_name():
         ("", "Networks are resnet20"),
         (20, "Did you mean resnet20? Received: 20"),
         (None, "Received: None"),
+        (True, "such as resnet20. Received: True"),
         ("resnet" + "9" * 400, "form resnet<6n+2>. Received: resnet99999"),
     ],
 )
 def test_unknown_names_are_refused(name, message):
     with pytest.raises(InvalidValueError, match=re.escape(message)):
         ModelSpec(name)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"classes": "10"}, '`classes` must be a whole number. Received: "10"'),
+        ({"classes": 2.5}, "`classes` must be a whole number. Received: 2.5"),
+        ({"classes": True}, "`classes` must be a whole number. Received: true"),
+        ({"image_size": "32"}, '`image_size` must be a whole number. Received: "32"'),
+    ],
+)
+def test_numbers_of_a_network_are_whole(fields, message):
+    with pytest.raises(InvalidValueError, match=re.escape(message)):
+        ModelSpec("resnet20", **fields)
+
+
+@pytest.mark.parametrize("depth", [20.0, True, "20", None])
+def test_a_depth_is_a_whole_number(depth):
+    with pytest.raises(InvalidValueError, match=r"`depth` must be a whole number. Received: "):
+        model_name(depth)
 
 
 def test_a_deeper_network_grows_from_a_shallower_one():

@@ -72,7 +72,7 @@ def test_weights_head_and_logits_are_float32_in_every_precision(precision):
     network = build_model(ModelSpec("resnet8"), precision=precision)
     assert {variable.dtype for variable in network.variables} == {"float32"}
     assert str(network.logits(np.zeros((1, 32, 32, 3), np.float32)).dtype).endswith("float32'>")
-    assert network.compute_dtype_of_features == precision
+    assert network.base[0].compute_dtype == precision
 
 
 @pytest.mark.slow

@@ -38,14 +38,23 @@ class Engine(Protocol):
         ...
 
 
+def require_engine(name: str) -> None:
+    """Check that there is an engine called ``name``.
+
+    Raises:
+        InvalidValueError: when there is not.
+    """
+    if name not in tuple(ENGINES):
+        raise unknown_value("engine", name, ENGINES)
+
+
 def start_engine(name: str, weights: Weights, start_backend: Callable[[], object] = use_backend) -> Engine:
     """Return the engine called ``name`` for the network of ``weights``.
 
     Raises:
         InvalidValueError: when there is no such engine.
     """
-    if name not in ENGINES:
-        raise unknown_value("engine", name, tuple(ENGINES))
+    require_engine(name)
     module, attribute = ENGINES[name]
     engine: Engine = getattr(importlib.import_module(module), attribute)(weights, start_backend)
     return engine
