@@ -116,6 +116,11 @@ def test_anything_else_than_source_is_refused_with_what_is_taken(wrong):
         cifarnet.load_data(wrong)
 
 
+def test_a_recipe_is_no_request_for_a_training():
+    with pytest.raises(InvalidValueError, match=r"`request` must be a TrainRequest, .*\('fast'\). Received: \"fast\""):
+        cifarnet.train("fast", "run")
+
+
 def test_a_recipe_by_name_is_refused_with_what_to_write():
     with pytest.raises(InvalidValueError, match=r"cifarnet.RECIPES\['fast'\] or 'fast'. Received: 3"):
         cifarnet.TrainRequest(3)

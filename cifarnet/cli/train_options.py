@@ -12,10 +12,7 @@ from cifarnet.cli.options import Depth, Mirror, ReportFile, annotation, chosen_m
 from cifarnet.errors import InvalidValueError
 from cifarnet.fields import Option, Panel, option_name, options_of
 from cifarnet.recipes import Recipe
-from cifarnet.runs.request import TrainRequest
-
-SAVE_INTERVAL = 180.0
-"""Seconds between checkpoints within an epoch."""
+from cifarnet.runs.request import SAVE_INTERVAL, TrainRequest
 
 # The options that people need first, in this order. The others follow by panel, in the order of their declaration.
 _FIRST = (
@@ -58,7 +55,7 @@ _COMMAND: dict[str, tuple[Any, Any]] = {
             typer.Option(
                 metavar="SECONDS",
                 min=0.0,
-                help="Longest time between two checkpoints. Default: 180.",
+                help=f"Longest time between two checkpoints. Default: {SAVE_INTERVAL:g}.",
                 show_default=False,
                 rich_help_panel=Panel.RUN,
             ),

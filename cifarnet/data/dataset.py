@@ -10,6 +10,7 @@ from typing import Self
 import numpy as np
 
 from cifarnet.errors import DataError, invalid, listed
+from cifarnet.fields import FRACTION
 
 
 @dataclass(frozen=True)
@@ -191,15 +192,15 @@ def hold_out(data: Dataset, fraction: float, seed: int) -> tuple[Dataset, Datase
 
 
 def require_fraction(field: str, fraction: float, what: str | None = None) -> None:
-    """Check that ``fraction``, the value of the parameter ``field``, lies between 0 and 1, both excluded.
+    """Check that ``fraction``, the value of the parameter ``field``, is in the range ``FRACTION``.
 
     ``what`` names it in the message in place of ``field``.
 
     Raises:
         InvalidValueError: when it does not.
     """
-    if not 0 < fraction < 1:
-        raise invalid(field, "must lie between 0 and 1, both excluded", fraction, what=what)
+    if fraction not in FRACTION:
+        raise invalid(field, f"must be {FRACTION}", fraction, what=what)
 
 
 def _described(array: np.ndarray) -> str:

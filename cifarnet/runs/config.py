@@ -168,7 +168,7 @@ class RunConfig(RunInputs):
         # Cifarnet 0.1 had neither precision nor jit.
         data = {"precision": "float32", "jit": False, **record}
         data.pop("cifarnet", None)
-        # Before 0.2 every network was a ResNet with a depth.
+        # Cifarnet 0.1, and development versions of 0.2, recorded the depth of a ResNet.
         if (depth := data.pop("depth", None)) is not None:
             _DEPTHS.require("depth", depth)
             data["model"] = model_name(depth)

@@ -53,7 +53,7 @@ class Run:
             StorageError: when the directory can't be written to.
         """
         run = cls(path)
-        with run.locked():
+        with run.locked(is_new=True):
             run.require_unused()
             remove_leftovers(run.path)
             run.write_config(config)
@@ -64,9 +64,9 @@ class Run:
                 raise
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Lock the run, so that no other process trains in it. Raises the errors of ``run_lock``."""
-        with run_lock(self.path) as self.require_in_place:
+    def locked(self, *, is_new: bool = False) -> Iterator[None]:
+        """Lock the run, so that no other process trains in it. Arguments and errors are those of ``run_lock``."""
+        with run_lock(self.path, is_new=is_new) as self.require_in_place:
             try:
                 yield
             finally:

@@ -25,10 +25,11 @@ _OWNER_LIMIT = 1000
 
 
 @contextmanager
-def run_lock(directory: Path) -> Iterator[Callable[[], None]]:
+def run_lock(directory: Path, *, is_new: bool = False) -> Iterator[Callable[[], None]]:
     """Lock the run in ``directory``, which is created if necessary. The system unlocks it when the process ends.
 
-    Yields a function that raises a ``LostRunError`` if the directory is no longer at its path.
+    Yields a function that raises a ``LostRunError`` if the directory is no longer at its path. For a new run
+    (``is_new``), the message of the ``RunError`` also suggests another directory.
 
     Raises:
         RunError: when another process holds the lock. The message names the process.
@@ -41,11 +42,9 @@ def run_lock(directory: Path) -> Iterator[Callable[[], None]]:
             descriptor = _opened(directory)
         except TimeoutError:
             soft = directory / f"{LOCK}{SOFT}"
+            advice = "Wait for it, stop it, or choose another `directory`." if is_new else "Wait for it, or stop it."
             remedy = f" If that process has ended, delete {soft}." if soft.exists() else ""
-            raise RunError(
-                f"{directory} is in use by a training: {_owner(directory)}. Wait for it, stop it, or choose another"
-                f" `directory`.{remedy}"
-            ) from None
+            raise RunError(f"{directory} is in use by a training: {_owner(directory)}. {advice}{remedy}") from None
         except OSError as error:
             raise StorageError(directory, error) from error
         if descriptor is not None:

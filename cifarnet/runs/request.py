@@ -9,7 +9,7 @@ from typing import Any
 from cifarnet.choices import BACKENDS, ON_NAN, PRECISIONS
 from cifarnet.durations import DURATION
 from cifarnet.errors import InvalidValueError
-from cifarnet.fields import Panel, Range, option, require_valid
+from cifarnet.fields import FRACTION, Panel, Range, option, require_valid
 from cifarnet.files import as_path
 from cifarnet.json_files import shown
 from cifarnet.recipes import Recipe
@@ -21,8 +21,8 @@ WEIGHTS = "RUN|FILE|NAME"
 LONGEST_BUDGET = 366 * 24 * 3600.0
 """The largest budget in seconds, a year."""
 
-FRACTION = Range(0, 1, low_excluded=True, high_excluded=True)
-"""The share of images that can be held out."""
+SAVE_INTERVAL = 180.0
+"""Seconds between checkpoints within an epoch."""
 
 _LENGTHS = ("epochs", "steps")
 

@@ -18,6 +18,7 @@ from cifarnet.models.spec import ModelSpec
 from cifarnet.runs import files
 from cifarnet.runs.config import RunConfig
 from cifarnet.runs.directory import Run
+from cifarnet.runs.request import SAVE_INTERVAL
 from cifarnet.training import messages
 from cifarnet.training.checkpoint import Checkpoint, require_run
 from cifarnet.training.checkpoints import CheckpointManager, latest_checkpoint, remove_previous
@@ -26,7 +27,7 @@ from cifarnet.training.origins import Origins, found_again, same_teacher, same_w
 from cifarnet.training.result import Result
 from cifarnet.training.run import TrainingRun
 from cifarnet.training.run_data import RunData
-from cifarnet.training.session import SAVE_INTERVAL, Session
+from cifarnet.training.session import Session
 from cifarnet.training.setup import Setup, network_for, warn_of_left_out
 from cifarnet.training.signals import stopping_with
 from cifarnet.weights.formats import load_weights

@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 from cifarnet.backend.select import use_backend
 from cifarnet.data.progress import Progress, silent
 from cifarnet.events import EventHandler, ignore
-
-SAVE_INTERVAL = 180.0
-"""Seconds between checkpoints within an epoch."""
+from cifarnet.runs.request import SAVE_INTERVAL
 
 
 @dataclass(frozen=True, kw_only=True)

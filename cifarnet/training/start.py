@@ -8,16 +8,17 @@ from pathlib import Path
 from cifarnet.backend.devices import device
 from cifarnet.backend.select import choose_backend, use_backend
 from cifarnet.data.progress import Progress, silent
-from cifarnet.errors import StorageError
+from cifarnet.errors import StorageError, invalid
 from cifarnet.events import EventHandler, ignore
 from cifarnet.files import StrPath, as_path, require_writable
+from cifarnet.json_files import shown
 from cifarnet.runs.config import RunConfig
 from cifarnet.runs.directory import Run
 from cifarnet.runs.lock import LOCK
-from cifarnet.runs.request import TrainRequest
+from cifarnet.runs.request import SAVE_INTERVAL, TrainRequest
 from cifarnet.training.result import Result
 from cifarnet.training.run import TrainingRun
-from cifarnet.training.session import SAVE_INTERVAL, Session
+from cifarnet.training.session import Session
 from cifarnet.training.setup import Setup, network_for, prepare, read_images, resolve
 
 FOLDER = Path("runs")
@@ -54,8 +55,12 @@ def train(
         DivergedError: when the loss or a weight became NaN or infinite.
         StorageError: when the result can't be written. Files that were written before are intact.
         LostRunError: when the directory was deleted, moved or replaced during the training.
+        InvalidValueError: when ``request`` is not a ``TrainRequest``.
         CifarnetError: when data, weights or directory can't be used. Nothing has been trained then.
     """
+    if not isinstance(request, TrainRequest):
+        valid = "must be a TrainRequest, such as TrainRequest('fast')"
+        raise invalid("request", valid, request, received=shown(request))
     session = Session(
         mirrors=mirrors,
         save_interval=save_interval,
@@ -82,7 +87,7 @@ def train(
 def _require_free(run: Run) -> None:
     """Check that the directory is unused and that no process trains in it, before the images are read."""
     if (run.path / LOCK).exists():
-        with run.locked():  # The error names the process that holds the lock.
+        with run.locked(is_new=True):  # The error names the process that holds the lock.
             pass
     run.require_unused()
 

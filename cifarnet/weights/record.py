@@ -15,11 +15,17 @@ from cifarnet.preprocessing import CLASS_LIMIT, Normalization
 from cifarnet.runs.provenance import TrainedOn
 
 FORMAT = 2
-"""Version of the file format. Format 2 has the network's name. Format 1 (cifarnet 0.1 and 0.2) has a ResNet's depth."""
+"""Version of the file format. Format 2 has the network's name. Format 1 has a ResNet's depth.
+
+Format 1 is that of cifarnet 0.1, and development versions of 0.2.
+"""
 
 # The deepest ResNet of He et al. 2015 (arXiv:1512.03385) has 1,202 layers. Checkpoints of larger networks would exceed
 # the size limit of files that are read.
 LARGEST = {"depth": 1202, "classes": CLASS_LIMIT, "image_size": 1024}
+
+MEANINGS = {"depth": "depth", "classes": "number of classes", "image_size": "image size"}
+"""The meaning of each value in ``LARGEST``, for messages."""
 
 # Valid values of Weights.temperature. Fitted temperatures are between 0.01 and 100.
 TEMPERATURES = (1e-3, 1e3)
@@ -113,7 +119,7 @@ def require_storable(spec: ModelSpec) -> None:
     """
     if name := too_large({"depth": spec.depth, **spec.to_dict()}):
         most, received = LARGEST[name], getattr(spec, name)
-        raise InvalidValueError(f"Networks may have a {name} of at most {most:,}. Received: {received:,}")
+        raise InvalidValueError(f"The {MEANINGS[name]} of a network is at most {most:,}. Received: {received:,}")
 
 
 def too_large(values: dict[str, Any]) -> str | None:

@@ -22,9 +22,9 @@ from cifarnet.events import EpochDone, Estimated, HistoryRow, StepDone, Warned
 from cifarnet.models.spec import ModelSpec
 from cifarnet.recipes import RECIPES
 from cifarnet.reports.terminal import training_lines
-from cifarnet.runs.request import TrainRequest
+from cifarnet.runs.request import SAVE_INTERVAL, TrainRequest
 from cifarnet.training.advice import BUDGETS, guessed_seconds, with_advice
-from cifarnet.training.session import SAVE_INTERVAL, Session
+from cifarnet.training.session import Session
 from cifarnet.training.setup import named_recipe_of, prepare, read_images, resolve
 from tests.support.reports import PLAN as LIVE_PLAN
 

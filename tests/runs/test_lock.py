@@ -32,13 +32,20 @@ def locked_elsewhere(directory):
     return process
 
 
-@pytest.mark.parametrize("start", [lambda directory: train(CONFIG, directory), resume])
-def test_a_second_training_is_refused_naming_the_first(tmp_path, start):
+@pytest.mark.parametrize(
+    ("start", "advice"),
+    [
+        (lambda directory: train(CONFIG, directory), "Wait for it, stop it, or choose another `directory`."),
+        (resume, "Wait for it, or stop it."),
+    ],
+)
+def test_a_second_training_is_refused_naming_the_first(tmp_path, start, advice):
     files.write_config(tmp_path, run_config(CONFIG.recipe, "synthetic:100", "resnet8").to_dict())
     with locked_elsewhere(tmp_path) as process:
         before = sorted(path.name for path in tmp_path.iterdir())
-        with pytest.raises(RunError, match=rf"in use by a training: process {process.pid} on \S+, since 20"):
+        with pytest.raises(RunError, match=rf"in use by a training: process {process.pid} on \S+, since 20") as refused:
             start(tmp_path)
+        assert advice in str(refused.value)
         assert sorted(path.name for path in tmp_path.iterdir()) == before
         process.stdin.close()
     assert process.returncode == 0

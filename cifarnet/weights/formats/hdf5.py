@@ -20,7 +20,7 @@ from cifarnet.models.spec import ModelSpec, describe, model_name
 from cifarnet.preprocessing import Normalization, names_fault
 from cifarnet.runs.provenance import TrainedOn
 from cifarnet.weights.formats import original
-from cifarnet.weights.record import FORMAT, LARGEST, Weights, too_large
+from cifarnet.weights.record import FORMAT, LARGEST, MEANINGS, Weights, too_large
 
 if TYPE_CHECKING:
     import h5py
@@ -163,6 +163,6 @@ def _spec(values: dict[str, Any], format: int, path: Path) -> ModelSpec:
 def _require_possible(values: dict[str, Any], path: Path) -> None:
     if name := too_large(values):
         raise WeightsError(
-            f"{path} has a network that is too large. The largest {name} is {LARGEST[name]:,}."
+            f"{path} has a network that is too large. The largest {MEANINGS[name]} is {LARGEST[name]:,}."
             f" Received: {shown(values[name])}"
         )

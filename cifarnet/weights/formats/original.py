@@ -8,7 +8,7 @@ from cifarnet.errors import InvalidValueError, WeightsError, listed
 from cifarnet.hdf5 import Hdf5File
 from cifarnet.models.spec import ModelSpec, model_name
 from cifarnet.preprocessing import CIFAR10_CLASSES, Normalization
-from cifarnet.weights.record import LARGEST, Weights, too_large
+from cifarnet.weights.record import LARGEST, MEANINGS, Weights, too_large
 
 VERSION = "original"
 """``Weights.version`` of weights from these files."""
@@ -40,7 +40,7 @@ def header_in(file: Hdf5File) -> Weights:
     values = {"depth": depth, "classes": classes}
     if name := too_large(values):
         raise WeightsError(
-            f"{path} has a network that is too large. The largest {name} is {LARGEST[name]:,}."
+            f"{path} has a network that is too large. The largest {MEANINGS[name]} is {LARGEST[name]:,}."
             f" Received: {values[name]:,}"
         )
     try:
