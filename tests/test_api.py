@@ -126,7 +126,7 @@ def test_a_recipe_by_name_is_refused_with_what_to_write():
         cifarnet.TrainRequest(3)
 
 
-def test_an_unknown_name_is_told_with_those_that_there_are():
+def test_an_unknown_name_is_refused_with_the_known_names():
     for function in (cifarnet.load_weights, cifarnet.evaluate, cifarnet.Classifier):
         with pytest.raises(WeightsError, match="resnet20, resnet32, resnet44"):
             function("resnet21")

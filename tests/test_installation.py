@@ -40,7 +40,7 @@ def test_pipx_injects_into_the_environment_of_the_tool(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("requirements", "told"),
+    ("requirements", "wanted"),
     [
         ('{ name = "cifarnet", directory = "/src/cifarnet" }', "--with jax /src/cifarnet"),
         ('{ name = "cifarnet", editable = "/src/cifarnet" }', "--with jax --editable /src/cifarnet"),
@@ -55,8 +55,8 @@ def test_pipx_injects_into_the_environment_of_the_tool(tmp_path):
         ),
     ],
 )
-def test_a_uv_tool_is_installed_again_as_it_was(tmp_path, requirements, told):
-    assert command(uv_tool(tmp_path / "tool", requirements), "jax", has_pip=False) == f"uv tool install {told}"
+def test_a_uv_tool_is_installed_again_as_it_was(tmp_path, requirements, wanted):
+    assert command(uv_tool(tmp_path / "tool", requirements), "jax", has_pip=False) == f"uv tool install {wanted}"
 
 
 def test_a_uv_tool_keeps_its_python(tmp_path):
@@ -76,8 +76,8 @@ def test_an_environment_without_pip_is_changed_by_uv():
 
 
 def test_without_pip_and_uv_python_brings_pip():
-    told = "/venv/bin/python -m ensurepip && /venv/bin/python -m pip install jax"
-    assert command("/venv", "jax", has_pip=False) == told
+    wanted = "/venv/bin/python -m ensurepip && /venv/bin/python -m pip install jax"
+    assert command("/venv", "jax", has_pip=False) == wanted
 
 
 @pytest.mark.parametrize(
@@ -99,8 +99,8 @@ def test_a_virtual_environment_of_a_managed_python_is_free():
 
 def test_windows_commands_are_quoted_for_windows():
     environment = Environment(Path("C:/a b"), "C:/a b/python.exe", windows=True)
-    told = '"C:/a b/python.exe" -m pip install jax'
-    assert install_command("jax", environment=environment) == told
+    wanted = '"C:/a b/python.exe" -m pip install jax'
+    assert install_command("jax", environment=environment) == wanted
 
 
 def test_command_for_this_process_is_understood_by_its_installer():

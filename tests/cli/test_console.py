@@ -97,7 +97,7 @@ def test_a_result_that_nobody_reads_is_no_failure(monkeypatch):
     console.print_result("Test accuracy 90 %")
 
 
-def test_data_that_nobody_reads_are_told_to_the_caller(monkeypatch):
+def test_data_that_nobody_reads_are_an_error_for_the_caller(monkeypatch):
     monkeypatch.setattr(sys, "stdout", Refusing(BrokenPipeError))
     with pytest.raises(BrokenPipeError):
         console.stdout().print("data")

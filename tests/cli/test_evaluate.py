@@ -94,7 +94,7 @@ def test_a_report_is_one_page_with_the_scores_and_the_command(weights, folder, t
     assert "taken for bee" in html
 
 
-def test_a_report_that_cannot_be_written_is_told_before_any_work(weights, folder, tmp_path):
+def test_an_unwritable_report_is_refused_before_any_work(weights, folder, tmp_path):
     (tmp_path / "file").write_text("")
     result = evaluate(weights, "--data", folder, "--report", str(tmp_path / "file" / "page.html"))
     assert isinstance(result.exception, StorageError)
@@ -143,7 +143,7 @@ def test_jax_gives_the_same_scores_without_tensorflow(folder, tmp_path):
 
 
 @pytest.mark.usefixtures("without_pillow_heif")
-def test_left_out_files_are_told_on_stderr(weights, tmp_path):
+def test_left_out_files_are_listed_on_stderr(weights, tmp_path):
     folder = save_image_folder(tmp_path, {"ant": (2, 3), "bee": (2, 1), "cow": (2, 2)})
     (folder / "test/ant/0.HEIC").touch()
     (folder / "train/ant/broken.png").touch()

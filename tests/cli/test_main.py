@@ -77,9 +77,9 @@ def test_nothing_heavy_is_imported_to_help_or_summarize(arguments):
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
         f"print('imported', [name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr
+    stderr = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr
     allowed = ["numpy"] if arguments[0] == "summary" else []
-    assert told.splitlines()[-1] == f"imported {allowed}"
+    assert stderr.splitlines()[-1] == f"imported {allowed}"
 
 
 def documented_api() -> list[str]:
@@ -99,8 +99,8 @@ def test_importing_package_imports_no_backend_and_api_is_there():
         "print(sorted(name for name in found if name in dir(cifarnet)))\n"
         "print([name for name, value in found.items() if not callable(value)], cifarnet.ModelSpec('resnet20').title)"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert told.splitlines() == ["[]", str(documented_api()), "['RECIPES'] ResNet-20"]
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output.splitlines() == ["[]", str(documented_api()), "['RECIPES'] ResNet-20"]
 
 
 def test_links_between_documents_lead_somewhere():
@@ -112,15 +112,15 @@ def test_links_between_documents_lead_somewhere():
 
 
 def test_the_version_names_the_backends():
-    told = run("--version")
-    assert told.returncode == 0
-    assert told.stdout.startswith(f"cifarnet {__version__} (Python 3.")
-    assert "keras 3." in told.stdout
-    assert "tensorflow 2." in told.stdout
+    result = run("--version")
+    assert result.returncode == 0
+    assert result.stdout.startswith(f"cifarnet {__version__} (Python 3.")
+    assert "keras 3." in result.stdout
+    assert "tensorflow 2." in result.stdout
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status", "told"),
+    ("arguments", "status", "message"),
     [
         (["summary", "--depth", "21"], 2, "nearest: 20 and 26"),
         (["train", "--depth", "21"], 2, "nearest: 20 and 26"),
@@ -140,13 +140,13 @@ def test_the_version_names_the_backends():
         (["data", "nowhere"], 1, "no file or folder"),
     ],
 )
-def test_error_is_message_and_an_exit_status_without_traceback(arguments, status, told, monkeypatch, capsys):
+def test_error_is_message_and_an_exit_status_without_traceback(arguments, status, message, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["cifarnet", *arguments])
     with pytest.raises(SystemExit) as stopped:
         main()
     captured = capsys.readouterr()
     assert stopped.value.code == status
-    assert told in " ".join(captured.err.split())
+    assert message in " ".join(captured.err.split())
     assert captured.out == ""
 
 
@@ -157,6 +157,6 @@ def test_ctrl_c_ends_any_command_with_130_and_without_traceback():
         "@command.app.command('wait')\ndef wait(): os.kill(os.getpid(), signal.SIGINT)\n"
         "command.sys.argv = ['cifarnet', 'wait']\ncommand.main()"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert told.returncode == 130
-    assert told.stderr.strip() == "Stopped."
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 130
+    assert result.stderr.strip() == "Stopped."

@@ -86,13 +86,13 @@ def test_bad_file_is_reported_while_others_are_answered(weights):
 
 @pytest.mark.usefixtures("photos")
 @pytest.mark.parametrize("form", [[], ["--csv"], ["--json"]])
-def test_the_network_that_answers_is_told_once_on_stderr(weights, form):
+def test_the_network_is_named_once_on_stderr(weights, form):
     result = predict("a[red].png", "c.png", "--weights", weights, *form)
     assert result.stderr == network(weights)
     assert "ResNet" not in result.stdout
 
 
-def test_the_weights_that_come_with_cifarnet_are_told_by_name():
+def test_the_weights_that_come_with_cifarnet_are_named():
     printed = predict(str(Path(__file__).parents[2] / "docs/circle.png"), "--top-k", "1", "--csv").stderr
     names = "airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck"
     assert printed == f"resnet20 (ResNet-20), 10 classes: {names}\n"
@@ -371,7 +371,7 @@ def test_explained_pictures_are_held_in_small_batches(weights, monkeypatch):
 
 
 @pytest.mark.usefixtures("photos")
-def test_explanations_cannot_be_written_told_without_traceback(weights):
+def test_unwritable_explanations_are_an_error_without_traceback(weights):
     command = [sys.executable, "-m", "cifarnet", "predict", "a[red].png", "--weights", weights, "--explain", "c.png"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
@@ -379,7 +379,7 @@ def test_explanations_cannot_be_written_told_without_traceback(weights):
 
 
 @pytest.mark.usefixtures("photos", "without_pillow_heif")
-def test_files_that_a_folder_leaves_out_are_told_on_stderr(tmp_path, weights):
+def test_files_that_a_folder_leaves_out_are_listed_on_stderr(tmp_path, weights):
     save_picture(tmp_path / "folder/0.png", 0)
     for name in ("._0.png", "1.HEIC", "2.HEIC"):
         (tmp_path / "folder" / name).touch()

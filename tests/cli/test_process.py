@@ -31,10 +31,10 @@ def shell(script: str, **options) -> subprocess.CompletedProcess:
     ("redirection", "printed"), [(">&-", False), ("2>&-", True), ("<&-", True), ("<&- >&- 2>&-", False)]
 )
 def test_a_closed_stream_is_as_the_null_device(redirection, printed):
-    told = shell(f"$CIFARNET summary {redirection}")
-    assert told.returncode == 0
-    assert ("ResNet-110" in told.stdout) == printed
-    assert told.stderr == ""
+    result = shell(f"$CIFARNET summary {redirection}")
+    assert result.returncode == 0
+    assert ("ResNet-110" in result.stdout) == printed
+    assert result.stderr == ""
 
 
 def test_an_error_with_closed_streams_has_its_status():
@@ -47,29 +47,29 @@ def test_a_file_never_takes_the_place_of_a_closed_stream(tmp_path):
         "file = open('file', 'w')\nprint('data')\nprint('message', file=sys.stderr)\n"
         "os.write(1, b'x')\nos.write(2, b'y')\n"
     )
-    told = shell(f'{sys.executable} -c "{code}" <&- >&- 2>&-', cwd=tmp_path)
-    assert told.returncode == 0
+    result = shell(f'{sys.executable} -c "{code}" <&- >&- 2>&-', cwd=tmp_path)
+    assert result.returncode == 0
     assert (tmp_path / "file").read_text() == ""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["summary", "summary --json", "summary --depth 20 --plain", "--help", "weights"])
 def test_data_that_a_full_disk_refuses_are_an_error(command):
-    told = shell(f"$CIFARNET {command} >/dev/full")
-    assert told.returncode == 3
-    assert told.stderr == "Error: Standard output can't be written: No space left on device.\n"
+    result = shell(f"$CIFARNET {command} >/dev/full")
+    assert result.returncode == 3
+    assert result.stderr == "Error: Standard output can't be written: No space left on device.\n"
 
 
 def test_messages_that_a_full_disk_refuses_are_no_error():
-    told = shell("$CIFARNET data synthetic:50 2>/dev/full")
-    assert told.returncode == 0
-    assert "synthetic" in told.stdout
+    result = shell("$CIFARNET data synthetic:50 2>/dev/full")
+    assert result.returncode == 0
+    assert "synthetic" in result.stdout
 
 
 def test_a_reader_that_ends_early_is_no_news():
-    told = shell("$CIFARNET train --help | head -1; exit ${PIPESTATUS[0]}")
-    assert told.returncode in (0, 1)  # What is printed may fit the pipe.
-    assert told.stderr == ""
+    result = shell("$CIFARNET train --help | head -1; exit ${PIPESTATUS[0]}")
+    assert result.returncode in (0, 1)  # What is printed may fit the pipe.
+    assert result.stderr == ""
 
 
 class Refusing:
@@ -201,8 +201,8 @@ def test_the_second_signal_acts_at_once():
         "    finally:\n        print('cleaning', flush=True)\n        os.kill(os.getpid(), signal.SIGINT)\n"
         "        time.sleep(9)\n        print('late', flush=True)\n"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (told.returncode, told.stdout, told.stderr) == (130, "cleaning\n", "")
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (130, "cleaning\n", "")
 
 
 @contextlib.contextmanager
@@ -231,9 +231,9 @@ def test_ctrl_c_while_the_command_begins_is_one_line(moment):
         assert child.stdout.readline() == "begun\n"
         time.sleep(moment)
         os.killpg(child.pid, signal.SIGINT)
-        _, told = child.communicate(timeout=60)
+        _, stderr = child.communicate(timeout=60)
     assert child.returncode == 130
-    assert told == "Stopped.\n"
+    assert stderr == "Stopped.\n"
 
 
 def test_notices_are_for_failures_and_not_for_ctrl_c(capfd, monkeypatch):
@@ -255,10 +255,10 @@ def test_notices_are_for_failures_and_not_for_ctrl_c(capfd, monkeypatch):
 
 def test_a_deleted_current_folder_is_said(tmp_path):
     (tmp_path / "gone").mkdir()
-    told = shell("rmdir ../gone; $CIFARNET data images", cwd=tmp_path / "gone")
-    assert told.returncode == 1
-    assert "current folder has been deleted" in told.stderr
-    assert "Traceback" not in told.stderr
+    result = shell("rmdir ../gone; $CIFARNET data images", cwd=tmp_path / "gone")
+    assert result.returncode == 1
+    assert "current folder has been deleted" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 @pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="only root can become a user without account")
@@ -270,12 +270,12 @@ def test_a_user_without_account_and_home_can_work(tmp_path):
     tmp_path.chmod(0o777)
     if shell(f"{script} {sys.executable} -c pass").returncode:
         pytest.skip("this root has no capabilities to give")
-    told = shell(f"cd {tmp_path}; {script} -u KERAS_HOME $CIFARNET weights")
-    assert told.returncode == 0, told.stderr
-    assert "resnet20" in told.stdout
-    told = shell(f"cd {tmp_path}; {script} -u KERAS_HOME $CIFARNET data")
-    assert told.returncode == 3
-    assert "Set CIFARNET_CACHE" in told.stderr
+    result = shell(f"cd {tmp_path}; {script} -u KERAS_HOME $CIFARNET weights")
+    assert result.returncode == 0, result.stderr
+    assert "resnet20" in result.stdout
+    result = shell(f"cd {tmp_path}; {script} -u KERAS_HOME $CIFARNET data")
+    assert result.returncode == 3
+    assert "Set CIFARNET_CACHE" in result.stderr
     assert list(tmp_path.iterdir()) == []
 
 
@@ -334,7 +334,7 @@ def test_ctrl_c_while_pictures_are_decoded_is_one_line(tmp_path):
         assert child.stderr.readline().startswith("Reading")
         assert child.stderr.readline().startswith("Decoding")
         os.killpg(child.pid, signal.SIGINT)
-        printed, told = child.communicate(timeout=60)
+        printed, stderr = child.communicate(timeout=60)
     assert (child.returncode, printed) == (130, "")
     # Between the line that was read and the signal, the next split may begin.
-    assert told.removeprefix("Decoding training images ...\n") == "Stopped.\n"
+    assert stderr.removeprefix("Decoding training images ...\n") == "Stopped.\n"

@@ -100,7 +100,7 @@ def test_a_flipped_pixel_in_an_entry_is_noticed(tmp_path):
     assert_same(load_data(source), first)
 
 
-def test_a_cache_that_cannot_be_written_is_told_and_no_error(tmp_path, monkeypatch, caplog):
+def test_an_unwritable_cache_is_a_warning_and_no_error(tmp_path, monkeypatch, caplog):
     (tmp_path / "file").touch()
     monkeypatch.setenv("CIFARNET_CACHE", str(tmp_path / "file" / "cache"))
     assert len(load_data(str(image_folder(tmp_path / "pets"))).train) == 6

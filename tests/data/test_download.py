@@ -21,13 +21,13 @@ def visible(folder):
     return [path.name for path in folder.iterdir() if not path.name.startswith(".")]
 
 
-def test_a_file_is_downloaded_and_told_about(server, tmp_path):
-    told = []
-    path = fetch(server.file("good"), tmp_path / "cache", report=lambda *progress: told.append(progress))
+def test_a_file_is_downloaded_with_progress(server, tmp_path):
+    reports = []
+    path = fetch(server.file("good"), tmp_path / "cache", report=lambda *progress: reports.append(progress))
     assert path == tmp_path / "cache" / NAME
     assert path.read_bytes() == CONTENT
-    assert told[-1] == (f"Downloading {NAME}", len(CONTENT), len(CONTENT))
-    assert len(told) > 5
+    assert reports[-1] == (f"Downloading {NAME}", len(CONTENT), len(CONTENT))
+    assert len(reports) > 5
     assert visible(path.parent) == [NAME]
 
 

@@ -212,11 +212,11 @@ def test_no_warning_of_pillow_leaks_from_any_thread():
 def test_many_images_are_read_in_parallel_in_their_order():
     images = random_images(1200)
     files = [(str(row), encoded(Image.fromarray(image))) for row, image in enumerate(images)]
-    told = []
-    read, broken = read_images(files, report=lambda *progress: told.append(progress))
+    reports = []
+    read, broken = read_images(files, report=lambda *progress: reports.append(progress))
     np.testing.assert_array_equal(read, images)
     assert broken == []
-    assert told[-1] == ("Decoding images", 1200, 1200)
+    assert reports[-1] == ("Decoding images", 1200, 1200)
 
 
 @pytest.mark.parametrize("count", [10, 1200])
@@ -226,12 +226,12 @@ def test_broken_images_are_listed_and_the_others_read(count):
     places = [0, count // 2, count - 1]
     for place in places:
         files[place] = (f"picture {place}", b"no image")
-    told = []
-    read, broken = read_images(files, report=lambda *progress: told.append(progress))
+    reports = []
+    read, broken = read_images(files, report=lambda *progress: reports.append(progress))
     np.testing.assert_array_equal(read, np.delete(images, places, axis=0))
     assert [place for place, _ in broken] == places
     assert all(message.startswith(f"picture {place} is not a PNG") for place, message in broken)
-    assert told[-1] == ("Decoding images", count, count)
+    assert reports[-1] == ("Decoding images", count, count)
 
 
 def test_no_images_are_read_from_broken_files_alone():

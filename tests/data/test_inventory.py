@@ -21,7 +21,7 @@ def test_an_empty_cache_has_nothing(cache):
     assert inventory.decoded == ()
 
 
-def test_the_checksum_of_the_archive_is_told(cache):
+def test_the_checksum_of_the_archive_is_reported(cache):
     cache.mkdir()
     (cache / "a.tar.gz").write_bytes(b"intact")
     assert take_inventory(ARCHIVE).checksum_holds is True

@@ -62,7 +62,7 @@ def test_a_run_is_scored_on_its_own_data_from_every_directory(project):
     assert found.data_changed is False
 
 
-def test_changed_images_are_told_with_the_remedy(project):
+def test_changed_images_are_refused_with_the_remedy(project):
     save_picture(project / "images/train/ant/new.png", seed=1)
     assert evaluate(project / "run").data_changed is True
     printed = CliRunner().invoke(app, ["evaluate", str(project / "run"), "--json"])
@@ -79,7 +79,7 @@ def test_data_that_were_asked_for_are_scored_without_a_word(project):
     assert "changed" not in printed.stderr
 
 
-def test_data_that_are_gone_are_told_with_the_remedy(project):
+def test_missing_data_are_refused_with_the_remedy(project):
     (project / "images").rename(project / "photos")
     shutil.rmtree("images")
     with pytest.raises(DataError, match=r"nothing at .*project/images any more.*`data`"):

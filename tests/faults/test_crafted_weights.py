@@ -45,7 +45,7 @@ def answers(good, tmp_path_factory):
 @pytest.mark.parametrize("name", CRAFTED)
 def test_a_crafted_weight_file_is_refused_soon_in_little_memory(name, answers):
     path, answer = answers[name]
-    _, whole = answer["told"]
+    _, whole = answer["errors"]
     assert whole is not None, "taken for a weight file"
     assert str(path) in whole
     assert len(whole) < 1000

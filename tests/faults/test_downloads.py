@@ -62,8 +62,8 @@ def start(server, folder, behaviour):
 def test_two_processes_at_once_download_once(server, tmp_path):
     processes = [start(server, tmp_path, "slow") for _ in range(2)]
     for process in processes:
-        told, errors = process.communicate(timeout=60)
-        assert (process.returncode, told) == (0, "fetched\n"), errors
+        output, errors = process.communicate(timeout=60)
+        assert (process.returncode, output) == (0, "fetched\n"), errors
     assert len(server.requests) == 1
     assert_nothing_unverified(tmp_path)
 

@@ -95,8 +95,8 @@ def test_refused_save_is_tried_again_with_it_should_have_written(tmp_path, monke
     manager.save(checkpoint(3))
     monkeypatch.undo()
     assert latest_checkpoint(tmp_path / "run", events.append).train_state.step == 1
-    (told,) = events
-    assert "No space left on device. The training continues" in told.message
+    (warning,) = events
+    assert "No space left on device. The training continues" in warning.message
     manager.save(checkpoint(4))
     assert manager.failure is None
     assert load_weights(tmp_path / "run" / files.BEST_WEIGHTS).sha256() == checkpoint(2).weights.sha256()

@@ -46,16 +46,15 @@ def reference(tmp_path_factory):
 
 
 def train_on_a_bad_disk(directory, refused, code, for_ever):
-    """What ``cifarnet train`` told, where it ended with an error."""
+    """Return the error that ``cifarnet train`` ended with, or None."""
+    error = None
     with disk(directory, refused, code, for_ever) as bad:
         try:
             train(CONFIG, directory)
-        except (StorageError, RunError, Killed) as error:
-            told = error
-        else:
-            told = None
+        except (StorageError, RunError, Killed) as caught:
+            error = caught
     assert bad.operations >= refused
-    return told
+    return error
 
 
 def assert_it_can_be_finished(directory, wanted):
@@ -83,9 +82,9 @@ def test_a_run_survives_each_refused_operation_on_its_files(reference, tmp_path,
     places = range(1, operations + 1, operations // scaled(SAMPLE, most=operations))
     for index, refused in enumerate(places):
         directory = tmp_path / str(refused)
-        told = train_on_a_bad_disk(directory, refused, FAULTS[index % 4], for_ever=False)
-        assert told is None or isinstance(told, StorageError | Killed)
-        went_on += told is None
+        error = train_on_a_bad_disk(directory, refused, FAULTS[index % 4], for_ever=False)
+        assert error is None or isinstance(error, StorageError | Killed)
+        went_on += error is None
         assert_it_can_be_finished(directory, wanted)
     result = f"{went_on} went on, {len(places) - went_on} stopped and were finished later; all results equal"
     tried("an operation on a run's file: ENOSPC, EIO, EACCES once, or killed", len(places), result)
@@ -97,10 +96,10 @@ def test_run_on_a_disk_stays_full_says_so_and_is_finished_later(reference, tmp_p
     places = range(6, operations - 2, (operations - 9) // scaled(2, most=operations - 9))
     for refused in places:
         directory = tmp_path / str(refused)
-        told = train_on_a_bad_disk(directory, refused, errno.ENOSPC, for_ever=True)
-        assert isinstance(told, StorageError)
-        assert told.exit_code == 3
-        assert "No space left on device" in str(told)
+        error = train_on_a_bad_disk(directory, refused, errno.ENOSPC, for_ever=True)
+        assert isinstance(error, StorageError)
+        assert error.exit_code == 3
+        assert "No space left on device" in str(error)
         assert_it_can_be_finished(directory, wanted)
     tried(
         "an operation on a run's file: ENOSPC from then on", len(places), "all were finished later; all results equal"

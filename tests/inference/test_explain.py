@@ -215,7 +215,7 @@ def test_a_folder_is_made_where_it_is_missing(tmp_path):
     assert (tmp_path / "new" / "one").is_dir()
 
 
-def test_a_file_in_the_folders_place_is_told(tmp_path):
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(InvalidValueError, match="takes a folder"):
         prepare_directory(tmp_path / "file")
@@ -224,7 +224,7 @@ def test_a_file_in_the_folders_place_is_told(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="no folder is closed to this user")
-def test_a_folder_that_can_not_be_written_to_is_told(tmp_path):
+def test_a_folder_that_can_not_be_written_to_is_refused(tmp_path):
     tmp_path.chmod(0o500)
     try:
         with pytest.raises(StorageError, match="permission denied"):

@@ -39,9 +39,9 @@ def test_settings_are_shown_as_the_options_take_them():
 
 
 def test_the_tables_are_text_without_markup_or_control_codes():
-    told = shown(COMPARISON, 80)
-    assert "[red]mine" in told
-    assert "\x1b" not in told
+    output = shown(COMPARISON, 80)
+    assert "[red]mine" in output
+    assert "\x1b" not in output
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
@@ -54,13 +54,13 @@ def test_many_runs_with_long_names_fit_terminal_and_lose_nothing(width):
     ]
     lines = shown(many, width).splitlines()
     assert max(map(len, lines)) <= width
-    told = "\n".join(lines)
-    assert all(f"recipe-{k}" in told for k in range(12))
-    assert told.count("…") == 0
-    assert "90.00 %" in told
+    output = "\n".join(lines)
+    assert all(f"recipe-{k}" in output for k in range(12))
+    assert output.count("…") == 0
+    assert "90.00 %" in output
 
 
-def test_runs_of_the_same_name_are_told_apart_by_their_paths():
+def test_runs_of_the_same_name_are_distinguished_by_path():
     same = {**COMPARISON, "groups": [group([run("a/x")]), group([run("b/x")])]}
     assert group_names(same) == ["a/x", "b/x"]
 

@@ -42,7 +42,7 @@ def test_report_fits_80_columns_with_the_ten_classes_of_cifar10():
     assert [row.index("1000") + 4, len(heading.rstrip())] == [heading.index("auto") + 4, len(row.rstrip())]
 
 
-def test_classes_that_begin_alike_are_told_apart_by_number():
+def test_classes_that_begin_alike_are_distinguished_by_number():
     names = ("class 1", "class 2")
     lines = shown(confusion_table([[3, 4], [5, 6]], names, 80), 80).splitlines()
     assert [line.split() for line in lines[1:]] == [

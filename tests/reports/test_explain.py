@@ -56,7 +56,7 @@ def test_the_bars_are_as_long_as_the_classes_are_probable():
     assert set(lengths) == {round(0.75 * VIEW_SIDE), round(0.25 * VIEW_SIDE)}
 
 
-def test_a_map_without_heat_is_told_in_place_of_the_scale():
+def test_a_map_without_heat_is_labelled_in_place_of_the_scale():
     some, none = np.zeros((200, 300)), np.zeros((200, 300))
     some[0, 0] = 1
     beside = [drawn(grey(300, 200), heat)[:, 340:].astype(int) for heat in (some, none)]

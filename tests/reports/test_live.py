@@ -24,7 +24,7 @@ def text(live, *screen, **options):
 
 
 def test_frame_shows_what_is_trained_how_far_it_is_and_how_well():
-    told = text(run(4), 100, 30)
+    output = text(run(4), 100, 30)
     for part in (
         "ResNet-20 · recipe documented · CPU, 2 cores (tensorflow)",
         "4/250  3.5 hours left",
@@ -34,7 +34,7 @@ def test_frame_shows_what_is_trained_how_far_it_is_and_how_well():
         "last    epoch 4  validation acc 25.00%  loss 0.750  training acc 50.00% loss 0.500",
         "epochs 1 to 4",
     ):
-        assert part in told
+        assert part in output
 
 
 @pytest.mark.parametrize("height", [1, 3, 6, 9, 12, 16, 24, 50])
@@ -59,10 +59,10 @@ def test_a_low_screen_loses_curves_then_heading_then_the_results():
 
 
 def test_at_60_columns_no_figure_is_cut():
-    told = text(run(4), 60, 30)
-    assert "loss 1.250 acc 62.5% lr 0.05 512 images/s" in told
-    assert "last    epoch 4  validation acc 25.00%  loss 0.750\n" in told
-    assert "accuracy" in told
+    output = text(run(4), 60, 30)
+    assert "loss 1.250 acc 62.5% lr 0.05 512 images/s" in output
+    assert "last    epoch 4  validation acc 25.00%  loss 0.750\n" in output
+    assert "accuracy" in output
 
 
 def test_where_only_ascii_can_be_shown_all_is_ascii():
@@ -70,12 +70,12 @@ def test_where_only_ascii_can_be_shown_all_is_ascii():
 
 
 def test_what_comes_from_outside_can_not_move_the_cursor():
-    told = text(run(), 200, 30)
-    assert "\x1b" not in told
-    assert r"pictures \x1b[2J ü" in told
+    output = text(run(), 200, 30)
+    assert "\x1b" not in output
+    assert r"pictures \x1b[2J ü" in output
 
 
-def test_other_work_is_told_in_place_of_the_figures():
+def test_other_work_is_shown_in_place_of_the_figures():
     live = run(1)
     live.note(Classifying(3000, 10_000))
     assert "classifying 3,000 of 10,000 validation images" in text(live, 60, 30)
@@ -98,10 +98,10 @@ def test_a_resumed_run_shows_the_epochs_before_it_too():
     live = TrainingFrame()
     live.note(replace(PLAN, start_epoch=3, history=rows, best_epoch=2))
     live.note(done(4))
-    told = text(live, 100, 30)
-    assert "best    epoch 2  validation acc 75.00%" in told
-    assert "last    epoch 4" in told
-    assert "epochs 1 to 4" in told
+    output = text(live, 100, 30)
+    assert "best    epoch 2  validation acc 75.00%" in output
+    assert "last    epoch 4" in output
+    assert "epochs 1 to 4" in output
 
 
 def test_epochs_that_are_trained_again_replace_what_they_were():

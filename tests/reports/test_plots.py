@@ -21,7 +21,7 @@ def test_figure_is_saved_as_png_and_svg_and_again_to_same_bytes(tmp_path):
         assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
 
 
-def test_a_folder_that_can_not_be_written_is_told_as_such(tmp_path):
+def test_a_folder_that_can_not_be_written_is_a_storage_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError):
         plots.save(plots.class_bars(CLASSES), tmp_path / "file" / "a")

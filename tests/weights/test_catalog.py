@@ -121,7 +121,7 @@ def test_a_file_that_the_user_put_there_stays(run):
     assert own.exists()
 
 
-def test_a_folder_deleted_while_weights_are_added_is_told(run, monkeypatch):
+def test_a_folder_deleted_while_weights_are_added_is_reported(run, monkeypatch):
     write_index = catalog.write_index
 
     def delete_first(folder, index):

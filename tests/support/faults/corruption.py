@@ -139,7 +139,7 @@ def kinds(folder: Path) -> dict[str, Kind]:
         "weights": Kind(_make_weights, _read_weights),
         "config.json": Kind(_make_config, _read_config),
         "decoded images": Kind(_make_decoded, _read_decoded(folder)),
-        **{told: Kind(_make_archive(name), _read_archive) for told, name in archives.items()},
+        **{kind: Kind(_make_archive(name), _read_archive) for kind, name in archives.items()},
     }
 
 

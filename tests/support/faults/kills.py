@@ -108,17 +108,17 @@ def kill(folder: Path, kills: int, seed: int) -> dict[str, Any]:
 
     rng = np.random.default_rng(seed)
     started = time.monotonic()
-    child, told = forked(lambda tell: go_on(folder / "reference", tell))
+    child, pipe_end = forked(lambda tell: go_on(folder / "reference", tell))
     assert ended(child, 600), "The reference did not end."
-    os.close(told)
+    os.close(pipe_end)
     whole = time.monotonic() - started
     wanted = result(folder / "reference")
     counts = {"kills": 0, "resumed": 0, "finished": 0, "equal": 0, "during_start": 0}
     directory, saved = folder / "run-0", 0
     while counts["kills"] < kills:
-        child, told = forked(lambda tell: go_on(directory, tell))  # noqa: B023 - done before it changes
+        child, pipe_end = forked(lambda tell: go_on(directory, tell))  # noqa: B023 - done before it changes
         finished = ended(child, float(rng.uniform(0, 1.1 * whole)))
-        with open(told) as pipe:
+        with open(pipe_end) as pipe:
             events = [(kind, int(step)) for kind, step in (line.split() for line in pipe)]
         begun = [step for kind, step in events if kind == "from"]
         if begun:
@@ -136,9 +136,9 @@ def kill(folder: Path, kills: int, seed: int) -> dict[str, Any]:
             if counts["kills"] % 20 == 0:
                 print(json.dumps(counts), file=sys.stderr)
     # The last one was killed: it is resumed too, to the end.
-    child, told = forked(lambda tell: go_on(directory, tell))
+    child, pipe_end = forked(lambda tell: go_on(directory, tell))
     assert ended(child, 600), "The last training did not end."
-    os.close(told)
+    os.close(pipe_end)
     counts["finished"] += 1
     counts["equal"] += result(directory) == wanted
     assert counts["equal"] == counts["finished"], counts

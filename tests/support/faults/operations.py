@@ -346,7 +346,7 @@ def _prepared(action: Action, folder: Path) -> Iterator[Path]:
 def meet(action: Action, folder: Path, fault: int) -> Counter[str]:
     """Let each operation of ``action`` on a file in ``folder`` meet ``fault``, one after the other.
 
-    Returns how many of these actions ``went on``, ``told`` the fault or were ``killed``.
+    Returns how many of these actions ``went on``, ``reported`` the fault or were ``killed``.
     """
     counts: Counter[str] = Counter()
     with _prepared(action, folder) as trial:
@@ -364,7 +364,7 @@ def meet(action: Action, folder: Path, fault: int) -> Counter[str]:
                 except Killed:
                     counts["killed"] += 1
                 except CifarnetError:
-                    counts["told"] += 1
+                    counts["reported"] += 1
             assert bad.operations >= refused
             action.check(trial)
             action.again(trial)

@@ -21,14 +21,14 @@ def main(paths: Sequence[Path]) -> None:
     for path in paths:
         os.chdir(path.with_suffix(""))
         started = time.monotonic()
-        told: list[str | None] = []
+        errors: list[str | None] = []
         for read in (load_header, load_weights):
             try:
                 read(path)
-                told.append(None)
+                errors.append(None)
             except WeightsError as error:
-                told.append(str(error))
-        answers.append({"told": told, "seconds": time.monotonic() - started})
+                errors.append(str(error))
+        answers.append({"errors": errors, "seconds": time.monotonic() - started})
     print(json.dumps(answers))
 
 
