@@ -8,20 +8,23 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import MISSING, Field, dataclass, field, fields
 from enum import StrEnum
+from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from cifarnet.errors import InvalidValueError, did_you_mean, invalid, unknown_value
 from cifarnet.json_files import shown
 
-_NAMES: dict[type, str] = {
+_NAMES: dict[Any, str] = {
     int: "a whole number",
     float: "a number",
     str: "a text",
     bool: "true or false",
     dict: "an object",
-    NoneType: "null",
+    Mapping: "a mapping",
 }
+# NumPy registers its numbers as these.
+_NUMBERS: dict[Any, type] = {int: Integral, float: Real}
 
 FLOAT_LIMIT = 3.4e38
 """The largest number in a recipe, about the maximum of float32."""
@@ -54,7 +57,7 @@ class Range(NamedTuple):
             InvalidValueError: when it is outside.
         """
         if value is not None and value not in self:
-            raise InvalidValueError(f"{name} must be {self}. Received: {shown(value)}")
+            raise invalid(name, f"must be {self}", value, valid=self, received=shown(value))
 
 
 FRACTION = Range(0, 1, low_excluded=True, high_excluded=True)
@@ -131,7 +134,11 @@ class Option:
             return []
         if isinstance(value, bool):
             return [option_name(name if value else f"no_{name}")]
-        return [option_name(name), self.notation.text(value) if self.notation else str(value)]
+        return [option_name(name), self.text(value)]
+
+    def text(self, value: Any) -> str:
+        """Return the word of the command line for ``value``, which is not None."""
+        return self.notation.text(value) if self.notation else str(value)
 
 
 def option(
@@ -153,6 +160,17 @@ def option(
 def options_of(cls: Any) -> dict[str, Option]:
     """Return the fields of the dataclass ``cls`` that are options, by name."""
     return {each.name: each.metadata[Option] for each in fields(cls) if Option in each.metadata}
+
+
+def received(values: Mapping[str, Any], options: Mapping[str, Option]) -> str:
+    """Return the ``values`` of fields for a message, as the ``options`` are written: `` `epochs` 3, no `flip` ``."""
+    return ", ".join(_received(name, value, options[name]) for name, value in values.items())
+
+
+def _received(name: str, value: Any, described: Option) -> str:
+    if value is None or value is False:
+        return f"no `{name}`"
+    return f"`{name}`" if value is True else f"`{name}` {described.text(value)}"
 
 
 def require_valid(record: Any, options: Mapping[str, Option] | None = None) -> None:
@@ -215,8 +233,40 @@ def typed_fields(cls: type[Any], data: Mapping[str, Any], what: str, *, others: 
         try:
             values[name] = _converted(value, hints[name])
         except (TypeError, OverflowError):
-            raise InvalidValueError(f"{name} must be {_described(hints[name])}. Received: {shown(value)}") from None
+            kind = _described(hints[name])
+            raise invalid(name, f"must be {kind}", value, valid=kind, received=shown(value), what=name) from None
     return values
+
+
+def typed_values(cls: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``values`` from Python code as the types that the dataclass ``cls`` declares for the fields.
+
+    Lists become tuples, integers become floats, and NumPy's numbers become those of Python.
+
+    Raises:
+        InvalidValueError: for a value of another type, naming the field.
+    """
+    hints, typed = get_type_hints(cls), {}
+    for name, value in values.items():
+        try:
+            typed[name] = _converted(value, hints[name])
+        except (TypeError, OverflowError):
+            kind = _described(hints[name], none="None")
+            # Python refuses to convert very large integers to text.
+            text = shown(value) if type(value) is int else f"{value!r:.80}"
+            raise invalid(name, f"must be {kind}", value, valid=kind, received=text) from None
+    return typed
+
+
+def convert_fields(record: Any) -> None:
+    """Convert the values of the frozen dataclass instance ``record`` to the declared types, as ``typed_values``.
+
+    Raises:
+        InvalidValueError: for a value of another type, naming the field.
+    """
+    values = {each.name: getattr(record, each.name) for each in fields(record)}
+    for name, value in typed_values(type(record), values).items():
+        object.__setattr__(record, name, value)
 
 
 def _required(field: "Field[Any]") -> bool:
@@ -238,18 +288,24 @@ def _converted(value: Any, hint: Any) -> Any:
         if len(value) != len(kinds):
             raise TypeError
         return tuple(_converted(item, kind) for item, kind in zip(value, kinds, strict=True))
-    if hint is float and type(value) is int:
-        return float(value)
-    # Not isinstance, because bool is a subclass of int.
-    if type(value) is not (origin or hint):
+    if hint in _NUMBERS:
+        # bool is a subclass of int.
+        if isinstance(value, bool) or not isinstance(value, _NUMBERS[hint]):
+            raise TypeError
+        return hint(value)
+    if not isinstance(value, origin or hint):
         raise TypeError
-    return value
+    # The value of a member of an enumeration, or of another subclass, is written to JSON files as a text.
+    return str.__str__(value) if hint is str else value
 
 
-def _described(hint: Any) -> str:
+def _described(hint: Any, none: str = "null") -> str:
+    """Return the type ``hint`` in words; ``none`` stands for None."""
     origin, arguments = get_origin(hint), get_args(hint)
+    if hint is NoneType:
+        return none
     if origin is UnionType:
-        return " or ".join(map(_described, arguments))
+        return " or ".join(_described(argument, none) for argument in arguments)
     if origin is tuple:
         if arguments[1:] == (...,):
             return f"a list, each item {_described(arguments[0])}"

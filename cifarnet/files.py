@@ -10,22 +10,23 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from cifarnet.errors import InvalidValueError, StorageError
+from cifarnet.errors import StorageError, invalid
 
 StrPath = str | os.PathLike[str]
 """A path as text or path object."""
 
 
-def as_path(value: StrPath, what: str) -> Path:
-    """Return ``value`` as a path. ``what`` names the argument in messages.
+def as_path(value: StrPath, field: str, what: str | None = None) -> Path:
+    """Return ``value`` of the parameter ``field`` as a path. Messages name ``what``, by default the parameter.
 
     Raises:
         InvalidValueError: when ``value`` is neither text nor a path, is empty, or contains a NUL character.
     """
     if not isinstance(value, str | os.PathLike) or not isinstance(text := os.fspath(value), str) or not text:
-        raise InvalidValueError(f"{what} takes a path, as str or pathlib.Path. Received: {value!r:.80}")
+        valid = "a path, as str or pathlib.Path"
+        raise invalid(field, f"takes {valid}", value, valid=valid, received=f"{value!r:.80}", what=what)
     if "\0" in text:
-        raise InvalidValueError(f"{what} takes a path, which can't contain a NUL character. Received: {value!r:.80}")
+        raise invalid(field, "takes a path without a NUL character", value, received=f"{value!r:.80}", what=what)
     return Path(text)
 
 

@@ -10,8 +10,19 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
-from cifarnet.errors import InvalidValueError, did_you_mean, without_marks
-from cifarnet.fields import FLOAT_LIMIT, Notation, Panel, Range, option, require_valid, typed_fields
+from cifarnet.errors import InvalidValueError, did_you_mean, invalid, without_marks
+from cifarnet.fields import (
+    FLOAT_LIMIT,
+    Notation,
+    Panel,
+    Range,
+    convert_fields,
+    option,
+    options_of,
+    received,
+    require_valid,
+    typed_fields,
+)
 from cifarnet.json_files import read_object, shown
 from cifarnet.runs.files import CONFIG, verified_config
 
@@ -20,6 +31,8 @@ _SMALLEST_BATCH = 16
 _EPOCH_STEPS = 8
 
 _NAME_LIMIT = 64
+# Characters of a list in a message.
+_SHOWN = 60
 _LONGEST_LIST = 100
 # Larger counts are mistakes, and these fit into 32 bits. A checkpoint keeps a history of at most half a million epochs.
 _COUNT, _EPOCHS, _PIXELS = Range(0, 1_000_000_000), 500_000, Range(0, 1024)
@@ -233,6 +246,7 @@ class Recipe:
     """The last check is at the end of the run."""
 
     def __post_init__(self) -> None:
+        convert_fields(self)
         if (self.epochs is None) == (self.steps is None):
             raise InvalidValueError(
                 f"A recipe has either epochs or steps. Received: epochs {shown(self.epochs)}, steps {shown(self.steps)}"
@@ -242,11 +256,7 @@ class Recipe:
             "name",
             f"text of 1 to {_NAME_LIMIT} printable characters without slashes",
             lambda name: (
-                isinstance(name, str)
-                and name.strip()
-                and len(name) <= _NAME_LIMIT
-                and name.isprintable()
-                and not set(name) & {"/", "\\"}
+                name.strip() and len(name) <= _NAME_LIMIT and name.isprintable() and not set(name) & {"/", "\\"}
             ),
         )
         self._check(
@@ -274,10 +284,16 @@ class Recipe:
                 f" in different ways. Received: `crop_padding` {self.crop_padding}, `rotation` {self.rotation},"
                 f" `shift` {self.shift}"
             )
-        if self.cycle_peak and (self.lr_decay or self.lr_drop or self.lr_boundaries or self.warmup_steps):
+        others = ("lr_decay", "lr_drop", "lr_boundaries", "warmup_steps")
+        if self.cycle_peak and (given := {name: value for name in others if (value := getattr(self, name))}):
+            remedy = "Set `cycle_peak` 0 to use these."
             raise InvalidValueError(
                 "`cycle_peak` is a whole learning-rate schedule: it can't be combined with `lr_decay`, `lr_drop`,"
-                " `lr_boundaries` or `warmup_steps`."
+                f" `lr_boundaries` or `warmup_steps`. {remedy} Received:"
+                f" {received({'cycle_peak': self.cycle_peak, **given}, options_of(self))}",
+                field="cycle_peak",
+                value=self.cycle_peak,
+                remedy=remedy,
             )
         unused = {field.name: field.default for field in fields(self)}["warmup_learning_rate"]
         if self.warmup_learning_rate != unused and not self.warmup_steps:
@@ -286,7 +302,7 @@ class Recipe:
                 f" Received: `warmup_learning_rate` {self.warmup_learning_rate}, `warmup_steps` 0"
             )
         if self.alternate_flips and not self.flip:
-            raise InvalidValueError("`alternate_flips` needs `flip`. Received: `flip` False")
+            raise InvalidValueError("`alternate_flips` needs `flip`. Received: no `flip`", field="flip", value=False)
         if self.nesterov and not self.momentum:
             raise InvalidValueError("`nesterov` needs a `momentum` above 0. Received: `momentum` 0")
 
@@ -360,9 +376,11 @@ class Recipe:
 
     def _check(self, field: str, valid: str, holds: Any) -> None:
         if not holds(getattr(self, field)):
+            value, described = getattr(self, field), options_of(self).get(field)
             # The recipe's name is not an option.
-            what = field if field == "name" else f"`{field}`"
-            raise InvalidValueError(f"{what} must be {valid}. Received: {shown(getattr(self, field))}")
+            what, text = (f"`{field}`", described.text(value)) if described else (field, shown(value))
+            text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]} ..."
+            raise invalid(field, f"must be {valid}", value, valid=valid, received=text, what=what)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as JSON-ready data, so that ``Recipe.from_dict(recipe.to_dict()) == recipe``."""

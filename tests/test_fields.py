@@ -1,9 +1,10 @@
 from dataclasses import dataclass, fields
 
+import numpy as np
 import pytest
 
 from cifarnet.errors import InvalidValueError
-from cifarnet.fields import Range, option, options_of, require_valid, typed_fields
+from cifarnet.fields import Range, option, options_of, received, require_valid, typed_fields
 from cifarnet.recipes import Recipe
 from cifarnet.runs.request import TrainRequest
 
@@ -70,7 +71,7 @@ class Described:
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        (Described(steps=11), "steps must be at least 1 and at most 10. Received: 11"),
+        (Described(steps=11), "`steps` must be at least 1 and at most 10. Received: 11"),
         (Described(kind="c"), "`kind` must be a or b. Received: c"),
     ],
 )
@@ -110,14 +111,66 @@ def test_every_number_of_a_recipe_has_a_range():
     ("asked", "message"),
     [
         ({"changes": {"speed": 1}}, "has no field"),
-        ({"changes": {"epochs": 1, "steps": 2}}, "`epochs` and `steps` give the length"),
-        ({"changes": {"epochs": 1}, "budget": 60.0}, "`epochs` and `budget` give the length"),
-        ({"budget": 0.0}, "budget must be above 0"),
-        ({"seed": -1}, "seed must be at least 0"),
-        ({"validation_split": 1.0}, "validation_split must be above 0 and below 1"),
+        (
+            {"changes": {"epochs": 1, "steps": 2}},
+            "`epochs` and `steps` give the length.* `epochs` 1, `steps` 2",
+        ),
+        (
+            {"changes": {"epochs": 1}, "budget": 60.0},
+            "`epochs` and `budget` give.* `epochs` 1, `budget` 60s",
+        ),
+        ({"budget": 0.0}, "`budget` must be above 0"),
+        ({"seed": -1}, "`seed` must be at least 0"),
+        ({"validation_split": 1.0}, "`validation_split` must be above 0 and below 1"),
         ({"on_nan": "hope"}, "`on_nan` must be stop or restore"),
+        ({"on_nan": None}, "`on_nan` must be a text. Received: None"),
+        ({"jit": "no"}, "`jit` must be true or false or None. Received: 'no'"),
+        ({"freeze_base": "no"}, "`freeze_base` must be true or false. Received: 'no'"),
+        ({"seed": 1.5}, "`seed` must be a whole number. Received: 1.5"),
+        ({"seed": True}, "`seed` must be a whole number. Received: True"),
+        ({"budget": 10**400}, "`budget` must be a number or None. Received: 1000"),
+        ({"budget": 10**5000}, "`budget` must be a number or None. Received: a whole number of"),
+        ({"model": 20}, "`model` must be a text or None. Received: 20"),
+        ({"changes": None}, "`changes` must be a mapping. Received: None"),
+        ({"changes": {3: 1}}, 'no field "3"'),
+        ({"changes": {"batch_sise": 1}}, "Did you mean batch_size"),
+        ({"changes": {"batch_size": 8.5}}, "`batch_size` must be a whole number. Received: 8.5"),
+        ({"changes": {"steps": 1.5}}, "`steps` must be a whole number or None. Received: 1.5"),
+        ({"changes": {"lr_boundaries": 5}}, "`lr_boundaries` must be a list, each item a whole number. Received: 5"),
+        ({"changes": {"resolutions": "20:0.4"}}, "`resolutions` must be a list, each item a list of"),
     ],
 )
 def test_a_request_that_can_not_be_meant_is_refused(asked, message):
     with pytest.raises(InvalidValueError, match=message):
         TrainRequest(**asked)
+
+
+@pytest.mark.parametrize(
+    ("asked", "field", "valid"),
+    [
+        ({"seed": -1}, "seed", "at least 0 and at most 9,223,372,036,854,775,808"),
+        ({"seed": 1.5}, "seed", "a whole number"),
+        ({"on_nan": "hope"}, "on_nan", "('stop', 'restore')"),
+        ({"recipe": 3}, "recipe", "a Recipe or a name"),
+        ({"weights": 3}, "weights", "a path, as str or pathlib.Path"),
+    ],
+)
+def test_an_error_has_its_field_and_what_is_valid(asked, field, valid):
+    with pytest.raises(InvalidValueError) as refused:
+        TrainRequest(**asked)
+    assert (refused.value.field, refused.value.value, str(refused.value.valid)) == (field, asked[field], valid)
+
+
+def test_values_are_converted_to_the_declared_types():
+    request = TrainRequest(seed=np.int64(3), budget=60, changes={"lr_boundaries": [2, 3], "l2": np.float32(0.5)})
+    assert (request.seed, request.budget, request.changes) == (3, 60.0, {"lr_boundaries": (2, 3), "l2": 0.5})
+    assert [type(value) for value in (request.seed, request.budget, request.changes["l2"])] == [int, float, float]
+    recipe = Recipe(name="x", epochs=1, lr_boundaries=[1000], resolutions=[[16, 1]])
+    assert (recipe.lr_boundaries, recipe.resolutions) == ((1000,), ((16, 1.0),))
+    assert hash(recipe) == hash(Recipe.from_dict(recipe.to_dict()))
+
+
+def test_received_values_are_written_like_options():
+    values = {"lr_boundaries": (3, 5), "resolutions": ((20, 0.9),), "flip": False, "nesterov": True, "l2": 0.5}
+    shown = received(values, options_of(Recipe))
+    assert shown == "`lr_boundaries` 3,5, `resolutions` 20:0.9, no `flip`, `nesterov`, `l2` 0.5"

@@ -132,7 +132,7 @@ def given_options(context: typer.Context) -> dict[str, Any]:
         if notation := described[name].notation:
             given[name] = parsed(notation, given[name], option_name(name))
         if valid := described[name].range:
-            valid.require(option_name(name), given[name])
+            valid.require(name, given[name])
     return given
 
 

@@ -71,7 +71,7 @@ def read_image(source: StrPath | bytes, size: int = 32, *, name: str | None = No
     if isinstance(source, bytes):
         what, content = name or "The image", source
     else:
-        path = as_path(source, "read_image")
+        path = as_path(source, "source", "read_image")
         what = name or str(path)
         content = read_file(path, what)
     with open_picture(content, what, size) as image:

@@ -105,7 +105,7 @@ def source_name(source: StrPath) -> str:
         if not source.strip():
             raise InvalidValueError(f"The data source is empty. Give {FORMS} or a path. Received: an empty text")
         return source
-    path = str(as_path(source, "The data source"))
+    path = str(as_path(source, "source", "The data source"))
     return os.path.join(os.curdir, path) if places.is_name(path) else path
 
 

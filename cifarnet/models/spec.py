@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any, Self
 
-from cifarnet.errors import InvalidValueError, did_you_mean
+from cifarnet.errors import InvalidValueError, did_you_mean, invalid
 from cifarnet.fields import require_whole
 from cifarnet.models.family import Family
 from cifarnet.models.layers import Layer, named_weights
@@ -38,12 +38,11 @@ class ModelSpec:
         require_whole("classes", self.classes)
         require_whole("image_size", self.image_size)
         if self.classes < 2:
-            raise InvalidValueError(f"A classifier needs at least 2 classes. Received: {self.classes}")
+            raise invalid("classes", "needs at least 2 classes", self.classes, valid="at least 2", what="A classifier")
         if not family.takes(self.image_size):
-            raise InvalidValueError(
-                f"The image size must be a multiple of {family.image_multiple}, at least {family.smallest_image} pixels"
-                f" ({self.title} halves it). Received: {self.image_size}"
-            )
+            valid = f"a multiple of {family.image_multiple}, at least {family.smallest_image} pixels"
+            problem = f"must be {valid} ({self.title} halves it)"
+            raise invalid("image_size", problem, self.image_size, valid=valid, what="The image size")
 
     @property
     def family(self) -> Family:
@@ -106,7 +105,8 @@ def model_name(depth: int) -> str:
 def _parse(name: str) -> tuple[Family, int]:
     if not isinstance(name, str):
         meant = f" Did you mean resnet{name}?" if type(name) is int else ""
-        raise InvalidValueError(f"A network is given by its name, such as resnet20.{meant} Received: {name!r:.60}")
+        problem, shown = "is given by its name, such as resnet20", f"{name!r:.60}"
+        raise invalid("name", problem, name, remedy=meant.strip(), received=shown, what="A network")
     for family in MODELS.values():
         if match := family.pattern.fullmatch(name):
             return family, int(match["depth"])
@@ -114,7 +114,10 @@ def _parse(name: str) -> tuple[Family, int]:
     forms = ", ".join(family.form for family in MODELS.values())
     raise InvalidValueError(
         f"There is no such network.{did_you_mean(name[:64], known)} Networks are {', '.join(known)}, and all others of"
-        f" the form {forms}. Received: {name:.60}"
+        f" the form {forms}. Received: {name:.60}",
+        field="name",
+        value=name,
+        valid=tuple(known),
     )
 
 

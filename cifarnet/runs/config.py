@@ -8,8 +8,8 @@ from typing import Any, Self
 from cifarnet import __version__, places
 from cifarnet.backend.devices import Device, Execution
 from cifarnet.choices import ON_NAN
-from cifarnet.errors import InvalidValueError
-from cifarnet.fields import Range, options_of, require_valid, typed_fields
+from cifarnet.errors import InvalidValueError, invalid
+from cifarnet.fields import Range, convert_fields, options_of, require_valid, typed_fields
 from cifarnet.models.spec import ModelSpec, model_name
 from cifarnet.recipes import RECIPES, Recipe
 from cifarnet.runs.provenance import TEXT_LIMIT, TrainedOn
@@ -58,11 +58,13 @@ class RunInputs:
     skip_broken: bool = False
 
     def __post_init__(self) -> None:
+        convert_fields(self)
         require_valid(self, _OPTIONS)
         # A checksum in a stranger's file may be as long as a path.
         for name in (f"{place}{kind}" for place in PLACES for kind in ("", "_path", "_sha256")):
             if len(text := getattr(self, name, "") or "") > TEXT_LIMIT:
-                raise InvalidValueError(f"{name} must have at most {TEXT_LIMIT:,} characters. Received: {len(text):,}")
+                problem = f"must have at most {TEXT_LIMIT:,} characters"
+                raise invalid(name, problem, text, valid=TEXT_LIMIT, received=f"{len(text):,}")
 
     def place(self, name: str) -> str | None:
         """Return the absolute path of the field ``name`` (``data``, ``weights`` or ``teacher``), or its value."""
@@ -173,7 +175,7 @@ class RunConfig(RunInputs):
             _DEPTHS.require("depth", depth)
             data["model"] = model_name(depth)
         if not isinstance(recipe := data.get("recipe"), dict):
-            raise InvalidValueError(f"recipe must be an object. Received: {recipe!r:.60}")
+            raise invalid("recipe", "must be an object", recipe, received=f"{recipe!r:.60}")
         values = typed_fields(cls, {**data, "recipe": Recipe.from_dict(recipe)}, "A run's configuration")
         for place in ("weights", "teacher"):
             # Before 0.2 only the given text was kept: a path, if it exists here, or else a name.
@@ -192,33 +194,38 @@ def require_consistent(asked: TrainRequest | RunConfig, recipe: Recipe) -> None:
     Raises:
         InvalidValueError: when they do. The message names the settings.
     """
-    for message in _contradictions(asked, recipe):
-        raise InvalidValueError(message)
+    for field, message in _contradictions(asked, recipe):
+        raise InvalidValueError(message, field=field, value=getattr(asked, field))
 
 
-def _contradictions(asked: TrainRequest | RunConfig, recipe: Recipe) -> Iterator[str]:
+def _contradictions(asked: TrainRequest | RunConfig, recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """Yield the messages of contradictions, each with the field that it is about."""
     if asked.freeze_base and asked.weights is None:
-        yield "`freeze_base` needs a trained base: give `weights` RUN or FILE.h5 too."
+        yield "freeze_base", "`freeze_base` needs a trained base: give `weights` RUN or FILE.h5 too."
     if asked.teacher is None and recipe.needs_teacher:
         named = ((name, getattr(recipe, name)) for name in ("distillation", "distillation_temperature"))
         received = ", ".join(f"`{name}` {value:g}" for name, value in named if value is not None)
         yield (
+            "teacher",
             "`distillation` and `distillation_temperature` are settings for a teacher: give `teacher` too, or leave out"
-            f" both, also in a recipe file. Received: no teacher, {received}"
+            f" both, also in a recipe file. Received: no teacher, {received}",
         )
     alone = trains_head_alone(asked, recipe)
     if asked.teacher is not None and alone:
         yield (
+            "teacher",
             "With `freeze_base` and no augmentation the head is trained on features, and a teacher needs images: leave"
-            " out `teacher` or `freeze_base`, or augment (`flip`)."
+            " out `teacher` or `freeze_base`, or augment (`flip`).",
         )
     if alone and asked.precision not in (None, "float32"):
         yield (
+            "precision",
             "With `freeze_base` and no augmentation the features of the base are computed once, in float32: leave out"
-            f" `precision`. Received: {asked.precision}"
+            f" `precision`. Received: {asked.precision}",
         )
     if asked.budget is not None and not recipe.cycle_peak:
         yield (
+            "budget",
             "A budget needs a recipe whose learning rate falls to zero at the end of the run: fast, or one with a"
-            f" `cycle_peak`. Received: {recipe.name}"
+            f" `cycle_peak`. Received: {recipe.name}",
         )

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cifarnet.errors import InvalidValueError, RunError, WeightsError, did_you_mean_path
+from cifarnet.errors import InvalidValueError, RunError, WeightsError, did_you_mean_path, without_marks
 from cifarnet.fields import FLOAT_LIMIT, Range
 from cifarnet.files import write_text
 from cifarnet.json_files import read_bytes, read_object, shown
@@ -158,7 +158,7 @@ def read_history(run: Path) -> list[dict[str, float | None]]:
     try:
         return list(_history_rows(read_bytes(path, _HISTORY_LIMIT)))
     except InvalidValueError as error:
-        raise RunError(f"{path} is damaged: {error}. Restore it, or leave out {run}.") from error
+        raise RunError(f"{path} is damaged: {without_marks(str(error))}. Restore it, or leave out {run}.") from error
 
 
 def _history_rows(content: bytes) -> Iterator[dict[str, float | None]]:
@@ -254,6 +254,6 @@ def read_metrics(run: Path) -> dict[str, Any]:
 def damaged_metrics(run: Path, what: str) -> RunError:
     """Return the error for a damaged metrics.json; ``what`` is the damage."""
     return RunError(
-        f"{run / METRICS} is damaged: {what}. Restore it, or leave out {run}. To score the run again, use cifarnet"
-        f" evaluate {run}; to write the file again, delete it and use cifarnet train --resume {run}."
+        f"{run / METRICS} is damaged: {without_marks(what)}. Restore it, or leave out {run}. To score the run again,"
+        f" use cifarnet evaluate {run}; to write the file again, delete it and use cifarnet train --resume {run}."
     )

@@ -8,8 +8,18 @@ from typing import Any
 
 from cifarnet.choices import BACKENDS, ON_NAN, PRECISIONS
 from cifarnet.durations import DURATION
-from cifarnet.errors import InvalidValueError
-from cifarnet.fields import FRACTION, Panel, Range, option, require_valid
+from cifarnet.errors import InvalidValueError, did_you_mean
+from cifarnet.fields import (
+    FRACTION,
+    Panel,
+    Range,
+    convert_fields,
+    option,
+    options_of,
+    received,
+    require_valid,
+    typed_values,
+)
 from cifarnet.files import as_path
 from cifarnet.json_files import shown
 from cifarnet.recipes import Recipe
@@ -24,7 +34,7 @@ LONGEST_BUDGET = 366 * 24 * 3600.0
 SAVE_INTERVAL = 180.0
 """Seconds between checkpoints within an epoch."""
 
-_LENGTHS = ("epochs", "steps")
+_LENGTHS = ("epochs", "steps", "budget")
 
 
 @dataclass(frozen=True)
@@ -130,7 +140,10 @@ class TrainRequest:
         if not isinstance(self.recipe, Recipe | str | None):
             raise InvalidValueError(
                 f"recipe takes a Recipe or a name, such as cifarnet.RECIPES['fast'] or 'fast'."
-                f" Received: {self.recipe!r:.80}"
+                f" Received: {self.recipe!r:.80}",
+                field="recipe",
+                value=self.recipe,
+                valid="a Recipe or a name",
             )
         if self.data == "" or not isinstance(self.data, str | os.PathLike):
             from cifarnet.data.sources import source_name
@@ -138,19 +151,44 @@ class TrainRequest:
             source_name(self.data)
         for name in ("weights", "teacher"):
             if (place := getattr(self, name)) is not None:
-                as_path(place, name)
+                path = as_path(place, name)
+                object.__setattr__(self, name, place if isinstance(place, str) else path)
+        convert_fields(self)
         require_valid(self)
-        if unknown := self.changes.keys() - {each.name for each in fields(Recipe)}:
-            raise InvalidValueError(f"A recipe has no field {shown(min(unknown))}. Received: {shown(min(unknown))}")
-        given = [name for name in _LENGTHS if self.changes.get(name) is not None]
-        given += ["budget"] if self.budget is not None else []
-        if len(given) > 1:
-            names = [f"`{name}`" for name in given]
+        known = [each.name for each in fields(Recipe)]
+        if unknown := sorted(map(str, self.changes.keys() - set(known))):
             raise InvalidValueError(
-                f"{' and '.join(names)} give the length of the run: give one of them. Received: {' '.join(names)}"
+                f"A recipe has no field {shown(unknown[0])}.{did_you_mean(unknown[0][:64], known)} Received:"
+                f" {shown(unknown[0])}",
+                field="changes",
+                value=unknown[0],
+                valid=tuple(known),
             )
+        object.__setattr__(self, "changes", typed_values(Recipe, self.changes))
+        require_one_length({**{name: self.changes.get(name) for name in _LENGTHS}, "budget": self.budget})
 
     @property
     def adapts_to_device(self) -> bool:
         """Whether the recipe may lose its small images on a GPU: it is one by name, and no image sizes were given."""
         return self.recipe in (None, "fast") and "resolutions" not in self.changes
+
+
+LENGTHS = {name: each for cls in (Recipe, TrainRequest) for name, each in options_of(cls).items() if name in _LENGTHS}
+"""The options that give the length of a run, by field."""
+
+
+def require_one_length(length: Mapping[str, Any]) -> None:
+    """Check that at most one of ``epochs``, ``steps`` and ``budget`` in ``length`` is given; the others are None.
+
+    Raises:
+        InvalidValueError: when several are given.
+    """
+    given = {name: value for name, value in length.items() if value is not None}
+    if len(given) > 1:
+        names, remedy = " and ".join(f"`{name}`" for name in given), "give one of them"
+        raise InvalidValueError(
+            f"{names} give the length of the run: {remedy}. Received: {received(given, LENGTHS)}",
+            field=next(iter(given)),
+            value=given,
+            remedy=remedy,
+        )

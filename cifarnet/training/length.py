@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from cifarnet.errors import InvalidValueError
+from cifarnet.fields import received, typed_values
 from cifarnet.recipes import RECIPES, Recipe
 from cifarnet.runs import files
 from cifarnet.runs.config import RunConfig
+from cifarnet.runs.request import LENGTHS, require_one_length
 from cifarnet.training.checkpoint import Checkpoint, TrainState
 from cifarnet.training.schedule import Plan
 
@@ -25,14 +27,14 @@ def with_length(config: RunConfig, directory: Path, length: dict[str, Any]) -> R
         InvalidValueError: when the schedule of the run depends on its length. The message has the command that
             continues from its weights in a new run.
     """
-    given = {name: value for name, value in length.items() if value is not None}
+    typed = {
+        **typed_values(Recipe, {name: length.get(name) for name in ("epochs", "steps")}),
+        **typed_values(RunConfig, {"budget": length.get("budget")}),
+    }
+    given = {name: value for name, value in typed.items() if value is not None}
     if not given:
         return config
-    if len(given) > 1:
-        names = " and ".join(f"--{name}" for name in given)
-        raise InvalidValueError(
-            f"{names} give the length of the run: give one of them. Received: {' '.join(_words(given))}"
-        )
+    require_one_length(given)
     if config.budget is None and "budget" not in given and not (reason := _planned_for_length(config.recipe)):
         return replace(config, recipe=config.recipe.with_changes(**given))
     if config.budget is not None or "budget" in given:
@@ -40,7 +42,7 @@ def with_length(config: RunConfig, directory: Path, length: dict[str, Any]) -> R
     raise InvalidValueError(
         f"The run in {directory} can't be made longer: {reason}. Continue from its weights in a new run:"
         f" {shlex.join(_new_run(config, directory, given))}\n"
-        f"Received: {' '.join(_words(given))}"
+        f"Received: {received(given, LENGTHS)}"
     )
 
 
@@ -79,7 +81,7 @@ def at_length(checkpoint: Checkpoint, config: RunConfig, images: int, directory:
         done = f"{train_state.step:,} steps" if recipe.steps else f"{train_state.step / per_epoch:g} epochs"
         raise InvalidValueError(
             f"The run in {directory} has been trained for {done}: its new length must be greater. Received:"
-            f" {' '.join(_words(recipe.length))}"
+            f" {_received(recipe)}"
         )
     train_state.plan = Plan(steps)
     batch = train_state.step % per_epoch
@@ -100,7 +102,7 @@ def _reopen(checkpoint: Checkpoint, batch: int, config: RunConfig, directory: Pa
         raise InvalidValueError(
             f"The last epoch of the run in {directory} was cut short after {batch} batches and can't be continued:"
             f" {reason}. Continue from its weights in a new run:"
-            f" {shlex.join(_new_run(config, directory, length))}\nReceived: {' '.join(_words(length))}"
+            f" {shlex.join(_new_run(config, directory, length))}\nReceived: {_received(config.recipe)}"
         )
     train_state.epoch, train_state.batch = train_state.epoch - 1, batch
     del train_state.history[-1]
@@ -119,9 +121,9 @@ def _choose_best(train_state: TrainState) -> None:
 def _planned_for_length(recipe: Recipe) -> str | None:
     """Return why a run of ``recipe`` depends on its planned length; None if it does not."""
     for name, what in (
-        ("cycle_peak", "its learning rate falls to zero at the end of the planned run (cycle_peak)"),
-        ("resolutions", "its image sizes are shares of the planned run (resolutions)"),
-        ("checks", "its checks are spread over the planned run (checks)"),
+        ("cycle_peak", "its learning rate falls to zero at the end of the planned run (`cycle_peak`)"),
+        ("resolutions", "its image sizes are shares of the planned run (`resolutions`)"),
+        ("checks", "its checks are spread over the planned run (`checks`)"),
     ):
         if getattr(recipe, name):
             return what
@@ -140,5 +142,5 @@ def _new_run(config: RunConfig, directory: Path, length: dict[str, Any]) -> list
     return config.command(directory.resolve() / files.CONFIG)
 
 
-def _words(length: dict[str, Any]) -> list[str]:
-    return [word for name, value in length.items() if value is not None for word in (f"--{name}", f"{value:g}")]
+def _received(recipe: Recipe) -> str:
+    return received({name: value for name, value in recipe.length.items() if value is not None}, LENGTHS)

@@ -139,7 +139,7 @@ def named_recipe_of(request: TrainRequest, model: str | None = None) -> Recipe:
     if name is None:
         name = "fine-tune" if request.weights else "fast" if request.budget is not None else "documented"
     recipe = name if isinstance(name, Recipe) else find_recipe(name)
-    if model is not None and name in RECIPES:
+    if model is not None and isinstance(name, str) and name in RECIPES:
         recipe = recipe.for_model(model)
     return recipe.with_changes(**request.changes)
 

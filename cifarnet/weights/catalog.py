@@ -26,6 +26,7 @@ from cifarnet.errors import (
     WeightsError,
     did_you_mean,
     did_you_mean_path,
+    without_marks,
 )
 from cifarnet.fields import Range, typed_fields
 from cifarnet.files import StrPath, as_path, remove_leftovers, sha256_of, write_bytes, write_text
@@ -495,7 +496,7 @@ def _entry(folder: Path, name: str, fact: Any, shipped: bool) -> NamedWeights:
             )
         origin = None if known.trained_on is None else TrainedOn.from_dict(known.trained_on)
     except InvalidValueError as error:
-        raise InvalidValueError(f"{name}: {error}") from error
+        raise InvalidValueError(f"{name}: {without_marks(str(error))}") from error
     path = folder / known.file
     return NamedWeights(name, path, known.sha256, known.test_set, known.test_images, shipped, origin)
 

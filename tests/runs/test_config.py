@@ -7,7 +7,9 @@ from typer.testing import CliRunner
 
 from cifarnet.cli import training_screen
 from cifarnet.cli.main import app
-from cifarnet.recipes import RECIPES
+from cifarnet.errors import InvalidValueError
+from cifarnet.recipes import RECIPES, Recipe
+from cifarnet.runs.request import TrainRequest
 from cifarnet.training import start
 from cifarnet.training.setup import located_inputs, prepare
 from tests.support.runs import run_config
@@ -85,3 +87,23 @@ def test_a_budget_replaces_the_length_in_the_command():
     )
     assert "--budget" in words
     assert "--epochs" not in words
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "valid"),
+    [
+        ("on_nan", None, "a text"),
+        ("jit", "no", "true or false"),
+        ("seed", 1.5, "a whole number"),
+        ("recipe", "fast", "Recipe"),
+    ],
+)
+def test_values_of_another_type_are_refused(field, value, valid):
+    with pytest.raises(InvalidValueError, match=f"`{field}` must be {valid}. Received: {value!r}") as refused:
+        replace(CONFIGS["plain"], **{field: value})
+    assert (refused.value.field, refused.value.value, refused.value.valid) == (field, value, valid)
+
+
+def test_a_recipe_with_a_list_is_prepared():
+    recipe = Recipe(name="x", epochs=1, lr_boundaries=[1000])
+    assert prepare(TrainRequest(recipe=recipe, model="resnet8")).recipe.lr_boundaries == (1000,)

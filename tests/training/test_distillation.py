@@ -228,7 +228,7 @@ def test_how_to_follow_a_teacher_needs_one(changes):
     "changes", [{"distillation": 0.0}, {"distillation": 1.1}, {"distillation_temperature": 0.0}, {"distillation": -1.0}]
 )
 def test_a_share_or_temperature_out_of_range_is_refused(changes):
-    with pytest.raises(InvalidValueError, match=r"distillation\w* must be above 0"):
+    with pytest.raises(InvalidValueError, match=r"`distillation\w*` must be above 0"):
         RECIPES["fast"].with_changes(**changes)
 
 

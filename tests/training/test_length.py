@@ -11,6 +11,7 @@ from cifarnet.runs import files
 from cifarnet.runs.compare import compare
 from cifarnet.runs.directory import Run
 from cifarnet.runs.request import TrainRequest
+from cifarnet.training.length import with_length
 from cifarnet.training.resume import resume
 from cifarnet.training.start import train
 from cifarnet.weights.formats import load_weights
@@ -122,7 +123,9 @@ def test_a_course_of_fixed_length_is_refused_with_the_command(tmp_path, recipe, 
     assert words in str(refused.value)
     assert f"--weights {tmp_path / 'run'} " in str(refused.value)
     ((name, value),) = length.items()
-    assert f"--{name} {value:g}" in str(refused.value)
+    written = f"{value:g}s" if name == "budget" else f"{value:g}"
+    assert f"--{name} {written}" in str(refused.value)
+    assert str(refused.value).endswith(f"Received: `{name}` {written}")
     assert files.read_config(tmp_path / "run") == config.to_dict()
 
 
@@ -132,3 +135,21 @@ def test_checks_and_image_sizes_are_planned_for_the_whole_run(tmp_path, changes)
     files.write_config(tmp_path / "run", config.to_dict())
     with pytest.raises(InvalidValueError, match=f"{next(iter(changes))}.*--weights"):
         resume(tmp_path / "run", epochs=4)
+
+
+@pytest.mark.parametrize(
+    ("length", "message"),
+    [
+        ({"epochs": 3, "budget": 300.0}, "`epochs` and `budget` give.*Received: `epochs` 3, `budget` 300s"),
+        ({"epochs": 2.5}, "`epochs` must be a whole number or None. Received: 2.5"),
+        ({"budget": "5m"}, "`budget` must be a number or None. Received: '5m'"),
+    ],
+)
+def test_an_invalid_length_is_refused(tmp_path, length, message):
+    with pytest.raises(InvalidValueError, match=message):
+        with_length(run_config(RECIPE), tmp_path, length)
+
+
+def test_a_schedule_that_has_a_planned_length_is_named(tmp_path):
+    with pytest.raises(InvalidValueError, match=r"end of the planned run \(`cycle_peak`\).*--epochs 30"):
+        with_length(run_config(RECIPES["fast"]), tmp_path, {"epochs": 30})

@@ -367,7 +367,7 @@ def test_the_last_epoch_is_cut_short_where_steps_do_not_fill_it(tmp_path):
 
 
 def test_a_network_that_could_not_be_read_again_is_not_trained(tmp_path):
-    with pytest.raises(InvalidValueError, match=r"a depth of at most 1,202\. Received: 1,208"):
+    with pytest.raises(InvalidValueError, match=r"The depth of a network is at most 1,202\. Received: 1,208"):
         train(TrainRequest(RECIPE, data="synthetic:200", model="resnet1208"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cifarnet import __version__
-from cifarnet.errors import InvalidValueError, WeightsError, listed
+from cifarnet.errors import InvalidValueError, WeightsError, listed, without_marks
 from cifarnet.fields import typed_fields
 from cifarnet.hdf5 import Hdf5File, read_hdf5, write_hdf5
 from cifarnet.json_files import shown
@@ -106,7 +106,7 @@ def header_in(file: Hdf5File) -> Weights:
         normalization = Normalization(**typed_fields(Normalization, header.normalization, "A normalization"))
         trained_on = None if header.trained_on is None else TrainedOn.from_dict(header.trained_on)
     except InvalidValueError as error:
-        raise WeightsError(f"{path} is not a valid cifarnet weight file: {error}") from error
+        raise WeightsError(f"{path} is not a valid cifarnet weight file: {without_marks(str(error))}") from error
     try:
         return Weights(
             spec,
