@@ -55,10 +55,10 @@ def replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
     Raises:
         StorageError: when an OSError occurs, in the block or here, such as a full disk or a missing permission.
     """
-    # The suffix stays last, because writers such as numpy.savez depend on it. The random part is for processes in two
-    # containers, which may have the same process id.
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.{secrets.token_hex(4)}.tmp{path.suffix}")
     try:
+        # The suffix stays last, because writers such as numpy.savez depend on it. The random part is for processes in
+        # two containers, which may have the same process id. The system can refuse random bytes too.
+        temporary = path.with_name(f".{path.stem}.{os.getpid()}.{secrets.token_hex(4)}.tmp{path.suffix}")
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary

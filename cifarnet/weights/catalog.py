@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -93,10 +94,10 @@ class NamedWeights:
             WeightsError: when the file is missing, or its SHA-256 differs.
         """
         what = f"The weights {self.name} ({self.path})"
-        # Reading a named pipe would wait for its writer.
-        if os.path.lexists(self.path) and not os.path.isfile(self.path):
-            raise WeightsError(f"{what} are not a regular file. {self.remedy} Received: {self.path}")
         try:
+            # Reading a named pipe would wait for its writer. One call, because another process may remove the file.
+            if not stat.S_ISREG(os.stat(self.path).st_mode):
+                raise WeightsError(f"{what} are not a regular file. {self.remedy} Received: {self.path}")
             found = sha256_of(self.path)
         except OSError as error:
             kind = _MissingFileError if isinstance(error, FileNotFoundError) else WeightsError
