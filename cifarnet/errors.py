@@ -135,10 +135,11 @@ def invalid(
 
 def without_marks(message: str) -> str:
     """Return ``message`` with the parameters in backticks as plain names, for the fields of a file."""
-    return _PARAMETER.sub(lambda match: match[1], message)
+    return PARAMETER.sub(lambda match: match[1], message)
 
 
-_PARAMETER = re.compile(r"`([a-z][a-z0-9_]*)`")
+PARAMETER = re.compile(r"`([a-z][a-z0-9_]*)`")
+"""A parameter in a message."""
 
 _SIMILAR = 0.6
 """The least similarity, by difflib, at which a name is taken for another with a typing mistake."""

@@ -1,8 +1,10 @@
 """Spell the parameters that library messages name in backticks as options of the command line."""
 
 import importlib
-import re
 from functools import cache
+
+from cifarnet.errors import PARAMETER
+from cifarnet.fields import option_name
 
 # Where the option has another name than the parameter.
 _OPTIONS = {"directory": "--output", "mirrors": "--mirror"}
@@ -13,19 +15,16 @@ def with_options(message: str) -> str:
 
     Other words in backticks, which a name of the user's own may have, stay as they are.
     """
-    return _PARAMETER.sub(lambda match: _options().get(match[1], match[0]), message)
+    return PARAMETER.sub(lambda match: _options().get(match[1], match[0]), message)
 
 
 def help_text(text: str) -> str:
     """Return the help ``text`` of an option with all parameters in backticks as options."""
-    return _PARAMETER.sub(lambda match: _spelled(match[1]), text)
-
-
-_PARAMETER = re.compile(r"`([a-z][a-z0-9_]*)`")
+    return PARAMETER.sub(lambda match: _spelled(match[1]), text)
 
 
 def _spelled(parameter: str) -> str:
-    return _OPTIONS.get(parameter, "--" + parameter.replace("_", "-"))
+    return _OPTIONS.get(parameter) or option_name(parameter)
 
 
 @cache

@@ -12,10 +12,9 @@ import numpy as np
 from keras import layers
 
 from cifarnet.models.layers import Layer, named_weights
+from cifarnet.models.network import LAYOUT
 from cifarnet.models.spec import ModelSpec, describe
 from cifarnet.preprocessing import Normalization
-
-LAYOUT = "channels_last"
 
 
 def serving_model(spec: ModelSpec, tensors: Mapping[str, np.ndarray], normalization: Normalization) -> keras.Model:

@@ -70,14 +70,10 @@ class Prepared:
     request: TrainRequest
     recipe: Recipe
     model: str
+    image_size: int
+    """Side in pixels of the images that the network takes."""
     inputs: RunInputs
     origins: Origins
-
-    @property
-    def image_size(self) -> int:
-        """The side in pixels of the images that the network takes."""
-        base = self.origins.base
-        return base.spec.image_size if base else ModelSpec().image_size
 
 
 def prepare(request: TrainRequest) -> Prepared:
@@ -92,17 +88,16 @@ def prepare(request: TrainRequest) -> Prepared:
     # Checked before weights are read, which may take time.
     require_consistent(request, recipe)
     origins = Origins.load(inputs)
-    model = request.model
-    if model is None:
-        model = origins.base.spec.name if origins.base else ModelSpec().name
-    spec = ModelSpec(model, image_size=origins.base.spec.image_size) if origins.base else ModelSpec(model)
+    known = origins.base.spec if origins.base else ModelSpec()
+    model = known.name if request.model is None else request.model
+    spec = ModelSpec(model, image_size=known.image_size)
     if origins.base:
-        refuse_other_network(inputs, origins.base.spec, model, request.freeze_base)
+        refuse_other_network(inputs, known, model, request.freeze_base)
     require_storable(spec)
     if request.model is None:
         recipe = named_recipe_of(request, model)
     require_sizes(recipe, spec)
-    return Prepared(request, recipe, model, inputs, origins)
+    return Prepared(request, recipe, model, spec.image_size, inputs, origins)
 
 
 def located_inputs(request: TrainRequest) -> RunInputs:
