@@ -11,7 +11,7 @@ import keras
 
 
 class BatchNormalization(keras.layers.BatchNormalization):
-    """Keras's batch normalization for feature maps (batch, height, width, channels), over the last axis.
+    """Keras's batch normalization, over the last axis of (batch, height, width, channels) or (batch, channels).
 
     Variables and results are Keras's, up to rounding (Ioffe and Szegedy 2015, arXiv:1502.03167). The moving variance
     averages the biased variance of the batches, without Bessel's correction.
@@ -42,8 +42,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
 def _fused(layer: BatchNormalization, inputs: Any, mean: Any, variance: Any, *, is_training: bool) -> Any:
     import tensorflow as tf
 
-    return tf.raw_ops.FusedBatchNormV3(
-        x=inputs,
+    # The operation takes feature maps only: vectors become maps of one position.
+    outputs, *moments = tf.raw_ops.FusedBatchNormV3(
+        x=inputs if len(inputs.shape) == 4 else inputs[:, None, None],
         scale=layer.gamma,
         offset=layer.beta,
         mean=tf.convert_to_tensor(mean, tf.float32),
@@ -51,3 +52,4 @@ def _fused(layer: BatchNormalization, inputs: Any, mean: Any, variance: Any, *, 
         epsilon=layer.epsilon,
         is_training=is_training,
     )
+    return (outputs if len(inputs.shape) == 4 else outputs[:, 0, 0]), *moments

@@ -170,6 +170,28 @@ def batch_normalization(name: str, input_shape: tuple[int, ...]) -> Layer:
     )
 
 
+def dense(name: str, inputs: int, units: int, *, regularized: bool = False) -> Layer:
+    """Describe a fully connected layer from a vector of ``inputs`` values to ``units`` values."""
+    return Layer(
+        name,
+        "Dense",
+        (units,),
+        (
+            Weight("kernel", (inputs, units), regularized=regularized, initial="he_normal"),
+            Weight("bias", (units,)),
+        ),
+        own_macs=inputs * units,
+        config={"units": units},
+    )
+
+
+def max_pooling(name: str, input_shape: tuple[int, int, int]) -> Layer:
+    """Describe the maximum over blocks of 2x2 positions. At an odd side, the last block is smaller."""
+    height, width, channels = input_shape
+    config = {"pool_size": 2, "strides": 2, "padding": "same"}
+    return Layer(name, "MaxPooling2D", (-(-height // 2), -(-width // 2), channels), config=config)
+
+
 def relu(input_shape: tuple[int, ...]) -> Layer:
     """Describe a ReLU, without a row in the table."""
     return Layer("relu", "ReLU", input_shape, in_table=False)

@@ -287,12 +287,22 @@ def _keras_layer(description: Layer, dtype: str) -> keras.layers.Layer:
     return _BUILDERS[description.type](description, dtype)
 
 
+def _sequential(description: Layer, dtype: str) -> keras.Sequential:
+    return keras.Sequential([_keras_layer(layer, dtype) for layer in description.layers], name=description.name)
+
+
 _BUILDERS: dict[str, Callable[[Layer, str], keras.layers.Layer]] = {
     "Conv2D": lambda d, dtype: keras.layers.Conv2D(
         name=d.name, data_format=LAYOUT, dtype=dtype, kernel_initializer="zeros", **d.config
     ),
     "BatchNormalization": lambda d, dtype: BatchNormalization(name=d.name, dtype=dtype, **d.config),
-    "Sequential": lambda d, dtype: keras.Sequential([_keras_layer(x, dtype) for x in d.layers], name=d.name),
+    "Dense": lambda d, dtype: keras.layers.Dense(name=d.name, dtype=dtype, kernel_initializer="zeros", **d.config),
+    "MaxPooling2D": lambda d, dtype: keras.layers.MaxPooling2D(
+        name=d.name, data_format=LAYOUT, dtype=dtype, **d.config
+    ),
+    "ReLU": lambda d, dtype: keras.layers.ReLU(name=d.name, dtype=dtype),
+    "Sequential": _sequential,
+    "ConvBNReLU": _sequential,
     "ResidualUnit": ResidualUnit,
     "Dropout": lambda d, dtype: keras.layers.Dropout(name=d.name, dtype=dtype, **d.config),
     "Activation": lambda d, dtype: keras.layers.Activation("softmax", name=d.name, dtype=dtype),

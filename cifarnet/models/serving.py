@@ -87,7 +87,12 @@ def _global_average_pooling(description: Layer, path: str, x: Any) -> Any:
 _BUILDERS: dict[str, Callable[[Layer, str, Any], Any]] = {
     "Conv2D": _conv2d,
     "BatchNormalization": _batch_normalization,
+    "Dense": lambda description, path, x: layers.Dense(name=path, **description.config)(x),
+    "MaxPooling2D": lambda description, path, x: layers.MaxPooling2D(
+        name=path, data_format=LAYOUT, **description.config
+    )(x),
     "Sequential": _sequential,
+    "ConvBNReLU": _sequential,
     "ResidualUnit": _residual_unit,
     "ReLU": lambda description, path, x: layers.ReLU(name=path)(x),
     "GlobalAveragePooling2D": _global_average_pooling,

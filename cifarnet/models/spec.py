@@ -9,8 +9,9 @@ from cifarnet.fields import require_whole
 from cifarnet.models.family import Family
 from cifarnet.models.layers import Layer, named_weights
 from cifarnet.models.resnet import RESNET
+from cifarnet.models.vgg import VGG
 
-MODELS = {"resnet": RESNET}
+MODELS = {"resnet": RESNET, "vgg": VGG}
 """The families of networks. A new family is a module with its ``Family`` and a row here."""
 
 
