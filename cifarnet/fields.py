@@ -64,6 +64,10 @@ FRACTION = Range(0, 1, low_excluded=True, high_excluded=True)
 """The share of images that can be held out."""
 
 
+IMAGE_SIZES = Range(1, 1024, unit="pixels")
+"""The sides of images. Each network takes some of them."""
+
+
 def require_whole(name: str, value: object, low: int | None = None) -> None:
     """Check that ``value`` of the parameter ``name`` is a whole number, and at least ``low`` if that is given.
 

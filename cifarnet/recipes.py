@@ -370,9 +370,21 @@ class Recipe:
 
     @property
     def has_fast_sizes(self) -> bool:
-        """Whether this is ``fast`` with its own small images, which are left out if they save no time."""
-        fast = RECIPES["fast"]
-        return (self.name, self.resolutions) == (fast.name, fast.resolutions)
+        """Whether this is ``fast`` with its own small images, which are left out if they save no time.
+
+        They may be those of a larger image size (``for_image_size``).
+        """
+        if self.name != RECIPES["fast"].name or not self.resolutions:
+            return False
+        return any(self.resolutions == _fast_sizes(size) for size in range(_FAST_SIZE, int(_PIXELS.high) + 1))
+
+    def for_image_size(self, image_size: int) -> Self:
+        """Return the recipe with the small images of ``fast`` in proportion to ``image_size``, in multiples of 4.
+
+        The images of ``fast`` have 16 to 28 of 32 pixels, so at 64 they have 32 to 56. Its crops are shifted by up to 2
+        pixels at all sizes.
+        """
+        return replace(self, resolutions=_fast_sizes(image_size))
 
     def _check(self, field: str, valid: str, holds: Any) -> None:
         if not holds(getattr(self, field)):
@@ -503,6 +515,15 @@ RECIPES = {
         ),
     )
 }
+
+
+# The image size for which ``fast`` was developed.
+_FAST_SIZE = 32
+
+
+def _fast_sizes(image_size: int) -> tuple[tuple[int, float], ...]:
+    """Return the small images of ``fast`` for images of ``image_size`` pixels. All networks take multiples of 4."""
+    return tuple((4 * round(side * image_size / _FAST_SIZE / 4), share) for side, share in RECIPES["fast"].resolutions)
 
 
 def named_recipe(name: str) -> Recipe:

@@ -9,6 +9,7 @@ from cifarnet.cli import console
 from cifarnet.cli.help import examples
 from cifarnet.cli.options import OUTPUT, Json, Mirror, SkipBroken, TestSplit
 from cifarnet.errors import InvalidValueError
+from cifarnet.fields import Panel
 
 if TYPE_CHECKING:
     from cifarnet.data.dataset import Dataset
@@ -41,6 +42,14 @@ def data(
     ] = False,
     test_split: TestSplit = None,
     skip_broken: SkipBroken = False,
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PIXELS",
+            help="Side of the images: 32, 48, 64, 96, 128, ... Default: 32.",
+            rich_help_panel=Panel.DATA,
+        ),
+    ] = None,
     mirror: Mirror = None,
     grid: Annotated[
         Path | None,
@@ -68,6 +77,8 @@ def data(
         raise InvalidValueError(f"--test-split needs a SOURCE to split. Received: {test_split} and no source")
     if skip_broken and source is None:
         raise InvalidValueError("--skip-broken needs a SOURCE to read. Received: no source")
+    if image_size is not None and source is None:
+        raise InvalidValueError(f"--image-size needs a SOURCE to read. Received: {image_size} and no source")
     if mirror and source is None and not download:
         raise InvalidValueError(f"--mirror is an address to download from: give --download too. Received: {mirror[0]}")
     augmenting = _augmenting(grid, source, recipe)
@@ -85,7 +96,14 @@ def data(
         if source is None:
             facts = inventory.take_inventory().to_dict()
         else:
-            splits = load_data(source, test_split=test_split, mirrors=mirrors, skip_broken=skip_broken, report=report)
+            splits = load_data(
+                source,
+                test_split=test_split,
+                mirrors=mirrors,
+                image_size=32 if image_size is None else image_size,
+                skip_broken=skip_broken,
+                report=report,
+            )
             facts = inventory.summarize(source, splits).to_dict()
     if as_json:
         console.print_json(facts)

@@ -23,9 +23,9 @@ from cifarnet.paths import cache_dir
 
 _LOGGER = logging.getLogger(__name__)
 # Part of every fingerprint. Increase it when decoding changes, so that older entries are not used.
-_VERSION = 2
+_VERSION = 3
 
-_ARRAYS = {"fingerprint", "source", "class_names", "left_out"}
+_ARRAYS = {"fingerprint", "source", "class_names", "left_out", "enlarged"}
 _SPLITS = ("train", "test", "validation")
 
 # Seconds after which a temporary file counts as abandoned.
@@ -94,7 +94,7 @@ class DecodedSet:
                     raise DataError(f"it holds {', '.join(stored.files)}")
                 names = tuple(str(name) for name in stored["class_names"])
                 datasets = {split: _stored_part(stored, split, names) for split in splits}
-                return Parts(**datasets, left_out=_left_out(str(stored["left_out"])))
+                return Parts(**datasets, left_out=_left_out(str(stored["left_out"])), enlarged=int(stored["enlarged"]))
         except (FileNotFoundError, NoHomeError):
             return None
         except Exception as error:  # Flipped bits raise many types, from OSError to tokenize.TokenError.
@@ -107,6 +107,7 @@ class DecodedSet:
             "fingerprint": np.array(fingerprint),
             "source": np.array(str(self.source)),
             "class_names": np.array(parts.train.class_names),
+            "enlarged": np.array(parts.enlarged),
             "left_out": np.array(json.dumps([astuple(left) for left in parts.left_out])),
         }
         for split in _SPLITS:

@@ -96,6 +96,8 @@ class Parts:
     test: Dataset | None = None
     validation: Dataset | None = None
     left_out: tuple[LeftOut, ...] = ()
+    enlarged: int = 0
+    """Number of images that are smaller in the source."""
 
     def __post_init__(self) -> None:
         for name, other in (("Test", self.test), ("Validation", self.validation)):
@@ -116,6 +118,8 @@ class Splits:
     test: Dataset
     validation: Dataset | None = None
     left_out: tuple[LeftOut, ...] = ()
+    enlarged: int = 0
+    """Number of images that are smaller in the source."""
 
     def __post_init__(self) -> None:
         Parts(self.train, self.test, self.validation)

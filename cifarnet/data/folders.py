@@ -49,16 +49,19 @@ def read_image_folder(tree: FileTree, image_size: int, report: Progress, skip_br
         require_same_classes(tuple(splits["train"]), tuple(classes), split.capitalize())
     datasets: dict[str, Dataset] = {}
     broken: dict[str, str] = {}
+    enlarged = 0
     for split, classes in splits.items():
-        datasets[split], messages = _decoded(tree, classes, image_size, report, _ACTIVITIES[split])
+        datasets[split], messages, smaller = _decoded(tree, classes, image_size, report, _ACTIVITIES[split])
         broken |= messages
+        enlarged += smaller
     if broken and not skip_broken:
         total = sum(len(names) for classes in splits.values() for names in classes.values())
         raise DataError(_broken_message(broken, total))
     for split, dataset in datasets.items():
         _require_all_classes(dataset, split, broken)
     skipped = (LeftOut(UNREADABLE, len(broken), tuple(list(broken)[:_NAMED])),) if broken else ()
-    return Parts(datasets["train"], datasets.get("test"), datasets.get("validation"), (*skipped, *left_out.summary()))
+    listed = (*skipped, *left_out.summary())
+    return Parts(datasets["train"], datasets.get("test"), datasets.get("validation"), listed, enlarged)
 
 
 def skips_pictures(parts: Parts) -> bool:
@@ -68,16 +71,19 @@ def skips_pictures(parts: Parts) -> bool:
 
 def _decoded(
     tree: FileTree, classes: Classes, image_size: int, report: Progress, activity: str
-) -> tuple[Dataset, dict[str, str]]:
-    """Return the pictures of ``classes`` that can be read, and the error messages of the others by name."""
+) -> tuple[Dataset, dict[str, str], int]:
+    """Return the pictures of ``classes`` that can be read, error messages of the others, and how many were enlarged.
+
+    Messages are by name.
+    """
     names = [name for pictures in classes.values() for name in pictures]
     labels = np.repeat(np.arange(len(classes), dtype=np.int32), [len(pictures) for pictures in classes.values()])
     files = [(tree.display_name(name), tree.files[name]) for name in names]
-    images, broken = read_images(files, image_size, report, activity)
+    images, broken, enlarged = read_images(files, image_size, report, activity)
     rows = {row for row, _ in broken}
     read = tuple(name for row, name in enumerate(names) if row not in rows)
     dataset = Dataset(images, np.delete(labels, list(rows)), tuple(classes), read)
-    return dataset, {names[row]: message for row, message in broken}
+    return dataset, {names[row]: message for row, message in broken}, enlarged
 
 
 def _broken_message(broken: Mapping[str, str], total: int) -> str:

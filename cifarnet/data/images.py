@@ -50,6 +50,14 @@ Broken = tuple[int, str]
 """A picture that can't be read: its index among the files, and the error message."""
 
 
+class Decoded(NamedTuple):
+    """The readable images, uint8 (n, size, size, 3), the unreadable pictures, and the number of enlarged ones."""
+
+    images: np.ndarray
+    broken: list[Broken]
+    enlarged: int
+
+
 def read_image(source: StrPath | bytes, size: int = 32, *, name: str | None = None, crop: str = "center") -> np.ndarray:
     """Read one picture as uint8 (size, size, 3) RGB.
 
@@ -68,6 +76,11 @@ def read_image(source: StrPath | bytes, size: int = 32, *, name: str | None = No
     Raises:
         DataError: when the file is missing, empty, damaged, not a picture, or too large.
     """
+    return _read(source, size, name, crop)[0]
+
+
+def _read(source: StrPath | bytes, size: int, name: str | None, crop: str = "center") -> tuple[np.ndarray, bool]:
+    """Return a picture as ``read_image`` does, and whether it was enlarged."""
     if isinstance(source, bytes):
         what, content = name or "The image", source
     else:
@@ -75,7 +88,7 @@ def read_image(source: StrPath | bytes, size: int = 32, *, name: str | None = No
         what = name or str(path)
         content = read_file(path, what)
     with open_picture(content, what, size) as image:
-        return fit_square(image, size, crop)
+        return fit_square(image, size, crop), min(image.size) < size
 
 
 def read_images(
@@ -83,7 +96,7 @@ def read_images(
     size: int = 32,
     report: Progress = silent,
     activity: str = "Decoding images",
-) -> tuple[np.ndarray, list[Broken]]:
+) -> Decoded:
     """Read pictures as uint8 (n, size, size, 3) RGB, and list those that can't be read.
 
     A thousand or more pictures are read by one process per core. A script that calls this therefore needs the usual
@@ -96,14 +109,15 @@ def read_images(
         activity: the name of the work in ``report``.
 
     Returns:
-        The images of the readable files, in their order; and for each unreadable file its index in ``files`` and the
-        error message.
+        The images of the readable files, in their order; for each unreadable file its index in ``files`` and the error
+        message; and the number of images that are smaller in their files.
 
     Raises:
         DataError: when a worker process dies.
     """
     images = np.empty((len(files), size, size, 3), np.uint8)
     broken: list[Broken] = []
+    enlarged = 0
     chunks = [files[start : start + _CHUNK] for start in range(0, len(files), _CHUNK)]
     done = read = 0
     for chunk, part in zip(
@@ -111,10 +125,11 @@ def read_images(
     ):
         images[read : read + len(part.images)] = part.images
         broken += [(done + index, message) for index, message in part.broken]
+        enlarged += part.enlarged
         read += len(part.images)
         done += len(chunk)
         report(activity, done, len(files))
-    return images[:read], broken
+    return Decoded(images[:read], broken, enlarged)
 
 
 def resize_images(images: np.ndarray, size: int) -> np.ndarray:
@@ -132,7 +147,7 @@ def resize_images(images: np.ndarray, size: int) -> np.ndarray:
         height, width = images.shape[1:3]
         raise DataError(
             f"{len(images):,} images of {height} x {width} pixels must not be enlarged to {size} x {size}: they would"
-            f" take {needed:,} bytes. Choose weights of a smaller image size, or fewer images. Received: {size}"
+            f" take {needed:,} bytes. Choose a smaller `image_size`, or fewer images. Received: {size}"
         )
     from PIL import Image
 
@@ -140,6 +155,11 @@ def resize_images(images: np.ndarray, size: int) -> np.ndarray:
     for row, image in enumerate(images):
         resized[row] = fit_square(Image.fromarray(image), size, "center")
     return resized
+
+
+def count_enlarged(size: int, *images: np.ndarray) -> int:
+    """Return how many of the uint8 (n, height, width, 3) ``images`` are smaller than ``size`` pixels."""
+    return sum(len(each) for each in images if min(each.shape[1:3]) < size)
 
 
 def read_file(path: Path, what: str, limit: int = BYTE_LIMIT, advice: str = " Save it at a smaller size.") -> bytes:
@@ -208,30 +228,25 @@ def fit_square(image: "Image", size: int, crop: str) -> np.ndarray:
 _stop: "Event | None" = None
 
 
-class _Decoded(NamedTuple):
-    """The readable images of a chunk, uint8 (n, size, size, 3), and its unreadable pictures."""
-
-    images: np.ndarray
-    broken: list[Broken]
-
-
-def _read_chunk(chunk: Sequence[NamedFile], size: int) -> _Decoded:
-    images, broken = [], []
+def _read_chunk(chunk: Sequence[NamedFile], size: int) -> Decoded:
+    images, broken, enlarged = [], [], 0
     for index, (name, file) in enumerate(chunk):
         if _stop and _stop.is_set():
             break
         try:
-            images.append(read_image(file, size, name=name))
+            image, is_enlarged = _read(file, size, name)
+            images.append(image)
+            enlarged += is_enlarged
         except DataError as error:
             broken.append((index, str(error)))
-    return _Decoded(np.array(images, np.uint8).reshape(-1, size, size, 3), broken)
+    return Decoded(np.array(images, np.uint8).reshape(-1, size, size, 3), broken, enlarged)
 
 
-def _in_turn(chunks: Sequence[Sequence[NamedFile]], size: int) -> Iterator[_Decoded]:
+def _in_turn(chunks: Sequence[Sequence[NamedFile]], size: int) -> Iterator[Decoded]:
     return (_read_chunk(chunk, size) for chunk in chunks)
 
 
-def _in_parallel(chunks: Sequence[Sequence[NamedFile]], size: int) -> Iterator[_Decoded]:
+def _in_parallel(chunks: Sequence[Sequence[NamedFile]], size: int) -> Iterator[Decoded]:
     # Processes, not threads: on two cores the 60,000 JPEG files of CIFAR-10 take 7.8 s in one thread, 14 s in two and
     # 16 s in four (small pictures mostly wait for the interpreter), but 5.7 s in two processes, including their start.
     # Spawned, not forked: TensorFlow's threads don't survive a fork.

@@ -49,8 +49,8 @@ class Inventory:
 class SourceSummary:
     """The classes of a source, its images per class and split, the image size, and statistics of the training images.
 
-    ``validation_counts`` is None for a source without validation images. ``left_out`` has the files that are not
-    read.
+    ``validation_counts`` is None for a source without validation images. ``enlarged`` is the number of images that are
+    smaller in the source. ``left_out`` has the files that are not read.
     """
 
     source: str
@@ -59,6 +59,7 @@ class SourceSummary:
     test_counts: tuple[int, ...]
     validation_counts: tuple[int, ...] | None
     image_size: int
+    enlarged: int
     mean: float
     std: float
     left_out: tuple[LeftOut, ...]
@@ -102,6 +103,7 @@ def summarize(source: str, splits: Splits) -> SourceSummary:
         test_counts=tuple(splits.test.counts().tolist()),
         validation_counts=tuple(splits.validation.counts().tolist()) if splits.validation else None,
         image_size=splits.train.images.shape[1],
+        enlarged=splits.enlarged,
         mean=normalization.mean,
         std=normalization.std,
         left_out=splits.left_out,

@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from cifarnet.data.dataset import Dataset, LeftOut, Parts
-from cifarnet.data.images import resize_images
+from cifarnet.data.images import count_enlarged, resize_images
 from cifarnet.data.labels import as_class_names, numbered, stored_labels
 from cifarnet.data.progress import Progress
 from cifarnet.data.tree import FileTree
@@ -63,7 +63,8 @@ def read_npz(tree: FileTree, image_size: int, report: Progress) -> Parts:
     }
     unused = arrays.unused()
     left_out = (LeftOut("arrays with other names", len(unused), unused[:3]),) if unused else ()
-    return Parts(datasets["train"], datasets.get("test"), datasets.get("validation"), left_out)
+    enlarged = count_enlarged(image_size, *images.values())
+    return Parts(datasets["train"], datasets.get("test"), datasets.get("validation"), left_out, enlarged)
 
 
 def default_names(images: np.ndarray, labels: np.ndarray) -> tuple[str, ...]:

@@ -18,7 +18,8 @@ from cifarnet.preprocessing import CIFAR10_CLASSES
 TRAIN_BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
 TEST_BATCH = "test_batch"
 # An image is stored as 3 planes (red, green, blue) of 32 rows of 32 pixels.
-_PIXELS = 3 * 32 * 32
+_SIDE = 32
+_PIXELS = 3 * _SIDE * _SIDE
 
 # The most bytes of the file with the class names, enough for 5,000 classes.
 _META_LIMIT = 1 << 20
@@ -124,13 +125,15 @@ def _read_splits(
         read.append((planes, labels))
     report("Reading batches", len(batches), len(batches))
 
+    total = sum(len(labels) for _, labels in read)
+
     def joined(parts: list[tuple[np.ndarray, np.ndarray]]) -> Dataset:
         planes = np.concatenate([planes for planes, _ in parts])  # (n, 3072)
-        images = np.ascontiguousarray(planes.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+        images = np.ascontiguousarray(planes.reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1))
         labels = np.concatenate([labels for _, labels in parts]).astype(np.int32)
         return Dataset(resize_images(images, image_size), labels, class_names)
 
-    return Parts(joined(read[:-1]), joined(read[-1:]))
+    return Parts(joined(read[:-1]), joined(read[-1:]), enlarged=total if image_size > _SIDE else 0)
 
 
 def _binary_batch(tree: FileTree, name: str) -> tuple[np.ndarray, np.ndarray]:

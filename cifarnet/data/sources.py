@@ -14,6 +14,7 @@ from cifarnet.data.named import FORMS, NAMED, find_named
 from cifarnet.data.progress import Progress, silent
 from cifarnet.data.tree import FileTree, read_tree
 from cifarnet.errors import DataError, InvalidValueError, did_you_mean_path
+from cifarnet.fields import IMAGE_SIZES, require_whole
 from cifarnet.files import StrPath, as_path
 from cifarnet.paths import typed
 
@@ -68,6 +69,8 @@ def load_data(
         DownloadError: when CIFAR-10 is not on this machine and can't be downloaded.
     """
     source = source_name(source)
+    require_whole("image_size", image_size)
+    IMAGE_SIZES.require("image_size", image_size)
     named = find_named(source)
     if test_split is not None:
         require_fraction("test_split", test_split)
@@ -88,7 +91,7 @@ def load_data(
                 f"{source} has no test images. {remedy}, or hold some of every class out with `test_split` 0.2"
             )
         train, test = hold_out(train, test_split, seed)
-    return Splits(train, test, parts.validation, parts.left_out)
+    return Splits(train, test, parts.validation, parts.left_out, parts.enlarged)
 
 
 def _is_npz_file(source: str) -> bool:

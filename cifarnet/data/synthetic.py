@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cifarnet.data.dataset import Dataset, Parts, Splits
-from cifarnet.data.images import resize_images
+from cifarnet.data.images import count_enlarged, resize_images
 from cifarnet.data.progress import Progress
 from cifarnet.errors import InvalidValueError
 
@@ -39,7 +39,7 @@ def open_source(argument: str, image_size: int, seed: int, mirrors: Sequence[str
         Dataset(resize_images(part.images, image_size), part.labels, part.class_names)
         for part in (splits.train, splits.test)
     )
-    return Parts(train, test)
+    return Parts(train, test, enlarged=count_enlarged(image_size, splits.train.images, splits.test.images))
 
 
 def synthetic(train_images: int = DEFAULT_SIZE, seed: int = 0) -> Splits:

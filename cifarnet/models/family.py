@@ -38,3 +38,8 @@ class Family:
     def takes(self, image_size: int) -> bool:
         """Return whether the networks take images of ``image_size`` x ``image_size`` pixels."""
         return image_size >= self.smallest_image and image_size % self.image_multiple == 0
+
+    def nearest_sizes(self, image_size: int) -> tuple[int, ...]:
+        """Return the image sizes, one or two, that are nearest to an ``image_size`` that the networks do not take."""
+        below = image_size - image_size % self.image_multiple
+        return tuple(dict.fromkeys(max(self.smallest_image, each) for each in (below, below + self.image_multiple)))

@@ -41,9 +41,12 @@ class ModelSpec:
         if self.classes < 2:
             raise invalid("classes", "needs at least 2 classes", self.classes, valid="at least 2", what="A classifier")
         if not family.takes(self.image_size):
-            valid = f"a multiple of {family.image_multiple}, at least {family.smallest_image} pixels"
-            problem = f"must be {valid} ({self.title} halves it)"
-            raise invalid("image_size", problem, self.image_size, valid=valid, what="The image size")
+            nearest = family.nearest_sizes(self.image_size)
+            problem = (
+                f"must be at least {family.smallest_image} pixels and a multiple of {family.image_multiple} for a"
+                f" {self.title}; nearest: {' and '.join(map(str, nearest))}"
+            )
+            raise invalid("image_size", problem, self.image_size, valid=nearest)
 
     @property
     def family(self) -> Family:
@@ -73,6 +76,28 @@ class ModelSpec:
             return False
         mine, theirs = (named_weights(describe(replace(spec, classes=2))) for spec in (self, smaller))
         return all(name in mine and mine[name].shape == weight.shape for name, weight in theirs.items())
+
+    def shares_weights_with(self, other: Self) -> bool:
+        """Return whether weights of the network ``other`` fit into the network, apart from the number of classes.
+
+        Networks that average over all positions have the same weights at all image sizes. A dense layer on flattened
+        feature maps has weights for one size of the maps.
+        """
+        mine, theirs = (named_weights(describe(replace(spec, classes=2))) for spec in (self, other))
+        return {name: weight.shape for name, weight in mine.items()} == {
+            name: weight.shape for name, weight in theirs.items()
+        }
+
+    def at_size(self, image_size: int) -> Self | None:
+        """Return the network for images of ``image_size`` pixels, if it takes them and has the same weights."""
+        if not self.family.takes(image_size):
+            return None
+        resized = replace(self, image_size=image_size)
+        return resized if self.shares_weights_with(resized) else None
+
+    def fitting_sizes(self, largest: int) -> tuple[int, ...]:
+        """Return the image sizes up to ``largest`` at which the network has the same weights."""
+        return tuple(size for size in range(1, largest + 1) if self.at_size(size))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the spec as JSON-ready data, so that ``ModelSpec(**spec.to_dict()) == spec``."""

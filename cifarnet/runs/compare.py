@@ -208,9 +208,11 @@ def _merge_places(records: list[RunRecord], place: str, checksum: str) -> None:
     for record in records:
         if (known := record.settings[checksum]) is not None:
             record.settings[place] = first.setdefault(known, record.settings[place])
-    distinct = {(record.settings[place], record.settings[checksum]) for record in records}
+    # The same pictures have another checksum at each image size.
+    sizes = [record.settings["image_size"] if place == "data" else None for record in records]
+    distinct = {(r.settings[place], size, r.settings[checksum]) for r, size in zip(records, sizes, strict=True)}
     # If the paths alone distinguish the contents, the checksums are redundant.
-    if len({path for path, _ in distinct}) == len(distinct):
+    if len({(path, size) for path, size, _ in distinct}) == len(distinct):
         for record in records:
             del record.settings[checksum]
 

@@ -22,7 +22,7 @@ PLACES = ("data", "weights", "teacher")
 _CORES = Range(1, 2**20)
 _DEPTHS = Range(0, LARGEST["depth"])
 _OPTIONS = options_of(TrainRequest)
-_DEFAULTS = {field.name: field.default for field in fields(TrainRequest)}
+_DEFAULTS = {field.name: field.default for field in fields(TrainRequest)} | {"image_size": ModelSpec().image_size}
 # Options that are always part of the command, because they identify the run.
 _ALWAYS = ("recipe", "data", "model", "seed")
 # Fields of named recipes that are adapted to the device or the network unless they are given.
@@ -34,6 +34,7 @@ class RunInputs:
     """The inputs of a run: its images, its initial weights and its teacher.
 
     Attributes:
+        image_size: the side in pixels at which the images are read, which is that of the network.
         data: the data source as it was given.
         data_path: its absolute path when the run started; None for ``cifar10`` and ``synthetic``.
         weights: the initial weights as they were given; None for none.
@@ -47,6 +48,7 @@ class RunInputs:
     """
 
     data: str
+    image_size: int = ModelSpec().image_size
     data_path: str | None = None
     weights: str | None = None
     weights_path: str | None = None
@@ -115,7 +117,7 @@ class RunConfig(RunInputs):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_storable(ModelSpec(self.model))
+        require_storable(ModelSpec(self.model, image_size=self.image_size))
         _CORES.require("cores", self.cores)
         require_consistent(self, self.recipe)
 
@@ -145,8 +147,10 @@ class RunConfig(RunInputs):
             "recipe": self.recipe.name if named else str(file),
         }
         words = ["cifarnet", "train"]
+        # Without the option, the image size would be that of the weights, which may change.
+        always = (*_ALWAYS, "image_size") if self.weights else _ALWAYS
         for name, described in _OPTIONS.items():
-            if name in values and (name in _ALWAYS or values[name] != _DEFAULTS[name]):
+            if name in values and (name in always or values[name] != _DEFAULTS[name]):
                 words += described.words(name, values[name])
         changes = self.recipe.differences() if named else {}
         if (adapted := _ADAPTED.get(self.recipe.name)) is not None:

@@ -11,6 +11,7 @@ from cifarnet.durations import DURATION
 from cifarnet.errors import InvalidValueError, did_you_mean
 from cifarnet.fields import (
     FRACTION,
+    IMAGE_SIZES,
     Panel,
     Range,
     convert_fields,
@@ -93,6 +94,13 @@ class TrainRequest:
     )
     skip_broken: bool = option(
         False, help="Leave out pictures that can't be read, instead of stopping.", panel=Panel.DATA
+    )
+    image_size: int | None = option(
+        None,
+        range=IMAGE_SIZES,
+        metavar="PIXELS",
+        help="Side of the images that the network sees: 32, 48, 64, 96, 128, ... Default: that of `weights`, or 32.",
+        panel=Panel.DATA,
     )
     classes: int | None = option(
         None, metavar="N", help="Refuse data with another number of classes.", panel=Panel.DATA

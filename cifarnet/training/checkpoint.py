@@ -266,6 +266,7 @@ def require_run(checkpoint: Checkpoint, recipe: Recipe, budget: float | None, tr
     rows = enumerate(train_state.history)
     sizes = {size for _, _, size in spans(recipe, weights.spec.image_size)}
     for what, holds in (
+        ("the image size of its network", weights.spec.image_size == train.images.shape[1]),
         ("its list of classes", weights.class_names == train.class_names),
         ("the number of steps in its epochs", all(k * per_epoch < row.step <= (k + 1) * per_epoch for k, row in rows)),
         ("its number of steps", not batch or (batch <= per_epoch and train_state.step == epoch * per_epoch + batch)),

@@ -3,14 +3,18 @@
 Both may have been trained on images that the run holds out, and both may have changed when the run is resumed.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from cifarnet import places
+from cifarnet.data.dataset import Splits
 from cifarnet.errors import InvalidValueError, RunError, WeightsError
 from cifarnet.evaluation.source import Load, is_training_data, required_split
 from cifarnet.events import EventHandler, Warned
+from cifarnet.fields import IMAGE_SIZES
 from cifarnet.models.spec import ModelSpec
 from cifarnet.runs.config import PLACES, RunConfig, RunInputs
 from cifarnet.runs.provenance import TrainedOn
@@ -18,6 +22,9 @@ from cifarnet.training.run_data import RunData
 from cifarnet.weights import catalog
 from cifarnet.weights.formats import load_weights
 from cifarnet.weights.record import Weights
+
+LoadAtSize = Callable[[str, float | None, int], Splits]
+"""A function of the name of a data source, a ``test_split`` and an image size in pixels, which reads the source."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,11 @@ class Origins:
         """
         return cls(load_origin(inputs, "weights"), load_origin(inputs, "teacher"))
 
+    def image_sizes(self, inputs: RunInputs) -> dict[Path, int]:
+        """Return the image sizes of the initial weights and the teacher by their paths or names."""
+        used = (("weights", self.base), ("teacher", self.teacher))
+        return {Path(place): known.spec.image_size for use, known in used if known and (place := inputs.place(use))}
+
 
 def load_origin(inputs: RunInputs, use: str) -> Weights | None:
     """Read the initial weights or the teacher of a run; None if it has none.
@@ -53,20 +65,17 @@ def load_origin(inputs: RunInputs, use: str) -> Weights | None:
     return load_weights(catalog.find(Path(path))) if path else catalog.read_named(text, load_weights)[1]
 
 
-def origin_paths(inputs: RunInputs) -> list[Path]:
-    """Return the paths or names of the initial weights and the teacher, without duplicates."""
-    return list(dict.fromkeys(Path(place) for use in ("weights", "teacher") if (place := inputs.place(use))))
-
-
-def refuse_other_network(inputs: RunInputs, base: ModelSpec, model: str, freeze_base: bool) -> None:
-    """Check that the network ``model`` can start from the weights of the network ``base``.
+def refuse_other_network(inputs: RunInputs, base: ModelSpec, spec: ModelSpec, freeze_base: bool) -> None:
+    """Check that the network ``spec`` can start from the weights of the network ``base``.
 
     Raises:
         InvalidValueError: when it can't, or when it grows from ``base`` and the base is frozen.
     """
+    model = spec.name
     if model == base.name:
+        if not spec.shares_weights_with(base):
+            raise _other_size(inputs, base, spec)
         return
-    spec = ModelSpec(model, base.classes, base.image_size)
     if spec.grows_from(base):
         if freeze_base:
             raise InvalidValueError(
@@ -78,6 +87,19 @@ def refuse_other_network(inputs: RunInputs, base: ModelSpec, model: str, freeze_
     raise InvalidValueError(
         f"{inputs.weights} is a {base.title}, whose weights do not fit into a {spec.title}. Leave out `model`, or give"
         f"{deeper}. Received: `model` {model}"
+    )
+
+
+def _other_size(inputs: RunInputs, base: ModelSpec, spec: ModelSpec) -> InvalidValueError:
+    sizes = base.fitting_sizes(int(IMAGE_SIZES.high))
+    valid = f"{sizes[0]} to {sizes[-1]} pixels" if len(sizes) > 1 else f"{sizes[0]} pixels"
+    return InvalidValueError(
+        f"{inputs.weights} is a {base.title} for images of {base.image_size} pixels, whose weights do not fit images of"
+        f" {spec.image_size} pixels. They fit multiples of {base.family.image_multiple} from {valid}: give one of these"
+        f" as `image_size`, or leave out `weights`. Received: `image_size` {spec.image_size}",
+        field="image_size",
+        value=spec.image_size,
+        valid=sizes,
     )
 
 
@@ -95,23 +117,30 @@ def refuse_other_task(inputs: RunInputs, teacher: Weights, data: RunData) -> Non
         )
     if teacher.spec.image_size != size:
         raise InvalidValueError(
-            f"The teacher must take images of the size that is trained on, {size} pixels. Received: {inputs.teacher},"
-            f" which takes {teacher.spec.image_size}"
+            f"The teacher must take images of the size that is trained on, {size} pixels, or this size must be that of"
+            f" the teacher: `image_size` {teacher.spec.image_size}. Received: {inputs.teacher}, which takes"
+            f" {teacher.spec.image_size}"
         )
 
 
-def common_test_split(inputs: RunInputs, load: Load) -> float | None:
+def common_test_split(inputs: RunInputs, origins: Origins, load: LoadAtSize) -> float | None:
     """Return the fraction of the images to hold out as test images.
 
     If the initial weights or the teacher were trained on the same images, it is their fraction.
+
+    Args:
+        inputs: the inputs of the run.
+        origins: the initial weights and the teacher.
+        load: reads a data source. Images are compared at the size of the weights.
 
     Raises:
         InvalidValueError: when they, or ``inputs``, have different fractions.
     """
     splits = {}
-    for origin in origin_paths(inputs):
+    for origin, size in origins.image_sizes(inputs).items():
         known = catalog.trained_on(origin)
-        if known and (known.is_at(inputs.source) or is_training_data(known, inputs.source, load)):
+        load_same: Load = partial(_load_at, load, size)
+        if known and (known.is_at(inputs.source) or is_training_data(known, inputs.source, load_same)):
             splits[origin] = required_split(known, str(origin), inputs.test_split)
     known_splits = {split for split in splits.values() if split is not None}
     if len(known_splits) > 1:
@@ -123,17 +152,28 @@ def common_test_split(inputs: RunInputs, load: Load) -> float | None:
     return known_splits.pop() if known_splits else inputs.test_split
 
 
-def warn_of_learned_images(inputs: RunInputs, sha256: str, report: EventHandler) -> None:
+def _load_at(load: LoadAtSize, image_size: int, source: str, test_split: float | None) -> Splits:
+    return load(source, test_split, image_size)
+
+
+def warn_of_learned_images(
+    inputs: RunInputs, origins: Origins, sha256: str, load: LoadAtSize, report: EventHandler
+) -> None:
     """Warn if the initial weights or the teacher were trained on images that are held out now.
 
     Args:
         inputs: the inputs of the run.
+        origins: the initial weights and the teacher.
         sha256: the SHA-256 of its images.
+        load: reads a data source, for weights of another image size, whose images have another SHA-256.
         report: receives the warnings.
     """
-    for origin in origin_paths(inputs):
-        if known := catalog.trained_on(origin):
-            _warn_of_learned(origin, known, inputs, sha256, report)
+    for origin, size in origins.image_sizes(inputs).items():
+        known = catalog.trained_on(origin)
+        # Reading the images at another size takes time, so it is done only where a warning is possible.
+        if known and (known.test_split is not None or inputs.validation_split is not None):
+            same = sha256 if size == inputs.image_size else load(inputs.source, inputs.test_split, size).sha256()
+            _warn_of_learned(origin, known, inputs, same, report)
 
 
 def _warn_of_learned(origin: Path, known: TrainedOn, inputs: RunInputs, sha256: str, report: EventHandler) -> None:

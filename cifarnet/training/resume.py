@@ -14,7 +14,6 @@ from cifarnet.errors import RunError, WeightsError
 from cifarnet.evaluation.scored import Scored
 from cifarnet.events import EventHandler, ignore
 from cifarnet.files import StrPath, as_path
-from cifarnet.models.spec import ModelSpec
 from cifarnet.runs import files
 from cifarnet.runs.config import RunConfig
 from cifarnet.runs.directory import Run
@@ -153,10 +152,8 @@ def _setup(run: Run, config: RunConfig, checkpoint: Checkpoint | None, session: 
     # Without a checkpoint the run was stopped before its first step, so it starts from its initial weights.
     origins = Origins(None if checkpoint else same_weights(config, run.path), same_teacher(config, run.path))
     known = checkpoint.weights if checkpoint else origins.base
-    # The image size in a stranger's checkpoint may be so large that the images don't fit into memory.
-    image_size = known.spec.image_size if known and config.weights else ModelSpec().image_size
     began = time.monotonic()
-    data = _same_data(run, config, image_size, session)
+    data = _same_data(run, config, session)
     data_seconds = time.monotonic() - began
     warn_of_left_out(data, session)
     if checkpoint:
@@ -166,13 +163,13 @@ def _setup(run: Run, config: RunConfig, checkpoint: Checkpoint | None, session: 
     return Setup(config, data, origins, spec, normalization, data_seconds)
 
 
-def _same_data(run: Run, config: RunConfig, image_size: int, session: Session) -> RunData:
+def _same_data(run: Run, config: RunConfig, session: Session) -> RunData:
     """Return the images of ``run``.
 
     Raises:
         RunError: when the images in ``config`` are not those that the run was started with.
     """
-    data = RunData.load(config, image_size, session.mirrors, session.data_report)
+    data = RunData.load(config, session.mirrors, session.data_report)
     if data.sha256 != config.data_sha256:
         raise RunError(
             f"{config.source} does not hold the images that the run in {run.path} was started with (their SHA-256"
@@ -198,7 +195,7 @@ def _scored_again(run: Run, config: RunConfig, session: Session) -> Result:
 
     weights, kept = load_weights(run.path / files.WEIGHTS), run.result or files.StoredResult()
     epoch, seconds = run.result_values("epoch", "training_seconds") or (0.0, 0.0)
-    data = _same_data(run, config, weights.spec.image_size, session)
+    data = _same_data(run, config, session)
     _write_changes(run, config)
     with suppress(WeightsError):  # The result does not need the checkpoint.
         if checkpoint := latest_checkpoint(run.path, session.report):

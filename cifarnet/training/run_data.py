@@ -23,6 +23,7 @@ class RunData:
         test: the test images, which give the result.
         sha256: SHA-256 of all images and labels in their splits.
         left_out: the files of the source that are not read.
+        enlarged: number of images that are smaller in the source.
     """
 
     train: Dataset
@@ -31,10 +32,11 @@ class RunData:
     test: Dataset
     sha256: str
     left_out: tuple[LeftOut, ...] = ()
+    enlarged: int = 0
 
     @classmethod
-    def load(cls, inputs: RunInputs, image_size: int, mirrors: Sequence[str], report: Progress) -> Self:
-        """Read the images of ``inputs`` at ``image_size`` pixels.
+    def load(cls, inputs: RunInputs, mirrors: Sequence[str], report: Progress) -> Self:
+        """Read the images of ``inputs``.
 
         Raises:
             DataError: when they can't be read.
@@ -44,7 +46,7 @@ class RunData:
             inputs.source,
             test_split=inputs.test_split,
             mirrors=mirrors,
-            image_size=image_size,
+            image_size=inputs.image_size,
             skip_broken=inputs.skip_broken,
             report=report,
         )
@@ -57,7 +59,7 @@ class RunData:
                 )
             train, validation = hold_out(train, inputs.validation_split, inputs.seed)
         held_out, name = (splits.test, "test") if validation is None else (validation, "validation")
-        return cls(train, held_out, name, splits.test, splits.sha256(), splits.left_out)
+        return cls(train, held_out, name, splits.test, splits.sha256(), splits.left_out, splits.enlarged)
 
     @property
     def has_validation(self) -> bool:

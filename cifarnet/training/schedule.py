@@ -110,18 +110,36 @@ def require_sizes(recipe: Recipe, spec: ModelSpec) -> None:
         InvalidValueError: naming the first invalid size and the nearest valid one.
     """
     largest = max(spec.image_size, ModelSpec().image_size)
-    valid = [size for size in range(1, largest + 1) if spec.family.takes(size)]
     for size, _ in recipe.resolutions:
-        if size not in valid:
+        if size > largest or not _takes_in_training(spec, size):
+            valid = [each for each in range(1, largest + 1) if _takes_in_training(spec, each)]
             nearest = min(valid, key=lambda each: abs(each - size))
+            trained = "" if spec.image_size == ModelSpec().image_size else f" in a training at {spec.image_size} pixels"
             raise InvalidValueError(
-                f"`resolutions` has an image size that {spec.title} does not take. It takes multiples of"
+                f"`resolutions` has an image size that {spec.title} does not take{trained}. It takes multiples of"
                 f" {spec.family.image_multiple} pixels from {valid[0]} to {largest}; the nearest is {nearest}."
                 f" Received: {size}",
                 field="resolutions",
                 value=size,
                 valid=tuple(valid),
             )
+
+
+def _takes_in_training(spec: ModelSpec, size: int) -> bool:
+    """Return whether a run that ends at full size can have images of ``size`` pixels before."""
+    return spec.family.takes(size) and (size >= spec.image_size or spec.at_size(size) is not None)
+
+
+def scaled(recipe: Recipe, spec: ModelSpec) -> Recipe:
+    """Return the recipe with the small images of ``fast``, which are for 32 pixels, in proportion to the image size.
+
+    A network whose weights do not fit the small images is trained at full size throughout.
+    """
+    if not recipe.has_fast_sizes or spec.image_size <= ModelSpec().image_size:
+        return recipe
+    recipe = recipe.for_image_size(spec.image_size)
+    fits = all(_takes_in_training(spec, size) for size, _ in recipe.resolutions)
+    return recipe if fits else recipe.with_changes(resolutions=())
 
 
 def size_at(recipe: Recipe, full_size: int, position: float) -> int:

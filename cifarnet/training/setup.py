@@ -23,7 +23,7 @@ from cifarnet.training.origins import (
     warn_of_learned_images,
 )
 from cifarnet.training.run_data import RunData
-from cifarnet.training.schedule import ENOUGH_FULL_SIZE_STEPS, full_size_steps, require_sizes
+from cifarnet.training.schedule import ENOUGH_FULL_SIZE_STEPS, full_size_steps, require_sizes, scaled
 from cifarnet.training.session import Session
 from cifarnet.weights.record import Weights, require_storable
 
@@ -70,8 +70,6 @@ class Prepared:
     request: TrainRequest
     recipe: Recipe
     model: str
-    image_size: int
-    """Side in pixels of the images that the network takes."""
     inputs: RunInputs
     origins: Origins
 
@@ -87,21 +85,28 @@ def prepare(request: TrainRequest) -> Prepared:
     recipe = named_recipe_of(request, request.model)
     # Checked before weights are read, which may take time.
     require_consistent(request, recipe)
+    if request.image_size is not None:
+        require_storable(ModelSpec(request.model or ModelSpec().name, image_size=request.image_size))
     origins = Origins.load(inputs)
     known = origins.base.spec if origins.base else ModelSpec()
     model = known.name if request.model is None else request.model
-    spec = ModelSpec(model, image_size=known.image_size)
-    if origins.base:
-        refuse_other_network(inputs, known, model, request.freeze_base)
+    spec = ModelSpec(model, image_size=known.image_size if request.image_size is None else request.image_size)
     require_storable(spec)
+    if origins.base:
+        refuse_other_network(inputs, known, spec, request.freeze_base)
     if request.model is None:
         recipe = named_recipe_of(request, model)
+    if request.adapts_to_device:
+        recipe = scaled(recipe, spec)
     require_sizes(recipe, spec)
-    return Prepared(request, recipe, model, spec.image_size, inputs, origins)
+    return Prepared(request, recipe, model, replace(inputs, image_size=spec.image_size), origins)
 
 
 def located_inputs(request: TrainRequest) -> RunInputs:
-    """Return the inputs of ``request``, with the absolute paths of its data, weights and teacher."""
+    """Return the inputs of ``request``, with the absolute paths of its data, weights and teacher.
+
+    The image size may be that of the weights, which are not read here.
+    """
     data, weights, teacher = source_name(request.data), _text(request.weights), _text(request.teacher)
     return RunInputs(
         data=data,
@@ -153,25 +158,26 @@ def read_images(prepared: Prepared, session: Session) -> tuple[RunInputs, RunDat
     request, inputs, origins = prepared.request, prepared.inputs, prepared.origins
     began = time.monotonic()
 
-    def load(source: str, split: float | None) -> Splits:
+    def load(source: str, split: float | None, image_size: int) -> Splits:
         return load_data(
             source,
             test_split=split,
             mirrors=session.mirrors,
-            image_size=prepared.image_size,
+            image_size=image_size,
             skip_broken=inputs.skip_broken,
             report=session.data_report,
         )
 
-    inputs = replace(inputs, test_split=common_test_split(inputs, load))
-    data = RunData.load(inputs, prepared.image_size, session.mirrors, session.data_report)
+    inputs = replace(inputs, test_split=common_test_split(inputs, origins, load))
+    data = RunData.load(inputs, session.mirrors, session.data_report)
     seconds, used = time.monotonic() - began, time.monotonic() - session.started
     if request.budget and used > request.budget:
         raise too_little_time(request.budget, used, seconds)
     warn_of_left_out(data, session)
+    warn_of_enlarged(data, session)
     if origins.teacher:
         refuse_other_task(inputs, origins.teacher, data)
-    warn_of_learned_images(inputs, data.sha256, session.report)
+    warn_of_learned_images(inputs, origins, data.sha256, load, session.report)
     names = data.train.class_names
     if request.classes not in (None, len(names)):
         raise InvalidValueError(
@@ -184,6 +190,18 @@ def warn_of_left_out(data: RunData, session: Session) -> None:
     """Warn of the files that are not read."""
     for files in data.left_out:
         session.report(Warned(files.line))
+
+
+def warn_of_enlarged(data: RunData, session: Session) -> None:
+    """Warn of images that are enlarged to more than the usual size. That costs time and adds no detail."""
+    size = data.train.images.shape[1]
+    if size <= ModelSpec().image_size or not data.enlarged:
+        return
+    total = sum(map(len, {id(part): part for part in (data.train, data.held_out, data.test)}.values()))
+    each = f"{data.enlarged:,} of {total:,} images are" if data.enlarged < total else "All images are"
+    session.report(
+        Warned(f"{each} smaller than {size}x{size} pixels. They are enlarged, which takes time and adds no detail.")
+    )
 
 
 def network_for(model: str, recipe: Recipe, known: Weights | None, data: RunData) -> tuple[ModelSpec, Normalization]:

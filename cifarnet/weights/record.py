@@ -9,6 +9,7 @@ import numpy as np
 
 from cifarnet import __version__
 from cifarnet.errors import InvalidValueError, WeightsError
+from cifarnet.fields import IMAGE_SIZES
 from cifarnet.models.layers import named_weights
 from cifarnet.models.spec import ModelSpec, describe
 from cifarnet.preprocessing import CLASS_LIMIT, Normalization
@@ -22,7 +23,7 @@ Format 1 is that of cifarnet 0.1, and development versions of 0.2.
 
 # The deepest ResNet of He et al. 2015 (arXiv:1512.03385) has 1,202 layers. Checkpoints of larger networks would exceed
 # the size limit of files that are read.
-LARGEST = {"depth": 1202, "classes": CLASS_LIMIT, "image_size": 1024}
+LARGEST = {"depth": 1202, "classes": CLASS_LIMIT, "image_size": int(IMAGE_SIZES.high)}
 
 MEANINGS = {"depth": "depth", "classes": "number of classes", "image_size": "image size"}
 """The meaning of each value in ``LARGEST``, for messages."""

@@ -22,7 +22,7 @@ OPTIONS = {
     "train": words(
         """
         --data --model --depth --recipe --epochs --budget --weights --output --resume --validation-split --seed
-        --test-split --skip-broken --classes --mirror
+        --test-split --skip-broken --image-size --classes --mirror
         --steps --batch-size --learning-rate --momentum --nesterov --no-nesterov --l2 --label-smoothing
         --batchnorm-momentum --precise-batchnorm
         --lr-decay --lr-drop --lr-boundaries --cycle-peak --warmup-steps --warmup-learning-rate
@@ -39,7 +39,7 @@ OPTIONS = {
     "predict": words(
         "--weights --model --depth --top-k --crop --tta --reject --explain --csv --json --report --backend"
     ),
-    "data": words("--download --clear-cache --test-split --skip-broken --mirror --grid --recipe --json"),
+    "data": words("--download --clear-cache --test-split --skip-broken --image-size --mirror --grid --recipe --json"),
     "weights": words("--json"),
     "weights add": words("--replace"),
     "weights remove": words(""),

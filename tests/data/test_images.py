@@ -213,7 +213,7 @@ def test_many_images_are_read_in_parallel_in_their_order():
     images = random_images(1200)
     files = [(str(row), encoded(Image.fromarray(image))) for row, image in enumerate(images)]
     reports = []
-    read, broken = read_images(files, report=lambda *progress: reports.append(progress))
+    read, broken, _ = read_images(files, report=lambda *progress: reports.append(progress))
     np.testing.assert_array_equal(read, images)
     assert broken == []
     assert reports[-1] == ("Decoding images", 1200, 1200)
@@ -227,7 +227,7 @@ def test_broken_images_are_listed_and_the_others_read(count):
     for place in places:
         files[place] = (f"picture {place}", b"no image")
     reports = []
-    read, broken = read_images(files, report=lambda *progress: reports.append(progress))
+    read, broken, _ = read_images(files, report=lambda *progress: reports.append(progress))
     np.testing.assert_array_equal(read, np.delete(images, places, axis=0))
     assert [place for place, _ in broken] == places
     assert all(message.startswith(f"picture {place} is not a PNG") for place, message in broken)
@@ -235,7 +235,7 @@ def test_broken_images_are_listed_and_the_others_read(count):
 
 
 def test_no_images_are_read_from_broken_files_alone():
-    read, broken = read_images([("a", b""), ("b", b"x")], 16)
+    read, broken, _ = read_images([("a", b""), ("b", b"x")], 16)
     assert read.shape == (0, 16, 16, 3)
     assert [message.split(" ")[0] for _, message in broken] == ["a", "b"]
 

@@ -118,6 +118,26 @@ def test_image_sizes_are_those_of_the_family(tiny, size):
         replace(tiny, image_size=size)
 
 
+@pytest.mark.parametrize(
+    ("size", "nearest"), [(33, "32 and 36"), (66, "64 and 68"), (6, "8"), (0, "8"), (-5, "8"), (9, "8 and 12")]
+)
+def test_refused_image_sizes_name_the_nearest(size, nearest):
+    for name in ("resnet20", "vgg16"):
+        with pytest.raises(InvalidValueError, match=rf"multiple of 4 for a \S+; nearest: {nearest}\. Received: {size}"):
+            ModelSpec(name, image_size=size)
+
+
+def test_pooled_networks_share_weights_at_all_sizes():
+    assert ModelSpec("resnet20", 3, 96).shares_weights_with(ModelSpec("resnet20", 10, 32))
+    assert not ModelSpec("resnet20").shares_weights_with(ModelSpec("resnet32"))
+
+
+def test_a_dense_layer_fits_some_image_sizes():
+    assert ModelSpec("vgg16").fitting_sizes(64) == tuple(range(8, 33, 4))
+    assert ModelSpec("vgg16", image_size=64).fitting_sizes(128) == tuple(range(36, 65, 4))
+    assert ModelSpec("vgg16").at_size(64) is None
+
+
 @pytest.mark.slow
 def test_a_new_family_is_built_from_its_description(tiny):
     from cifarnet.models.network import build_model

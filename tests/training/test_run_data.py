@@ -12,7 +12,7 @@ from tests.support.datasets import fill
 
 
 def load(data="synthetic:200", **options):
-    return RunData.load(RunInputs(data=str(data), **options), 32, (), silent)
+    return RunData.load(RunInputs(data=str(data), **options), (), silent)
 
 
 def pairs(dataset):

@@ -44,11 +44,12 @@ def render_source(summary: Mapping[str, Any]) -> RenderableType:
     for name, row in zip(summary["classes"], counts, strict=True):
         table.add_row(Text(printable(name)), *(f"{count:,}" for count in row))
     size = summary["image_size"]
+    enlarged = f"; {summary['enlarged']:,} images are smaller and were enlarged" if summary["enlarged"] else ""
     return Group(
         table,
         Text(
             f"{size} x {size} pixels; training images: mean {summary['mean']:.2f}, standard deviation"
-            f" {summary['std']:.2f} (of 0 to 255, all channels)"
+            f" {summary['std']:.2f} (of 0 to 255, all channels){enlarged}"
         ),
         *(Text(printable(LeftOut(**files).line)) for files in summary["left_out"]),
     )

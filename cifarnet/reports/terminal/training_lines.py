@@ -9,6 +9,7 @@ from rich.text import Text
 
 from cifarnet.durations import duration, span
 from cifarnet.events import BudgetPlanned, EpochDone, Estimated, Planned
+from cifarnet.models.spec import ModelSpec
 from cifarnet.printable import printable
 
 LONG_RUN = 3 * 3600.0
@@ -27,8 +28,10 @@ def plan_lines(plan: Planned) -> list[str]:
     if plan.budget:
         length = f"as long as {span(plan.budget)} allow (batches of {recipe.batch_size})"
     trainable = f", {plan.trainable_params:,} of them trained (base fixed)" if plan.frozen_base else ""
+    size = plan.spec.image_size
+    larger = "" if size == ModelSpec().image_size else f", images of {size}x{size} pixels"
     lines = [
-        f"Network   {plan.spec.title}, {plan.spec.classes} classes, {plan.params:,} parameters{trainable}",
+        f"Network   {plan.spec.title}, {plan.spec.classes} classes, {plan.params:,} parameters{trainable}{larger}",
         f"Data      {printable(plan.data)}: {plan.train_images:,} training images,"
         f" {plan.held_out_images:,} {plan.held_out} images",
         f"Recipe    {recipe.name}{f' with {changed}' if changed else ''}: {length}",
