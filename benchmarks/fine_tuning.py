@@ -5,6 +5,10 @@
 Trains on --per-class images of each class in four ways: from nothing with the recipe ``fine-tune`` at a learning rate
 of 0.1, for --epochs and for four times as many; from --weights; and from --weights with a frozen base. Each texture is
 a class: training images are squares of its left half, test images are squares of its right half.
+
+    python benchmarks/fine_tuning.py --textures brick.png grass.png gravel.png --image-size 64 --squares 96 128 256
+
+cuts squares of these sides, and trains on them at 64 pixels. ``--way "from the weights"`` leaves out the other ways.
 """
 
 import statistics
@@ -13,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import harness
-from pictures import save_splits, textures
+from pictures import SIDE, TEXTURE_SIDES, save_splits, textures
 
 
 def main() -> None:
@@ -22,10 +26,13 @@ def main() -> None:
     parser.add_argument("--weights", default="resnet20")
     parser.add_argument("--per-class", type=int, default=50)
     parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--image-size", type=int, default=SIDE)
+    parser.add_argument("--squares", type=int, nargs="+", default=TEXTURE_SIDES)
+    parser.add_argument("--way", help="Train in this way only.")
     args = parser.parse_args()
     if not args.textures:
         parser.error("--textures is missing. Give a picture for each class.")
-    splits = textures(args.textures, args.per_class, 4 * args.per_class)
+    splits = textures(args.textures, args.per_class, 4 * args.per_class, args.squares, args.image_size)
     nothing, weights = {"learning_rate": 0.1}, {"changes": {"epochs": args.epochs}, "weights": args.weights}
     ways: dict[str, dict[str, Any]] = {
         "from nothing": {"changes": {**nothing, "epochs": args.epochs}},
@@ -33,12 +40,17 @@ def main() -> None:
         "from the weights": weights,
         "from the weights, frozen base": {**weights, "freeze_base": True},
     }
+    if args.way is not None and args.way not in ways:
+        parser.error(f"--way is one of: {'; '.join(ways)}")
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "few.npz"
         save_splits(data, splits)
         shared = {"task": "train", "model": f"resnet{args.depth}", "recipe": "fine-tune", "data": str(data)}
+        shared["image_size"] = args.image_size
         for index, (way, settings) in enumerate(ways.items()):
+            if args.way not in (None, way):
+                continue
             tasks = [{**shared, **settings, "seed": k, "output": f"{folder}/{index}-{k}"} for k in range(args.seeds)]
             runs = list(harness.measure(tasks))
             accuracies = [100 * run["accuracy"] for run in runs]
@@ -48,6 +60,7 @@ def main() -> None:
     train, test = splits.train, splits.test
     facts = (
         f"{harness.machine()}; {', '.join(train.class_names)}; {len(train):,} training and {len(test):,} test images"
+        f" of {args.image_size} pixels"
     )
     title = f"Few images, with and without {args.weights}"
     harness.print_table(title, "way | test accuracy, % | median | seconds", rows, facts)

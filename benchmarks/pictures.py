@@ -57,25 +57,29 @@ KINDS: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
 }
 
 
-def squares(rng: np.random.Generator, texture: np.ndarray, count: int) -> np.ndarray:
-    """Cut ``count`` squares of ``TEXTURE_SIDES`` from ``texture`` (height, width, 3), shrunk to 32x32 pixels."""
+def squares(
+    rng: np.random.Generator, texture: np.ndarray, count: int, sides: Sequence[int] = TEXTURE_SIDES, size: int = SIDE
+) -> np.ndarray:
+    """Cut ``count`` squares with ``sides`` in turn from ``texture`` (height, width, 3), resized to ``size`` pixels."""
     height, width, _ = texture.shape
     found = []
     for index in range(count):
-        side = min(TEXTURE_SIDES[index % len(TEXTURE_SIDES)], height, width)
+        side = min(sides[index % len(sides)], height, width)
         top, left = rng.integers(0, (height - side + 1, width - side + 1))
-        found.append(resize_images(texture[None, top : top + side, left : left + side], SIDE)[0])
+        found.append(resize_images(texture[None, top : top + side, left : left + side], size)[0])
     return np.stack(found)
 
 
-def textures(paths: Sequence[Path], train: int, test: int) -> Splits:
+def textures(
+    paths: Sequence[Path], train: int, test: int, sides: Sequence[int] = TEXTURE_SIDES, size: int = SIDE
+) -> Splits:
     """Return a class for each texture: ``train`` squares of its left half and ``test`` of its right half."""
     rng = np.random.default_rng(0)
     pictures = [read_image(path, 512) for path in paths]
     names = tuple(path.stem for path in paths)
 
     def split(half: int, count: int) -> Dataset:
-        images = [squares(rng, picture[:, half * 256 : (half + 1) * 256], count) for picture in pictures]
+        images = [squares(rng, picture[:, half * 256 : (half + 1) * 256], count, sides, size) for picture in pictures]
         return Dataset(np.concatenate(images), np.arange(len(paths), dtype=np.int32).repeat(count), names)
 
     return Splits(split(0, train), split(1, test))

@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from cifarnet.data import arrays
 from cifarnet.data.dataset import Dataset, LeftOut, Parts
 from cifarnet.data.decoding import image_suffixes
 from cifarnet.data.tree import read_tree
@@ -93,7 +94,8 @@ class DecodedSet:
                 if set(stored.files) != expected:
                     raise DataError(f"it holds {', '.join(stored.files)}")
                 names = tuple(str(name) for name in stored["class_names"])
-                datasets = {split: _stored_part(stored, split, names) for split in splits}
+                images = {split: arrays.stored(stored, f"{split}_images", self.path, file) for split in splits}
+                datasets = {split: _stored_part(stored, split, images[split], names) for split in splits}
                 return Parts(**datasets, left_out=_left_out(str(stored["left_out"])), enlarged=int(stored["enlarged"]))
         except (FileNotFoundError, NoHomeError):
             return None
@@ -103,7 +105,7 @@ class DecodedSet:
 
     def store(self, fingerprint: str, parts: Parts) -> None:
         """Store the images under ``fingerprint``. A cache that can't be written is logged, not an error."""
-        arrays = {
+        content = {
             "fingerprint": np.array(fingerprint),
             "source": np.array(str(self.source)),
             "class_names": np.array(parts.train.class_names),
@@ -112,11 +114,11 @@ class DecodedSet:
         }
         for split in _SPLITS:
             if (dataset := getattr(parts, split)) is not None:
-                arrays |= _part_arrays(dataset, split)
+                content |= _part_arrays(dataset, split)
         try:
             remove_leftovers(self.path.parent, _LONGEST_WRITE)
             with replacing(self.path) as temporary:
-                np.savez(temporary, allow_pickle=False, **arrays)
+                np.savez(temporary, allow_pickle=False, **content)
         except (StorageError, NoHomeError) as error:
             _LOGGER.warning("The decoded images are not cached: %s", error)
 
@@ -148,9 +150,11 @@ def _part_arrays(part: Dataset, prefix: str) -> dict[str, np.ndarray]:
     return {f"{prefix}_images": part.images, f"{prefix}_labels": part.labels, f"{prefix}_names": names}
 
 
-def _stored_part(stored: Mapping[str, np.ndarray], prefix: str, class_names: tuple[str, ...]) -> Dataset:
+def _stored_part(
+    stored: Mapping[str, np.ndarray], prefix: str, images: np.ndarray, class_names: tuple[str, ...]
+) -> Dataset:
     names = tuple(str(name) for name in stored[f"{prefix}_names"]) or None
-    return Dataset(stored[f"{prefix}_images"], stored[f"{prefix}_labels"], class_names, names)
+    return Dataset(images, stored[f"{prefix}_labels"], class_names, names)
 
 
 def decoded_sets() -> dict[Path, str]:

@@ -9,6 +9,7 @@ from typing import Self
 
 import numpy as np
 
+from cifarnet.data.arrays import taken
 from cifarnet.errors import DataError, invalid, listed
 from cifarnet.fields import FRACTION
 
@@ -53,7 +54,7 @@ class Dataset:
     def take(self, rows: np.ndarray) -> Self:
         """Return the images with the indices ``rows``, in their order."""
         names = None if self.names is None else tuple(self.names[row] for row in rows.tolist())
-        return type(self)(self.images[rows], self.labels[rows], self.class_names, names)
+        return type(self)(taken(self.images, rows), self.labels[rows], self.class_names, names)
 
     def counts(self) -> np.ndarray:
         """Return the number of images of each class, by label."""

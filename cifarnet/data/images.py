@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from cifarnet.backend.devices import usable_cores
-from cifarnet.data import decoding
+from cifarnet.data import arrays, decoding
 from cifarnet.data.decoding import BYTE_LIMIT, decoded, pillow
 from cifarnet.data.progress import Progress, silent
 from cifarnet.errors import DataError
@@ -115,7 +115,7 @@ def read_images(
     Raises:
         DataError: when a worker process dies.
     """
-    images = np.empty((len(files), size, size, 3), np.uint8)
+    images = arrays.empty((len(files), size, size, 3))
     broken: list[Broken] = []
     enlarged = 0
     chunks = [files[start : start + _CHUNK] for start in range(0, len(files), _CHUNK)]
@@ -151,7 +151,7 @@ def resize_images(images: np.ndarray, size: int) -> np.ndarray:
         )
     from PIL import Image
 
-    resized = np.empty((len(images), size, size, 3), np.uint8)
+    resized = arrays.empty((len(images), size, size, 3))
     for row, image in enumerate(images):
         resized[row] = fit_square(Image.fromarray(image), size, "center")
     return resized

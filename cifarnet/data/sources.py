@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from cifarnet import places
 from cifarnet.data import cifar10, folders, npz, official
 from cifarnet.data.arrangement import holds_images
@@ -149,7 +151,8 @@ def read_path(path: Path, image_size: int, report: Progress, skip_broken: bool =
         raise DataError(_unknown_layout(tree))
     parts = folders.read_image_folder(tree, image_size, report, skip_broken)
     stored.store(fingerprint, parts)
-    return parts
+    # Large images are in a file without a name. The copy in the cache makes it superfluous.
+    return (stored.load(fingerprint) or parts) if isinstance(parts.train.images, np.memmap) else parts
 
 
 def _levels(tree: FileTree) -> Iterator[FileTree]:

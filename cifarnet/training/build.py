@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from cifarnet.backend.devices import device
+from cifarnet.data.arrays import is_large
 from cifarnet.data.dataset import Dataset
 from cifarnet.data.progress import Progress
 from cifarnet.models.initial import adopted_weights, initial_weights
@@ -13,7 +14,7 @@ from cifarnet.models.network import Network, build_model
 from cifarnet.training.distillation import Student
 from cifarnet.training.evaluator import Evaluator, ImageEvaluator
 from cifarnet.training.frozen import HEAD_STEPS, FeatureEvaluator, HeadTrainingModel, base_features
-from cifarnet.training.model import TrainingModel
+from cifarnet.training.model import HostArray, TrainingModel
 from cifarnet.training.precise_batchnorm import PreciseBatchnorm, PreciseFeatures, PreciseImages
 from cifarnet.training.setup import Setup
 
@@ -58,7 +59,8 @@ def _network_parts(setup: Setup, tensors: dict[str, np.ndarray]) -> Parts:
     network = build_model(setup.spec, tensors, precision=execution.precision)
     if config.freeze_base:
         network.freeze_base()
-    given = (data.train.images, setup.normalization, config.recipe, execution)
+    images = data.train.images
+    given = (HostArray(images) if is_large(images.shape) else images, setup.normalization, config.recipe, execution)
     teacher = setup.origins.teacher
     model = Student(network, teacher, *given) if teacher else TrainingModel(network, *given)
     precise = None
@@ -73,7 +75,7 @@ def _head_parts(setup: Setup, tensors: dict[str, np.ndarray], progress: Progress
     network = build_model(setup.spec, tensors)
     network.freeze_base()
 
-    def features(dataset: Dataset, name: str) -> keras.Variable:
+    def features(dataset: Dataset, name: str) -> keras.Variable | HostArray:
         activity = f"Computing the features of {len(dataset):,} {name} images"
         return base_features(network, dataset.images, setup.normalization, progress, activity)
 
@@ -83,7 +85,8 @@ def _head_parts(setup: Setup, tensors: dict[str, np.ndarray], progress: Progress
     evaluator = FeatureEvaluator(network, features(data.held_out, data.held_name))
     precise = None
     if count := config.recipe.precise_batchnorm:
-        precise = PreciseFeatures(_float32_copy(setup), train, count, config.seed)
+        inputs = train.array if isinstance(train, HostArray) else train
+        precise = PreciseFeatures(_float32_copy(setup), inputs, count, config.seed)
     return Parts(model, evaluator, precise)
 
 

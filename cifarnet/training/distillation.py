@@ -14,7 +14,7 @@ from cifarnet.models.layers import total_macs
 from cifarnet.models.network import Network, build_model
 from cifarnet.preprocessing import Normalization
 from cifarnet.recipes import Recipe
-from cifarnet.training.model import TrainingModel
+from cifarnet.training.model import HostArray, TrainingModel
 from cifarnet.weights.record import Weights
 
 
@@ -33,7 +33,7 @@ class Student(TrainingModel):
         self,
         network: Network,
         teacher: Weights,
-        images: np.ndarray,
+        images: np.ndarray | HostArray,
         normalization: Normalization,
         recipe: Recipe,
         execution: Execution,

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
+from cifarnet.training.model import HostArray
+
 if TYPE_CHECKING:
     from cifarnet.training.loop import Loop
     from cifarnet.training.model import TrainingModel
@@ -27,14 +29,36 @@ def fit(
         callbacks: as for Keras's ``fit``.
     """
     batch, size = {"rows": rows, "draws": draws}, model.recipe.batch_size
+    on_host = model.images if isinstance(model.images, HostArray) else None
     if keras.backend.backend() == "tensorflow":
-        model.fit(_tensorflow_batches((batch, labels), size), shuffle=False, verbose=0, callbacks=callbacks)
+        model.fit(_tensorflow_batches((batch, labels), size, on_host), shuffle=False, verbose=0, callbacks=callbacks)
+    elif on_host:
+        model.fit(_HostBatches(batch, labels, size, on_host), shuffle=False, verbose=0, callbacks=callbacks)
     else:
         model.fit(batch, labels, batch_size=size, shuffle=False, verbose=0, callbacks=callbacks)
 
 
-def _tensorflow_batches(slices: Any, batch_size: int) -> Any:
-    """Return a TensorFlow data set of batches of ``slices``.
+class _HostBatches(keras.utils.PyDataset):
+    """Batches with inputs from an array on the host."""
+
+    def __init__(self, batch: dict[str, np.ndarray], labels: np.ndarray, batch_size: int, on_host: HostArray):
+        super().__init__()
+        self.batch = batch
+        self.labels = labels
+        self.batch_size = batch_size
+        self.on_host = on_host
+
+    def __len__(self) -> int:
+        return -(-len(self.labels) // self.batch_size)
+
+    def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        part = slice(index * self.batch_size, (index + 1) * self.batch_size)
+        batch = {name: values[part] for name, values in self.batch.items()}
+        return {**batch, "inputs": self.on_host.take(batch["rows"])}, self.labels[part]
+
+
+def _tensorflow_batches(slices: Any, batch_size: int, on_host: HostArray | None) -> Any:
+    """Return a TensorFlow data set of batches of ``slices``, with inputs from an array ``on_host`` if there is one.
 
     The data set that Keras makes of arrays tunes itself in a thread. Deleting it took a second after every call of
     ``fit`` (TensorFlow 2.21), and up to nine when some of its batches had not been read.
@@ -43,7 +67,18 @@ def _tensorflow_batches(slices: Any, batch_size: int) -> Any:
 
     options = tf.data.Options()
     options.autotune.enabled = False
-    return tf.data.Dataset.from_tensor_slices(slices).batch(batch_size).with_options(options)
+    batches = tf.data.Dataset.from_tensor_slices(slices).batch(batch_size)
+    if on_host is not None:
+        array = on_host
+
+        def with_inputs(batch: Any, labels: Any) -> Any:
+            inputs = tf.numpy_function(array.take, [batch["rows"]], array.array.dtype)
+            inputs.set_shape((None, *array.shape[1:]))
+            return {**batch, "inputs": inputs}, labels
+
+        # The next batch is read during a step.
+        batches = batches.map(with_inputs).prefetch(2)
+    return batches.with_options(options)
 
 
 class Segment(keras.callbacks.Callback):

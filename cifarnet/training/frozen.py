@@ -5,12 +5,14 @@ Without augmentation, a frozen base returns the same features of an image in eve
 CPUs without float16 arithmetic.
 """
 
+import math
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from cifarnet.data.arrays import empty, is_large
 from cifarnet.data.progress import Progress
 from cifarnet.errors import WeightsError
 from cifarnet.inference.engines import BATCH_SIZE
@@ -18,18 +20,21 @@ from cifarnet.models.answers import Features, HeadLogits, run_batches
 from cifarnet.models.network import Network
 from cifarnet.preprocessing import Normalization
 from cifarnet.training.evaluator import Evaluator
-from cifarnet.training.model import TrainingModel
+from cifarnet.training.model import HostArray, TrainingModel
 
 # Steps of the head per call. An epoch of 50,000 images takes 1.3 s with 1 step, 0.9 s with 16, 1.1 s or more with 64
 # (TensorFlow, two cores).
 HEAD_STEPS = 16
-_CHUNK = 20 * BATCH_SIZE  # 82 MB of float32 features at a time.
+_CHUNK_BYTES = 84_000_000  # Of float32 features at a time.
+_BYTES = 2  # Of a bfloat16 number.
 
 
 def base_features(
     network: Network, images: np.ndarray, normalization: Normalization, report: Progress, activity: str
-) -> keras.Variable:
+) -> keras.Variable | HostArray:
     """Return the base's features of ``images``: bfloat16 (n, height, width, channels), on the device.
+
+    Features that are too large for the device are a ``HostArray``: 50,000 images of 96 pixels take 3.7 GB.
 
     Args:
         network: the network with the frozen base.
@@ -43,9 +48,10 @@ def base_features(
     """
     model = Features(network, normalization)
     shape = (len(images), *network.features_shape)
-    features = keras.Variable(initializer=_zeros, shape=shape, dtype="bfloat16", trainable=False, name="features")
-    for start in range(0, len(images), _CHUNK):
-        chunk = run_batches(model, images[start : start + _CHUNK], BATCH_SIZE)
+    features = _make(shape)
+    count = BATCH_SIZE * max(1, _CHUNK_BYTES // (4 * BATCH_SIZE * math.prod(network.features_shape)))
+    for start in range(0, len(images), count):
+        chunk = run_batches(model, images[start : start + count], BATCH_SIZE)
         if not np.isfinite(chunk).all():
             raise WeightsError(
                 "The frozen base returns non-finite features: its weights are damaged or its training diverged."
@@ -56,18 +62,27 @@ def base_features(
     return features
 
 
+def _make(shape: tuple[int, ...]) -> keras.Variable | HostArray:
+    """Return bfloat16 features to be filled, on the device, or on the host if they are large."""
+    if is_large(shape, _BYTES):
+        return HostArray(empty(shape, ops.convert_to_numpy(_zeros((1,), "bfloat16")).dtype))
+    return keras.Variable(initializer=_zeros, shape=shape, dtype="bfloat16", trainable=False, name="features")
+
+
 def _zeros(shape: tuple[int, ...], dtype: str) -> Any:
     # Cast, because TensorFlow warns on stderr when it makes bfloat16 zeros on processors without bfloat16 arithmetic.
     return ops.cast(ops.zeros(shape, "uint8"), dtype)
 
 
-def _fill(features: keras.Variable, start: int, chunk: Any) -> None:
+def _fill(features: keras.Variable | HostArray, start: int, chunk: Any) -> None:
     """Assign ``chunk`` to the rows of ``features`` from ``start`` on.
 
     Making the variable from one array would take three times the memory of the array for a moment, 1.2 GB. A slice
     update, the only way with other backends, takes twice the memory.
     """
-    if keras.backend.backend() == "tensorflow":
+    if isinstance(features, HostArray):
+        features.array[start : start + len(chunk)] = ops.convert_to_numpy(chunk)
+    elif keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         features.value.scatter_update(tf.IndexedSlices(chunk, tf.range(start, start + len(chunk))))
@@ -91,7 +106,8 @@ class HeadTrainingModel(TrainingModel):
 
     def call(self, batch: dict[str, Any], training: bool | None = None) -> Any:
         """Return logits (batch, classes) of the features of ``batch``."""
-        return self.network.head_logits(_take(self.images, batch["rows"]), training=training)
+        features = ops.cast(batch["inputs"], "float32") if "inputs" in batch else _take(self.images, batch["rows"])
+        return self.network.head_logits(features, training=training)
 
 
 class FeatureEvaluator(Evaluator):
@@ -99,8 +115,9 @@ class FeatureEvaluator(Evaluator):
 
     exact = False
 
-    def __init__(self, network: Network, features: keras.Variable):
-        super().__init__(network, ops.convert_to_numpy(features))
+    def __init__(self, network: Network, features: keras.Variable | HostArray):
+        on_host = isinstance(features, HostArray)
+        super().__init__(network, features.array if on_host else ops.convert_to_numpy(features))
 
     def make_model(self, image_size: int) -> Any:
         """Return the head."""

@@ -3,7 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from cifarnet.backend.devices import device, usable_cores
+from cifarnet.backend.memory import array_limit
 from cifarnet.errors import CifarnetError, DivergedError, InterruptedRunError, StorageError
 from cifarnet.events import EventHandler, HistoryRow, Warned
 from cifarnet.recipes import Recipe
@@ -14,6 +17,20 @@ from cifarnet.training.schedule import FULL_SIZE_STEPS, full_size_steps
 
 if TYPE_CHECKING:
     from cifarnet.training.loop import Loop
+
+
+def memory_note(inputs: object) -> tuple[str, ...]:
+    """Return a note for the plan on training inputs that are not on the device; none for others."""
+    from cifarnet.training.model import HostArray
+
+    if not isinstance(inputs, HostArray):
+        return ()
+    array, limit = inputs.array, array_limit()
+    place = "on disk" if isinstance(array, np.memmap) else "in memory"
+    return (
+        f"{array.nbytes / 1e9:,.1f} GB of training inputs stay {place}, and each step copies its own: more than"
+        f" {limit / 1e9:,.1f} GB do not stay on the device",
+    )
 
 
 def warn_of_short_run(recipe: Recipe, steps: int, image_size: int, report: EventHandler) -> None:

@@ -1,6 +1,7 @@
 """The Keras model that ``fit`` trains. It takes row numbers and random draws; the images stay on the device."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -15,6 +16,25 @@ from cifarnet.recipes import Recipe
 from cifarnet.training.optimizer import PlannedSGD
 
 
+@dataclass(frozen=True)
+class HostArray:
+    """Training images, or features, that stay on the host, in memory or on disk. Each step takes its own."""
+
+    array: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the array."""
+        return self.array.shape
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Return ``rows`` of the array. They are read in the order of the file."""
+        order = np.argsort(rows)
+        taken = np.empty((len(rows), *self.array.shape[1:]), self.array.dtype)
+        taken[order] = self.array[rows[order]]
+        return taken
+
+
 class TrainingModel(keras.Model):
     """A network and the training images, which are uploaded to the device once, as uint8.
 
@@ -23,9 +43,11 @@ class TrainingModel(keras.Model):
     The metrics are means over the epoch: ``accuracy``, and ``cross_entropy`` without smoothing and penalty, which is
     comparable with that of a test set.
 
+    Images that are too large for the device (``HostArray``) are in the batch instead: ``"inputs"``.
+
     Args:
         network: the network, built with ``execution.precision``.
-        images: uint8 (n, size, size, 3); a variable is already on the device.
+        images: uint8 (n, size, size, 3); a variable is already on the device, and a ``HostArray`` stays on the host.
         normalization: of the images.
         recipe: the recipe.
         execution: the precision, the compilation and the steps per call.
@@ -34,7 +56,7 @@ class TrainingModel(keras.Model):
     def __init__(
         self,
         network: Network,
-        images: np.ndarray | keras.Variable,
+        images: np.ndarray | keras.Variable | HostArray,
         normalization: Normalization,
         recipe: Recipe,
         execution: Execution,
@@ -79,9 +101,13 @@ class TrainingModel(keras.Model):
 
     def augmented(self, batch: dict[str, Any]) -> Any:
         """Return the training images of ``batch``, normalized and augmented: float32 (batch, size, size, 3)."""
-        images = normalize(ops.take(self.images, batch["rows"], axis=0), self.normalization)
+        images = normalize(self.inputs_of(batch), self.normalization)
         images = augment(images, batch["draws"], self.recipe)
         return hide_squares(images, batch["draws"], self.recipe.cutout)
+
+    def inputs_of(self, batch: dict[str, Any]) -> Any:
+        """Return the training images of ``batch`` as they are stored."""
+        return batch["inputs"] if "inputs" in batch else ops.take(self.images, batch["rows"], axis=0)
 
     def logits(self, images: Any, training: bool | None) -> Any:
         """Return the network's logits (batch, classes) of ``augmented`` images, shrunk to the current size."""

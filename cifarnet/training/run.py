@@ -174,7 +174,7 @@ class TrainingRun:
             grown_from=setup.grown_from,
             history=tuple(train_state.history),
             best_epoch=train_state.best_epoch,
-            notes=setup.notes,
+            notes=(*setup.notes, *messages.memory_note(loop.model.images)),
         )
 
     def _finish(self, loop: "Loop") -> Result:
