@@ -267,4 +267,7 @@ def _adapted_recipe(
     if recipe.has_fast_sizes and not budget and steps < ENOUGH_FULL_SIZE_STEPS:
         notes.append("images at full size throughout: the run is too short to begin with small ones")
         recipe = recipe.with_changes(resolutions=())
+    if recipe.has_fast_sizes and size > ModelSpec().image_size:
+        sides = [side for side, _ in recipe.resolutions]
+        notes.append(f"begins with images of {sides[0]} to {sides[-1]} pixels: those of the recipe in proportion")
     return recipe, tuple(notes)

@@ -25,6 +25,7 @@ STOP_AND_RESUME = """
 import os, signal, sys
 from dataclasses import replace
 from pathlib import Path
+from cifarnet.backend import memory
 from cifarnet.errors import InterruptedRunError
 from cifarnet.recipes import RECIPES
 from cifarnet.events import EpochDone, StepDone
@@ -50,6 +51,8 @@ for name, kind, step in (("inside", StepDone, 5), ("between", EpochDone, 4)):
     except InterruptedRunError:
         resume(there / name)
 train(replace(config, teacher=str(there / "alone")), there / "taught")
+memory.array_limit = lambda: 2000  # Larger images stay on the host.
+train(config, there / "host")
 """
 
 LOGITS_AND_MOMENTS = """
@@ -75,7 +78,7 @@ def run(code: str, *arguments: object, **variables: str) -> None:
 def test_with_jax_a_stopped_run_equals_one_left_alone(tmp_path):
     run(STOP_AND_RESUME, tmp_path, **quick_jax(tmp_path))  # The configuration names the backend.
     alone = tmp_path / "alone"
-    for stopped in (tmp_path / "inside", tmp_path / "between"):
+    for stopped in (tmp_path / "inside", tmp_path / "between", tmp_path / "host"):
         assert (alone / files.HISTORY).read_text() == (stopped / files.HISTORY).read_text()
         assert load_weights(alone / files.WEIGHTS).sha256() == load_weights(stopped / files.WEIGHTS).sha256()
         assert_same_state(stopped, alone)
