@@ -20,6 +20,7 @@ NAME_LIMIT = 100
 """The most characters of a class name."""
 
 _SHOWN = 60
+_CHUNK_BYTES = 3_000_000
 # Unicode categories of control characters, surrogates, and line and paragraph separators.
 _REFUSED_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 # Unicode controls of the writing direction, which can make one name look like another in a terminal.
@@ -87,8 +88,9 @@ class Normalization:
 
         # In chunks, because bincount converts its input to int64, with eight bytes a pixel.
         counts = np.zeros(256)
-        for start in range(0, len(images), 1000):
-            counts += np.bincount(images[start : start + 1000].reshape(-1), minlength=256)
+        step = max(1, _CHUNK_BYTES // max(1, math.prod(images.shape[1:])))
+        for start in range(0, len(images), step):
+            counts += np.bincount(images[start : start + step].reshape(-1), minlength=256)
         levels = np.arange(256)
         mean = float(counts @ levels / counts.sum())
         variance = float(counts @ (levels - mean) ** 2 / counts.sum())

@@ -119,3 +119,9 @@ def test_of_too_many_classes_those_with_most_mistakes_are_shown():
     assert html.count('<th scope="row">') == 40
     assert '<th scope="row">class 29</th>' in html
     assert {cell["images"] for cell in data(html)["cells"].values()} <= {2}
+
+
+def test_large_images_are_reduced_to_the_size_of_a_tile():
+    style = gallery(LABELS, PREDICTED, CONFIDENCE, size=200).style
+    sheet = Image.open(io.BytesIO(base64.b64decode(re.search(r"base64,([^)]*)", style)[1])))
+    assert sheet.size[1] == 96

@@ -51,10 +51,15 @@ def write(draw: "ImageDraw", place: tuple[float, float], text: str, width: float
 
 
 def enlarged(pixels: np.ndarray, width: int, height: int) -> "Image":
-    """Return uint8 ``pixels`` (height, width, 3) as a picture of ``width`` x ``height``, with pixels as rectangles."""
+    """Return uint8 ``pixels`` (height, width, 3) as a picture of ``width`` x ``height``, with pixels as rectangles.
+
+    Pictures of more pixels are reduced.
+    """
     from PIL import Image
 
-    return Image.fromarray(pixels).resize((width, height), Image.Resampling.NEAREST)
+    is_larger = pixels.shape[0] > height or pixels.shape[1] > width
+    kind = Image.Resampling.LANCZOS if is_larger else Image.Resampling.NEAREST
+    return Image.fromarray(pixels).resize((width, height), kind)
 
 
 def png(picture: "Image") -> bytes:

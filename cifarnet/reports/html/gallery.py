@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cifarnet.data.images import resize_images
 from cifarnet.printable import printable
 from cifarnet.reports.text import percent
 
@@ -24,6 +25,8 @@ _CLASS_LIMIT = 40
 # With more images, a phone needs longer than a second to open the page. At 0.8 kB each, they take about 2.5 MB.
 _IMAGE_LIMIT = 3000
 _COLUMNS = 50
+# The side of a tile in page.css, in pixels.
+_TILE = 96
 
 
 class Tile(NamedTuple):
@@ -114,10 +117,13 @@ class Gallery:
         """CSS that gives tiles the sprite sheet as their background."""
         from PIL import Image
 
-        height, width = self.images.shape[1:3]
+        shown = self.images[list(self._places)]
+        if max(shown.shape[1:3]) > _TILE:  # Larger ones would make the page as large as the data.
+            shown = resize_images(shown, _TILE)
+        height, width = shown.shape[1:3]
         lines = self._lines
         sheet = np.zeros((lines * _COLUMNS, height, width, 3), np.uint8)
-        sheet[: len(self._places)] = self.images[list(self._places)]
+        sheet[: len(shown)] = shown
         sheet = sheet.reshape(lines, _COLUMNS, height, width, 3).swapaxes(1, 2)
         file = io.BytesIO()
         Image.fromarray(sheet.reshape(lines * height, _COLUMNS * width, 3)).save(
