@@ -6,7 +6,6 @@ import struct
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -80,14 +79,13 @@ def _parts(count: int, images: np.ndarray) -> Iterator[slice]:
     return (slice(start, min(start + step, count)) for start in range(0, count, step))
 
 
-def stored(archive: Any, name: str, path: Path, file: BinaryIO) -> np.ndarray:
+def stored(archive: Any, name: str, file: BinaryIO) -> np.ndarray:
     """Return the array ``name`` of an opened .npz ``archive``: in memory, or mapped from the file if it is large.
 
     Args:
         archive: what ``np.load`` returns.
         name: the name of the array.
-        path: the path of the archive.
-        file: the opened archive.
+        file: the file that the archive was read from.
 
     Raises:
         DataError: when a large array is compressed.
@@ -107,4 +105,4 @@ def stored(archive: Any, name: str, path: Path, file: BinaryIO) -> np.ndarray:
     file.seek(member.header_offset + _HEADER + sum(lengths))
     np.lib.format.read_magic(file)
     shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-    return np.memmap(path, dtype, "r", offset=file.tell(), shape=shape)
+    return np.memmap(file, dtype, "r", offset=file.tell(), shape=shape)

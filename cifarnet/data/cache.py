@@ -94,7 +94,7 @@ class DecodedSet:
                 if set(stored.files) != expected:
                     raise DataError(f"it holds {', '.join(stored.files)}")
                 names = tuple(str(name) for name in stored["class_names"])
-                images = {split: arrays.stored(stored, f"{split}_images", self.path, file) for split in splits}
+                images = {split: arrays.stored(stored, f"{split}_images", file) for split in splits}
                 datasets = {split: _stored_part(stored, split, images[split], names) for split in splits}
                 return Parts(**datasets, left_out=_left_out(str(stored["left_out"])), enlarged=int(stored["enlarged"]))
         except (FileNotFoundError, NoHomeError):

@@ -26,10 +26,11 @@ def memory_note(inputs: object) -> tuple[str, ...]:
     if not isinstance(inputs, HostArray):
         return ()
     array, limit = inputs.array, array_limit()
+    what = "images" if array.dtype == np.uint8 else "features"
     place = "on disk" if isinstance(array, np.memmap) else "in memory"
     return (
-        f"{array.nbytes / 1e9:,.1f} GB of training inputs stay {place}, and each step copies its own: more than"
-        f" {limit / 1e9:,.1f} GB do not stay on the device",
+        f"{array.nbytes / 1e9:,.1f} GB of training {what} stay {place} (more than {limit / 1e9:,.1f} GB do): each step"
+        " reads its own",
     )
 
 
