@@ -384,8 +384,8 @@ class Recipe:
         The images of ``fast`` have 16 to 28 of 32 pixels, so at 64 they have 32 to 56. Its crops are shifted by up to 2
         pixels at all sizes.
 
-        A ResNet-8 on 1,000 synthetic images enlarged to 64 pixels reached 99.5 % in 98 s with these sizes, 98.5 % in 185
-        s at full size throughout, and 83.5 % in 54 s with 16 to 28 pixels (20 epochs of 16 steps, one run each).
+        A ResNet-8 on 1,000 synthetic images enlarged to 64 pixels reached 99.5 % in 98 s with these sizes, 98.5 % in
+        185 s at full size throughout, and 83.5 % in 54 s with 16 to 28 pixels (20 epochs of 16 steps, one run each).
         """
         return replace(self, resolutions=_fast_sizes(image_size))
 

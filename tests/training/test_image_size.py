@@ -11,7 +11,7 @@ from cifarnet.errors import InvalidValueError
 from cifarnet.evaluation.evaluate import evaluate
 from cifarnet.events import Planned, Warned
 from cifarnet.inference.classifier import Classifier
-from cifarnet.inference.predict import find_images, predict
+from cifarnet.inference.predict import ImageSource, predict
 from cifarnet.models.initial import initial_weights
 from cifarnet.models.spec import ModelSpec
 from cifarnet.preprocessing import Normalization
@@ -121,7 +121,7 @@ def test_a_larger_run_is_resumed_scored_and_used(tmp_path, pets):
     weights = load_weights(tmp_path / "whole" / files.WEIGHTS)
     assert weights.spec == ModelSpec("resnet20", 2, 48)
     assert evaluate(tmp_path / "whole").metrics.accuracy == result.metrics.accuracy
-    assert list(predict(find_images([str(pets / "test/cat/0.png")]), Classifier(weights)))
+    assert list(predict([ImageSource("cat", pets / "test/cat/0.png")], Classifier(weights)))
 
     stop = Recorder(lambda event: getattr(event, "step", None) == 4)
     with pytest.raises(Exception, match="everything is saved"):
