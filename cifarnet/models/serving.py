@@ -28,8 +28,7 @@ def serving_model(spec: ModelSpec, tensors: Mapping[str, np.ndarray], normalizat
         normalization: preprocessing of the images.
     """
     inputs = keras.Input((spec.image_size, spec.image_size, 3), dtype="uint8", name="images")
-    scale, offset = 1 / normalization.std, -normalization.mean / normalization.std
-    x = layers.Rescaling(scale, offset, dtype="float32", name="normalization")(inputs)
+    x = layers.Rescaling(*_scale_and_offset(normalization), dtype="float32", name="normalization")(inputs)
     *body, _softmax = describe(spec)
     for layer in body:
         x = _BUILDERS[layer.type](layer, layer.name, x)
@@ -39,6 +38,16 @@ def serving_model(spec: ModelSpec, tensors: Mapping[str, np.ndarray], normalizat
         path, _, weight = name.rpartition("/")
         getattr(model.get_layer(path.replace("/", ".")), weight).assign(tensors[name])
     return model
+
+
+def _scale_and_offset(normalization: Normalization) -> tuple[Any, Any]:
+    """Return the normalization as arguments of Keras's ``Rescaling``: numbers, or nested lists (1, 1, 3)."""
+    mean, std = normalization.mean, normalization.std
+    if isinstance(mean, tuple) or isinstance(std, tuple):
+        # With channels_first in the user's keras.json, Rescaling would take (3,) for the first axis of an image.
+        means, stds = np.reshape(mean, (1, 1, -1)), np.reshape(std, (1, 1, -1))
+        return (1 / stds).tolist(), (-means / stds).tolist()
+    return 1 / std, -mean / std
 
 
 def _sequential(description: Layer, path: str, x: Any) -> Any:

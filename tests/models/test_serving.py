@@ -21,7 +21,10 @@ np.save(sys.argv[3], model.predict_on_batch(np.load(sys.argv[2])))
 """
 
 
-def random_weights(spec):
+GREY, COLOURS = Normalization(110.0, 60.0), Normalization((125.0, 110.0, 60.0), (60.0, 40.0, 90.0))
+
+
+def random_weights(spec, normalization=GREY):
     """Weights with moving averages and offsets that matter."""
     rng = np.random.default_rng(3)
     tensors = initial_weights(spec, 1)
@@ -30,15 +33,21 @@ def random_weights(spec):
         if kind != "kernel":
             low = 0.5 if kind in ("gamma", "moving_variance") else -0.5
             tensors[name] = rng.uniform(low, low + 1, tensors[name].shape).astype(np.float32)
-    return Weights(spec, tensors, tuple(f"c{k}" for k in range(spec.classes)), Normalization(110.0, 60.0))
+    return Weights(spec, tensors, tuple(f"c{k}" for k in range(spec.classes)), normalization)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("spec", [ModelSpec("resnet8", 3, 12), ModelSpec("resnet14", 10, 32)])
-def test_a_serving_model_loads_without_cifarnet(tmp_path, spec):
+@pytest.mark.parametrize(
+    ("spec", "normalization"),
+    [
+        (ModelSpec("resnet8", 3, 12), GREY),
+        (ModelSpec("resnet14", 10, 32), COLOURS),
+    ],
+)
+def test_a_serving_model_loads_without_cifarnet(tmp_path, spec, normalization):
     from cifarnet.models.serving import serving_model
 
-    weights = random_weights(spec)
+    weights = random_weights(spec, normalization)
     images = np.random.default_rng(0).integers(0, 256, (5, spec.image_size, spec.image_size, 3), np.uint8)
     expected = Classifier(weights).logits(images)
     model = serving_model(spec, weights.tensors, weights.normalization)

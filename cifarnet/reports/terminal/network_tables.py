@@ -103,7 +103,9 @@ def render_network(data: Mapping[str, Any], header: Mapping[str, Any] | None) ->
         accuracy = "unknown" if header["accuracy"] is None else f"{header['accuracy']:.2%}"
         facts += [
             f"Classes: {', '.join(header['class_names'])}",
-            "Normalization: mean {mean:.4f}, standard deviation {std:.4f}".format(**header["normalization"]),
+            "Normalization: mean {mean}, standard deviation {std}".format(
+                **{name: _levels(value) for name, value in header["normalization"].items()}
+            ),
             f"Recipe: {header['recipe']['name'] if header['recipe'] else 'unknown'}; test accuracy: {accuracy}",
         ]
     return Group(table, *(Text(printable(fact)) for fact in facts))
@@ -122,6 +124,12 @@ def render_networks(networks: Sequence[Mapping[str, Any]]) -> RenderableType:
 
 def _shape(shape: Sequence[int | None]) -> str:
     return f"({', '.join(str(axis) for axis in shape)})"
+
+
+def _levels(value: float | Sequence[float]) -> str:
+    """Return a mean or standard deviation, which may be one for each channel."""
+    values = value if isinstance(value, Sequence) else [value]
+    return " ".join(f"{each:.4f}" for each in values) + (" (red, green, blue)" if len(values) > 1 else "")
 
 
 def _size(data: Mapping[str, Any]) -> str:
