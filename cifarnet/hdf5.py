@@ -150,10 +150,17 @@ def read_hdf5(path: Path) -> Hdf5File:
     Raises:
         WeightsError: when it is missing, too large, damaged, or not an HDF5 file of the supported subset.
     """
-    return _parse(_read(path), path)
+    content = read_content(path)
+    _require_intact(content, path)
+    return _parse(content, path)
 
 
-def _read(path: Path) -> bytes:
+def read_content(path: Path) -> bytes:
+    """Return the content of the weight file ``path`` in any format.
+
+    Raises:
+        WeightsError: when it is missing, not a regular file, too large, or can't be read.
+    """
     try:
         state = path.stat()
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -168,11 +175,14 @@ def _read(path: Path) -> bytes:
         )
     try:
         with path.open("rb") as file:
-            content = file.read(state.st_size)
+            return file.read(state.st_size)
     except OSError as error:
         raise WeightsError(f"{path} can't be read: {error.strerror}.") from error
+
+
+def _require_intact(content: bytes, path: Path) -> None:
     if content.startswith(SIGNATURE):
-        return content
+        return
     if not content.startswith(SEAL):
         raise WeightsError(
             f"{path} is not a weight file (HDF5), or its beginning is damaged."
@@ -183,7 +193,6 @@ def _read(path: Path) -> bytes:
             f"{path} is damaged: its SHA-256 does not match. It was changed or cut short after it was written."
             " Use another copy, or an earlier checkpoint."
         )
-    return content
 
 
 def _parse(content: bytes, path: Path) -> Hdf5File:
