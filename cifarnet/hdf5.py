@@ -48,6 +48,15 @@ def write_hdf5(path: Path, fill: Callable[["h5py.File"], None], previous: Path |
         StorageError: when the file can't be written.
         WeightsError: when ``fill`` stores something that ``read_hdf5`` would refuse. Nothing is written then.
     """
+    write_bytes(path, hdf5_content(path, fill), previous)
+
+
+def hdf5_content(path: Path, fill: Callable[["h5py.File"], None]) -> bytes:
+    """Return the content of the sealed file ``path``, which ``fill`` stores in an open HDF5 file.
+
+    Raises:
+        WeightsError: as ``write_hdf5``.
+    """
     import h5py
 
     with h5py.File(path.name, "w", libver="earliest", driver="core", backing_store=False, userblock_size=BLOCK) as file:
@@ -58,7 +67,7 @@ def write_hdf5(path: Path, fill: Callable[["h5py.File"], None], previous: Path |
     # A later HDF5 library could use another layout. Find out now, not when the file is needed.
     if too_long := _parse(sealed, path).too_long():
         raise WeightsError(f"{path} is not written: its {listed(too_long)} has more than {TEXT_LIMIT:,} bytes.")
-    write_bytes(path, sealed, previous)
+    return sealed
 
 
 def _seal(content: bytes | memoryview) -> bytes:

@@ -129,6 +129,6 @@ def test_what_pytorch_writes_is_read(tmp_path):
 
 
 def test_the_name_of_a_refused_global_is_cut(tmp_path):
-    with pytest.raises(WeightsError, match="asks for x{50,60}, ") as raised:
+    with pytest.raises(WeightsError, match=r"asks for x{50,60}, ") as raised:
         read(tmp_path, checkpoint(named("x" * 10_000, "y"), {}))
     assert len(str(raised.value)) < 600
