@@ -19,7 +19,7 @@ from cifarnet.weights import catalog
 from cifarnet.weights.formats import layouts, load_weights
 from cifarnet.weights.formats.hdf5 import save_weights
 from cifarnet.weights.record import Weights
-from tests.support.checkpoints import torch_file
+from tests.support.checkpoints import arrays_of, torch_file
 from tests.support.networks import save_image_folder, save_picture, save_tiny_weights
 from tests.support.weights import save_original
 
@@ -140,14 +140,9 @@ def test_converting_overwrites_nothing_unasked(tmp_path):
 @pytest.fixture
 def model_th(tmp_path):
     """A checkpoint of PyTorch with random weights and ten classes."""
-    layout, spec = layouts.LAYOUTS[0], ModelSpec("resnet8-v1")
-    rng, arrays = np.random.default_rng(0), {}
-    for name, weight in zip(layout.names(spec).values(), named_weights(describe(spec)).values(), strict=True):
-        shape = weight.shape
-        stored = (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape[::-1]
-        arrays[f"module.{name}"] = rng.uniform(0.5, 1.5, stored).astype(np.float32)
+    arrays = arrays_of(layouts.LAYOUTS[0], ModelSpec("resnet8-v1"))
     path = tmp_path / "model.th"
-    path.write_bytes(torch_file(arrays, "state_dict"))
+    path.write_bytes(torch_file({f"module.{name}": array for name, array in arrays.items()}, "state_dict"))
     layouts._note_once.cache_clear()
     return path
 

@@ -8,6 +8,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from cifarnet.models.layers import named_weights
+from cifarnet.models.spec import ModelSpec, describe
+from cifarnet.weights.formats.layouts import Layout
+
 STORAGES = {
     "float64": "DoubleStorage",
     "float32": "FloatStorage",
@@ -112,3 +116,16 @@ def safetensors_file(arrays: Mapping[str, np.ndarray]) -> bytes:
 def safetensors(header: object, data: bytes) -> bytes:
     written = json.dumps(header).encode()
     return struct.pack("<Q", len(written)) + written + data
+
+
+def arrays_of(layout: Layout, spec: ModelSpec) -> dict[str, np.ndarray]:
+    """Random tensors of ``spec`` by the names of ``layout``, in PyTorch's shapes."""
+    rng, found = np.random.default_rng(0), {}
+    weights = named_weights(describe(spec))
+    for full, name in layout.names(spec).items():
+        shape = weights[full].shape
+        stored = (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape[::-1]
+        found[name] = rng.uniform(0.5, 1.5, stored).astype(np.float32)
+        if name.endswith("running_var"):
+            found[name.replace("running_var", "num_batches_tracked")] = np.array(7)
+    return found

@@ -10,7 +10,7 @@ from cifarnet.models.spec import ModelSpec, describe
 from cifarnet.preprocessing import CIFAR10_CLASSES, Normalization
 from cifarnet.weights.formats import layouts, load_described, load_header, load_weights
 from cifarnet.weights.formats.layouts import LAYOUTS
-from tests.support.checkpoints import safetensors_file, torch_file
+from tests.support.checkpoints import arrays_of, safetensors_file, torch_file
 
 AKAMASTER, CHENYAOFO, KUANGLIU = LAYOUTS
 NETWORKS = [(AKAMASTER, "resnet8-v1"), (CHENYAOFO, "resnet14-v1b"), (KUANGLIU, "preactresnet18")]
@@ -22,19 +22,6 @@ CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 @pytest.fixture(autouse=True)
 def notes_are_new():
     layouts._note_once.cache_clear()
-
-
-def arrays_of(layout, spec, seed=0):
-    """Random tensors of ``spec`` by the names of ``layout``, in PyTorch's shapes."""
-    rng, found = np.random.default_rng(seed), {}
-    weights = named_weights(describe(spec))
-    for full, name in layout.names(spec).items():
-        shape = weights[full].shape
-        stored = (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape[::-1]
-        found[name] = rng.uniform(0.5, 1.5, stored).astype(np.float32)
-        if name.endswith("running_var"):
-            found[name.replace("running_var", "num_batches_tracked")] = np.array(7)
-    return found
 
 
 def save(path, arrays, wrapper=None):
