@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 from cifarnet.cli.main import app
 from cifarnet.errors import InvalidValueError
 from cifarnet.models.initial import initial_weights
-from cifarnet.models.spec import ModelSpec
+from cifarnet.models.spec import PRESETS, ModelSpec
 from cifarnet.preprocessing import Normalization
 from cifarnet.weights.formats.hdf5 import save_weights
 from cifarnet.weights.record import Weights
@@ -50,11 +50,11 @@ def test_units_open_the_stages_down_to_layers():
     assert sum(row["params"] for row in leaves) == data["total_params"]
 
 
-def test_without_arguments_all_five_networks_stand_side_by_side():
+def test_without_options_all_documented_networks_are_compared():
     printed = summary()
+    assert [data["model"] for data in json.loads(summary("--json"))] == list(PRESETS)
     for depth, params in ((20, "271,098"), (32, "466,426"), (44, "661,754"), (56, "857,082"), (110, "1,736,058")):
         assert any(f"ResNet-{depth} " in line and params in line for line in printed.splitlines())
-    assert [data["depth"] for data in json.loads(summary("--json"))] == [20, 32, 44, 56, 110]
 
 
 @pytest.fixture
