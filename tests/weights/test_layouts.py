@@ -94,12 +94,13 @@ def test_what_is_given_is_not_assumed(tmp_path, caplog, arrays):
     assert "normalization of" not in caplog.text
 
 
-def test_other_classes_need_a_normalization(tmp_path):
+def test_other_classes_need_a_normalization(tmp_path, caplog):
     path = save(tmp_path / "m.th", arrays_of(AKAMASTER, ModelSpec("resnet8-v1", 3)))
     with pytest.raises(WeightsError, match=r"3 classes, and does not record .* cifarnet weights convert .* --mean R,G"):
         load_header(path)
     weights = load_described(path, Normalization(120.0, 64.0), None)
     assert weights.class_names == ("class 0", "class 1", "class 2")
+    assert "Assumed: the names class 0 to class 2. If" in caplog.text
 
 
 def test_names_must_be_as_many_as_classes(tmp_path, arrays):

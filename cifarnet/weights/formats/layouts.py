@@ -151,7 +151,8 @@ def load(
     """Return the weights that ``tensors`` of the file ``path`` hold in one of the ``LAYOUTS``.
 
     Such a file records neither its normalization nor its classes. For networks with ten classes, those of the layout's
-    program and of CIFAR-10 are assumed where they are not given, and a warning is logged that says so.
+    program and of CIFAR-10 are assumed where they are not given. Other networks need a normalization, and their classes
+    are numbered. A warning is logged that says what is assumed.
 
     Args:
         tensors: the tensors by the program's names.
@@ -209,8 +210,8 @@ def _header(
         assumed.append(f"the normalization of {layout.origin} ({_in_words(normalization)})")
     if class_names is None:
         class_names = CIFAR10_CLASSES if is_cifar10 else tuple(f"class {k}" for k in range(spec.classes))
-        if is_cifar10:
-            assumed.append("the classes of CIFAR-10 in their usual order")
+        names = "the classes of CIFAR-10 in their usual order"
+        assumed.append(names if is_cifar10 else f"the names {class_names[0]} to {class_names[-1]}")
     if assumed:
         _note_once(
             f"{path} records neither its normalization nor its classes. Assumed: {', and '.join(assumed)}. If it was"
