@@ -210,8 +210,8 @@ def _header(
         assumed.append(f"the normalization of {layout.origin} ({_in_words(normalization)})")
     if class_names is None:
         class_names = CIFAR10_CLASSES if is_cifar10 else tuple(f"class {k}" for k in range(spec.classes))
-        names = "the classes of CIFAR-10 in their usual order"
-        assumed.append(names if is_cifar10 else f"the names {class_names[0]} to {class_names[-1]}")
+        usual = "the classes of CIFAR-10 in their usual order"
+        assumed.append(usual if is_cifar10 else f"the names {class_names[0]} to {class_names[-1]}")
     if assumed:
         _note_once(
             f"{path} records neither its normalization nor its classes. Assumed: {', and '.join(assumed)}. If it was"
