@@ -5,11 +5,8 @@ import numpy as np
 import pytest
 
 from cifarnet.inference.classifier import Classifier
-from cifarnet.models.initial import initial_weights
-from cifarnet.models.layers import named_weights
-from cifarnet.models.spec import ModelSpec, describe
-from cifarnet.preprocessing import Normalization
-from cifarnet.weights.record import Weights
+from cifarnet.models.spec import ModelSpec
+from tests.support.weights import random_weights
 
 LOAD = """
 import sys
@@ -21,20 +18,18 @@ np.save(sys.argv[3], model.predict_on_batch(np.load(sys.argv[2])))
 """
 
 
-def random_weights(spec):
-    """Weights with moving averages and offsets that matter."""
-    rng = np.random.default_rng(3)
-    tensors = initial_weights(spec, 1)
-    for name in named_weights(describe(spec)):
-        kind = name.rpartition("/")[2]
-        if kind != "kernel":
-            low = 0.5 if kind in ("gamma", "moving_variance") else -0.5
-            tensors[name] = rng.uniform(low, low + 1, tensors[name].shape).astype(np.float32)
-    return Weights(spec, tensors, tuple(f"c{k}" for k in range(spec.classes)), Normalization(110.0, 60.0))
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("spec", [ModelSpec("resnet8", 3, 12), ModelSpec("resnet14", 10, 32)])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        ModelSpec("resnet8", 3, 12),
+        ModelSpec("resnet14", 10, 32),
+        ModelSpec("resnet8-v1", 3, 12),
+        ModelSpec("resnet8-v1b", 3, 12),
+        ModelSpec("preactresnet18", 3, 16),
+    ],
+    ids=lambda spec: spec.name,
+)
 def test_a_serving_model_loads_without_cifarnet(tmp_path, spec):
     from cifarnet.models.serving import serving_model
 
