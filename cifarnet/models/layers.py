@@ -284,3 +284,8 @@ def residual_paths(unit: Layer) -> ResidualPaths:
     """Return the paths of a residual unit."""
     by_name = {layer.name: layer for layer in unit.layers}
     return ResidualPaths(*(tuple(by_name[name] for name in unit.config[path]) for path in ResidualPaths._fields))
+
+
+def residual_units(layers: tuple[Layer, ...]) -> int:
+    """Return the number of residual units in ``layers`` and the layers in them."""
+    return sum((layer.type == "ResidualUnit") + residual_units(layer.layers) for layer in layers)

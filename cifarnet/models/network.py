@@ -27,17 +27,17 @@ KERAS_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16":
 
 
 class Conv2D(keras.layers.Conv2D):
-    """Keras's convolution, or one that pads its input by ``symmetric_padding`` pixels at each edge instead."""
+    """Keras's convolution, and one with symmetric padding, which Keras lacks."""
 
-    def __init__(self, symmetric_padding: int = 0, **config: Any):
-        super().__init__(**config)
-        self.symmetric_padding = symmetric_padding
+    def __init__(self, description: Layer, dtype: str):
+        config, self._edge = keras_convolution(description)
+        super().__init__(name=description.name, data_format=LAYOUT, dtype=dtype, kernel_initializer="zeros", **config)
 
     def call(self, inputs: Any) -> Any:
         """Convolve feature maps ``inputs``."""
-        if self.symmetric_padding:
-            edge = (self.symmetric_padding, self.symmetric_padding)
-            inputs = ops.pad(inputs, ((0, 0), edge, edge, (0, 0)))
+        if self._edge:
+            sides = (self._edge, self._edge)
+            inputs = ops.pad(inputs, ((0, 0), sides, sides, (0, 0)))
         return super().call(inputs)
 
 
@@ -305,13 +305,8 @@ def _keras_layer(description: Layer, dtype: str) -> keras.layers.Layer:
     return _BUILDERS[description.type](description, dtype)
 
 
-def _conv2d(description: Layer, dtype: str) -> Conv2D:
-    config, padding = keras_convolution(description)
-    return Conv2D(padding, name=description.name, data_format=LAYOUT, dtype=dtype, kernel_initializer="zeros", **config)
-
-
 def keras_convolution(description: Layer) -> tuple[dict[str, Any], int]:
-    """Return the arguments of Keras's ``Conv2D``, and the pixels of padding at each edge of the image before it."""
+    """Return the arguments of Keras's ``Conv2D``, and the number of pixels to pad each edge of its input with."""
     config = dict(description.config)
     if config["padding"] != "symmetric":
         return config, 0
@@ -325,7 +320,7 @@ def _sequential(description: Layer, dtype: str) -> keras.Sequential:
 
 
 _BUILDERS: dict[str, Callable[[Layer, str], keras.layers.Layer]] = {
-    "Conv2D": _conv2d,
+    "Conv2D": Conv2D,
     "BatchNormalization": lambda d, dtype: BatchNormalization(name=d.name, dtype=dtype, **d.config),
     "Dense": lambda d, dtype: keras.layers.Dense(name=d.name, dtype=dtype, kernel_initializer="zeros", **d.config),
     "MaxPooling2D": lambda d, dtype: keras.layers.MaxPooling2D(

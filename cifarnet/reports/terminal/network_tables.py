@@ -112,13 +112,13 @@ def render_network(data: Mapping[str, Any], header: Mapping[str, Any] | None) ->
 
 
 def render_networks(networks: Sequence[Mapping[str, Any]]) -> RenderableType:
-    """Return a table with a row for each network."""
-    table = Table("Network", box=box.SIMPLE_HEAD)
-    for column in ("Params", "Trainable", "Non-trainable", "MACs / image", "Weights"):
+    """Return a table with a row for each network, by the name that ``--model`` takes. It fits into 60 columns."""
+    table = Table("Network", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, show_edge=False)
+    for column in ("Params", "Trainable", "MACs", "Weights"):
         table.add_column(column, justify="right")
     for data in networks:
-        numbers = (data[key] for key in ("total_params", "trainable_params", "non_trainable_params", "macs"))
-        table.add_row(ModelSpec(data["model"]).title, *(f"{number:,}" for number in numbers), _size(data))
+        counts = (f"{data[key]:,}" for key in ("total_params", "trainable_params"))
+        table.add_row(data["model"], *counts, f"{data['macs'] / 1e6:,.0f} M", _size(data))
     return table
 
 
