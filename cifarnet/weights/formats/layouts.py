@@ -7,9 +7,9 @@ moving averages of batch normalization ``running_mean`` and ``running_var``. A n
 import logging
 import re
 import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -93,19 +93,18 @@ class Layout:
         return self.names(ModelSpec(self.network.format(self.documented)))
 
 
-def from_unit_range(values: PerChannel) -> PerChannel:
-    """Return values for pixels from 0 to 1 as those for pixels from 0 to 255."""
-    red, green, blue = (value * PIXEL_RANGE for value in values)
-    return red, green, blue
-
-
 def normalization_of(mean: PerChannel, std: PerChannel) -> Normalization:
     """Return the normalization by a mean and a standard deviation of pixels from 0 to 1, as PyTorch's programs do it.
 
     Raises:
         InvalidValueError: when a value is not possible.
     """
-    return Normalization(from_unit_range(mean), from_unit_range(std))
+    return Normalization(_of_pixels(mean), _of_pixels(std))
+
+
+def _of_pixels(values: PerChannel) -> PerChannel:
+    red, green, blue = (value * PIXEL_RANGE for value in values)
+    return red, green, blue
 
 
 _IMAGENET = normalization_of((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -139,7 +138,11 @@ LAYOUTS = (
         18,
     ),
 )
-"""The known layouts. The files that have the networks are ``resnet.py`` (the first two) and ``preact_resnet.py``."""
+"""The known layouts.
+
+The networks are in ``resnet.py`` of the first two repositories and in ``models/preact_resnet.py`` of the third. The
+normalizations are in ``trainer.py``, ``logs/cifar10/resnet20/default.log`` and ``main.py``.
+"""
 
 
 def load(
@@ -166,9 +169,7 @@ def load(
     """
     plain = _without_prefix(tensors)
     weights, names = _header(plain, path, normalization, class_names)
-    expected = named_weights(describe(weights.spec))
-    found = {full: _values(plain[name], expected[full], name, path) for full, name in names.items()}
-    return replace(weights, tensors=found)
+    return replace(weights, tensors={full: _values(plain[name], name, path) for full, name in names.items()})
 
 
 def load_header(tensors: Mapping[str, Tensor], path: Path) -> Weights:
@@ -220,7 +221,7 @@ def _header(
     return Weights(spec, {}, class_names, normalization, version=VERSION), names
 
 
-@cache
+@lru_cache(maxsize=32)
 def _note_once(message: str) -> None:
     # One command reads the header and then the tensors of the same file.
     _LOGGER.warning(message)
@@ -236,15 +237,12 @@ def _in_words(normalization: Normalization) -> str:
 
 
 def _without_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return ``tensors`` without the counters of batches, and without a prefix that all names have."""
+    """Return ``tensors`` without the counters of batches, and without the prefixes that all names have."""
     found = {name: tensor for name, tensor in tensors.items() if not name.endswith(_IGNORED)}
-    while found and (prefix := next((each for each in _PREFIXES if all(map(_starts(each), found))), None)):
-        found = {name.removeprefix(prefix): tensor for name, tensor in found.items()}
+    for prefix in _PREFIXES * 2:  # In either order.
+        if all(name.startswith(prefix) for name in found):
+            found = {name.removeprefix(prefix): tensor for name, tensor in found.items()}
     return found
-
-
-def _starts(prefix: str) -> Callable[[str], bool]:
-    return lambda name: name.startswith(prefix)
 
 
 def _matching(tensors: Mapping[str, Tensor], path: Path) -> tuple[Layout, ModelSpec]:
@@ -299,35 +297,29 @@ def _require_tensors(
             f" Missing: {listed(missing, 4) or 'none'}. Received but unknown: {_listed(sorted(unknown)) or 'none'}"
         )
     for full, name in names.items():
-        shapes = _stored_shapes(expected[full].shape)
-        if tensors[name].shape not in shapes:
-            raise WeightsError(
-                f"{path} looks like {what}, whose {name} has the shape {shapes[0]}. Received: {tensors[name].shape}"
-            )
+        if (found := tensors[name].shape) != (wanted := _stored_shape(expected[full].shape)):
+            raise WeightsError(f"{path} looks like {what}, whose {name} has the shape {wanted}. Received: {found}")
 
 
 def _listed(names: Iterable[str]) -> str:
     return listed([f"{name:.60}" for name in names], 6)
 
 
-def _stored_shapes(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """Return the shapes in which PyTorch may store a weight of the ``shape`` of cifarnet."""
-    if len(shape) == 4:
-        height, width, channels, filters = shape
-        # A 1x1 convolution of one position is a dense layer.
-        dense = [(filters, channels)] if height == width == 1 else []
-        return [(filters, channels, height, width), *dense]
-    return [shape[::-1]]
+def _stored_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape in which PyTorch stores a weight of the ``shape`` of cifarnet."""
+    return (*shape[:-3:-1], *shape[:-2])
 
 
-def _values(tensor: Tensor, weight: Weight, name: str, path: Path) -> np.ndarray:
-    """Return the values of ``tensor`` in the shape of ``weight``.
+def _values(tensor: Tensor, name: str, path: Path) -> np.ndarray:
+    """Return the values of ``tensor`` in the order of cifarnet's axes.
 
     Raises:
         WeightsError: when they can't be read, are no floating-point numbers, or are not finite.
     """
     try:
         values = tensor.values()
+    except MemoryError:
+        raise
     except Exception as error:
         # A damaged zip file makes zipfile raise nearly anything.
         raise WeightsError(f"{path} is damaged: its tensor {name} can't be read: {error!s:.200}.") from error
@@ -335,5 +327,4 @@ def _values(tensor: Tensor, weight: Weight, name: str, path: Path) -> np.ndarray
         raise WeightsError(f"{path}: {name} must have floating-point numbers. Received: {values.dtype}")
     if not np.isfinite(values).all():
         raise WeightsError(f"{path}: {name} has non-finite values.")
-    axes = (2, 3, 1, 0) if values.ndim == 4 else range(values.ndim)[::-1]
-    return np.ascontiguousarray(values.transpose(*axes)).reshape(weight.shape)
+    return np.ascontiguousarray(values.transpose(2, 3, 1, 0) if values.ndim == 4 else values.T)

@@ -61,7 +61,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         archive = zipfile.ZipFile(stream)
         stream.limit = None
         return _network(_Checkpoint.open(archive, path).load(), path)
-    except WeightsError:
+    except (WeightsError, MemoryError):
         raise
     except RefusedPickleError as error:
         raise WeightsError(

@@ -191,6 +191,10 @@ CHECKPOINTS = {
         ),
         "a network that is too large. The largest number of classes is 5,000",
     ),
+    "a name of 14 million letters": (
+        _pickled(ordered_dict({"module." * 2_000_000: tensor(storage("0", 4), (4,), (1,))})),
+        "the tensors of no network that cifarnet knows",
+    ),
     "10,000 units": (
         _pickled(
             ordered_dict(
