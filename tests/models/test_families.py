@@ -76,6 +76,23 @@ def test_a_grown_network_gives_the_same_logits_at_first(smaller, larger):
     np.testing.assert_allclose(np.asarray(grown.logits(images)), expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["resnet8-v1", "resnet8-v1b"])
+def test_a_head_without_batch_normalization_is_linear(name):
+    from cifarnet.models.gradients import feature_gradients
+    from cifarnet.models.network import build_model
+
+    weights = random_weights(ModelSpec(name, classes=3, image_size=16))
+    network = build_model(weights.spec, weights.tensors)
+    network.freeze_base()
+    assert [variable.path.split("/")[-2] for variable in network.trainable_variables] == ["dense", "dense"]
+    features = np.random.default_rng(0).uniform(size=(2, *network.features_shape)).astype(np.float32)
+    gradients = np.asarray(feature_gradients(network, features, np.array([0, 2])))
+    positions = 4 * 4
+    expected = weights.tensors["dense/kernel"][:, [0, 2]].T / positions
+    np.testing.assert_allclose(gradients, np.broadcast_to(expected[:, None, None], gradients.shape), rtol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["resnet14", "resnet14-v1b"])
 def test_a_network_does_not_grow_from_another_family(name):
     assert not ModelSpec(name).grows_from(ModelSpec("resnet8-v1"))
