@@ -177,9 +177,10 @@ def load_header(tensors: Mapping[str, Tensor], path: Path) -> Weights:
     return _header(_without_prefix(tensors), path, None, None)[0]
 
 
-def conversion(path: Path) -> str:
-    """Return the command that converts the file ``path``, with placeholders for its normalization."""
-    return f"{shlex.join(['cifarnet', 'weights', 'convert', str(path), f'{path.stem}.h5'])} --mean R,G,B --std R,G,B"
+def _conversion(path: Path) -> str:
+    """Return the command that converts the file ``path``, with placeholders for what it does not record."""
+    options = ("--mean", "R,G,B", "--std", "R,G,B", "--classes-file", "FILE")
+    return shlex.join(["cifarnet", "weights", "convert", str(path), f"{path.stem}.h5", *options])
 
 
 def _header(
@@ -202,8 +203,8 @@ def _header(
     if normalization is None and not is_cifar10:
         raise WeightsError(
             f"{path} is a {spec.title} with {spec.classes} classes, and does not record how its images were normalized."
-            f" Convert it with the mean and the standard deviation of its training: {conversion(path)}."
-            " Received: no normalization"
+            " Convert it with the mean and the standard deviation of its training, and the names of its classes:"
+            f" {_conversion(path)} Received: no normalization"
         )
     assumed = []
     if normalization is None:
@@ -216,7 +217,7 @@ def _header(
     if assumed:
         _note_once(
             f"{path} records neither its normalization nor its classes. Assumed: {', and '.join(assumed)}. If it was"
-            f" trained with others, convert it: {conversion(path)} --classes-file FILE"
+            f" trained with others, convert it: {_conversion(path)}"
         )
     return Weights(spec, {}, class_names, normalization, version=VERSION), names
 
