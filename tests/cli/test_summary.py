@@ -71,7 +71,11 @@ def test_a_weight_file_says_its_network_classes_and_accuracy(weight_file):
     printed = summary("--weights", str(weight_file))
     for fact in ("ResNet-14", "a, b, c", "mean 100.0000", "62.50%"):
         assert fact in printed
-    assert json.loads(summary("--weights", str(weight_file), "--json"))["depth"] == 14
+    data = json.loads(summary("--weights", str(weight_file), "--json"))
+    assert data["depth"] == 14
+    assert data["weights"]["class_names"] == ["a", "b", "c"]
+    assert data["weights"]["normalization"] == {"mean": 100.0, "std": 50.0}
+    assert data["weights"]["accuracy"] == 0.625
 
 
 def test_plain_units_keep_their_columns_apart():
