@@ -1,10 +1,13 @@
 """Every family of networks: sizes, the Keras models that are built from its description, and growth."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from cifarnet.models.initial import adopted_weights
-from cifarnet.models.layers import leaves, named_weights, total_params
+from cifarnet.models.layers import leaves, named_weights, total_macs, total_params
 from cifarnet.models.spec import MODELS, PRESETS, ModelSpec, base_and_head, describe
 from tests.support.weights import random_weights
 
@@ -96,3 +99,13 @@ def test_a_head_without_batch_normalization_is_linear(name):
 @pytest.mark.parametrize("name", ["resnet14", "resnet14-v1b"])
 def test_a_network_does_not_grow_from_another_family(name):
     assert not ModelSpec(name).grows_from(ModelSpec("resnet8-v1"))
+
+
+def test_the_documentation_has_the_sizes_of_the_networks():
+    text = (Path(__file__).parents[2] / "docs/networks.md").read_text()
+    rows = re.findall(r"^\| `(.+)` \| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \|$", text, re.MULTILINE)
+    assert len(rows) >= len(SIZES)
+    for name, *numbers in rows:
+        layers = describe(ModelSpec(name))
+        sizes = (total_params(layers), sum(layer.trainable_params for layer in layers), total_macs(layers))
+        assert numbers == [f"{size:,}" for size in sizes]
