@@ -22,6 +22,7 @@ _API = {
     "Run": ("cifarnet.runs.directory", "Run"),
     "TrainRequest": ("cifarnet.runs.request", "TrainRequest"),
     "build_model": ("cifarnet.models.network", "build_model"),
+    "convert_weights": ("cifarnet.weights.convert", "convert_weights"),
     "evaluate": ("cifarnet.evaluation.evaluate", "evaluate"),
     "export_model": ("cifarnet.export", "export_model"),
     "load_data": ("cifarnet.data.sources", "load_data"),

@@ -313,6 +313,8 @@ def _described(hint: Any, none: str = "null") -> str:
     if origin is tuple:
         if arguments[1:] == (...,):
             return f"a list, each item {_described(arguments[0])}"
+        if len(set(arguments)) == 1:
+            return f"a list of {len(arguments)}, each {_described(arguments[0])}"
         return f"a list of {' and '.join(map(_described, arguments))}"
     name: str = _NAMES.get(origin or hint) or (origin or hint).__name__
     return name

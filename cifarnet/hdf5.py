@@ -48,6 +48,15 @@ def write_hdf5(path: Path, fill: Callable[["h5py.File"], None], previous: Path |
         StorageError: when the file can't be written.
         WeightsError: when ``fill`` stores something that ``read_hdf5`` would refuse. Nothing is written then.
     """
+    write_bytes(path, hdf5_content(path, fill), previous)
+
+
+def hdf5_content(path: Path, fill: Callable[["h5py.File"], None]) -> bytes:
+    """Return the content of the sealed file ``path``, which ``fill`` stores in an open HDF5 file.
+
+    Raises:
+        WeightsError: as ``write_hdf5``.
+    """
     import h5py
 
     with h5py.File(path.name, "w", libver="earliest", driver="core", backing_store=False, userblock_size=BLOCK) as file:
@@ -58,7 +67,7 @@ def write_hdf5(path: Path, fill: Callable[["h5py.File"], None], previous: Path |
     # A later HDF5 library could use another layout. Find out now, not when the file is needed.
     if too_long := _parse(sealed, path).too_long():
         raise WeightsError(f"{path} is not written: its {listed(too_long)} has more than {TEXT_LIMIT:,} bytes.")
-    write_bytes(path, sealed, previous)
+    return sealed
 
 
 def _seal(content: bytes | memoryview) -> bytes:
@@ -150,10 +159,17 @@ def read_hdf5(path: Path) -> Hdf5File:
     Raises:
         WeightsError: when it is missing, too large, damaged, or not an HDF5 file of the supported subset.
     """
-    return _parse(_read(path), path)
+    content = read_content(path)
+    _require_intact(content, path)
+    return _parse(content, path)
 
 
-def _read(path: Path) -> bytes:
+def read_content(path: Path) -> bytes:
+    """Return the content of the weight file ``path`` in any format.
+
+    Raises:
+        WeightsError: when it is missing, not a regular file, too large, or can't be read.
+    """
     try:
         state = path.stat()
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -168,11 +184,14 @@ def _read(path: Path) -> bytes:
         )
     try:
         with path.open("rb") as file:
-            content = file.read(state.st_size)
+            return file.read(state.st_size)
     except OSError as error:
         raise WeightsError(f"{path} can't be read: {error.strerror}.") from error
+
+
+def _require_intact(content: bytes, path: Path) -> None:
     if content.startswith(SIGNATURE):
-        return content
+        return
     if not content.startswith(SEAL):
         raise WeightsError(
             f"{path} is not a weight file (HDF5), or its beginning is damaged."
@@ -183,7 +202,6 @@ def _read(path: Path) -> bytes:
             f"{path} is damaged: its SHA-256 does not match. It was changed or cut short after it was written."
             " Use another copy, or an earlier checkpoint."
         )
-    return content
 
 
 def _parse(content: bytes, path: Path) -> Hdf5File:

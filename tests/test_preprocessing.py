@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from cifarnet.data.sources import load_data
-from cifarnet.errors import DataError, WeightsError
-from cifarnet.preprocessing import CLASS_LIMIT, NAME_LIMIT, name_fault, names_fault
+from cifarnet.errors import DataError, InvalidValueError, WeightsError
+from cifarnet.preprocessing import CLASS_LIMIT, NAME_LIMIT, Normalization, name_fault, names_fault
 from cifarnet.weights.formats import load_header
 from cifarnet.weights.formats.hdf5 import HEADER, save_weights
 from tests.support.datasets import fill, python_layout
@@ -84,3 +84,53 @@ def test_a_weight_file_with_bad_names_is_refused(tmp_path, names):
     edit(path, lambda file: file.attrs.__setitem__(HEADER, json.dumps(header)))
     with pytest.raises(WeightsError, match="class_names must"):
         load_header(path)
+
+
+PIXELS = np.random.default_rng(0).uniform(0, 255, (2, 4, 4, 3)).astype(np.float32)
+GREY = Normalization(120.0, 64.0)
+COLOURS = Normalization((125.3, 123.0, 113.9), (63.0, 62.1, 66.7))
+
+
+def test_each_channel_is_normalized_by_its_own_numbers():
+    wanted = (PIXELS.astype(np.float64) - COLOURS.mean) / COLOURS.std
+    np.testing.assert_allclose(COLOURS.apply(PIXELS), wanted, rtol=1e-5, atol=1e-6)
+    assert COLOURS.apply(PIXELS).dtype == np.float32
+
+
+@pytest.mark.parametrize("normalization", [GREY, COLOURS])
+def test_a_normalization_can_be_undone(normalization):
+    np.testing.assert_allclose(normalization.invert(normalization.apply(PIXELS)), PIXELS, atol=1e-4)
+
+
+@pytest.mark.parametrize("mine", [GREY, COLOURS])
+@pytest.mark.parametrize("theirs", [GREY, COLOURS, Normalization((1.0, 2.0, 3.0), (4.0, 5.0, 6.0))])
+def test_images_change_from_one_normalization_to_another(mine, theirs):
+    found = mine.change(mine.apply(PIXELS), theirs)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, theirs.apply(PIXELS), rtol=1e-4, atol=1e-4)
+
+
+def test_one_mean_for_all_channels_computes_as_before():
+    np.testing.assert_array_equal(GREY.apply(PIXELS), (PIXELS - 120.0) / 64.0)
+    assert GREY.to_dict() == {"mean": 120.0, "std": 64.0}
+
+
+@pytest.mark.parametrize(
+    ("mean", "std"),
+    [
+        (float("nan"), 1.0),
+        (0.0, 0.0),
+        (0.0, float("inf")),
+        (0.0, (1.0, 1.0, 1.0)),
+        ((0.0, 0.0, 0.0), (1.0, -1.0, 1.0)),
+    ],
+)
+def test_an_impossible_normalization_has_an_error(mean, std):
+    with pytest.raises(InvalidValueError, match="Normalization needs a finite mean"):
+        Normalization(mean, std)
+
+
+def test_a_normalization_takes_lists_of_three():
+    assert Normalization([1, 2, 3], [4, 5, 6]) == Normalization((1.0, 2.0, 3.0), (4.0, 5.0, 6.0))
+    with pytest.raises(InvalidValueError, match="`mean` must be a number or a list of 3, each a number"):
+        Normalization((1.0, 2.0), (1.0, 2.0))

@@ -122,7 +122,7 @@ OptionalWeights = Annotated[
 
 Model = Annotated[
     str | None,
-    typer.Option("--model", metavar="NAME", help="Network: resnet20, resnet32, resnet44, resnet56, resnet110, ..."),
+    typer.Option("--model", metavar="NAME", help="Network, such as resnet20; `cifarnet summary` lists them."),
 ]
 Depth = Annotated[
     int | None,

@@ -63,7 +63,7 @@ def summary(
         return
     data = reports.summary_data(spec, describe(spec), units)
     if as_json:
-        console.print_json(data)
+        console.print_json({**data, "weights": header.header()} if header else data)
     elif plain:
         print(reports.plain_summary(data))
     else:

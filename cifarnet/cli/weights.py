@@ -7,8 +7,9 @@ import typer
 
 from cifarnet.cli import console
 from cifarnet.cli.help import PanelCommand, PanelGroup, examples
-from cifarnet.cli.options import Json
+from cifarnet.cli.options import Json, parsed
 from cifarnet.errors import InvalidValueError
+from cifarnet.fields import Notation
 
 app = typer.Typer(
     name="weights",
@@ -84,20 +85,74 @@ def remove(name: Annotated[str, typer.Argument(metavar="NAME", help="The name of
 @app.command(cls=PanelCommand)
 def convert(
     old: Annotated[
-        Path, typer.Argument(metavar="OLD", help="A weight file of the original project (Keras 2.2.4-tf HDF5).")
+        Path,
+        typer.Argument(
+            metavar="OLD",
+            help="A checkpoint of PyTorch (.pt, .pth, .th), a safetensors file, or a weight file of the original"
+            " project (Keras 2.2.4-tf HDF5).",
+        ),
     ],
     new: Annotated[Path, typer.Argument(metavar="NEW", help="The file to write.")],
+    mean: Annotated[
+        str | None,
+        typer.Option(
+            metavar="R,G,B",
+            help="Mean of each channel for pixels from 0 to 1, as torchvision's Normalize takes it. Only for files of"
+            " PyTorch, which don't record it.",
+        ),
+    ] = None,
+    std: Annotated[
+        str | None, typer.Option(metavar="R,G,B", help="Standard deviation of each channel for pixels from 0 to 1.")
+    ] = None,
+    classes_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Names of the classes in the order of the logits, one a line. Default for files of PyTorch with ten"
+            " classes: those of CIFAR-10.",
+        ),
+    ] = None,
     replace: Replace = False,
 ) -> None:
     """Convert a weight file to cifarnet's format.
 
-    The converted network has the same logits.
+    The converted network has the same logits for images that are normalized in the same way.
     """
-    from cifarnet.weights.formats import load_weights
-    from cifarnet.weights.formats.hdf5 import save_weights
+    from cifarnet.weights.convert import convert_weights
 
-    if new.exists() and not replace:
-        raise InvalidValueError(f"{new} exists. Choose another file, or give --replace. Received: {new}")
-    loaded = load_weights(old)
-    save_weights(new, loaded)
-    console.stderr().print(f"{loaded.spec.title} of {old} written to {new}.", markup=False, soft_wrap=True)
+    written = convert_weights(
+        old,
+        new,
+        mean=None if mean is None else parsed(_CHANNELS, mean, "--mean"),
+        std=None if std is None else parsed(_CHANNELS, std, "--std"),
+        class_names=None if classes_file is None else _lines(classes_file),
+        replace=replace,
+    )
+    console.stderr().print(f"{written.spec.title} of {old} written to {new}.", markup=False, soft_wrap=True)
+
+
+def _lines(path: Path) -> list[str]:
+    """Return the lines of a text file in UTF-8, without empty lines at its end.
+
+    Raises:
+        InvalidValueError: when it can't be read.
+    """
+    from cifarnet.json_files import SIZE_LIMIT, read_bytes
+
+    try:
+        return read_bytes(path, SIZE_LIMIT).decode("utf-8-sig").rstrip().splitlines()
+    except (InvalidValueError, UnicodeDecodeError) as error:
+        raise InvalidValueError(f"--classes-file {path} can't be read: {error}. Received: {path}") from error
+
+
+def _three(word: str) -> tuple[float, float, float]:
+    red, green, blue = map(float, word.split(","))
+    return red, green, blue
+
+
+_CHANNELS = Notation(
+    "three numbers, for red, green and blue,",
+    "0.4914,0.4822,0.4465",
+    _three,
+    lambda values: ",".join(f"{value:g}" for value in values),
+)

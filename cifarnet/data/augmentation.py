@@ -21,13 +21,13 @@ def normalize(pixels: Any, normalization: Normalization) -> Any:
     """Return uint8 ``pixels`` (batch, size, size, channels) normalized, as float32 of the same shape."""
     from keras import ops
 
-    return (ops.cast(pixels, "float32") - normalization.mean) / normalization.std
+    return normalization.apply(ops.cast(pixels, "float32"))
 
 
 def augment(images: Any, draws: Any, recipe: Recipe) -> Any:
     """Return ``images`` randomly rotated, shifted, cropped and flipped according to ``recipe``.
 
-    Crops are padded with zeros, the mean grey after normalization (He et al. 2015). Rotations and shifts repeat the
+    Crops are padded with zeros, the mean colour after normalization (He et al. 2015). Rotations and shifts repeat the
     border, like Keras's ImageDataGenerator, which the original project used.
 
     Args:
@@ -124,7 +124,7 @@ def affine_maps(draws: Any, recipe: Recipe, size: int) -> Any:
 
 
 def hide_squares(images: Any, draws: Any, side: int) -> Any:
-    """Set a square of ``side`` pixels to zero (the mean grey) in each image; its centre may be anywhere (cutout)."""
+    """Set a square of ``side`` pixels to zero (the mean colour) in each image; its centre may be anywhere (cutout)."""
     if not side:
         return images
     from keras import ops

@@ -10,7 +10,7 @@ from cifarnet.data.cifar10 import BINARY_ARCHIVE, keras_copy
 from cifarnet.data.dataset import LeftOut, Splits
 from cifarnet.data.download import RemoteFile
 from cifarnet.paths import cache_dir
-from cifarnet.preprocessing import Normalization
+from cifarnet.preprocessing import pixel_moments
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def take_inventory(archive: RemoteFile = BINARY_ARCHIVE) -> Inventory:
 
 def summarize(source: str, splits: Splits) -> SourceSummary:
     """Return the summary of ``splits``, which were read from ``source``."""
-    normalization = Normalization.of(splits.train.images)
+    mean, std = pixel_moments(splits.train.images)
     return SourceSummary(
         source=source,
         classes=splits.train.class_names,
@@ -104,8 +104,8 @@ def summarize(source: str, splits: Splits) -> SourceSummary:
         validation_counts=tuple(splits.validation.counts().tolist()) if splits.validation else None,
         image_size=splits.train.images.shape[1],
         enlarged=splits.enlarged,
-        mean=normalization.mean,
-        std=normalization.std,
+        mean=mean,
+        std=std,
         left_out=splits.left_out,
     )
 

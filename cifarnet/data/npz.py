@@ -11,7 +11,7 @@ from cifarnet.data.labels import as_class_names, numbered, stored_labels
 from cifarnet.data.progress import Progress
 from cifarnet.data.tree import FileTree
 from cifarnet.errors import DataError, nearest
-from cifarnet.preprocessing import CIFAR10_CLASSES, Normalization
+from cifarnet.preprocessing import CIFAR10_CLASSES, pixel_moments
 
 _NAMES = "class_names"
 _SPLITS = {"train": ("train",), "test": ("test",), "validation": ("val", "valid", "validation", "dev")}
@@ -20,7 +20,7 @@ _IMAGES_AND_LABELS = frozenset(f"{kind}_{end}" for kind in "xy" for ends in _SPL
 _KNOWN = _IMAGES_AND_LABELS | {_NAMES}
 
 # Statistics of CIFAR-10's training images. After JPEG compression with quality 75 they are 120.69 and 63.86.
-_CIFAR10_LEVELS = Normalization(120.71, 64.15)
+_CIFAR10_MOMENTS = (120.71, 64.15)
 
 _RENAME = "Save them with np.savez(path, x_train=..., y_train=..., x_test=..., y_test=...)."
 _GREY, _COLOUR = 1, 3
@@ -77,8 +77,8 @@ def default_names(images: np.ndarray, labels: np.ndarray) -> tuple[str, ...]:
     counts = np.bincount(labels)
     # Other sets also have ten classes and 32 x 32 pixels: digits (SVHN), clothes (padded Fashion-MNIST).
     if images.shape == (50_000, 32, 32, 3) and counts.tolist() == [5_000] * len(CIFAR10_CLASSES):
-        levels = Normalization.of(images)
-        if abs(levels.mean - _CIFAR10_LEVELS.mean) < 1 and abs(levels.std - _CIFAR10_LEVELS.std) < 1:
+        moments = zip(pixel_moments(images), _CIFAR10_MOMENTS, strict=True)
+        if all(abs(found - known) < 1 for found, known in moments):
             return CIFAR10_CLASSES
     return tuple(str(label) for label in range(len(counts)))
 

@@ -1,6 +1,7 @@
 """Reads the two layouts in which CIFAR-10 is published: binary records and Python pickles."""
 
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,12 @@ import numpy as np
 from cifarnet.data.dataset import Dataset, Parts
 from cifarnet.data.images import read_file, resize_images
 from cifarnet.data.labels import as_class_names, as_labels
-from cifarnet.data.pickles import RefusedPickleError, load_arrays, operations
+from cifarnet.data.pickles import load_arrays
 from cifarnet.data.progress import Progress
 from cifarnet.data.tree import FILE_LIMIT, FileTree
 from cifarnet.errors import DataError
 from cifarnet.preprocessing import CIFAR10_CLASSES
+from cifarnet.unpickling import RefusedPickleError, operations
 
 TRAIN_BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
 TEST_BATCH = "test_batch"
@@ -55,7 +57,7 @@ def incomplete_batches(folder: Path) -> list[str]:
 
 def _is_whole_pickle(path: Path) -> bool:
     try:
-        for _ in operations(read_file(path, str(path), FILE_LIMIT)):
+        for _ in operations(BytesIO(read_file(path, str(path), FILE_LIMIT))):
             pass
     except RefusedPickleError:
         return True  # Reading the batch reports the cause.

@@ -6,7 +6,7 @@ initial weights (``cifarnet.models.initial``) are derived from this description.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -122,13 +122,25 @@ def conv2d(
     kernel: int,
     *,
     strides: int = 1,
+    padding: str = "same",
     use_bias: bool = False,
     zero_when_added: bool = False,
     full_precision: bool = False,
 ) -> Layer:
-    """Describe a convolution with "same" padding and an L2 penalty.
+    """Describe a convolution with an L2 penalty, from a side of n pixels to one of ceil(n / ``strides``).
 
-    ``input_shape`` is (height, width, channels), and the kernel has ``kernel`` x ``kernel`` pixels.
+    Args:
+        name: the name of the layer.
+        input_shape: (height, width, channels).
+        filters: channels of the output.
+        kernel: side of the kernel in pixels, an odd number.
+        strides: pixels from one position of the kernel to the next.
+        padding: where the zeros around the image are. ``"symmetric"``: (``kernel`` - 1) / 2 at each edge, as in Caffe
+            and PyTorch. ``"same"``: as few as suffice, of which the bottom and the right get one more if they are odd,
+            as in TensorFlow. Both are equal without strides.
+        use_bias: whether a bias is added.
+        zero_when_added: that of the kernel.
+        full_precision: that of the layer.
     """
     height, width, channels = input_shape
     output_shape = (-(-height // strides), -(-width // strides), filters)
@@ -146,31 +158,42 @@ def conv2d(
             "filters": filters,
             "kernel_size": kernel,
             "strides": strides,
-            "padding": "same",
+            "padding": padding,
             "use_bias": use_bias,
         },
         full_precision=full_precision,
     )
 
 
-def batch_normalization(name: str, input_shape: tuple[int, ...]) -> Layer:
-    """Describe batch normalization over the channels, with momentum 0.99 and epsilon 1e-3 (Keras's defaults)."""
+def batch_normalization(
+    name: str,
+    input_shape: tuple[int, ...],
+    *,
+    momentum: float = 0.99,
+    epsilon: float = 1e-3,
+    zero_when_added: bool = False,
+) -> Layer:
+    """Describe batch normalization over the channels. The defaults of ``momentum`` and ``epsilon`` are Keras's.
+
+    Training multiplies the moving moments by ``momentum``, which PyTorch calls 1 - momentum. ``zero_when_added`` is
+    that of the scale gamma.
+    """
     channels = (input_shape[-1],)
     return Layer(
         name,
         "BatchNormalization",
         input_shape,
         (
-            Weight("gamma", channels, initial="ones"),
+            Weight("gamma", channels, initial="ones", zero_when_added=zero_when_added),
             Weight("beta", channels),
             Weight("moving_mean", channels, trainable=False),
             Weight("moving_variance", channels, trainable=False, initial="ones"),
         ),
-        config={"momentum": 0.99, "epsilon": 1e-3},
+        config={"momentum": momentum, "epsilon": epsilon},
     )
 
 
-def dense(name: str, inputs: int, units: int, *, regularized: bool = False) -> Layer:
+def dense(name: str, inputs: int, units: int, *, regularized: bool = False, full_precision: bool = False) -> Layer:
     """Describe a fully connected layer from a vector of ``inputs`` values to ``units`` values."""
     return Layer(
         name,
@@ -182,6 +205,7 @@ def dense(name: str, inputs: int, units: int, *, regularized: bool = False) -> L
         ),
         own_macs=inputs * units,
         config={"units": units},
+        full_precision=full_precision,
     )
 
 
@@ -192,9 +216,28 @@ def max_pooling(name: str, input_shape: tuple[int, int, int]) -> Layer:
     return Layer(name, "MaxPooling2D", (-(-height // 2), -(-width // 2), channels), config=config)
 
 
-def relu(input_shape: tuple[int, ...]) -> Layer:
+def average_pooling(name: str, input_shape: tuple[int, int, int], pool_size: int, strides: int) -> Layer:
+    """Describe the mean over blocks of ``pool_size`` x ``pool_size`` positions, without padding or a table row.
+
+    With a ``pool_size`` of 1 it takes every ``strides``-th row and column, and computes no mean.
+    """
+    height, width, channels = input_shape
+    rows, columns = ((side - pool_size) // strides + 1 for side in (height, width))
+    config = {"pool_size": pool_size, "strides": strides}
+    return Layer(name, "AveragePooling2D", (rows, columns, channels), config=config, in_table=False)
+
+
+def zero_channels(name: str, input_shape: tuple[int, int, int], channels: int) -> Layer:
+    """Describe padding to ``channels`` channels with zeros, half before and half after, without a table row."""
+    height, width, present = input_shape
+    before = (channels - present) // 2
+    config = {"before": before, "after": channels - present - before}
+    return Layer(name, "ZeroChannels", (height, width, channels), config=config, in_table=False)
+
+
+def relu(input_shape: tuple[int, ...], name: str = "relu") -> Layer:
     """Describe a ReLU, without a row in the table."""
-    return Layer("relu", "ReLU", input_shape, in_table=False)
+    return Layer(name, "ReLU", input_shape, in_table=False)
 
 
 def dropout(name: str, input_shape: tuple[int, ...], rate: float) -> Layer:
@@ -216,3 +259,33 @@ def flatten(input_shape: tuple[int, ...]) -> Layer:
 def softmax(name: str, classes: int) -> Layer:
     """Describe the softmax that converts logits to class probabilities."""
     return Layer(name, "Activation", (classes,), full_precision=True)
+
+
+class ResidualPaths(NamedTuple):
+    """The layers of a residual unit, which computes ``after(branch(y) + shortcut(y))`` with ``y = before(x)``.
+
+    Each path is a sequence of layers. An empty path returns its input.
+    """
+
+    before: tuple[Layer, ...]
+    branch: tuple[Layer, ...]
+    shortcut: tuple[Layer, ...]
+    after: tuple[Layer, ...]
+
+
+def residual_unit(name: str, paths: ResidualPaths) -> Layer:
+    """Describe a residual unit. Its configuration has the names of the layers on each path."""
+    config = {path: tuple(layer.name for layer in layers) for path, layers in paths._asdict().items()}
+    inner = tuple(layer for path in paths for layer in path)
+    return Layer(name, "ResidualUnit", paths.branch[-1].output_shape, config=config, layers=inner)
+
+
+def residual_paths(unit: Layer) -> ResidualPaths:
+    """Return the paths of a residual unit."""
+    by_name = {layer.name: layer for layer in unit.layers}
+    return ResidualPaths(*(tuple(by_name[name] for name in unit.config[path]) for path in ResidualPaths._fields))
+
+
+def residual_units(layers: tuple[Layer, ...]) -> int:
+    """Return the number of residual units in ``layers`` and the layers in them."""
+    return sum((layer.type == "ResidualUnit") + residual_units(layer.layers) for layer in layers)

@@ -4,7 +4,7 @@ Importing this module imports Keras and its backend, which takes seconds: import
 """
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -16,7 +16,7 @@ from cifarnet.errors import WeightsError, invalid, listed, unknown_value
 from cifarnet.json_files import shown
 from cifarnet.models.batchnorm import BatchNormalization
 from cifarnet.models.initial import initial_weights
-from cifarnet.models.layers import Layer, leaves, named_weights
+from cifarnet.models.layers import Layer, leaves, named_weights, residual_paths
 from cifarnet.models.spec import ModelSpec, base_and_head, describe
 
 # Passed to all layers, because the default is in the user's keras.json, which may contain channels_first.
@@ -26,49 +26,52 @@ KERAS_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16":
 """Keras's name of each precision that ``cifarnet.choices.PRECISIONS`` lists."""
 
 
-class ResidualUnit(keras.layers.Layer):
-    """BN - ReLU - conv 3x3 - BN - ReLU - conv 3x3, plus a shortcut without parameters.
+class Conv2D(keras.layers.Conv2D):
+    """Keras's convolution, and one with symmetric padding, which Keras lacks."""
 
-    The shape changes from (batch, height, width, in) to (batch, height / strides, width / strides, out). If it differs,
-    the shortcut applies 2x2 average pooling and adds channels of zeros, half before and half after ("option A" of He et
-    al. 2015, arXiv:1512.03385).
+    def __init__(self, description: Layer, dtype: str):
+        config, self._edge = keras_convolution(description)
+        super().__init__(name=description.name, data_format=LAYOUT, dtype=dtype, kernel_initializer="zeros", **config)
+
+    def call(self, inputs: Any) -> Any:
+        """Convolve feature maps ``inputs``."""
+        if self._edge:
+            sides = (self._edge, self._edge)
+            inputs = ops.pad(inputs, ((0, 0), sides, sides, (0, 0)))
+        return super().call(inputs)
+
+
+class ResidualUnit(keras.layers.Layer):
+    """The sum of a branch and a shortcut, with the layers of a description's ``ResidualPaths``.
+
+    The layers with a row in the table of units are attributes under their names.
     """
 
     def __init__(self, description: Layer, dtype: str):
         super().__init__(name=description.name, dtype=dtype)
-        self.batchnorm_1, self.conv1, self.batchnorm_2, self.conv2 = (
-            _keras_layer(x, dtype) for x in description.layers
-        )
-        self.strides = description.config["strides"]
-        self.output_image_shape = description.output_shape
-        self.shortcut_after_activation = description.config["shortcut_after_activation"]
+        for layer in description.layers:
+            if layer.in_table:
+                setattr(self, layer.name, _keras_layer(layer, dtype))
+        paths = residual_paths(description)
+        self._paths = [[_Step(layer, getattr(self, layer.name, None)) for layer in path] for path in paths]
+        self._output_image_shape = description.output_shape
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Create the variables for feature maps of ``input_shape`` (None, height, width, in)."""
-        inner = self.compute_output_shape(input_shape)
-        for layer, shape in (
-            (self.batchnorm_1, input_shape),
-            (self.conv1, input_shape),
-            (self.batchnorm_2, inner),
-            (self.conv2, inner),
-        ):
-            layer.build(shape)
+        """Create the variables for feature maps of ``input_shape`` (None, height, width, channels)."""
+        before, branch, shortcut, after = self._paths
+        shared = _build_steps(before, input_shape)
+        _build_steps(after, _build_steps(branch, shared))
+        _build_steps(shortcut, shared)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Return (None, height / strides, width / strides, out) for ``input_shape`` (None, height, width, in)."""
-        return (input_shape[0], *self.output_image_shape)
+        """Return (None, height, width, channels) of the output for that of the input."""
+        return (input_shape[0], *self._output_image_shape)
 
     def call(self, x: Any, training: bool | None = None) -> Any:
         """Apply the unit to feature maps ``x``."""
-        activated = ops.relu(self.batchnorm_1(x, training=training))
-        shortcut = activated if self.shortcut_after_activation else x
-        if self.strides > 1:
-            shortcut = ops.average_pool(shortcut, self.strides, self.strides, data_format=LAYOUT)
-            missing = (self.conv1.filters - shortcut.shape[-1]) // 2
-            shortcut = ops.pad(shortcut, ((0, 0), (0, 0), (0, 0), (missing, missing)))
-        x = self.conv1(activated)
-        x = self.conv2(ops.relu(self.batchnorm_2(x, training=training)))
-        return x + shortcut
+        before, branch, shortcut, after = self._paths
+        x = _run(before, x, training)
+        return _run(after, _run(branch, x, training) + _run(shortcut, x, training), training)
 
 
 class Network(keras.Model):
@@ -104,11 +107,7 @@ class Network(keras.Model):
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Create the variables for images of ``input_shape`` (None, size, size, 3)."""
         # Layer by layer, because Keras would run the network to find the shapes: one second, or seven with JAX.
-        shape = input_shape
-        for step in (*self._base, *self._head, self._softmax):
-            if step.layer is not None:
-                step.layer.build(shape)
-            shape = (input_shape[0], *step.description.output_shape)
+        _build_steps([*self._base, *self._head, self._softmax], input_shape)
         self.built = True
 
     def features(self, images: Any, training: bool | None = None) -> Any:
@@ -266,8 +265,17 @@ class _Step:
         if self.description.full_precision:
             x = ops.cast(x, "float32")
         if self.layer is None:
-            return _OPERATIONS[self.description.type](x)
+            return _OPERATIONS[self.description.type](x, self.description.config)
         return self.layer(x, training=training) if self._takes_training else self.layer(x)
+
+
+def _build_steps(steps: Sequence[_Step], shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    """Create the variables of ``steps`` for an input of ``shape``, and return the shape of the output."""
+    for step in steps:
+        if step.layer is not None:
+            step.layer.build(shape)
+        shape = (shape[0], *step.description.output_shape)
+    return shape
 
 
 def _run(steps: Sequence[_Step], x: Any, training: bool | None) -> Any:
@@ -276,10 +284,20 @@ def _run(steps: Sequence[_Step], x: Any, training: bool | None) -> Any:
     return x
 
 
-_OPERATIONS: dict[str, Callable[[Any], Any]] = {
-    "ReLU": ops.relu,
-    "GlobalAveragePooling2D": lambda x: ops.mean(x, axis=(1, 2), keepdims=True),
-    "Flatten": lambda x: ops.reshape(x, (-1, int(np.prod(x.shape[1:])))),
+def _average_pool(x: Any, config: Mapping[str, Any]) -> Any:
+    return ops.average_pool(x, config["pool_size"], config["strides"], data_format=LAYOUT)
+
+
+def _zero_channels(x: Any, config: Mapping[str, Any]) -> Any:
+    return ops.pad(x, ((0, 0), (0, 0), (0, 0), (config["before"], config["after"])))
+
+
+_OPERATIONS: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {
+    "ReLU": lambda x, _: ops.relu(x),
+    "AveragePooling2D": _average_pool,
+    "ZeroChannels": _zero_channels,
+    "GlobalAveragePooling2D": lambda x, _: ops.mean(x, axis=(1, 2), keepdims=True),
+    "Flatten": lambda x, _: ops.reshape(x, (-1, int(np.prod(x.shape[1:])))),
 }
 
 
@@ -287,14 +305,22 @@ def _keras_layer(description: Layer, dtype: str) -> keras.layers.Layer:
     return _BUILDERS[description.type](description, dtype)
 
 
+def keras_convolution(description: Layer) -> tuple[dict[str, Any], int]:
+    """Return the arguments of Keras's ``Conv2D``, and the number of pixels to pad each edge of its input with."""
+    config = dict(description.config)
+    if config["padding"] != "symmetric":
+        return config, 0
+    if config["strides"] == 1:
+        return {**config, "padding": "same"}, 0
+    return {**config, "padding": "valid"}, config["kernel_size"] // 2
+
+
 def _sequential(description: Layer, dtype: str) -> keras.Sequential:
     return keras.Sequential([_keras_layer(layer, dtype) for layer in description.layers], name=description.name)
 
 
 _BUILDERS: dict[str, Callable[[Layer, str], keras.layers.Layer]] = {
-    "Conv2D": lambda d, dtype: keras.layers.Conv2D(
-        name=d.name, data_format=LAYOUT, dtype=dtype, kernel_initializer="zeros", **d.config
-    ),
+    "Conv2D": Conv2D,
     "BatchNormalization": lambda d, dtype: BatchNormalization(name=d.name, dtype=dtype, **d.config),
     "Dense": lambda d, dtype: keras.layers.Dense(name=d.name, dtype=dtype, kernel_initializer="zeros", **d.config),
     "MaxPooling2D": lambda d, dtype: keras.layers.MaxPooling2D(

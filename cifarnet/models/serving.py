@@ -4,15 +4,15 @@ The model can be saved as a ``.keras`` file or exported, and loads without cifar
 Importing this module imports Keras and its backend, which takes seconds: import it inside functions.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from keras import layers
 
-from cifarnet.models.layers import Layer, named_weights
-from cifarnet.models.network import LAYOUT
+from cifarnet.models.layers import Layer, named_weights, residual_paths
+from cifarnet.models.network import LAYOUT, keras_convolution
 from cifarnet.models.spec import ModelSpec, describe
 from cifarnet.preprocessing import Normalization
 
@@ -28,8 +28,7 @@ def serving_model(spec: ModelSpec, tensors: Mapping[str, np.ndarray], normalizat
         normalization: preprocessing of the images.
     """
     inputs = keras.Input((spec.image_size, spec.image_size, 3), dtype="uint8", name="images")
-    scale, offset = 1 / normalization.std, -normalization.mean / normalization.std
-    x = layers.Rescaling(scale, offset, dtype="float32", name="normalization")(inputs)
+    x = layers.Rescaling(*_scale_and_offset(normalization), dtype="float32", name="normalization")(inputs)
     *body, _softmax = describe(spec)
     for layer in body:
         x = _BUILDERS[layer.type](layer, layer.name, x)
@@ -41,39 +40,44 @@ def serving_model(spec: ModelSpec, tensors: Mapping[str, np.ndarray], normalizat
     return model
 
 
-def _sequential(description: Layer, path: str, x: Any) -> Any:
-    for layer in description.layers:
+def _scale_and_offset(normalization: Normalization) -> tuple[Any, Any]:
+    """Return the normalization as arguments of Keras's ``Rescaling``: numbers, or nested lists (1, 1, 3)."""
+    mean, std = normalization.mean, normalization.std
+    if isinstance(mean, tuple) or isinstance(std, tuple):
+        # With channels_first in the user's keras.json, Rescaling would take (3,) for the first axis of an image.
+        means, stds = np.reshape(mean, (1, 1, -1)), np.reshape(std, (1, 1, -1))
+        return (1 / stds).tolist(), (-means / stds).tolist()
+    return 1 / std, -mean / std
+
+
+def _run(descriptions: Sequence[Layer], path: str, x: Any) -> Any:
+    for layer in descriptions:
         x = _BUILDERS[layer.type](layer, f"{path}.{layer.name}", x)
     return x
 
 
 def _residual_unit(description: Layer, path: str, x: Any) -> Any:
-    """Apply BN - ReLU - conv - BN - ReLU - conv to ``x``, and add the shortcut (see ``network.ResidualUnit``)."""
-    norm_1, conv_1, norm_2, conv_2 = description.layers
-    strides, channels = description.config["strides"], description.output_shape[-1]
-    activated = layers.ReLU(name=f"{path}.relu_1")(_batch_normalization(norm_1, f"{path}.{norm_1.name}", x))
-    shortcut = activated if description.config["shortcut_after_activation"] else x
-    if strides > 1:
-        shortcut = layers.AveragePooling2D(strides, strides, data_format=LAYOUT, name=f"{path}.pool")(shortcut)
-        shortcut = _pad_channels(shortcut, channels, path)
-    x = _conv2d(conv_1, f"{path}.{conv_1.name}", activated)
-    x = layers.ReLU(name=f"{path}.relu_2")(_batch_normalization(norm_2, f"{path}.{norm_2.name}", x))
-    return layers.Add(name=f"{path}.add")([_conv2d(conv_2, f"{path}.{conv_2.name}", x), shortcut])
+    before, branch, shortcut, after = residual_paths(description)
+    x = _run(before, path, x)
+    return _run(after, path, layers.Add(name=f"{path}.add")([_run(branch, path, x), _run(shortcut, path, x)]))
 
 
-def _pad_channels(x: Any, channels: int, path: str) -> Any:
-    """Add channels of zeros, half before and half after. Keras has no layer that pads channels, so this pads rows."""
+def _zero_channels(description: Layer, path: str, x: Any) -> Any:
+    """Add channels of zeros. Keras has no layer that pads channels, so this pads rows."""
     _, height, width, present = x.shape
-    before = (channels - present) // 2
+    padding = (description.config["before"], description.config["after"])
     x = layers.Reshape((height * width, present), name=f"{path}.flat")(x)
     x = layers.Permute((2, 1), name=f"{path}.channels_first")(x)
-    x = layers.ZeroPadding1D((before, channels - present - before), data_format=LAYOUT, name=f"{path}.pad")(x)
+    x = layers.ZeroPadding1D(padding, data_format=LAYOUT, name=path)(x)
     x = layers.Permute((2, 1), name=f"{path}.channels_last")(x)
-    return layers.Reshape((height, width, channels), name=f"{path}.image")(x)
+    return layers.Reshape(description.output_shape, name=f"{path}.image")(x)
 
 
 def _conv2d(description: Layer, path: str, x: Any) -> Any:
-    return layers.Conv2D(name=path, data_format=LAYOUT, **description.config)(x)
+    config, padding = keras_convolution(description)
+    if padding:
+        x = layers.ZeroPadding2D(padding, data_format=LAYOUT, name=f"{path}.pad")(x)
+    return layers.Conv2D(name=path, data_format=LAYOUT, **config)(x)
 
 
 def _batch_normalization(description: Layer, path: str, x: Any) -> Any:
@@ -91,8 +95,12 @@ _BUILDERS: dict[str, Callable[[Layer, str, Any], Any]] = {
     "MaxPooling2D": lambda description, path, x: layers.MaxPooling2D(
         name=path, data_format=LAYOUT, **description.config
     )(x),
-    "Sequential": _sequential,
-    "ConvBNReLU": _sequential,
+    "AveragePooling2D": lambda description, path, x: layers.AveragePooling2D(
+        name=path, data_format=LAYOUT, **description.config
+    )(x),
+    "ZeroChannels": _zero_channels,
+    "Sequential": lambda description, path, x: _run(description.layers, path, x),
+    "ConvBNReLU": lambda description, path, x: _run(description.layers, path, x),
     "ResidualUnit": _residual_unit,
     "ReLU": lambda description, path, x: layers.ReLU(name=path)(x),
     "GlobalAveragePooling2D": _global_average_pooling,

@@ -8,10 +8,18 @@ from cifarnet.errors import InvalidValueError, did_you_mean, invalid
 from cifarnet.fields import require_whole
 from cifarnet.models.family import Family
 from cifarnet.models.layers import Layer, named_weights
+from cifarnet.models.preactresnet import PREACT_RESNET
 from cifarnet.models.resnet import RESNET
+from cifarnet.models.resnet_v1 import RESNET_V1, RESNET_V1B
 from cifarnet.models.vgg import VGG
 
-MODELS = {"resnet": RESNET, "vgg": VGG}
+MODELS = {
+    "resnet": RESNET,
+    "resnet-v1": RESNET_V1,
+    "resnet-v1b": RESNET_V1B,
+    "preactresnet": PREACT_RESNET,
+    "vgg": VGG,
+}
 """The families of networks. A new family is a module with its ``Family`` and a row here."""
 
 
@@ -139,8 +147,8 @@ def _parse(name: str) -> tuple[Family, int]:
     known = [each for family in MODELS.values() for each in family.names]
     forms = ", ".join(family.form for family in MODELS.values())
     raise InvalidValueError(
-        f"There is no such network.{did_you_mean(name[:64], known)} Networks are {', '.join(known)}, and all others of"
-        f" the form {forms}. Received: {name:.60}",
+        f"There is no such network.{did_you_mean(name[:64], known)} Networks are {forms}; {ModelSpec.name}, say."
+        f" Received: {name:.60}",
         field="name",
         value=name,
         valid=tuple(known),

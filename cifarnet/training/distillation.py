@@ -47,12 +47,9 @@ class Student(TrainingModel):
         """Return logits (batch, 2, classes) of the images of ``batch``: first the student's, then the teacher's."""
         images = self.augmented(batch)
         # The teacher sees images of full size, because it may not have been trained on smaller ones.
-        answers = self.teacher.logits(self._as_teacher_sees(images), training=False)
+        seen = self.normalization.change(images, self.teacher_normalization)
+        answers = self.teacher.logits(seen, training=False)
         return ops.stack([self.logits(images, training), ops.stop_gradient(answers)], axis=1)
-
-    def _as_teacher_sees(self, images: Any) -> Any:
-        mine, theirs = self.normalization, self.teacher_normalization
-        return images * (mine.std / theirs.std) + (mine.mean - theirs.mean) / theirs.std
 
     def relative_cost(self, image_size: int) -> float:
         """Return the relative time of a step, with the teacher's forward pass, which takes the same at all sizes.

@@ -47,6 +47,6 @@ def training_samples(data: Dataset, recipe: Recipe, per_class: int = 6, seed: in
     normalization = Normalization.of(data.images)
     moved = augment(normalize(raw, normalization), draws[chosen], recipe)
     seen = np.asarray(hide_squares(moved, draws[chosen], recipe.cutout))
-    pixels = np.clip(np.rint(seen * normalization.std + normalization.mean), 0, 255).astype(np.uint8)
+    pixels = np.clip(np.rint(normalization.invert(seen)), 0, 255).astype(np.uint8)
     ends = np.cumsum([len(each) for each in places])[:-1]
     return Samples(tuple(np.split(raw, ends)), tuple(np.split(pixels, ends)))

@@ -38,7 +38,7 @@ from cifarnet.paths import weights_dir
 from cifarnet.runs import files
 from cifarnet.runs.directory import Run
 from cifarnet.runs.provenance import TrainedOn, is_sha256
-from cifarnet.weights.formats import load_header, load_weights
+from cifarnet.weights.formats import load_header, load_weights, own_content
 from cifarnet.weights.record import Weights
 
 INDEX = "index.json"
@@ -316,12 +316,8 @@ def add(source: Path, name: str, *, replace: bool = False) -> NamedWeights:
         raise InvalidValueError(f"Weights called {name} come with cifarnet. Choose another name. Received: {name}")
     folder = weights_dir()
     file = files.find_weights(source)
-    load_weights(file)  # An invalid file is an error now, not at its first use.
+    content = own_content(file)  # An invalid file is an error now, not at its first use.
     origin = trained_on(source)
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise WeightsError(f"{file} can't be read: {error.strerror}. Received: {file}") from error
     with _locked_index(folder):
         index = read_index(folder, shipped=False)
         if name in index and not replace:

@@ -15,10 +15,12 @@ from cifarnet.models.spec import ModelSpec, describe
 from cifarnet.preprocessing import CLASS_LIMIT, Normalization
 from cifarnet.runs.provenance import TrainedOn
 
-FORMAT = 2
-"""Version of the file format. Format 2 has the network's name. Format 1 has a ResNet's depth.
+FORMAT = 3
+"""The newest version of the file format.
 
-Format 1 is that of cifarnet 0.1, and development versions of 0.2.
+Format 3 has a mean and a standard deviation for each channel, which earlier versions of cifarnet can't read. Files with
+one for all channels have format 2, with the network's name. Format 1 has a ResNet's depth. It is that of cifarnet 0.1,
+and development versions of 0.2.
 """
 
 # The deepest ResNet of He et al. 2015 (arXiv:1512.03385) has 1,202 layers. Checkpoints of larger networks would exceed
@@ -99,11 +101,11 @@ class Weights:
     def header(self) -> dict[str, Any]:
         """Return the header of the weight file as JSON-ready data."""
         return {
-            "format": FORMAT,
+            "format": FORMAT if self.normalization.per_channel else 2,
             "version": self.version,
             "spec": self.spec.to_dict(),
             "class_names": list(self.class_names),
-            "normalization": {"mean": self.normalization.mean, "std": self.normalization.std},
+            "normalization": self.normalization.to_dict(),
             "recipe": self.recipe,
             "accuracy": self.accuracy,
             "temperature": self.temperature,

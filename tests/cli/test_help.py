@@ -43,7 +43,7 @@ OPTIONS = {
     "weights": words("--json"),
     "weights add": words("--replace"),
     "weights remove": words(""),
-    "weights convert": words("--replace"),
+    "weights convert": words("--mean --std --classes-file --replace"),
 }
 COMMON = [
     "data",

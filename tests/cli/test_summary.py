@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 from cifarnet.cli.main import app
 from cifarnet.errors import InvalidValueError
 from cifarnet.models.initial import initial_weights
-from cifarnet.models.spec import ModelSpec
+from cifarnet.models.spec import PRESETS, ModelSpec
 from cifarnet.preprocessing import Normalization
 from cifarnet.weights.formats.hdf5 import save_weights
 from cifarnet.weights.record import Weights
@@ -50,11 +50,13 @@ def test_units_open_the_stages_down_to_layers():
     assert sum(row["params"] for row in leaves) == data["total_params"]
 
 
-def test_without_arguments_all_five_networks_stand_side_by_side():
+def test_without_options_all_documented_networks_are_compared():
     printed = summary()
-    for depth, params in ((20, "271,098"), (32, "466,426"), (44, "661,754"), (56, "857,082"), (110, "1,736,058")):
-        assert any(f"ResNet-{depth} " in line and params in line for line in printed.splitlines())
-    assert [data["depth"] for data in json.loads(summary("--json"))] == [20, 32, 44, 56, 110]
+    assert [data["model"] for data in json.loads(summary("--json"))] == list(PRESETS)
+    assert max(map(len, printed.splitlines())) <= 60
+    rows = {name: numbers for name, *numbers in map(str.split, printed.splitlines()[2:])}
+    assert list(rows) == list(PRESETS)
+    assert rows["resnet110"] == ["1,736,058", "1,727,962", "253", "M", "6.9", "MB"]
 
 
 @pytest.fixture
@@ -69,7 +71,11 @@ def test_a_weight_file_says_its_network_classes_and_accuracy(weight_file):
     printed = summary("--weights", str(weight_file))
     for fact in ("ResNet-14", "a, b, c", "mean 100.0000", "62.50%"):
         assert fact in printed
-    assert json.loads(summary("--weights", str(weight_file), "--json"))["depth"] == 14
+    data = json.loads(summary("--weights", str(weight_file), "--json"))
+    assert data["depth"] == 14
+    assert data["weights"]["class_names"] == ["a", "b", "c"]
+    assert data["weights"]["normalization"] == {"mean": 100.0, "std": 50.0}
+    assert data["weights"]["accuracy"] == 0.625
 
 
 def test_plain_units_keep_their_columns_apart():

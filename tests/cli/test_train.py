@@ -80,11 +80,11 @@ def test_train_evaluate_and_predict_work_one_after_the_other(tmp_path):
         ({"weights": "runs/a"}, "Weights   runs/a, with a new head for these classes"),
         (
             {"weights": "resnet32", "grown_from": ModelSpec("resnet32"), "new_head": False},
-            "Weights   resnet32, a ResNet-32: 13 residual units added to each stage, which change nothing at first",
+            "Weights   resnet32, a ResNet-32: 39 residual units added, which change nothing at first",
         ),
         (
             {"weights": "a\x1b.h5", "grown_from": ModelSpec("resnet104"), "new_head": False},
-            "Weights   a\\x1b.h5, a ResNet-104: 1 residual unit added to each stage, which change nothing at first",
+            "Weights   a\\x1b.h5, a ResNet-104: 3 residual units added, which change nothing at first",
         ),
     ],
 )

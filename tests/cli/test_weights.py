@@ -1,5 +1,6 @@
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,10 @@ from cifarnet.models.spec import ModelSpec, describe
 from cifarnet.preprocessing import CIFAR10_CLASSES, Normalization
 from cifarnet.reports.terminal.weights_table import render_weights
 from cifarnet.weights import catalog
-from cifarnet.weights.formats import load_weights
+from cifarnet.weights.formats import layouts, load_weights
 from cifarnet.weights.formats.hdf5 import save_weights
 from cifarnet.weights.record import Weights
+from tests.support.checkpoints import arrays_of, torch_file
 from tests.support.networks import save_image_folder, save_picture, save_tiny_weights
 from tests.support.weights import save_original
 
@@ -133,6 +135,81 @@ def test_converting_overwrites_nothing_unasked(tmp_path):
     assert isinstance(result.exception, InvalidValueError)
     assert Path(tmp_path / "new.h5").read_text() == "precious"
     assert invoke("weights", "convert", tmp_path / "old.h5", tmp_path / "new.h5", "--replace").exit_code == 0
+
+
+@pytest.fixture
+def model_th(tmp_path):
+    """A checkpoint of PyTorch with random weights and ten classes."""
+    arrays = arrays_of(layouts.LAYOUTS[0], ModelSpec("resnet8-v1"))
+    path = tmp_path / "model.th"
+    path.write_bytes(torch_file({f"module.{name}": array for name, array in arrays.items()}, "state_dict"))
+    layouts._note_once.cache_clear()
+    return path
+
+
+def test_a_checkpoint_of_pytorch_is_converted(tmp_path, model_th, caplog):
+    names = [f"kind {k}" for k in range(10)]
+    (tmp_path / "names.txt").write_text("\n".join(names) + "\n")
+    options = ["--mean", "0.5,0.4,0.3", "--std", "0.2,0.2,0.1", "--classes-file", tmp_path / "names.txt"]
+    result = invoke("weights", "convert", model_th, tmp_path / "new.h5", *options)
+    assert result.exit_code == 0, result.stderr
+    assert "ResNet-8 v1" in result.stderr
+    weights = load_weights(tmp_path / "new.h5")
+    assert weights.class_names == tuple(names)
+    np.testing.assert_allclose(weights.normalization.mean, (127.5, 102.0, 76.5))
+    np.testing.assert_allclose(weights.normalization.std, (51.0, 51.0, 25.5))
+    assert not caplog.messages
+    shown = invoke("summary", "--weights", tmp_path / "new.h5").stdout
+    assert "mean 127.5000 102.0000 76.5000 (red, green, blue), standard deviation 51.0000 51.0000 25.5000" in shown
+
+
+def test_a_checkpoint_of_pytorch_can_be_added(tmp_path, model_th, caplog):
+    result = invoke("weights", "add", model_th, "theirs")
+    assert result.exit_code == 0, result.stderr
+    assert len(caplog.messages) == 1
+    assert "Assumed: the normalization of akamaster/pytorch_resnet_cifar10 (mean 0.485,0.456,0.406" in caplog.text
+    entries = {entry["name"]: entry for entry in json.loads(invoke("weights", "--json").stdout)}
+    assert entries["theirs"]["network"] == "ResNet-8 v1"
+    assert load_weights(catalog.find_named("theirs")).sha256() == load_weights(model_th).sha256()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--mean", "0.5,0.5,0.5"], "`mean` and `std` belong together: give `std` too"),
+        (["--std", "0.5,0.5,0.5"], "give `mean` too"),
+        (["--mean", "0.5", "--std", "0.5,0.5,0.5"], "--mean takes three numbers.* such as 0.4914.* Received: 0.5"),
+        (["--mean", "a,b,c", "--std", "0.5,0.5,0.5"], "--mean takes three numbers.* Received: a,b,c"),
+        (
+            ["--mean", "125.3,123,113.9", "--std", "63,62.1,66.7"],
+            "`mean` takes three numbers from 0 to 1.*divide them by 255: 0.4914,0.4824,0.4467. Received: 125",
+        ),
+        (["--mean", "0.5,0.5,-1", "--std", "1,1,1"], "`mean` takes three numbers from 0 to 1"),
+        (["--mean", "0.5,0.5,nan", "--std", "1,1,1"], "`mean` takes three numbers from 0 to 1"),
+        (["--mean", "0.5,0.5,0.5", "--std", "1,1,0"], "a standard deviation above 0"),
+        (["--classes-file", "nothing.txt"], "--classes-file nothing.txt can't be read: it is missing"),
+    ],
+)
+def test_a_wrong_normalization_is_explained(tmp_path, model_th, options, message):
+    result = invoke("weights", "convert", model_th, tmp_path / "new.h5", *options)
+    assert isinstance(result.exception, InvalidValueError)
+    assert re.search(message, str(result.exception))
+    assert not (tmp_path / "new.h5").exists()
+
+
+@pytest.mark.parametrize("names", ["a\nb\n", "a\n\nb\nc\nd\ne\nf\ng\nh\ni\n", "a\n" * 10])
+def test_a_wrong_list_of_classes_is_explained(tmp_path, model_th, names):
+    (tmp_path / "names.txt").write_text(names)
+    result = invoke("weights", "convert", model_th, tmp_path / "new.h5", "--classes-file", tmp_path / "names.txt")
+    assert isinstance(result.exception, InvalidValueError)
+    assert "`class_names` must name" in str(result.exception)
+
+
+def test_a_file_that_describes_itself_takes_no_other_facts(tmp_path):
+    save_original(tmp_path / "old.h5", ModelSpec("resnet8"))
+    options = ["--mean", "0.5,0.5,0.5", "--std", "0.5,0.5,0.5"]
+    result = invoke("weights", "convert", tmp_path / "old.h5", tmp_path / "new.h5", *options)
+    assert "records its normalization and its classes: leave out `mean`" in str(result.exception)
 
 
 @pytest.mark.parametrize("name", ["resnet20", "nothing"])

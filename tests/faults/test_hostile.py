@@ -27,7 +27,7 @@ def test_a_small_file_that_asks_for_much_is_refused(tmp_path, kind, name):
 
 
 def test_a_pickle_of_too_many_opcodes_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("cifarnet.data.pickles._OPCODE_LIMIT", 10_000)
+    monkeypatch.setattr("cifarnet.unpickling._OPCODE_LIMIT", 10_000)
     source = write(tmp_path, "pickle", b"\x80\x02})" + b"\x85" * 5_000_000 + b"K\x01s.")
     with pytest.raises(DataError, match="more than 10,000 opcodes"):
         load_data(str(source))

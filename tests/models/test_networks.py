@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cifarnet.errors import InvalidValueError, WeightsError
-from cifarnet.models.layers import named_weights, total_macs, total_params
+from cifarnet.models.layers import named_weights, residual_paths, total_macs, total_params
 from cifarnet.models.spec import ModelSpec, describe
 from cifarnet.preprocessing import Normalization
 from cifarnet.reports.terminal.network_tables import plain_summary, summary_data
@@ -70,9 +70,9 @@ def test_the_number_of_classes_changes_the_head_alone():
 
 def test_first_unit_alone_takes_its_shortcut_after_activation():
     stages = [layer for layer in describe(ModelSpec("resnet20")) if layer.type == "Sequential"]
-    units = [unit.config for stage in stages for unit in stage.layers]
-    assert [u["shortcut_after_activation"] for u in units] == [True] + 8 * [False]
-    assert [u["strides"] for u in units] == [1, 1, 1, 2, 1, 1, 2, 1, 1]
+    units = [unit for stage in stages for unit in stage.layers]
+    assert [len(residual_paths(unit).before) for unit in units] == [2] + 8 * [0]
+    assert [unit.layers[0].output_shape[0] // unit.output_shape[0] for unit in units] == [1, 1, 1, 2, 1, 1, 2, 1, 1]
 
 
 def test_strided_shortcut_averages_and_pads_channels_both_sides():

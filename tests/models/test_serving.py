@@ -1,15 +1,14 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from cifarnet.inference.classifier import Classifier
-from cifarnet.models.initial import initial_weights
-from cifarnet.models.layers import named_weights
-from cifarnet.models.spec import ModelSpec, describe
+from cifarnet.models.spec import ModelSpec
 from cifarnet.preprocessing import Normalization
-from cifarnet.weights.record import Weights
+from tests.support.weights import random_weights
 
 LOAD = """
 import sys
@@ -21,24 +20,25 @@ np.save(sys.argv[3], model.predict_on_batch(np.load(sys.argv[2])))
 """
 
 
-def random_weights(spec):
-    """Weights with moving averages and offsets that matter."""
-    rng = np.random.default_rng(3)
-    tensors = initial_weights(spec, 1)
-    for name in named_weights(describe(spec)):
-        kind = name.rpartition("/")[2]
-        if kind != "kernel":
-            low = 0.5 if kind in ("gamma", "moving_variance") else -0.5
-            tensors[name] = rng.uniform(low, low + 1, tensors[name].shape).astype(np.float32)
-    return Weights(spec, tensors, tuple(f"c{k}" for k in range(spec.classes)), Normalization(110.0, 60.0))
+GREY, COLOURS = Normalization(110.0, 60.0), Normalization((125.0, 110.0, 60.0), (60.0, 40.0, 90.0))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("spec", [ModelSpec("resnet8", 3, 12), ModelSpec("resnet14", 10, 32)])
-def test_a_serving_model_loads_without_cifarnet(tmp_path, spec):
+@pytest.mark.parametrize(
+    ("spec", "normalization"),
+    [
+        (ModelSpec("resnet8", 3, 12), GREY),
+        (ModelSpec("resnet14", 10, 32), COLOURS),
+        (ModelSpec("resnet8-v1", 3, 12), COLOURS),
+        (ModelSpec("resnet8-v1b", 3, 12), GREY),
+        (ModelSpec("preactresnet18", 3, 16), GREY),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_a_serving_model_loads_without_cifarnet(tmp_path, spec, normalization):
     from cifarnet.models.serving import serving_model
 
-    weights = random_weights(spec)
+    weights = replace(random_weights(spec), normalization=normalization)
     images = np.random.default_rng(0).integers(0, 256, (5, spec.image_size, spec.image_size, 3), np.uint8)
     expected = Classifier(weights).logits(images)
     model = serving_model(spec, weights.tensors, weights.normalization)

@@ -5,6 +5,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from cifarnet.models.initial import initial_weights
 from cifarnet.models.layers import named_weights
 from cifarnet.models.spec import ModelSpec, describe
 from cifarnet.preprocessing import Normalization
@@ -33,3 +34,15 @@ def save_original(path: Path, spec: ModelSpec) -> dict[str, np.ndarray]:
             file[f"{name.split('/')[0]}/{name}:0"] = tensors[name]
         file.create_group("activation")
     return tensors
+
+
+def random_weights(spec):
+    """Return weights of ``spec`` with moving averages and offsets that matter."""
+    rng = np.random.default_rng(3)
+    tensors = initial_weights(spec, 1)
+    for name in named_weights(describe(spec)):
+        kind = name.rpartition("/")[2]
+        if kind != "kernel":
+            low = 0.5 if kind in ("gamma", "moving_variance") else -0.5
+            tensors[name] = rng.uniform(low, low + 1, tensors[name].shape).astype(np.float32)
+    return Weights(spec, tensors, tuple(f"c{k}" for k in range(spec.classes)), Normalization(110.0, 60.0))

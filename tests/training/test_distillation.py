@@ -88,16 +88,18 @@ def fed(monkeypatch):
     return images
 
 
-def test_teacher_input_is_renormalized_at_full_size(fed):
-    made = student()
+@pytest.mark.parametrize(("mean", "std"), [(100.0, 50.0), ((90.0, 100.0, 110.0), (40.0, 50.0, 60.0))])
+def test_teacher_input_is_renormalized_at_full_size(fed, mean, std):
+    made = student(teacher=replace(TEACHER, normalization=Normalization(mean, std)))
     made.use_size(16)
     answers = np.asarray(made(BATCH, training=True))
     augmented = np.asarray(made.augmented(BATCH))
     assert (augmented == 0).any()  # cropped beyond the border, or hidden
     np.testing.assert_allclose(fed["resnet8"][0], np.asarray(shrink(augmented, 16)), atol=1e-5)
-    np.testing.assert_allclose(fed["resnet14"][0], (augmented * 64 + 120 - 100) / 50, atol=1e-5)
+    wanted = ((augmented * 64 + 120 - mean) / std).astype(np.float32)
+    np.testing.assert_allclose(fed["resnet14"][0], wanted, atol=1e-5)
     assert (fed["resnet8"][1], fed["resnet14"][1]) == (True, False)
-    alone = build_model(TEACHER.spec, TEACHER.tensors).logits((augmented * 64 + 120 - 100) / 50, training=False)
+    alone = build_model(TEACHER.spec, TEACHER.tensors).logits(wanted, training=False)
     np.testing.assert_allclose(answers[:, 1], np.asarray(alone), rtol=1e-4, atol=1e-4)
 
 

@@ -199,6 +199,34 @@ def test_a_file_names_its_network(path):
     assert header["spec"] == {"name": "resnet8", "classes": 3, "image_size": 32}
 
 
+def test_a_mean_for_each_channel_is_format_3(tmp_path, weights):
+    per_channel = replace(weights, normalization=Normalization((1.5, 2.5, 3.5), (4.5, 5.5, 6.5)))
+    save_weights(tmp_path / "w.h5", per_channel)
+    header = read_hdf5(tmp_path / "w.h5").json(HEADER)
+    assert header["format"] == 3
+    assert header["normalization"] == {"mean": [1.5, 2.5, 3.5], "std": [4.5, 5.5, 6.5]}
+    assert load_weights(tmp_path / "w.h5").normalization == per_channel.normalization
+
+
+@pytest.mark.parametrize(
+    ("normalization", "message"),
+    [
+        ({"mean": [1.0, 2.0, 3.0], "std": 1.0}, "for all channels or for each channel"),
+        ({"mean": [1.0, 2.0], "std": [1.0, 2.0]}, "mean must be a number or a list of 3, each a number"),
+        ({"mean": [1.0, 2.0, 3.0], "std": [1.0, 0.0, 3.0]}, "a standard deviation above 0"),
+        ({"mean": [1.0, 2.0, "3"], "std": [1.0, 1.0, 3.0]}, "mean must be a number or a list of 3"),
+        ({"mean": [1.0, 2.0, 1e300], "std": [1.0, 1.0, 3.0]}, "a finite mean"),
+    ],
+)
+def test_an_impossible_normalization_is_refused(path, normalization, message):
+    def change(file):
+        file.attrs[HEADER] = json.dumps({**json.loads(file.attrs[HEADER]), "normalization": normalization})
+
+    edit(path, change)
+    with pytest.raises(WeightsError, match=message):
+        load_weights(path)
+
+
 def test_a_file_of_format_1_has_a_depth(path, weights):
     def date_back(file):
         spec = {"depth": 8, "classes": 3, "image_size": 32}

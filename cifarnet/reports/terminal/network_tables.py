@@ -103,25 +103,33 @@ def render_network(data: Mapping[str, Any], header: Mapping[str, Any] | None) ->
         accuracy = "unknown" if header["accuracy"] is None else f"{header['accuracy']:.2%}"
         facts += [
             f"Classes: {', '.join(header['class_names'])}",
-            "Normalization: mean {mean:.4f}, standard deviation {std:.4f}".format(**header["normalization"]),
+            "Normalization: mean {mean}, standard deviation {std}".format(
+                **{name: _levels(value) for name, value in header["normalization"].items()}
+            ),
             f"Recipe: {header['recipe']['name'] if header['recipe'] else 'unknown'}; test accuracy: {accuracy}",
         ]
     return Group(table, *(Text(printable(fact)) for fact in facts))
 
 
 def render_networks(networks: Sequence[Mapping[str, Any]]) -> RenderableType:
-    """Return a table with a row for each network."""
-    table = Table("Network", box=box.SIMPLE_HEAD)
-    for column in ("Params", "Trainable", "Non-trainable", "MACs / image", "Weights"):
+    """Return a table with a row for each network, by the name that ``--model`` takes. It fits into 60 columns."""
+    table = Table("Network", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, show_edge=False)
+    for column in ("Params", "Trainable", "MACs", "Weights"):
         table.add_column(column, justify="right")
     for data in networks:
-        numbers = (data[key] for key in ("total_params", "trainable_params", "non_trainable_params", "macs"))
-        table.add_row(ModelSpec(data["model"]).title, *(f"{number:,}" for number in numbers), _size(data))
+        counts = (f"{data[key]:,}" for key in ("total_params", "trainable_params"))
+        table.add_row(data["model"], *counts, f"{data['macs'] / 1e6:,.0f} M", _size(data))
     return table
 
 
 def _shape(shape: Sequence[int | None]) -> str:
     return f"({', '.join(str(axis) for axis in shape)})"
+
+
+def _levels(value: float | Sequence[float]) -> str:
+    """Return a mean or standard deviation, which may be one for each channel."""
+    values = value if isinstance(value, Sequence) else [value]
+    return " ".join(f"{each:.4f}" for each in values) + (" (red, green, blue)" if len(values) > 1 else "")
 
 
 def _size(data: Mapping[str, Any]) -> str:

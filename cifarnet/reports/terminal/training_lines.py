@@ -9,7 +9,8 @@ from rich.text import Text
 
 from cifarnet.durations import duration, span
 from cifarnet.events import BudgetPlanned, EpochDone, Estimated, Planned
-from cifarnet.models.spec import ModelSpec
+from cifarnet.models.layers import residual_units
+from cifarnet.models.spec import ModelSpec, describe
 from cifarnet.printable import printable
 
 LONG_RUN = 3 * 3600.0
@@ -44,7 +45,7 @@ def plan_lines(plan: Planned) -> list[str]:
     if plan.device.advice:
         lines.insert(-1, f"          {plan.device.advice}")
     if plan.weights:
-        grown = f", a {plan.grown_from.title}: {_added(plan)}" if plan.grown_from else ""
+        grown = f", a {plan.grown_from.title}: {_added(plan.spec, plan.grown_from)}" if plan.grown_from else ""
         head = ", with a new head for these classes" if plan.new_head else ""
         lines.insert(1, f"Weights   {printable(plan.weights)}{grown}{head}")
     if plan.start_epoch or plan.start_batch:
@@ -60,10 +61,9 @@ def _is_long(plan: Planned) -> bool:
     return (plan.guessed_seconds or 0.0) >= LONG_RUN
 
 
-def _added(plan: Planned) -> str:
-    # Two layers make a unit, and all of the three stages grow alike.
-    added = (plan.spec.depth - (plan.grown_from or plan.spec).depth) // 6
-    return f"{added} residual unit{'s' if added > 1 else ''} added to each stage, which change nothing at first"
+def _added(spec: ModelSpec, smaller: ModelSpec) -> str:
+    added = residual_units(describe(spec)) - residual_units(describe(smaller))
+    return f"{added} residual units added, which change nothing at first"
 
 
 def budget_lines(planned: BudgetPlanned) -> list[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cifarnet import __version__
 from cifarnet.errors import InvalidValueError, WeightsError, listed, without_marks
 from cifarnet.fields import typed_fields
-from cifarnet.hdf5 import Hdf5File, read_hdf5, write_hdf5
+from cifarnet.hdf5 import Hdf5File, hdf5_content, read_hdf5, write_hdf5
 from cifarnet.json_files import shown
 from cifarnet.models.layers import named_weights
 from cifarnet.models.spec import ModelSpec, describe, model_name
@@ -36,6 +36,11 @@ def save_weights(path: Path, weights: Weights, *, half: bool = False) -> None:
         StorageError: when the file can't be written.
     """
     write_hdf5(path, lambda file: write_into(file, weights, half=half))
+
+
+def own_content(path: Path, weights: Weights) -> bytes:
+    """Return the content of the weight file ``path`` with ``weights``."""
+    return hdf5_content(path, lambda file: write_into(file, weights))
 
 
 def write_into(file: "h5py.File", weights: Weights, *, half: bool = False) -> None:

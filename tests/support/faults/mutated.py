@@ -8,6 +8,7 @@ prints, as JSON, how many were read and refused, the longest time and the peak m
 """
 
 import json
+import logging
 import resource
 import struct
 import sys
@@ -23,9 +24,13 @@ import numpy as np
 
 from cifarnet import hdf5
 from cifarnet.errors import WeightsError
+from cifarnet.models.spec import ModelSpec
 from cifarnet.training.checkpoint import load_checkpoint, save_checkpoint
 from cifarnet.weights.formats import load_weights
 from cifarnet.weights.formats.hdf5 import save_weights
+from cifarnet.weights.formats.layouts import LAYOUTS
+from tests.support.checkpoints import arrays_of, safetensors_file, state_dict, torch_file
+from tests.support.checkpoints import checkpoint as checkpoint_of
 from tests.support.faults.apart import fuzz_apart
 from tests.support.faults.memory import peak_memory
 from tests.support.faults.saves import checkpoint
@@ -34,7 +39,7 @@ SLOWEST = 5.0
 """Seconds that one file may take."""
 MEMORY = 2**30
 """Bytes that the process may take."""
-COUNTS = {"weights": 1000, "checkpoint": 1000, "original": 1000}
+COUNTS = {"weights": 1000, "checkpoint": 1000, "original": 1000, "torch": 1000, "safetensors": 1000}
 """How many of each kind a test tries."""
 
 # Lengths, counts and addresses that programs have stumbled over.
@@ -47,6 +52,28 @@ def _original(path: Path) -> None:
         for name, values in checkpoint(3).weights.tensors.items():
             file[f"{name.split('/')[0]}/{name}:0"] = values
         file.create_group("activation").attrs["weight_names"] = np.zeros(0)
+
+
+def _foreign(kind: str, rng: np.random.Generator) -> Callable[[], bytes]:
+    """Return a function that makes a mutated file of ``kind``: a checkpoint of PyTorch, or a safetensors file."""
+    layout, spec = LAYOUTS[0], ModelSpec("resnet8-v1")
+    arrays = arrays_of(layout, spec)
+    pickled, storages = state_dict(arrays)
+    data = b"".join(array.tobytes() for array in arrays.values())
+    whole = torch_file(arrays) if kind == "torch" else safetensors_file(arrays)
+
+    def make() -> bytes:
+        if kind == "safetensors":
+            header = whole[: -len(data)]
+            if rng.random() < 0.9:
+                return mutated(header, np.arange(len(header)), rng) + data
+            return header + mutated(data, np.arange(len(data)), rng)
+        if rng.random() < 0.5:  # With checksums that fit.
+            return checkpoint_of(mutated(pickled, np.arange(len(pickled)), rng), storages)
+        directory = np.arange(whole.index(b"PK\x01\x02"), len(whole))
+        return mutated(whole, np.concatenate([np.arange(100), directory]), rng)
+
+    return make
 
 
 def originals(kind: str, path: Path) -> tuple[bytes, Callable[[Path], Any]]:
@@ -99,17 +126,26 @@ def mutated(content: bytes, places: np.ndarray, rng: np.random.Generator) -> byt
     return hdf5._seal(data[hdf5.BLOCK :]) + data[hdf5.BLOCK :]
 
 
+def _makers(kind: str, path: Path, rng: np.random.Generator) -> tuple[Callable[[], bytes], Callable[[Path], Any]]:
+    """Return a function that makes a mutated file of ``kind``, and the one that reads it."""
+    if kind in ("torch", "safetensors"):
+        return _foreign(kind, rng), load_weights
+    content, read = originals(kind, path)
+    places = structure_of(content, hdf5.read_hdf5(path))
+    return lambda: mutated(content, places, rng), read
+
+
 def read_mutated(kind: str, count: int, seed: int) -> dict[str, Any]:
     """Read ``count`` mutated files in this process."""
     rng = np.random.default_rng(seed)
+    logging.disable()  # Each file says what is assumed.
     counts = {"read": 0, "refused": 0, "unnamed": 0}
     slowest = 0.0
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "w.h5"
-        content, read = originals(kind, path)
-        places = structure_of(content, hdf5.read_hdf5(path))
+        make, read = _makers(kind, path, rng)
         for _ in range(count):
-            path.write_bytes(mutated(content, places, rng))
+            path.write_bytes(make())
             started = time.monotonic()
             try:
                 found = read(path)

@@ -44,7 +44,8 @@ def read_apart(paths: Sequence[Path]) -> list[dict[str, Any]]:
     command = [sys.executable, "-m", "tests.support.faults.reading", *paths]
     limit = 60 + len(paths)
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=limit, check=True)
-    assert "was run" not in done.stdout + done.stderr
+    # Messages say that nothing in the file was run.
+    assert "was run" not in (done.stdout + done.stderr).replace("Nothing in it was run", "")
     answers: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
     return answers
 
