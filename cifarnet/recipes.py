@@ -351,14 +351,16 @@ class Recipe:
         """Return the number of batches in an epoch of ``images`` training images; the last may be smaller."""
         return -(-images // self.batch_size)
 
-    def for_images(self, images: int) -> Self:
+    def for_images(self, images: int, model: str = "resnet20") -> Self:
         """Return the recipe adapted to the number of training images: ``fast`` has smaller batches for few images.
+
+        ``model`` is the network's name, because the learning rate and the batch size of ``fast`` depend on it.
 
         The batch size is halved, down to 16, until an epoch has 8 steps. The learning rate is proportional to the
         square root of the batch size (Krizhevsky 2014, arXiv:1404.5997, section 5). With 3 classes of 40 textures,
         batches of 120 reached 100 % on the training images but only 65 to 87 % on others, in runs of any length.
         """
-        fast = RECIPES["fast"]
+        fast = RECIPES["fast"].for_model(model)
         if (self.name, self.batch_size, self.learning_rate) != (fast.name, fast.batch_size, fast.learning_rate):
             return self
         batch = self.batch_size
@@ -435,16 +437,13 @@ class Recipe:
         return self
 
     def for_model(self, model: str) -> Self:
-        """Return the recipe adapted to the network ``model``: ``paper`` has a warm-up for 110 layers or more.
-
-        In the paper a learning rate of 0.1 was too large at the start of ResNet-110, so about 400 steps used 0.01.
-        """
+        """Return the named recipe with the changes of the network ``model``, and any other recipe as it is."""
         # Imported here, because the description of networks imports NumPy.
         from cifarnet.models.spec import ModelSpec
 
-        if self == RECIPES["paper"] and ModelSpec(model).depth >= 110:
-            return replace(self, warmup_steps=400)
-        return self
+        if self != RECIPES.get(self.name):
+            return self
+        return replace(self, **ModelSpec(model).recipe_changes(self.name))
 
     def differences(self) -> dict[str, Any]:
         """Return the fields that differ from the named recipe of the same name; all fields if there is none."""

@@ -88,9 +88,28 @@ def test_on_a_gpu_the_fast_recipe_trains_at_full_size():
     assert chosen.on("gpu") == chosen
 
 
-def test_the_papers_resnet110_warms_up_and_the_others_do_not():
-    assert RECIPES["paper"].for_model("resnet110").warmup_steps == 400
-    assert RECIPES["paper"].for_model("resnet56").warmup_steps == 0
+@pytest.mark.parametrize(
+    ("model", "recipe", "changes"),
+    [
+        ("resnet110", "paper", {"warmup_steps": 400}),
+        ("resnet56", "paper", {}),
+        ("resnet20-v1", "paper", {"batchnorm_momentum": 0.9}),
+        ("resnet110-v1b", "paper", {"batchnorm_momentum": 0.9, "warmup_steps": 400}),
+        ("resnet110-v1", "documented", {}),
+        ("vgg16", "documented", {"l2": 5e-4}),
+        ("vgg16", "revised", {}),
+        ("vgg16", "fast", {"learning_rate": 0.1, "batch_size": 128}),
+    ],
+)
+def test_networks_change_named_recipes(model, recipe, changes):
+    assert RECIPES[recipe].for_model(model) == RECIPES[recipe].with_changes(**changes)
+    own = RECIPES[recipe].with_changes(momentum=0.8)
+    assert own.for_model(model) == own
+
+
+def test_few_images_get_small_batches_with_the_networks_rate():
+    recipe = RECIPES["fast"].for_model("vgg16").for_images(20, "vgg16")
+    assert (recipe.batch_size, recipe.learning_rate) == (16, pytest.approx(0.1 * 0.125**0.5))
 
 
 def test_a_new_length_in_epochs_replaces_one_in_steps():

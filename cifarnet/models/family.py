@@ -1,8 +1,9 @@
 """The class ``Family``: the facts about a family of networks that the rest of cifarnet uses."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from cifarnet.models.layers import Layer
 
@@ -32,6 +33,8 @@ class Family:
     """The smallest image side, in pixels."""
     image_multiple: int
     """Image sides are multiples of this, because the feature maps are halved without a remainder."""
+    recipe_changes: Callable[[str, int], Mapping[str, Any]] = lambda recipe, depth: {}
+    """Returns the fields in which a named recipe differs for the network with a depth, for (recipe, depth)."""
     grows: bool = False
     """Whether a deeper network can start with the weights of a shallower one."""
 

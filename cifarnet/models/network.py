@@ -4,7 +4,7 @@ Importing this module imports Keras and its backend, which takes seconds: import
 """
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -265,7 +265,7 @@ class _Step:
         if self.description.full_precision:
             x = ops.cast(x, "float32")
         if self.layer is None:
-            return _OPERATIONS[self.description.type](x, self.description.config)
+            return _OPERATIONS[self.description.type](x, self.description)
         return self.layer(x, training=training) if self._takes_training else self.layer(x)
 
 
@@ -284,20 +284,22 @@ def _run(steps: Sequence[_Step], x: Any, training: bool | None) -> Any:
     return x
 
 
-def _average_pool(x: Any, config: Mapping[str, Any]) -> Any:
+def _average_pool(x: Any, description: Layer) -> Any:
+    config = description.config
     return ops.average_pool(x, config["pool_size"], config["strides"], data_format=LAYOUT)
 
 
-def _zero_channels(x: Any, config: Mapping[str, Any]) -> Any:
+def _zero_channels(x: Any, description: Layer) -> Any:
+    config = description.config
     return ops.pad(x, ((0, 0), (0, 0), (0, 0), (config["before"], config["after"])))
 
 
-_OPERATIONS: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {
+_OPERATIONS: dict[str, Callable[[Any, Layer], Any]] = {
     "ReLU": lambda x, _: ops.relu(x),
     "AveragePooling2D": _average_pool,
     "ZeroChannels": _zero_channels,
     "GlobalAveragePooling2D": lambda x, _: ops.mean(x, axis=(1, 2), keepdims=True),
-    "Flatten": lambda x, _: ops.reshape(x, (-1, int(np.prod(x.shape[1:])))),
+    "Flatten": lambda x, description: ops.reshape(x, (-1, *description.output_shape)),
 }
 
 

@@ -141,6 +141,14 @@ def require_cifar_depth(depth: int) -> None:
         )
 
 
+def paper_changes(depth: int) -> dict[str, int]:
+    """Return the fields in which the recipe ``paper`` differs for a CIFAR ResNet with ``depth``.
+
+    In the paper a learning rate of 0.1 was too large at the start of ResNet-110, so about 400 steps used 0.01.
+    """
+    return {"warmup_steps": 400} if depth >= 110 else {}
+
+
 def _nearest_depths(depth: int) -> str:
     below = max(8, depth - (depth - 2) % 6)
     return str(below) if depth <= below else f"{below} and {below + 6}"

@@ -10,6 +10,7 @@ https://github.com/chenyaofo/pytorch-cifar-models (option B).
 import re
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from cifarnet.models.family import Family
 from cifarnet.models.layers import (
@@ -30,6 +31,7 @@ from cifarnet.models.residual import (
     cifar_units,
     image_shape,
     padded_shortcut,
+    paper_changes,
     require_cifar_depth,
     residual_stages,
 )
@@ -89,6 +91,11 @@ def _projection(plan: UnitPlan) -> tuple[Layer, ...]:
     return (conv, caffe_batch_normalization("shortcut_batchnorm", image_shape(conv)))
 
 
+def _recipe_changes(recipe: str, depth: int) -> dict[str, Any]:
+    # The moving averages of the paper's implementation, Caffe, have a momentum of 0.9.
+    return {"batchnorm_momentum": 0.9, **paper_changes(depth)} if recipe == "paper" else {}
+
+
 def _family(suffix: str, depths: tuple[int, ...], shortcut: Shortcut) -> Family:
     return Family(
         pattern=re.compile(rf"resnet(?P<depth>0|[1-9][0-9]{{0,8}})-{suffix}"),
@@ -98,6 +105,7 @@ def _family(suffix: str, depths: tuple[int, ...], shortcut: Shortcut) -> Family:
         describe=partial(describe, shortcut=shortcut),
         require_depth=require_cifar_depth,
         head="global_average_pooling2d",
+        recipe_changes=_recipe_changes,
         smallest_image=8,
         image_multiple=4,
         grows=True,

@@ -1,5 +1,6 @@
 """Names of networks, as validated plain data."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any, Self
@@ -74,6 +75,10 @@ class ModelSpec:
     def title(self) -> str:
         """The network's name in prose, such as ``ResNet-20``."""
         return self.family.title(self.depth)
+
+    def recipe_changes(self, recipe: str) -> Mapping[str, Any]:
+        """Return the fields in which the recipe named ``recipe`` differs for this network, with their values."""
+        return self.family.recipe_changes(recipe, self.depth)
 
     def grows_from(self, smaller: Self) -> bool:
         """Return whether the network is the network ``smaller`` with additional units that can start as identities.

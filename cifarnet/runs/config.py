@@ -25,8 +25,8 @@ _OPTIONS = options_of(TrainRequest)
 _DEFAULTS = {field.name: field.default for field in fields(TrainRequest)} | {"image_size": ModelSpec().image_size}
 # Options that are always part of the command, because they identify the run.
 _ALWAYS = ("recipe", "data", "model", "seed")
-# Fields of named recipes that are adapted to the device or the network unless they are given.
-_ADAPTED = {"fast": "resolutions", "paper": "warmup_steps"}
+# Fields of named recipes that are adapted to the device unless they are given.
+_ADAPTED = {"fast": ("resolutions",)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +153,8 @@ class RunConfig(RunInputs):
             if name in values and (name in always or values[name] != _DEFAULTS[name]):
                 words += described.words(name, values[name])
         changes = self.recipe.differences() if named else {}
-        if (adapted := _ADAPTED.get(self.recipe.name)) is not None:
+        of_network = ModelSpec(self.model).recipe_changes(self.recipe.name)
+        for adapted in (*_ADAPTED.get(self.recipe.name, ()), *of_network):
             changes[adapted] = getattr(self.recipe, adapted)
         for name, described in options_of(Recipe).items():
             if name in changes and (self.budget is None or name not in ("epochs", "steps")):

@@ -226,7 +226,7 @@ def resolve(
     """
     request, base, teacher = prepared.request, prepared.origins.base, prepared.origins.teacher
     recipe = prepared.recipe.on(device.kind) if request.adapts_to_device else prepared.recipe
-    recipe, notes = _adapted_recipe(recipe, request.budget, data, teacher is not None)
+    recipe, notes = _adapted_recipe(recipe, prepared.model, request.budget, data, teacher is not None)
     best = Execution.best_on(device)
     precision = "float32" if trains_head_alone(request, recipe) else best.precision
     config = RunConfig(
@@ -248,7 +248,7 @@ def resolve(
 
 
 def _adapted_recipe(
-    recipe: Recipe, budget: float | None, data: RunData, has_teacher: bool
+    recipe: Recipe, model: str, budget: float | None, data: RunData, has_teacher: bool
 ) -> tuple[Recipe, tuple[str, ...]]:
     """Return the recipe adapted to the data and the length of the run, and notes on the changes.
 
@@ -259,7 +259,7 @@ def _adapted_recipe(
     if has_teacher:
         recipe = recipe.with_teacher()
     images, size = len(data.train), data.train.images.shape[1]
-    fitting = recipe.for_images(images)
+    fitting = recipe.for_images(images, model)
     if fitting != recipe:
         notes.append(f"batches of {fitting.batch_size}: {images:,} training images make few larger batches")
     recipe = fitting
