@@ -1,4 +1,4 @@
-"""cifarnet: train, evaluate, inspect and use ResNets for CIFAR-10 and other small images.
+"""cifarnet: train, evaluate, inspect and use networks for CIFAR-10 and other small images.
 
 The names of the public API are imported on first use, so that ``import cifarnet`` is fast and imports no backend.
 """

@@ -13,7 +13,7 @@ from cifarnet.cli.help import SETTINGS, PanelCommand, PanelGroup, examples
 app = typer.Typer(
     name="cifarnet",
     cls=PanelGroup,
-    help="Train, check, inspect and use CIFAR-10 ResNets.",
+    help="Train, check, inspect and use CIFAR-class networks.",
     epilog=examples(
         ("predict img.png", "Classify a picture"),
         ("train --budget 20m", "Train for 20 minutes on CIFAR-10"),
