@@ -54,8 +54,8 @@ def dictionary(items: Mapping[str, bytes]) -> bytes:
     return b"}(" + b"".join(text(name) + value for name, value in items.items()) + b"u"
 
 
-def storage(key: str, count: int, kind: str = "FloatStorage") -> bytes:
-    return many(text("storage"), named("torch", kind), text(key), text("cpu"), number(count)) + b"Q"
+def storage(key: str, count: int, kind: str = "FloatStorage", *others: bytes) -> bytes:
+    return many(text("storage"), named("torch", kind), text(key), text("cpu"), number(count), *others) + b"Q"
 
 
 def tensor(stored: bytes, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0) -> bytes:
@@ -82,6 +82,15 @@ def checkpoint(
         for name, content in others.items():
             archive.writestr(f"archive/{name}", content)
     return file.getvalue()
+
+
+def legacy_checkpoint(pickled: bytes, storages: Mapping[str, tuple[int, bytes]], version: int = 1001) -> bytes:
+    """A checkpoint of PyTorch before 1.6. Storages have a number of elements and their bytes."""
+    magic = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"
+    machine = dictionary({"protocol_version": number(version), "little_endian": b"\x88"})
+    keys = b"](" + b"".join(map(text, storages)) + b"e"
+    pickles = [b"\x80\x02" + each + b"." for each in (magic, number(version), machine, pickled, keys)]
+    return b"".join(pickles) + b"".join(struct.pack("<q", count) + content for count, content in storages.values())
 
 
 def state_dict(arrays: Mapping[str, np.ndarray]) -> tuple[bytes, dict[str, bytes]]:

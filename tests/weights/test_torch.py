@@ -11,6 +11,7 @@ from tests.support.checkpoints import (
     call,
     checkpoint,
     dictionary,
+    legacy_checkpoint,
     many,
     named,
     number,
@@ -18,6 +19,7 @@ from tests.support.checkpoints import (
     state_dict,
     storage,
     tensor,
+    text,
     torch_file,
 )
 
@@ -102,7 +104,9 @@ def test_parameters_and_states_of_optimizers_are_read(tmp_path):
         (checkpoint(named("resnet", "ResNet"), {}), r"asks for resnet\.ResNet.*Nothing in it was run"),
         (checkpoint(b"N", {}, **{"constants.pkl": b"N."}), "is a TorchScript program.*torch.jit.load"),
         (checkpoint(b"N", {}).replace(b"data.pkl", b"data.pkk"), "not a checkpoint of PyTorch. Received: archive/data"),
-        (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.", r"before 1\.6.*torch\.save\(torch\.load"),
+        (legacy_checkpoint(number(1), {}), "must hold a dictionary of tensors"),
+        (legacy_checkpoint(named("os", "system"), {}), r"asks for os\.system.*Nothing in it was run"),
+        (legacy_checkpoint(b"N", {}, version=1000), r"damaged.*version 1000 of the format, not 1001"),
     ],
 )
 def test_other_files_of_pytorch_say_what_to_do(tmp_path, content, message):
@@ -110,7 +114,8 @@ def test_other_files_of_pytorch_say_what_to_do(tmp_path, content, message):
         read(tmp_path, content)
 
 
-def test_what_pytorch_writes_is_read(tmp_path):
+@pytest.mark.parametrize("zipped", [True, False])
+def test_what_pytorch_writes_is_read(tmp_path, zipped):
     torch = pytest.importorskip("torch")
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
     optimizer = torch.optim.Adam(network.parameters())
@@ -121,11 +126,62 @@ def test_what_pytorch_writes_is_read(tmp_path):
     state["transposed"] = torch.randn(4, 2).to(torch.bfloat16).t()
     state["part"] = torch.randn(4, 4, dtype=torch.float64)[1:, 1:]
     best = torch.tensor(0.5)
-    torch.save({"state_dict": state, "best": best, "optimizer": optimizer.state_dict()}, tmp_path / "a.th")
+    saved = {"state_dict": state, "best": best, "optimizer": optimizer.state_dict()}
+    torch.save(saved, tmp_path / "a.th", _use_new_zipfile_serialization=zipped)
     tensors = read_tensors(tmp_path / "a.th")
     assert list(tensors) == list(state)
     for name, wanted in state.items():
         np.testing.assert_array_equal(tensors[name].values(), wanted.to(torch.float32).numpy())
+
+
+LEGACY_VALUES = struct.pack("<fff", 1, 2, 3)
+LEGACY = ordered_dict({"x": tensor(storage("7", 3, "FloatStorage", b"N"), (2,), (1,), offset=1)})
+
+
+def test_a_legacy_checkpoint_is_read(tmp_path):
+    tensors = read(tmp_path, legacy_checkpoint(dictionary({"state_dict": LEGACY}), {"7": (3, LEGACY_VALUES)}))
+    np.testing.assert_array_equal(tensors["x"].values(), [2.0, 3.0])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        legacy_checkpoint(LEGACY, {}),
+        legacy_checkpoint(LEGACY, {"7": (2, LEGACY_VALUES)}),
+        legacy_checkpoint(LEGACY, {"7": (-3, LEGACY_VALUES)}),
+        legacy_checkpoint(LEGACY, {"7": (3, LEGACY_VALUES[:-1])}),
+        legacy_checkpoint(LEGACY, {"7": (3, LEGACY_VALUES), "8": (0, b"")}),
+        legacy_checkpoint(ordered_dict({"x": tensor(storage("7", 3), (2,), (1,))}), {"7": (3, LEGACY_VALUES)}),
+        legacy_checkpoint(
+            ordered_dict(
+                {"x": tensor(storage("7", 3, "FloatStorage", many(text("v"), number(0), number(2))), (2,), (1,))}
+            ),
+            {"7": (3, LEGACY_VALUES)},
+        ),
+        legacy_checkpoint(
+            ordered_dict({"x": tensor(storage("7", 2**40, "FloatStorage", b"N"), (2,), (1,))}), {"7": (2**40, b"")}
+        ),
+        legacy_checkpoint(
+            ordered_dict(
+                {
+                    "x": tensor(storage("7", 3, "FloatStorage", b"N"), (2,), (1,)),
+                    "y": tensor(storage("7", 1, "DoubleStorage", b"N"), (1,), (1,)),
+                }
+            ),
+            {"7": (3, LEGACY_VALUES)},
+        ),
+    ],
+)
+def test_damaged_legacy_checkpoints_are_refused(tmp_path, content):
+    with pytest.raises(WeightsError, match="is damaged"):
+        read(tmp_path, content)
+
+
+def test_a_legacy_checkpoint_that_is_cut_is_refused(tmp_path):
+    content = legacy_checkpoint(LEGACY, {"7": (3, LEGACY_VALUES)})
+    for end in range(len(content) - 1, 20, -1):
+        with pytest.raises(WeightsError):
+            read(tmp_path, content[:end])
 
 
 def test_the_name_of_a_refused_global_is_cut(tmp_path):

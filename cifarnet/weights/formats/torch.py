@@ -1,9 +1,10 @@
 """Read checkpoints that ``torch.save`` wrote, without PyTorch and without running what they contain.
 
 Since PyTorch 1.6 a checkpoint is a zip file: ``data.pkl`` has the objects as a pickle, and each file in ``data/`` the
-values of one storage, which one or more tensors share. Earlier versions wrote a sequence of pickles and then the
-storages. Sources: https://docs.pytorch.org/docs/stable/notes/serialization.html for the zip file, and
-``torch/serialization.py`` for the names in the pickle.
+values of one storage, which one or more tensors share. Earlier versions wrote five pickles in a row (a magic number, a
+version, the machine, the objects, the names of the storages), and then the storages. Sources:
+https://docs.pytorch.org/docs/stable/notes/serialization.html for the zip file, and ``torch/serialization.py`` for the
+names in the pickle and for the earlier format.
 
 Everything is checked here against the bytes that the file really has: the pickle may name tensors, storages and plain
 containers alone (``cifarnet.unpickling``), and the zip file must not be compressed.
@@ -14,7 +15,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cifarnet.errors import WeightsError, listed
 from cifarnet.hdf5 import read_content
@@ -22,9 +23,10 @@ from cifarnet.unpickling import Globals, RefusedPickleError, Replacement, load_p
 from cifarnet.weights.formats.tensors import DTYPES, TENSOR_LIMIT, Tensor, elements, is_shape, itemsize
 
 _ZIP = b"PK\x03\x04"
-# The first pickle of a file of PyTorch 0.1.10 to 1.5: a number that torch/serialization.py calls the magic number.
+# The first pickle of a file of PyTorch 0.1.10 to 1.5, its magic number.
 _LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 
+_LEGACY_VERSION = 1001
 _PICKLE_LIMIT = 16 << 20
 # A checkpoint of 20,000 tensors needs a directory of 2 MB.
 _DIRECTORY_LIMIT = 8 << 20
@@ -50,13 +52,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         WeightsError: when the file can't be read, holds anything but tensors and plain containers, or no network.
     """
     content = read_content(path)
-    if content.startswith(_LEGACY):
-        raise WeightsError(
-            f"{path} was written in the format of PyTorch before 1.6, which cifarnet does not read. Save it again with"
-            f" a later version: torch.save(torch.load('{path.name}', map_location='cpu'), 'new-{path.name}')."
-            " Received: a file without a zip directory"
-        )
     try:
+        if content.startswith(_LEGACY):
+            return _network(_LegacyCheckpoint(content).load(), path)
         stream = _LimitedStream(content)
         archive = zipfile.ZipFile(stream)
         stream.limit = None
@@ -232,6 +230,63 @@ class _Checkpoint:
         # Before PyTorch 2.1 there was no such file, and nearly all machines are little-endian.
         order = self.content("byteorder", 16) if "byteorder" in self.members else b"little"
         return _BYTE_ORDERS[order]
+
+
+class _LegacyCheckpoint:
+    """A checkpoint of PyTorch before 1.6, with the bytes ``content``."""
+
+    def __init__(self, content: bytes):
+        self._content = content
+        self._byte_order = "<"
+        self._storages: dict[str, _Storage] = {}
+        self._starts: dict[str, int] = {}
+
+    def load(self) -> Any:
+        """Return the object in the checkpoint, with tensors in plain containers.
+
+        Raises:
+            Exception: of nearly any kind when it is damaged.
+        """
+        stream = io.BytesIO(self._content)
+        load_pickle(stream, {})
+        if (version := load_pickle(stream, {})) != _LEGACY_VERSION:
+            raise ValueError(f"version {version!s:.20} of the format, not {_LEGACY_VERSION}")
+        self._byte_order = "<" if load_pickle(stream, {})["little_endian"] else ">"
+        loaded = load_pickle(stream, _GLOBALS, self._storage, shares=True)
+        for key in load_pickle(stream, {}):
+            self._find(key, stream)
+        if missing := self._storages.keys() - self._starts.keys():
+            raise ValueError(f"its storage {min(missing):.60} is missing")
+        return loaded
+
+    def _find(self, key: str, stream: io.BytesIO) -> None:
+        """Note where the values of the storage ``key`` start: at the position of ``stream``, after their number."""
+        storage = self._storages[key]
+        order: Literal["little", "big"] = "little" if self._byte_order == "<" else "big"
+        count = int.from_bytes(stream.read(8), order, signed=True)
+        self._starts[key] = stream.tell()
+        end = stream.tell() + storage.count * itemsize(storage.dtype)
+        if count != storage.count or end > len(self._content):
+            raise ValueError(f"its storage {key:.60} has other elements than {storage.count:,}")
+        stream.seek(end)
+
+    def _storage(self, identity: Any) -> _Storage:
+        """Return the storage of the id ``("storage", type, key, device, number of elements, view)``."""
+        kind, stored, key, _, count, view = identity
+        if kind != "storage" or not isinstance(stored, _StorageType) or not isinstance(key, str) or view is not None:
+            raise ValueError("a persistent id that is not a storage")
+        if type(count) is not int or not 0 <= count * itemsize(stored.dtype) <= len(self._content):
+            raise ValueError(f"its storage {key:.60} is too short")
+
+        def read() -> bytes:
+            start = self._starts[key]
+            return self._content[start : start + count * itemsize(stored.dtype)]
+
+        storage = _Storage(stored.dtype, count, read, self._byte_order)
+        known = self._storages.setdefault(key, storage)
+        if (known.dtype, known.count) != (stored.dtype, count):
+            raise ValueError(f"its storage {key:.60} has two types or lengths")
+        return known
 
 
 def _network(loaded: Any, path: Path) -> dict[str, Tensor]:
