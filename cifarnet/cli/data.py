@@ -28,8 +28,8 @@ def data(
         str | None,
         typer.Argument(
             metavar="SOURCE",
-            help="Images to describe: cifar10, synthetic, synthetic:N (N training images, 50 to 100,000), or the path"
-            " of a folder, an archive or an .npz file.",
+            help="Images to describe: cifar10, cifar100, cifar100-coarse, synthetic, synthetic:N (N training images,"
+            " 50 to 100,000), or the path of a folder, an archive or an .npz file.",
             show_default=False,
         ),
     ] = None,
