@@ -28,12 +28,14 @@ def data(
         str | None,
         typer.Argument(
             metavar="SOURCE",
-            help="Images to describe: cifar10, synthetic, synthetic:N (N training images, 50 to 100,000), or the path"
-            " of a folder, an archive or an .npz file.",
+            help="Images to describe: cifar10, cifar100, cifar100-coarse, synthetic, synthetic:N (N training images,"
+            " 50 to 100,000), or the path of a folder, an archive or an .npz file.",
             show_default=False,
         ),
     ] = None,
-    download: Annotated[bool, typer.Option("--download", help="Download CIFAR-10 into the cache.")] = False,
+    download: Annotated[
+        bool, typer.Option("--download", help="Download CIFAR-10, or SOURCE if it is CIFAR-100, into the cache.")
+    ] = False,
     clear_cache: Annotated[
         bool,
         typer.Option(
@@ -83,14 +85,18 @@ def data(
         raise InvalidValueError(f"--mirror is an address to download from: give --download too. Received: {mirror[0]}")
     augmenting = _augmenting(grid, source, recipe)
     from cifarnet.data import cache, cifar10, inventory
+    from cifarnet.data.named import find_named
+    from cifarnet.data.official_names import CIFAR100
     from cifarnet.data.sources import load_data
     from cifarnet.reports.terminal.data_tables import render_inventory, render_source
 
     mirrors = mirror or ()
+    named = find_named(source) if source is not None else None
     with console.progress_reporter() as report:
         if clear_cache:
             cache.clear()
-        if download:
+        # Reading CIFAR-100 by name downloads it.
+        if download and not (named and named[0].wanted and named[0].wanted.dataset is CIFAR100):
             cifar10.download(mirrors, report)
         facts: dict[str, Any]
         if source is None:

@@ -31,8 +31,8 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="SOURCE",
-            help="Images: cifar10, synthetic, or the path of a folder, an archive or an .npz file. Default: the data"
-            " that the run was trained on, or cifar10.",
+            help="Images: cifar10, cifar100, cifar100-coarse, synthetic, or the path of a folder, an archive or an .npz"
+            " file. Default: the data that the run was trained on, or the named data with the classes of the weights.",
         ),
     ] = None,
     test_split: TestSplit = None,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cifarnet.preprocessing import CIFAR10_CLASSES
+from cifarnet.data.official_names import CIFAR10, CIFAR100, Wanted
 
 if TYPE_CHECKING:
     from cifarnet.data.dataset import Parts
@@ -26,12 +26,14 @@ class NamedSource:
             the images, or the path of the files to read them from. ``argument`` is the text after the colon.
         takes_argument: whether a colon and an argument may follow the name.
         class_names: the classes, where they are known without the images.
+        wanted: the official data set, and its labels, that the files must hold.
     """
 
     forms: str
     module: str
     takes_argument: bool = False
     class_names: tuple[str, ...] | None = None
+    wanted: Wanted | None = None
 
     def open(
         self, argument: str, image_size: int, seed: int, mirrors: Sequence[str], report: "Progress"
@@ -41,8 +43,14 @@ class NamedSource:
         return function(argument, image_size, seed, mirrors, report)
 
 
+def _official(name: str, module: str, wanted: Wanted) -> NamedSource:
+    return NamedSource(name, module, class_names=wanted.labels.class_names, wanted=wanted)
+
+
 NAMED = {
-    "cifar10": NamedSource("cifar10", "cifarnet.data.cifar10", class_names=CIFAR10_CLASSES),
+    "cifar10": _official("cifar10", "cifarnet.data.cifar10", Wanted(CIFAR10, CIFAR10.labels[0])),
+    "cifar100": _official("cifar100", "cifarnet.data.cifar100", Wanted(CIFAR100, CIFAR100.labels[0])),
+    "cifar100-coarse": _official("cifar100-coarse", "cifarnet.data.cifar100", Wanted(CIFAR100, CIFAR100.labels[1])),
     "synthetic": NamedSource(
         "synthetic, synthetic:N (N training images)", "cifarnet.data.synthetic", takes_argument=True
     ),

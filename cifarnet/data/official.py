@@ -1,4 +1,4 @@
-"""Reads the two layouts in which CIFAR-10 is published: binary records and Python pickles."""
+"""Reads the two layouts in which CIFAR-10 and CIFAR-100 are published: binary records and Python pickles."""
 
 from collections.abc import Callable
 from io import BytesIO
@@ -10,15 +10,13 @@ import numpy as np
 from cifarnet.data.dataset import Dataset, Parts
 from cifarnet.data.images import read_file, resize_images
 from cifarnet.data.labels import as_class_names, as_labels
+from cifarnet.data.official_names import CIFAR10, CIFAR100, OFFICIAL_SETS, OfficialSet, Wanted
 from cifarnet.data.pickles import load_arrays
 from cifarnet.data.progress import Progress
 from cifarnet.data.tree import FILE_LIMIT, FileTree
 from cifarnet.errors import DataError
-from cifarnet.preprocessing import CIFAR10_CLASSES
 from cifarnet.unpickling import RefusedPickleError, operations
 
-TRAIN_BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
-TEST_BATCH = "test_batch"
 # An image is stored as 3 planes (red, green, blue) of 32 rows of 32 pixels.
 _SIDE = 32
 _PIXELS = 3 * _SIDE * _SIDE
@@ -26,33 +24,42 @@ _PIXELS = 3 * _SIDE * _SIDE
 # The most bytes of the file with the class names, enough for 5,000 classes.
 _META_LIMIT = 1 << 20
 
-# CIFAR-100 is recognized, so that the error can name it.
-_CIFAR100_BATCHES = ("train", "test")
-_CIFAR100_LABELS = "fine_labels"
-
 
 def is_binary(tree: FileTree) -> bool:
-    """Return whether ``tree`` has a batch in the binary layout, of CIFAR-10 or CIFAR-100."""
-    return any(f"{batch}.bin" in tree.files for batch in (*TRAIN_BATCHES, TEST_BATCH)) or _is_cifar100(tree, ".bin")
+    """Return whether ``tree`` has batches in the binary layout, of CIFAR-10 or CIFAR-100."""
+    return bool(_sets_in(tree, ".bin"))
 
 
 def is_python(tree: FileTree) -> bool:
-    """Return whether ``tree`` has a batch in the Python layout, of CIFAR-10 or CIFAR-100."""
-    return any(batch in tree.files for batch in (*TRAIN_BATCHES, TEST_BATCH)) or _is_cifar100(tree, "")
+    """Return whether ``tree`` has batches in the Python layout, of CIFAR-10 or CIFAR-100."""
+    return bool(_sets_in(tree, ""))
 
 
-def _is_cifar100(tree: FileTree, suffix: str) -> bool:
-    return all(f"{batch}{suffix}" in tree.files for batch in _CIFAR100_BATCHES)
+def _sets_in(tree: FileTree, suffix: str) -> list[OfficialSet]:
+    """Return the data sets in ``tree``. One batch of CIFAR-10 is enough; ``train`` and ``test`` are usual names."""
+    quorums = {CIFAR10.title: any, CIFAR100.title: all}
+    return [
+        official
+        for official in OFFICIAL_SETS
+        if quorums[official.title](f"{batch}{suffix}" in tree.files for batch in official.batches)
+    ]
 
 
-def _cifar100_message(what: str) -> str:
-    expected = "CIFAR-10 consists of data_batch_1 to data_batch_5 and test_batch."
-    return f"{what} is CIFAR-100, which is not supported; {expected}"
+def _wanted_in(tree: FileTree, suffix: str, wanted: Wanted | None) -> Wanted:
+    found = _sets_in(tree, suffix)
+    titles = " and ".join(official.title for official in found)
+    if wanted is None:
+        if len(found) > 1:
+            raise DataError(f"{tree.origin} holds {titles}. Put each into a folder of its own, and give that folder.")
+        return Wanted(found[0], found[0].labels[0])
+    if wanted.dataset not in found:
+        raise DataError(f"{tree.origin} must hold {wanted.dataset.title}. Received: {titles}")
+    return wanted
 
 
 def incomplete_batches(folder: Path) -> list[str]:
-    """Return the batches of the Python layout that are missing in ``folder`` or truncated."""
-    return [batch for batch in (*TRAIN_BATCHES, TEST_BATCH) if not _is_whole_pickle(folder / batch)]
+    """Return the batches of CIFAR-10 in the Python layout that are missing in ``folder`` or truncated."""
+    return [batch for batch in CIFAR10.batches if not _is_whole_pickle(folder / batch)]
 
 
 def _is_whole_pickle(path: Path) -> bool:
@@ -66,61 +73,66 @@ def _is_whole_pickle(path: Path) -> bool:
     return True
 
 
-def read_binary(tree: FileTree, image_size: int, report: Progress) -> Parts:
-    """Read the training and test images in ``data_batch_1.bin`` to ``data_batch_5.bin`` and ``test_batch.bin``.
+def read_binary(tree: FileTree, image_size: int, report: Progress, wanted: Wanted | None = None) -> Parts:
+    """Read the training and test images of the binary layout: ``data_batch_1.bin``, ... or ``train.bin``, ``test.bin``.
+
+    Without ``wanted``, the files tell the data set, and CIFAR-100 has its fine labels.
 
     Raises:
-        DataError: when a batch is missing or does not consist of whole records.
+        DataError: when a batch is missing or does not consist of whole records, or the data set is not the wanted one.
     """
-    names: tuple[str, ...] = CIFAR10_CLASSES
-    if "batches.meta.txt" in tree.files:
-        lines = tree.read("batches.meta.txt", _META_LIMIT).splitlines()
-        names = as_class_names([line for line in lines if line.strip()], tree.display_name("batches.meta.txt"))
-    return _read_splits(tree, ".bin", _binary_batch, names, image_size, report)
+    wanted = _wanted_in(tree, ".bin", wanted)
+    names, file = wanted.labels.class_names, wanted.labels.names_file
+    if file in tree.files:
+        lines = tree.read(file, _META_LIMIT).splitlines()
+        names = as_class_names([line for line in lines if line.strip()], tree.display_name(file))
+    return _read_splits(tree, ".bin", _binary_batch, wanted, names, image_size, report)
 
 
-def read_python(tree: FileTree, image_size: int, report: Progress) -> Parts:
-    """Read the training and test images in the pickles ``data_batch_1`` to ``data_batch_5`` and ``test_batch``.
+def read_python(tree: FileTree, image_size: int, report: Progress, wanted: Wanted | None = None) -> Parts:
+    """Read the training and test images of the Python layout: the pickles ``data_batch_1``, ... or ``train``, ``test``.
 
-    The pickles are parsed without running anything in them.
+    The pickles are parsed without running anything in them. Without ``wanted``, the files tell the data set, and
+    CIFAR-100 has its fine labels.
 
     Raises:
         DataError: when a batch is missing, has anything but NumPy arrays and plain containers, or differs from the
-            published form.
+            published form, or the data set is not the wanted one.
     """
-    names: tuple[str, ...] = CIFAR10_CLASSES
-    if "batches.meta" in tree.files:
-        held = _unpickled(tree, "batches.meta", _META_LIMIT).get("label_names")
+    wanted = _wanted_in(tree, "", wanted)
+    names, file, key = wanted.labels.class_names, wanted.dataset.meta, wanted.labels.names_key
+    if file in tree.files:
+        held = _unpickled(tree, file, _META_LIMIT).get(key)
         if not isinstance(held, list):
-            raise DataError(f"{tree.display_name('batches.meta')} must hold a list 'label_names' of class names.")
-        names = as_class_names(held, f"'label_names' of {tree.display_name('batches.meta')}")
-    return _read_splits(tree, "", _python_batch, names, image_size, report)
+            raise DataError(f"{tree.display_name(file)} must hold a list '{key}' of class names.")
+        names = as_class_names(held, f"'{key}' of {tree.display_name(file)}")
+    return _read_splits(tree, "", _python_batch, wanted, names, image_size, report)
 
 
 def _read_splits(
     tree: FileTree,
     suffix: str,
-    read_batch: Callable[[FileTree, str], tuple[np.ndarray, np.ndarray]],
+    read_batch: Callable[[FileTree, str, Wanted], tuple[np.ndarray, np.ndarray]],
+    wanted: Wanted,
     class_names: tuple[str, ...],
     image_size: int,
     report: Progress,
 ) -> Parts:
-    batches = [f"{batch}{suffix}" for batch in (*TRAIN_BATCHES, TEST_BATCH)]
+    title = wanted.dataset.title
+    batches = [f"{batch}{suffix}" for batch in wanted.dataset.batches]
     if missing := [batch for batch in batches if batch not in tree.files]:
-        if _is_cifar100(tree, suffix):
-            raise DataError(_cifar100_message(str(tree.origin)))
         left_out = "; ".join(f"{name} ({reason})" for reason, name in tree.left_out if name in missing)
         raise DataError(
-            f"{tree.origin} lacks {', '.join(missing)}; CIFAR-10 consists of {', '.join(batches)}."
+            f"{tree.origin} lacks {', '.join(missing)}; {title} consists of {', '.join(batches)}."
             f"{f' Left out: {left_out}' if left_out else ''}"
         )
     read = []
     for done, batch in enumerate(batches):
         report("Reading batches", done, len(batches))
-        planes, labels = read_batch(tree, batch)
+        planes, labels = read_batch(tree, batch, wanted)
         if labels.max() >= len(class_names):
             raise DataError(
-                f"{tree.display_name(batch)} is damaged or not from CIFAR-10. Labels must be 0 to"
+                f"{tree.display_name(batch)} is damaged or not from {title}. Labels must be 0 to"
                 f" {len(class_names) - 1}, one per class of {', '.join(class_names)}. Received: {labels.max()} in"
                 f" record {labels.argmax()}"
             )
@@ -138,29 +150,31 @@ def _read_splits(
     return Parts(joined(read[:-1]), joined(read[-1:]), enlarged=total if image_size > _SIDE else 0)
 
 
-def _binary_batch(tree: FileTree, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the planes uint8 (n, 3072) and labels (n,) of a binary batch: records of a label and 3,072 pixels."""
+def _binary_batch(tree: FileTree, name: str, wanted: Wanted) -> tuple[np.ndarray, np.ndarray]:
+    """Return the planes uint8 (n, 3072) and labels (n,) of a binary batch: records of labels and 3,072 pixels."""
     content = np.frombuffer(tree.read(name), np.uint8)
-    if not len(content) or len(content) % (1 + _PIXELS):
+    kinds = len(wanted.dataset.labels)
+    if not len(content) or len(content) % (kinds + _PIXELS):
         raise DataError(
-            f"{tree.display_name(name)} is damaged or truncated: it must consist of records of {1 + _PIXELS:,} bytes."
-            f" Received: {len(content):,} bytes"
+            f"{tree.display_name(name)} is damaged or truncated: it must consist of records of {kinds + _PIXELS:,}"
+            f" bytes. Received: {len(content):,} bytes"
         )
-    records = content.reshape(-1, 1 + _PIXELS)
-    return records[:, 1:], records[:, 0]
+    records = content.reshape(-1, kinds + _PIXELS)
+    return records[:, kinds:], records[:, wanted.labels.offset]
 
 
-def _python_batch(tree: FileTree, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the planes uint8 (n, 3072) and labels (n,) of a pickled batch, a dict with ``data`` and ``labels``."""
+def _python_batch(tree: FileTree, name: str, wanted: Wanted) -> tuple[np.ndarray, np.ndarray]:
+    """Return the planes uint8 (n, 3072) and labels (n,) of a pickled batch, a dict with ``data`` and the labels."""
     batch = _unpickled(tree, name)
-    if _CIFAR100_LABELS in batch:
-        raise DataError(_cifar100_message(tree.display_name(name)))
-    planes = batch.get("data")
+    for other in OFFICIAL_SETS:
+        if other != wanted.dataset and any(kind.key in batch for kind in other.labels):
+            raise DataError(f"{tree.display_name(name)} is {other.title}, not {wanted.dataset.title}.")
+    planes, key = batch.get("data"), wanted.labels.key
     if not (
         isinstance(planes, np.ndarray) and planes.dtype == np.uint8 and planes.shape[1:] == (_PIXELS,) and len(planes)
     ):
         raise DataError(f"{tree.display_name(name)} must hold 'data': a uint8 array of shape (n, {_PIXELS}).")
-    return planes, as_labels(batch.get("labels"), len(planes), f"'labels' of {tree.display_name(name)}")
+    return planes, as_labels(batch.get(key), len(planes), f"'{key}' of {tree.display_name(name)}")
 
 
 def _unpickled(tree: FileTree, name: str, limit: int = FILE_LIMIT) -> dict[str, Any]:
@@ -169,7 +183,7 @@ def _unpickled(tree: FileTree, name: str, limit: int = FILE_LIMIT) -> dict[str, 
         content = load_arrays(tree.read(name, limit))
     except RefusedPickleError as error:
         raise DataError(
-            f"{what} is refused: it asks for {error}, which no CIFAR-10 batch needs. Nothing in it was run."
+            f"{what} is refused: it asks for {error}, which no CIFAR batch needs. Nothing in it was run."
         ) from error
     except DataError:
         raise

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from cifarnet import places
-from cifarnet.data import cifar10, folders, npz, official
+from cifarnet.data import cifar10, cifar100, folders, npz, official
 from cifarnet.data.arrangement import holds_images
 from cifarnet.data.cache import DecodedSet
 from cifarnet.data.dataset import Parts, Splits, hold_out, require_fraction
 from cifarnet.data.named import FORMS, NAMED, find_named
+from cifarnet.data.official_names import Wanted
 from cifarnet.data.progress import Progress, silent
 from cifarnet.data.tree import FileTree, read_tree
 from cifarnet.errors import DataError, InvalidValueError, did_you_mean_path
@@ -33,7 +34,11 @@ class Layout:
 
 
 LAYOUTS = (
-    Layout("the official binary layout (data_batch_1.bin, ...)", official.is_binary, official.read_binary),
+    Layout(
+        "the official binary layout (data_batch_1.bin, ...)",
+        official.is_binary,
+        official.read_binary,
+    ),
     Layout("the official Python layout (data_batch_1, ...)", official.is_python, official.read_python),
     Layout("an .npz file (x_train, y_train, x_test, y_test)", npz.is_npz, npz.read_npz),
 )
@@ -55,11 +60,11 @@ def load_data(
     """Return the training and test images of ``source``, and its validation images if it has any.
 
     Args:
-        source: ``"cifar10"`` (found on this machine or downloaded); ``"synthetic"`` or ``"synthetic:N"`` with N
-            training images, 50 to 100,000; or the path of an image folder, or of a folder or archive in one of
-            ``LAYOUTS``.
+        source: ``"cifar10"``, ``"cifar100"`` (100 classes) or ``"cifar100-coarse"`` (20 classes), found on this machine
+            or downloaded; ``"synthetic"`` or ``"synthetic:N"`` with N training images, 50 to 100,000; or the path of an
+            image folder, or of a folder or archive in one of ``LAYOUTS``. Files of CIFAR-100 are read with fine labels.
         test_split: fraction of every class to hold out as test images, for a source without test images.
-        mirrors: for ``cifar10``, addresses to try before the official one.
+        mirrors: for these data sets, addresses to try before the official one.
         image_size: side of the images in pixels. Images of other sizes are cropped to a square and resized.
         seed: the seed for ``synthetic`` and ``test_split``.
         skip_broken: leave out unreadable pictures of an image folder instead of raising a DataError.
@@ -68,7 +73,7 @@ def load_data(
     Raises:
         InvalidValueError: when ``source`` or ``test_split`` is invalid.
         DataError: when the source is missing, damaged, in an unknown layout, or has no test images.
-        DownloadError: when CIFAR-10 is not on this machine and can't be downloaded.
+        DownloadError: when the named data set is not on this machine and can't be downloaded.
     """
     source = source_name(source)
     require_whole("image_size", image_size)
@@ -82,7 +87,12 @@ def load_data(
     if named:
         kind, argument = named
         found = kind.open(argument, image_size, seed, mirrors, report)
-    parts = read_path(typed(found), image_size, report, skip_broken) if isinstance(found, Path) else found
+    if not isinstance(found, Path):
+        parts = found
+    elif named and named[0].wanted:
+        parts = _read_wanted(typed(found), named[0].wanted, image_size, report)
+    else:
+        parts = read_path(typed(found), image_size, report, skip_broken)
     train, test = parts.train, parts.test
     if test is not None and test_split is not None:
         raise _split_of_split_data(source, test_split)
@@ -135,7 +145,7 @@ def read_path(path: Path, image_size: int, report: Progress, skip_broken: bool =
     if not (path.is_dir() or path.is_file()):
         raise DataError(f"{path} is neither a file nor a folder, but a device, pipe or socket. Received: {path}")
     if path.is_dir():
-        path = cifar10.torchvision_copy(path) or path
+        path = _torchvision_copy(path) or path
     stored = DecodedSet(path, image_size)
     fingerprint = stored.fingerprint()
     kept = stored.load(fingerprint)
@@ -153,6 +163,24 @@ def read_path(path: Path, image_size: int, report: Progress, skip_broken: bool =
     stored.store(fingerprint, parts)
     # Large images are in a file without a name. The copy in the cache makes it superfluous.
     return (stored.load(fingerprint) or parts) if isinstance(parts.train.images, np.memmap) else parts
+
+
+def _read_wanted(path: Path, wanted: Wanted, image_size: int, report: Progress) -> Parts:
+    report(f"Reading {path.name}", 0, None)
+    tree = read_tree(path)
+    for level in _levels(tree):
+        if official.is_binary(level):
+            return official.read_binary(level, image_size, report, wanted)
+        if official.is_python(level):
+            return official.read_python(level, image_size, report, wanted)
+    raise DataError(f"{path} must hold {wanted.dataset.title}. Delete it to download it again. Received: {path}")
+
+
+def _torchvision_copy(root: Path) -> Path | None:
+    copies = [copy for find in (cifar10.torchvision_copy, cifar100.torchvision_copy) if (copy := find(root))]
+    if len(copies) > 1:
+        raise DataError(f"{root} holds CIFAR-10 and CIFAR-100. Give {copies[0]} or {copies[1]}. Received: {root}")
+    return copies[0] if copies else None
 
 
 def _levels(tree: FileTree) -> Iterator[FileTree]:

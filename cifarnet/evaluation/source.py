@@ -9,9 +9,8 @@ from pathlib import Path
 
 from cifarnet import places
 from cifarnet.data.dataset import Splits
-from cifarnet.data.named import find_named
+from cifarnet.data.named import NAMED, find_named
 from cifarnet.errors import DataError, InvalidValueError, listed
-from cifarnet.preprocessing import CIFAR10_CLASSES
 from cifarnet.runs.directory import Run
 from cifarnet.runs.files import CONFIG
 from cifarnet.runs.provenance import TrainedOn
@@ -106,13 +105,14 @@ class Source:
 
 
 def find_source(weights: Path, data: str | None) -> Source:
-    """Return the source to score ``weights`` on: ``data``, or else the recorded one, or else CIFAR-10.
+    """Return the source to score ``weights`` on: ``data``, or else the recorded one, or else the named data set that
+    has the classes of the weights.
 
     Raises:
         WeightsError: when there are no such weights.
-        DataError: when the recorded source is missing, or when the source is CIFAR-10 and the weights have other
-            classes.
-        InvalidValueError: when no source is given or recorded, and the weights have other classes than CIFAR-10.
+        DataError: when the recorded source is missing, or when the weights have other classes than the named
+            source.
+        InvalidValueError: when no source is given or recorded, and no named data set has the classes of the weights.
     """
     file, header = catalog.read(weights, load_header)
     run = Run(weights) if (weights / CONFIG).exists() else None
@@ -121,8 +121,8 @@ def find_source(weights: Path, data: str | None) -> Source:
         source = Source(weights, data, origin, chosen=True, run=run)
     elif origin is not None:
         source = _recorded(weights, origin, run)
-    elif names == CIFAR10_CLASSES:
-        source = Source(weights, "cifar10", None, run=run)
+    elif same := [name for name, row in NAMED.items() if row.class_names == names]:
+        source = Source(weights, same[0], None, run=run)
     else:
         raise InvalidValueError(
             f"{weights} does not record which images it was trained on, and it has other classes than CIFAR-10."

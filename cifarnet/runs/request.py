@@ -55,7 +55,8 @@ class TrainRequest:
     data: str | os.PathLike[str] = option(
         "cifar10",
         metavar="SOURCE",
-        help="Images: cifar10, synthetic, or the path of a folder, an archive or an .npz file. Default: cifar10.",
+        help="Images: cifar10, cifar100, cifar100-coarse, synthetic, or the path of a folder, an archive or an .npz"
+        " file. Default: cifar10.",
         resumable=True,
     )
     model: str | None = option(

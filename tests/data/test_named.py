@@ -44,5 +44,7 @@ def test_a_named_source_is_a_module_and_a_row(monkeypatch):
 
 
 def test_an_unknown_path_names_the_sources(tmp_path):
-    with pytest.raises(DataError, match=r"cifar10, synthetic, synthetic:N \(N training images\) or the path"):
+    with pytest.raises(
+        DataError, match=r"cifar10, cifar100, cifar100-coarse, synthetic, synthetic:N \(N training images\) or the path"
+    ):
         load_data(tmp_path / "nowhere")

@@ -104,20 +104,6 @@ def test_names_of_two_words_are_read(tmp_path):
     assert load_data(str(tmp_path)).train.class_names == tuple(names)
 
 
-def test_cifar100_is_named_in_either_layout(tmp_path):
-    records = np.zeros((4, 3074), np.uint8).tobytes()
-    binary, python = tmp_path / "cifar-100-binary", tmp_path / "cifar-100-python"
-    for folder, suffix in ((binary, ".bin"), (python, "")):
-        folder.mkdir()
-        content = {b"data": np.zeros((4, 3072), np.uint8), b"fine_labels": [0] * 4, b"coarse_labels": [0] * 4}
-        for split in ("train", "test"):
-            (folder / f"{split}{suffix}").write_bytes(records if suffix else pickle.dumps(content, 2))
-        sources = (folder, tar_of(folder, tmp_path / f"{folder.name}.tar.gz", folder.name))
-        for source in sources:
-            with pytest.raises(DataError, match="is CIFAR-100, which is not supported"):
-                load_data(str(source))
-
-
 def test_batches_of_cifar100_are_named(tmp_path):
     content = pickle.dumps({"data": np.zeros((2, 3072), np.uint8), "fine_labels": [1, 2]}, 2)
     (python_layout(tmp_path) / "data_batch_3").write_bytes(content)

@@ -89,6 +89,36 @@ def python_layout(root: Path, per_batch: int = 4, protocol: int = 2) -> Path:
     return root
 
 
+def cifar100_parts(count: int = 4) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Images, fine labels and coarse labels of ``train`` and ``test`` of CIFAR-100, with few images."""
+    rng = np.random.default_rng(8)
+    return {
+        name: (random_images(count, seed=row), rng.integers(0, 100, count), rng.integers(0, 20, count))
+        for row, name in enumerate(("train", "test"))
+    }
+
+
+def cifar100_binary(root: Path, count: int = 4) -> Path:
+    root.mkdir(parents=True, exist_ok=True)
+    for name, (images, fine, coarse) in cifar100_parts(count).items():
+        records = np.concatenate([np.stack([coarse, fine], 1).astype(np.uint8), planes(images)], 1)
+        (root / f"{name}.bin").write_bytes(records.tobytes())
+    return root
+
+
+def cifar100_python(root: Path, count: int = 4) -> Path:
+    root.mkdir(parents=True, exist_ok=True)
+    for name, (images, fine, coarse) in cifar100_parts(count).items():
+        content = {b"data": planes(images), b"fine_labels": fine.tolist(), b"coarse_labels": coarse.tolist()}
+        (root / name).write_bytes(pickle.dumps(content, 2))
+    meta = {
+        b"fine_label_names": [f"fine {k}".encode() for k in range(100)],
+        b"coarse_label_names": [f"coarse {k}".encode() for k in range(20)],
+    }
+    (root / "meta").write_bytes(pickle.dumps(meta, 2))
+    return root
+
+
 def tar_of(folder: Path, archive: Path, arcname: str = ".", mode: str = "w:gz") -> Path:
     with tarfile.open(archive, mode) as tar:
         tar.add(folder, arcname)
