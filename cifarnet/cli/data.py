@@ -34,7 +34,7 @@ def data(
         ),
     ] = None,
     download: Annotated[
-        bool, typer.Option("--download", help="Download CIFAR-10, or SOURCE if it is CIFAR-100, into the cache.")
+        bool, typer.Option("--download", help="Download CIFAR-10 into the cache, or CIFAR-100 if it is SOURCE.")
     ] = False,
     clear_cache: Annotated[
         bool,
@@ -84,9 +84,8 @@ def data(
     if mirror and source is None and not download:
         raise InvalidValueError(f"--mirror is an address to download from: give --download too. Received: {mirror[0]}")
     augmenting = _augmenting(grid, source, recipe)
-    from cifarnet.data import cache, cifar10, inventory
-    from cifarnet.data.named import find_named
-    from cifarnet.data.official_names import CIFAR100
+    from cifarnet.data import cache, inventory
+    from cifarnet.data.named import NAMED, find_named
     from cifarnet.data.sources import load_data
     from cifarnet.reports.terminal.data_tables import render_inventory, render_source
 
@@ -95,9 +94,9 @@ def data(
     with console.progress_reporter() as report:
         if clear_cache:
             cache.clear()
-        # Reading CIFAR-100 by name downloads it.
-        if download and not (named and named[0].wanted and named[0].wanted.dataset is CIFAR100):
-            cifar10.download(mirrors, report)
+        if download:
+            official = named[0] if named and named[0].wanted else NAMED["cifar10"]
+            official.download(mirrors, report)
         facts: dict[str, Any]
         if source is None:
             facts = inventory.take_inventory().to_dict()

@@ -31,7 +31,17 @@ def find_or_fetch(mirrors: Sequence[str], report: Progress, archive: RemoteFile 
         cached = cache_dir() / archive.name
         if archive.is_intact(cached):
             return cached
-    return keras_archive(archive) or fetch(archive, cache_dir(), mirrors=mirrors, report=report)
+    return keras_archive(archive) or download(mirrors, report, archive)
+
+
+def download(mirrors: Sequence[str], report: Progress, archive: RemoteFile = PYTHON_ARCHIVE) -> Path:
+    """Return the path of the archive in the cache directory, after a download if it is missing or damaged.
+
+    Raises:
+        DownloadError: when every address fails.
+        NoHomeError: when there is no cache directory.
+    """
+    return fetch(archive, cache_dir(), mirrors=mirrors, report=report)
 
 
 def keras_archive(archive: RemoteFile = PYTHON_ARCHIVE) -> Path | None:

@@ -5,10 +5,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from cifarnet.data import cifar10, cifar100
 from cifarnet.data.cache import decoded_sets
-from cifarnet.data.cifar10 import BINARY_ARCHIVE, keras_copy
 from cifarnet.data.dataset import LeftOut, Splits
 from cifarnet.data.download import RemoteFile
+from cifarnet.data.official_names import CIFAR10, CIFAR100
 from cifarnet.paths import cache_dir
 from cifarnet.preprocessing import pixel_moments
 
@@ -23,13 +24,14 @@ class HeldFile:
 
 
 @dataclass(frozen=True)
-class Inventory:
-    """The contents of the cache, and Keras's copy of CIFAR-10.
+class Copies:
+    """The archive of an official data set in the cache, and Keras's copy of the data set.
 
-    ``checksum_holds`` is None when there is no file ``archive_path``.
+    ``checksum_holds`` is None when there is no file ``archive_path``. ``source`` is the name to read the data set by.
     """
 
-    cache: str
+    source: str
+    title: str
     archive_path: str
     archive_bytes: int
     partial_bytes: int
@@ -38,6 +40,14 @@ class Inventory:
     expected_sha256: str
     url: str
     keras_copy: str | None
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """The official data sets on this machine, and the decoded images in the cache."""
+
+    cache: str
+    datasets: tuple[Copies, ...]
     decoded: tuple[HeldFile, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -74,13 +84,25 @@ class SourceSummary:
         }
 
 
-def take_inventory(archive: RemoteFile = BINARY_ARCHIVE) -> Inventory:
-    """Return the inventory of the cache. Hashing the archive takes about a second."""
-    path = cache_dir() / archive.name
-    part = path.with_name(f"{path.name}.part")
-    copy = keras_copy()
+def take_inventory() -> Inventory:
+    """Return the inventory of the cache. Hashing an archive takes about a second."""
     return Inventory(
         cache=str(cache_dir()),
+        datasets=(
+            copies("cifar10", CIFAR10.title, cifar10.BINARY_ARCHIVE, cifar10.keras_copy()),
+            copies("cifar100", CIFAR100.title, cifar100.PYTHON_ARCHIVE, cifar100.keras_archive()),
+        ),
+        decoded=tuple(HeldFile(str(file), _size(file), source) for file, source in decoded_sets().items()),
+    )
+
+
+def copies(source: str, title: str, archive: RemoteFile, keras_copy: Path | None) -> Copies:
+    """Return the copies of the data set ``title``, whose ``archive`` is downloaded into the cache."""
+    path = cache_dir() / archive.name
+    part = path.with_name(f"{path.name}.part")
+    return Copies(
+        source=source,
+        title=title,
         archive_path=str(path),
         archive_bytes=_size(path),
         partial_bytes=_size(part),
@@ -88,8 +110,7 @@ def take_inventory(archive: RemoteFile = BINARY_ARCHIVE) -> Inventory:
         expected_bytes=archive.size,
         expected_sha256=archive.sha256,
         url=archive.url,
-        keras_copy=None if copy is None else str(copy),
-        decoded=tuple(HeldFile(str(file), _size(file), source) for file, source in decoded_sets().items()),
+        keras_copy=None if keras_copy is None else str(keras_copy),
     )
 
 

@@ -23,7 +23,8 @@ class NamedSource:
     Attributes:
         forms: the forms of the name, for messages.
         module: the module with the function ``open_source(argument, image_size, seed, mirrors, report)``, which returns
-            the images, or the path of the files to read them from. ``argument`` is the text after the colon.
+            the images, or the path of the files to read them from. ``argument`` is the text after the colon. For an
+            official data set it also has ``download(mirrors, report)``.
         takes_argument: whether a colon and an argument may follow the name.
         class_names: the classes, where they are known without the images.
         wanted: the official data set, and its labels, that the files must hold.
@@ -41,6 +42,16 @@ class NamedSource:
         """Return the images, or the path of the files to read them from."""
         function: Callable[..., Parts | Path] = importlib.import_module(self.module).open_source
         return function(argument, image_size, seed, mirrors, report)
+
+    def download(self, mirrors: Sequence[str], report: "Progress") -> "Path":
+        """Return the path of the archive of an official data set in the cache, after a download if it is missing.
+
+        Raises:
+            DownloadError: when every address fails.
+            NoHomeError: when there is no cache directory.
+        """
+        function: Callable[..., Path] = importlib.import_module(self.module).download
+        return function(mirrors, report)
 
 
 def _official(name: str, module: str, wanted: Wanted) -> NamedSource:

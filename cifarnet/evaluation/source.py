@@ -105,8 +105,7 @@ class Source:
 
 
 def find_source(weights: Path, data: str | None) -> Source:
-    """Return the source to score ``weights`` on: ``data``, or else the recorded one, or else the named data set that
-    has the classes of the weights.
+    """Return the source to score ``weights`` on: ``data``, else the recorded one, else a named one with their classes.
 
     Raises:
         WeightsError: when there are no such weights.
@@ -125,7 +124,7 @@ def find_source(weights: Path, data: str | None) -> Source:
         source = Source(weights, same[0], None, run=run)
     else:
         raise InvalidValueError(
-            f"{weights} does not record which images it was trained on, and it has other classes than CIFAR-10."
+            f"{weights} does not record which images it was trained on, and no named data set has its classes."
             f" Give images of its classes ({listed(names)}) with `data`. Received: no `data`",
             field="data",
         )

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from cifarnet.cli import console
 from cifarnet.cli.main import app
 from cifarnet.data.download import RemoteFile
-from cifarnet.data.inventory import take_inventory
+from cifarnet.data.inventory import Inventory, copies
 from cifarnet.data.sources import load_data
 from cifarnet.errors import DownloadError, InvalidValueError
 from cifarnet.recipes import RECIPES
@@ -86,7 +86,7 @@ def test_without_a_source_the_cache_is_shown(pets, cache, monkeypatch):
     load_data(str(pets))
     cache.joinpath("cifar-10-binary.tar.gz").write_bytes(b"damaged")
     shown = data().stdout
-    for text in (str(cache), "checksum wrong", "cifarnet data --download", str(pets)):
+    for text in (str(cache), "checksum wrong", "cifarnet data cifar10 --download", str(pets)):
         assert text in shown
 
 
@@ -94,8 +94,10 @@ def test_json_holds_what_is_cached(pets, cache):
     load_data(str(pets))
     inventory = json.loads(data("--json").stdout)
     assert inventory["cache"] == str(cache)
-    assert inventory["checksum_holds"] is None
-    assert inventory["expected_bytes"] == 170_052_171
+    assert [(each["source"], each["checksum_holds"], each["expected_bytes"]) for each in inventory["datasets"]] == [
+        ("cifar10", None, 170_052_171),
+        ("cifar100", None, 169_001_437),
+    ]
     assert [held["source"] for held in inventory["decoded"]] == [str(pets)]
 
 
@@ -111,7 +113,8 @@ def test_the_state_of_the_archive_is_shown(cache, content, state):
     (cache / "small.tar.gz").write_bytes(content)
     small = RemoteFile("small.tar.gz", "http://127.0.0.1:9/x", 6, hashlib.sha256(b"intact").hexdigest())
     console = Console(file=io.StringIO(), width=200)
-    console.print(render_inventory(take_inventory(small).to_dict()))
+    inventory = Inventory(str(cache), (copies("small", "Small", small, None),), ())
+    console.print(render_inventory(inventory.to_dict()))
     assert state in console.file.getvalue()
 
 

@@ -1,10 +1,11 @@
 import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 
 from cifarnet.data.download import RemoteFile
-from cifarnet.data.inventory import summarize, take_inventory
+from cifarnet.data.inventory import copies, summarize, take_inventory
 from cifarnet.data.sources import load_data
 from tests.support.datasets import image_folder, python_layout
 
@@ -12,41 +13,43 @@ ARCHIVE = RemoteFile("a.tar.gz", "http://example.org/a.tar.gz", 6, hashlib.sha25
 
 
 def test_an_empty_cache_has_nothing(cache):
-    inventory = take_inventory(ARCHIVE)
+    inventory = take_inventory()
     assert inventory.cache == str(cache)
-    assert inventory.archive_path == str(cache / "a.tar.gz")
-    assert inventory.checksum_holds is None
-    assert (inventory.archive_bytes, inventory.partial_bytes) == (0, 0)
-    assert inventory.keras_copy is None
+    assert [each.source for each in inventory.datasets] == ["cifar10", "cifar100"]
+    for each in inventory.datasets:
+        assert Path(each.archive_path).parent == cache
+        assert each.checksum_holds is None
+        assert (each.archive_bytes, each.partial_bytes) == (0, 0)
+        assert each.keras_copy is None
     assert inventory.decoded == ()
 
 
 def test_the_checksum_of_the_archive_is_reported(cache):
     cache.mkdir()
     (cache / "a.tar.gz").write_bytes(b"intact")
-    assert take_inventory(ARCHIVE).checksum_holds is True
+    assert copies("a", "A", ARCHIVE, None).checksum_holds is True
     (cache / "a.tar.gz").write_bytes(b"intacT")
-    assert take_inventory(ARCHIVE).checksum_holds is False
+    assert copies("a", "A", ARCHIVE, None).checksum_holds is False
     (cache / "a.tar.gz.part").write_bytes(b"int")
-    assert take_inventory(ARCHIVE).partial_bytes == 3
+    assert copies("a", "A", ARCHIVE, None).partial_bytes == 3
 
 
 def test_decoded_sets_and_the_copy_of_keras_are_listed(tmp_path):
     source = image_folder(tmp_path / "pets")
     load_data(str(source))
     keras = python_layout(tmp_path / "keras" / "datasets" / "cifar-10-batches-py")
-    inventory = take_inventory(ARCHIVE)
+    inventory = take_inventory()
     (held,) = inventory.decoded
     assert held.source == str(source)
     assert held.bytes > 10 * 3072
-    assert inventory.keras_copy == str(keras)
+    assert inventory.datasets[0].keras_copy == str(keras)
     assert json.loads(json.dumps(inventory.to_dict()))["decoded"][0]["source"] == str(source)
 
 
 def test_a_damaged_decoded_set_is_listed_as_such(tmp_path, cache):
     load_data(str(image_folder(tmp_path / "pets")))
     next((cache / "decoded").iterdir()).write_bytes(b"")
-    assert take_inventory(ARCHIVE).decoded[0].source == "damaged"
+    assert take_inventory().decoded[0].source == "damaged"
 
 
 def test_summary_holds_counts_and_statistics_of_training_images(tmp_path):

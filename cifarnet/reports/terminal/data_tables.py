@@ -15,9 +15,10 @@ def render_inventory(inventory: Mapping[str, Any]) -> RenderableType:
     """Return the content of the cache; ``inventory`` is what ``cifarnet data --json`` prints."""
     facts = Table.grid(padding=(0, 2))
     facts.add_row("Cache", Text(inventory["cache"]))
-    facts.add_row("CIFAR-10", Text(inventory["archive_path"]))
-    facts.add_row("", _archive_state(inventory))
-    facts.add_row("Keras's copy", Text(inventory["keras_copy"] or "none"))
+    for copies in inventory["datasets"]:
+        facts.add_row(copies["title"], Text(copies["archive_path"]))
+        facts.add_row("", _archive_state(copies))
+        facts.add_row("Keras's copy", Text(copies["keras_copy"] or "none"))
     facts.add_row("Decoded sets", str(len(inventory["decoded"]) or "none"))
     if not inventory["decoded"]:
         return facts
@@ -55,14 +56,15 @@ def render_source(summary: Mapping[str, Any]) -> RenderableType:
     )
 
 
-def _archive_state(inventory: Mapping[str, Any]) -> str:
-    if inventory["checksum_holds"] is None:
-        part = inventory["partial_bytes"]
-        begun = f"; {_megabytes(part)} of {_megabytes(inventory['expected_bytes'])} downloaded" if part else ""
-        return f"missing{begun}; `cifarnet data --download` downloads it"
-    if inventory["checksum_holds"]:
-        return f"{_megabytes(inventory['archive_bytes'])}, checksum correct"
-    return f"{_megabytes(inventory['archive_bytes'])}, checksum wrong; `cifarnet data --download` replaces it"
+def _archive_state(copies: Mapping[str, Any]) -> str:
+    command = f"`cifarnet data {copies['source']} --download`"
+    if copies["checksum_holds"] is None:
+        part = copies["partial_bytes"]
+        begun = f"; {_megabytes(part)} of {_megabytes(copies['expected_bytes'])} downloaded" if part else ""
+        return f"missing{begun}; {command} downloads it"
+    if copies["checksum_holds"]:
+        return f"{_megabytes(copies['archive_bytes'])}, checksum correct"
+    return f"{_megabytes(copies['archive_bytes'])}, checksum wrong; {command} replaces it"
 
 
 def _megabytes(count: int) -> str:
