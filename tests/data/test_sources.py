@@ -8,7 +8,8 @@ from tests.support.datasets import assert_same, binary_layout, python_layout
 
 
 def test_a_missing_path_names_what_a_source_can_be(tmp_path):
-    with pytest.raises(DataError, match=r"no file or folder .*nowhere.*cifar10, cifar100, cifar100-coarse, synthetic,"):
+    forms = "cifar10, cifar100, cifar100-coarse, synthetic, synthetic:N"
+    with pytest.raises(DataError, match=rf"no file or folder .*nowhere.*{forms}"):
         load_data(str(tmp_path / "nowhere"))
 
 

@@ -186,8 +186,8 @@ def test_budget_is_planned_and_spent_across_a_stop(tmp_path):
     assert 0 < second.seconds_left < 20 - used
     rows = [event.row for event in after if isinstance(event, EpochDone)]
     assert rows[-1].image_size == 32
-    # Near the end of the way down: a busy machine makes few steps, and may end a few steps early.
-    assert rows[-1].learning_rate < max(0.1, 2 / rows[-1].step) * FAST.learning_rate
+    # Near the end of the way down: a busy machine may end a few steps early.
+    assert rows[-1].learning_rate < 0.1 * FAST.learning_rate
     # Not a measurement (other tests may keep the machine busy): only that the time is used, and the end not forgotten.
     assert 10 < result.seconds < 60
     recorded = Run(tmp_path / "run").config
