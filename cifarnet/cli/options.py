@@ -95,9 +95,8 @@ Mirror = Annotated[
     typer.Option(
         "--mirror",
         metavar="URL",
-        help="Try this address before the official one of CIFAR-10 or CIFAR-100. May be repeated."
-        " The variable CIFARNET_MIRROR adds"
-        " more addresses.",
+        help="Try this address before the official one of CIFAR-10 or CIFAR-100. May be repeated. The variable"
+        " CIFARNET_MIRROR adds more addresses.",
         rich_help_panel=Panel.DATA,
     ),
 ]

@@ -1,5 +1,6 @@
 """Arrays of images in memory, or in files on disk when they are large."""
 
+import math
 import os
 import shutil
 import struct
@@ -50,10 +51,7 @@ def empty(shape: tuple[int, ...], dtype: Any = np.uint8) -> np.ndarray:
 
 
 def _bytes(shape: tuple[int, ...], itemsize: int) -> int:
-    count = itemsize
-    for length in shape:
-        count *= int(length)
-    return count
+    return itemsize * math.prod(map(int, shape))
 
 
 def _allocate(file: Any, needed: int) -> None:

@@ -3,14 +3,11 @@
 import logging
 import os
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
-from cifarnet.data.download import RemoteFile, fetch
+from cifarnet.data.download import RemoteFile, cached, fetch, verified
 from cifarnet.data.official import incomplete_batches
 from cifarnet.data.progress import Progress, silent
-from cifarnet.errors import NoHomeError
-from cifarnet.files import sha256_of
 from cifarnet.paths import cache_dir, keras_dir
 
 _LOGGER = logging.getLogger(__name__)
@@ -32,11 +29,7 @@ def find_or_fetch(mirrors: Sequence[str] = (), report: Progress = silent, archiv
         DownloadError: when there is no copy and every address fails.
         NoHomeError: when there is no copy and no cache directory to download into.
     """
-    with suppress(NoHomeError):
-        cached = cache_dir() / archive.name
-        if archive.is_intact(cached):
-            return cached
-    return keras_copy() or download(mirrors, report, archive)
+    return cached(archive) or keras_copy() or download(mirrors, report, archive)
 
 
 def open_source(argument: str, image_size: int, seed: int, mirrors: Sequence[str], report: Progress) -> Path:
@@ -68,10 +61,8 @@ def keras_copy() -> Path | None:
     folders = ("cifar-10-batches-py-target/cifar-10-batches-py", "cifar-10-batches-py")
     if found := _whole_folder(datasets / folder for folder in folders):
         return found
-    for name in ("cifar-10-batches-py-target_archive", "cifar-10-batches-py.tar.gz"):
-        if os.path.isfile(datasets / name) and sha256_of(datasets / name) == PYTHON_ARCHIVE_SHA256:
-            return datasets / name
-    return None
+    archives = ("cifar-10-batches-py-target_archive", "cifar-10-batches-py.tar.gz")
+    return verified((datasets / name for name in archives), PYTHON_ARCHIVE_SHA256)
 
 
 def torchvision_copy(root: Path) -> Path | None:

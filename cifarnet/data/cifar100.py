@@ -1,14 +1,10 @@
 """CIFAR-100: finds the official archive on this machine, or downloads it."""
 
-import os
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
-from cifarnet.data.download import RemoteFile, fetch
+from cifarnet.data.download import RemoteFile, cached, fetch, verified
 from cifarnet.data.progress import Progress
-from cifarnet.errors import NoHomeError
-from cifarnet.files import sha256_of
 from cifarnet.paths import cache_dir, keras_dir
 
 # The SHA-256 is the one that keras.datasets.cifar100 checks.
@@ -27,11 +23,7 @@ def find_or_fetch(mirrors: Sequence[str], report: Progress, archive: RemoteFile 
         DownloadError: when there is no copy and every address fails.
         NoHomeError: when there is no copy and no cache directory to download into.
     """
-    with suppress(NoHomeError):
-        cached = cache_dir() / archive.name
-        if archive.is_intact(cached):
-            return cached
-    return keras_archive(archive) or download(mirrors, report, archive)
+    return cached(archive) or keras_archive(archive) or download(mirrors, report, archive)
 
 
 def download(mirrors: Sequence[str], report: Progress, archive: RemoteFile = PYTHON_ARCHIVE) -> Path:
@@ -49,11 +41,8 @@ def keras_archive(archive: RemoteFile = PYTHON_ARCHIVE) -> Path | None:
     keras = keras_dir()
     if keras is None:
         return None
-    for name in ("cifar-100-python-target_archive", "cifar-100-python.tar.gz"):
-        path = keras / "datasets" / name
-        if os.path.isfile(path) and sha256_of(path) == archive.sha256:
-            return path
-    return None
+    names = ("cifar-100-python-target_archive", "cifar-100-python.tar.gz")
+    return verified((keras / "datasets" / name for name in names), archive.sha256)
 
 
 def torchvision_copy(root: Path) -> Path | None:

@@ -1,15 +1,16 @@
 """Downloads files with known checksums: resumable, from the first of several addresses that works."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from cifarnet.data.progress import Progress, silent
-from cifarnet.errors import DataError, DownloadError
+from cifarnet.errors import DataError, DownloadError, NoHomeError
 from cifarnet.files import move_into_place, sha256_of
 from cifarnet.locking import locked
+from cifarnet.paths import cache_dir
 
 TIMEOUT = (10.0, 30.0)
 """Seconds to wait for a connection, and for more bytes on an open connection."""
@@ -32,6 +33,20 @@ class RemoteFile:
     def is_intact(self, path: Path) -> bool:
         """Return whether the file at ``path`` has the right size and checksum."""
         return os.path.isfile(path) and path.stat().st_size == self.size and sha256_of(path) == self.sha256
+
+
+def cached(remote: RemoteFile) -> Path | None:
+    """Return the path of ``remote`` in the cache directory; None if it is missing or damaged."""
+    with suppress(NoHomeError):
+        path = cache_dir() / remote.name
+        if remote.is_intact(path):
+            return path
+    return None
+
+
+def verified(paths: Iterable[Path], sha256: str) -> Path | None:
+    """Return the first of ``paths`` that is a file with the checksum ``sha256``; None if there is none."""
+    return next((path for path in paths if os.path.isfile(path) and sha256_of(path) == sha256), None)
 
 
 def fetch(

@@ -10,7 +10,7 @@ import numpy as np
 from cifarnet.data.dataset import Dataset, Parts
 from cifarnet.data.images import read_file, resize_images
 from cifarnet.data.labels import as_class_names, as_labels
-from cifarnet.data.official_names import CIFAR10, CIFAR100, OFFICIAL_SETS, OfficialSet, Wanted
+from cifarnet.data.official_names import CIFAR10, OFFICIAL_SETS, OfficialSet, Wanted
 from cifarnet.data.pickles import load_arrays
 from cifarnet.data.progress import Progress
 from cifarnet.data.tree import FILE_LIMIT, FileTree
@@ -36,13 +36,13 @@ def is_python(tree: FileTree) -> bool:
 
 
 def _sets_in(tree: FileTree, suffix: str) -> list[OfficialSet]:
-    """Return the data sets in ``tree``. One batch of CIFAR-10 is enough; ``train`` and ``test`` are usual names."""
-    quorums = {CIFAR10.title: any, CIFAR100.title: all}
-    return [
-        official
-        for official in OFFICIAL_SETS
-        if quorums[official.title](f"{batch}{suffix}" in tree.files for batch in official.batches)
-    ]
+    """Return the data sets whose batches are in ``tree``."""
+
+    def is_in_tree(official: OfficialSet) -> bool:
+        present = [f"{batch}{suffix}" in tree.files for batch in official.batches]
+        return all(present) if official.usual_names else any(present)
+
+    return [official for official in OFFICIAL_SETS if is_in_tree(official)]
 
 
 def _wanted_in(tree: FileTree, suffix: str, wanted: Wanted | None) -> Wanted:

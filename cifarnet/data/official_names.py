@@ -153,7 +153,8 @@ class LabelKind:
 class OfficialSet:
     """An official data set: its title, training and test batches, pickled meta file, and kinds of labels.
 
-    The first kind of labels is the default. A binary record has one byte for each kind, and 3,072 pixels.
+    The first kind of labels is the default. A binary record has one byte for each kind, and 3,072 pixels. With
+    ``usual_names``, files must have the names of all batches to be taken for the data set; otherwise one is enough.
     """
 
     title: str
@@ -161,6 +162,7 @@ class OfficialSet:
     test: str
     meta: str
     labels: tuple[LabelKind, ...]
+    usual_names: bool = False
 
     @property
     def batches(self) -> tuple[str, ...]:
@@ -184,6 +186,7 @@ CIFAR100 = OfficialSet(
         LabelKind("fine_labels", 1, "fine_label_names", "fine_label_names.txt", CIFAR100_CLASSES),
         LabelKind("coarse_labels", 0, "coarse_label_names", "coarse_label_names.txt", CIFAR100_COARSE_CLASSES),
     ),
+    usual_names=True,
 )
 OFFICIAL_SETS = (CIFAR10, CIFAR100)
 

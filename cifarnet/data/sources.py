@@ -34,11 +34,7 @@ class Layout:
 
 
 LAYOUTS = (
-    Layout(
-        "the official binary layout (data_batch_1.bin, ...)",
-        official.is_binary,
-        official.read_binary,
-    ),
+    Layout("the official binary layout (data_batch_1.bin, ...)", official.is_binary, official.read_binary),
     Layout("the official Python layout (data_batch_1, ...)", official.is_python, official.read_python),
     Layout("an .npz file (x_train, y_train, x_test, y_test)", npz.is_npz, npz.read_npz),
 )

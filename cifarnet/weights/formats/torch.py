@@ -11,11 +11,12 @@ containers alone (``cifarnet.unpickling``), and the zip file must not be compres
 """
 
 import io
+import struct
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from cifarnet.errors import WeightsError, listed
 from cifarnet.hdf5 import read_content
@@ -262,8 +263,7 @@ class _LegacyCheckpoint:
     def _find(self, key: str, stream: io.BytesIO) -> None:
         """Note where the values of the storage ``key`` start: at the position of ``stream``, after their number."""
         storage = self._storages[key]
-        order: Literal["little", "big"] = "little" if self._byte_order == "<" else "big"
-        count = int.from_bytes(stream.read(8), order, signed=True)
+        (count,) = struct.unpack(f"{self._byte_order}q", stream.read(8))
         self._starts[key] = stream.tell()
         end = stream.tell() + storage.count * itemsize(storage.dtype)
         if count != storage.count or end > len(self._content):
