@@ -3,6 +3,9 @@
 BACKENDS = ("tensorflow", "jax")
 """The Keras backends that cifarnet runs on."""
 
+ENGINE_NAMES = ("auto", "onnx", "keras", "openvino")
+"""The engines that compute logits. The first is the default."""
+
 PRECISIONS = ("float32", "bfloat16", "float16")
 """The data types of feature maps."""
 

@@ -62,10 +62,10 @@ class Execution:
             return cls("bfloat16", True, 32)
         if device.backend == "jax":
             return cls("float32", True, 1)
-        return cls("bfloat16" if _cpu_multiplies_bfloat16() else "float32", False, 1)
+        return cls("bfloat16" if cpu_multiplies_bfloat16() else "float32", False, 1)
 
 
-def _cpu_multiplies_bfloat16() -> bool:
+def cpu_multiplies_bfloat16() -> bool:
     """Return whether the CPU multiplies bfloat16 in hardware (AVX512_BF16 or AMX).
 
     Without that, bfloat16 is slower than float32.

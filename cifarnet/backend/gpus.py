@@ -44,13 +44,24 @@ class GpuFacts:
             is_installed("nvidia"),
         )
 
+    @property
+    def hidden(self) -> bool:
+        """Whether CUDA_VISIBLE_DEVICES hides all GPUs."""
+        return self.visible_devices is not None and self.visible_devices.strip() in ("", "-1")
+
+
+def has_usable_gpu() -> bool:
+    """Return whether the machine has an NVIDIA GPU with a driver and CUDA's Python packages. Loads no driver."""
+    facts = GpuFacts.collect()
+    return facts.nvidia_driver and facts.cuda_libraries and not facts.hidden
+
 
 def gpu_advice(backend: str, facts: GpuFacts) -> str | None:
     """Return how to make the machine's GPU usable for ``backend``; None for a machine without an NVIDIA GPU."""
     if not facts.nvidia_hardware or facts.platform != "linux":
         return None
     start = f"This machine has an NVIDIA GPU that {backend} can't use"
-    if facts.visible_devices is not None and facts.visible_devices.strip() in ("", "-1"):
+    if facts.hidden:
         return f"{start}: CUDA_VISIBLE_DEVICES={facts.visible_devices!r} hides it. Unset that variable."
     if not facts.nvidia_driver:
         return f"{start}: its driver is not loaded. Install NVIDIA's driver, then check with: nvidia-smi"

@@ -7,6 +7,7 @@ import typer
 
 from cifarnet.choices import TTA
 from cifarnet.cli import console
+from cifarnet.cli.engine import Engine, Precision, chosen_engine, starter
 from cifarnet.cli.help import examples
 from cifarnet.cli.options import Backend, Json, Mirror, ReportFile, SkipBroken, TestSplit, choice
 from cifarnet.runs.request import WEIGHTS
@@ -52,6 +53,8 @@ def evaluate(
     ] = 250,
     report_file: ReportFile = None,
     as_json: Json = False,
+    engine: Engine = "auto",
+    precision: Precision = None,
     backend: Backend = None,
 ) -> None:
     """Score weights on test images.
@@ -59,12 +62,11 @@ def evaluate(
     Prints the accuracy, loss, calibration, speed, the score of every class and the confusions between classes.
     """
     with console.transient("Starting ..."):
-        from cifarnet.backend.select import choose_backend
         from cifarnet.cli.reporting import page_path
         from cifarnet.evaluation.evaluate import score
         from cifarnet.evaluation.source import find_source
 
-    choose_backend(backend)
+    engine = chosen_engine(engine, backend)
     if report_file:
         page_path(report_file)
     source = find_source(weights, data)
@@ -82,7 +84,9 @@ def evaluate(
             skip_broken=skip_broken,
             batch_size=batch_size,
             report=report,
-            start_backend=lambda: console.start_backend(backend, progress=report),
+            engine=engine,
+            precision=precision,
+            on_start=starter(backend, report),
         )
     console.warn_of_left_out(evaluation.left_out)
     scores = evaluation.to_dict()

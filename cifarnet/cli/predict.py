@@ -2,7 +2,7 @@
 
 import csv
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ import typer
 
 from cifarnet.choices import CROPS, VIEWS
 from cifarnet.cli import console
+from cifarnet.cli.engine import Engine, Precision, chosen_engine, starter
 from cifarnet.cli.help import examples
 from cifarnet.cli.options import OUTPUT, Backend, Depth, OptionalWeights, ReportFile, choice, chosen_model
 from cifarnet.errors import InvalidValueError
@@ -101,6 +102,8 @@ def predict(
         typer.Option("--json", help="Print a JSON list with one object per picture.", rich_help_panel=OUTPUT),
     ] = False,
     report_file: ReportFile = None,
+    engine: Engine = "auto",
+    precision: Precision = None,
     backend: Backend = None,
 ) -> None:
     """Classify pictures.
@@ -113,7 +116,6 @@ def predict(
     if as_csv and as_json:
         raise InvalidValueError("--csv and --json can't be combined: give one of them. Received: both")
     with console.transient("Starting ..."):
-        from cifarnet.backend.select import choose_backend
         from cifarnet.cli.reporting import page_path
         from cifarnet.inference import predict as service
         from cifarnet.inference.classifier import Classifier
@@ -121,7 +123,7 @@ def predict(
         from cifarnet.inference.explain import Explainer, explanation_paths, prepare_directory
 
     network = chosen_model(model, depth, weights)
-    choose_backend(backend)
+    engine = chosen_engine(engine, backend, explains=explain is not None)
     loaded = _load(weights, "resnet20" if network is None else network)
     top_k = service.resolve_top_k(top_k, loaded.spec.classes)
     if reject:
@@ -137,7 +139,8 @@ def predict(
     failed: list[str] = []
     cards: list[Card] = []
     with console.progress_reporter(quiet) as report:
-        classifier = Classifier(loaded, partial(_start_backend, backend, report, loaded, name))
+        start = partial(_start, starter(backend, report), loaded, name)
+        classifier = Classifier(loaded, engine=engine, precision=precision, on_start=start)
         explainer = Explainer(classifier, crop) if explain else None
         predictions = service.predict(
             sources,
@@ -164,14 +167,14 @@ def predict(
         raise typer.Exit(1)
 
 
-def _start_backend(backend: str | None, report: console.ProgressReporter, weights: "Weights", name: str) -> None:
-    """Print the name of the network, and start the backend. This is called when the first picture has been read."""
+def _start(start: Callable[[str], object], weights: "Weights", name: str, engine: str) -> None:
+    """Print the name of the network, and start the engine. This is called when the first picture has been read."""
     from cifarnet.reports.terminal.prediction_blocks import network_line
 
     line = network_line(name, weights.spec.title, weights.class_names)
     # On a terminal the line is wrapped between words. In a log it stays one line.
     console.stderr().print(line, style="dim", markup=False, soft_wrap=not sys.stderr.isatty())
-    console.start_backend(backend, progress=report)
+    start(engine)
 
 
 def _write_page(path: Path, cards: Sequence["Card"], images: int, weights: "Weights", name: str) -> None:

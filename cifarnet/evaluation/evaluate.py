@@ -1,18 +1,19 @@
 """Score weights on the test images of a data source."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from cifarnet.backend.select import use_backend
+import numpy as np
+
 from cifarnet.choices import TTA
 from cifarnet.data.dataset import LeftOut, Splits
 from cifarnet.data.progress import Progress, silent
 from cifarnet.data.sources import load_data, source_name
 from cifarnet.errors import invalid, unknown_value
-from cifarnet.evaluation.metrics import Metrics, measure
+from cifarnet.evaluation.metrics import Metrics, accuracy, measure, ranking
 from cifarnet.evaluation.scored import Scored
 from cifarnet.evaluation.source import Source, find_source, refuse_other_classes
 from cifarnet.files import StrPath, as_path
@@ -20,6 +21,19 @@ from cifarnet.inference.classifier import Classifier
 from cifarnet.inference.engines import BATCH_SIZE
 from cifarnet.weights import catalog
 from cifarnet.weights.formats import load_weights
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """What computing in less than float32 changes.
+
+    Attributes:
+        float32_accuracy: the accuracy in float32.
+        changed: the number of images with another likeliest class than in float32.
+    """
+
+    float32_accuracy: float
+    changed: int
 
 
 @dataclass(frozen=True)
@@ -36,6 +50,9 @@ class Evaluation:
         left_out: counts of files in the data source that were not read.
         data_changed: whether the data have changed since the weights were trained on them; None where that is unknown,
             or where the caller chose the data.
+        engine: the name of the engine that computed the logits.
+        precision: the data type of the computation.
+        rounding: what the precision changes; None in float32.
     """
 
     metrics: Metrics
@@ -46,12 +63,18 @@ class Evaluation:
     scored: Scored
     left_out: tuple[LeftOut, ...] = ()
     data_changed: bool | None = None
+    engine: str = "keras"
+    precision: str = "float32"
+    rounding: Rounding | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the scores as JSON-ready data, as ``cifarnet evaluate --json`` prints them."""
         return {
             **self.metrics.to_dict(),
             "images_per_second": self.images_per_second,
+            "engine": self.engine,
+            "precision": self.precision,
+            **({} if self.rounding is None else asdict(self.rounding)),
             "network": self.network,
             "weights": str(self.weights),
             "data": self.data,
@@ -69,12 +92,14 @@ def evaluate(
     skip_broken: bool = False,
     batch_size: int = BATCH_SIZE,
     report: Progress = silent,
-    start_backend: Callable[[], object] = use_backend,
+    engine: str = "auto",
+    precision: str | None = None,
+    on_start: Callable[[str], object] = lambda engine: None,
 ) -> Evaluation:
     """Score weights on the test images of a data source.
 
     Loss and calibration error are those of the calibrated probabilities (``Weights.calibrated``). Weights and data are
-    read and checked before the backend is imported.
+    read and checked before the engine starts.
 
     Args:
         weights_path: a run directory, a weight file or a name of weights.
@@ -87,7 +112,10 @@ def evaluate(
             left out.
         batch_size: images per batch.
         report: called with the progress.
-        start_backend: imports the Keras backend.
+        engine: the engine that computes the logits, as for ``Classifier``.
+        precision: the data type of the computation, as for ``Classifier``. In another than float32, the images are also
+            classified in float32, and the result has the ``Rounding``.
+        on_start: called with the engine's name before the engine starts.
 
     Raises:
         WeightsError: when there are no readable weights at ``weights_path``.
@@ -105,7 +133,9 @@ def evaluate(
         skip_broken=skip_broken,
         batch_size=batch_size,
         report=report,
-        start_backend=start_backend,
+        engine=engine,
+        precision=precision,
+        on_start=on_start,
     )
 
 
@@ -118,7 +148,9 @@ def score(
     skip_broken: bool = False,
     batch_size: int = BATCH_SIZE,
     report: Progress = silent,
-    start_backend: Callable[[], object] = use_backend,
+    engine: str = "auto",
+    precision: str | None = None,
+    on_start: Callable[[str], object] = lambda engine: None,
 ) -> Evaluation:
     """Score the weights of ``source`` on its test images; see ``evaluate``."""
     if tta not in TTA:
@@ -137,10 +169,10 @@ def score(
             report=report,
         )
 
+    classifier = Classifier(weights, engine=engine, precision=precision, on_start=on_start)
     splits, changed = source.load(test_split, load)
     test = splits.test
     refuse_other_classes(source.name, test.class_names, weights_file, weights.class_names)
-    classifier = Classifier(weights, start_backend)
     # The first batch compiles the network, which takes as long as thousands of images, so the time does not include it.
     classifier.logits(test.images[:batch_size], tta=tta, batch_size=batch_size)
     start = perf_counter()
@@ -157,4 +189,15 @@ def score(
         scored,
         left_out=splits.left_out,
         data_changed=changed,
+        engine=classifier.engine_name,
+        precision=classifier.precision,
+        rounding=None if classifier.precision == "float32" else _rounding(classifier, scored, tta, batch_size, report),
     )
+
+
+def _rounding(classifier: Classifier, scored: Scored, tta: str, batch_size: int, report: Progress) -> Rounding:
+    """Return what the precision of ``classifier`` changes, by classifying the images of ``scored`` in float32 too."""
+    exact = Classifier(classifier.weights, engine=classifier.engine_name)
+    logits = exact.logits(scored.data.images, tta=tta, batch_size=batch_size, report=report)
+    changed = np.count_nonzero(ranking(logits, 1) != ranking(scored.logits, 1))
+    return Rounding(accuracy(logits, scored.data.labels), int(changed))

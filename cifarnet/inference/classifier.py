@@ -5,13 +5,12 @@ from functools import cached_property
 
 import numpy as np
 
-from cifarnet.backend.select import use_backend
 from cifarnet.choices import TTA
 from cifarnet.data.progress import Progress
 from cifarnet.errors import DataError, WeightsError, unknown_value
 from cifarnet.fields import require_whole
 from cifarnet.files import StrPath
-from cifarnet.inference.engines import BATCH_SIZE, Engine, require_engine, start_engine
+from cifarnet.inference.engines import BATCH_SIZE, Engine, choose_engine, choose_precision, start_engine
 from cifarnet.weights.record import Weights
 
 
@@ -22,34 +21,45 @@ class Classifier:
 
     Args:
         weights: the weights, or the run directory, weight file or name to read them from.
-        start_backend: imports the Keras backend; by default the one that ``use_backend`` chooses.
-        engine: one of ``cifarnet.inference.engines.ENGINES``.
+        engine: ``"auto"`` or one of ``cifarnet.inference.engines.ENGINES``; see ``choose_engine``.
+        precision: the data type of the computation. By default float32. The engine ``openvino`` also computes in
+            ``"bfloat16"`` on CPUs that multiply it.
+        on_start: called with the engine's name before the engine starts.
+
+    Attributes:
+        weights: the weights.
+        engine_name: the name of the engine.
+        precision: the data type of the computation.
 
     Raises:
-        InvalidValueError: when ``weights`` is neither weights nor a path or name, or for an unknown ``engine``.
+        InvalidValueError: when ``weights`` is neither weights nor a path or name, for an unknown ``engine``, or for a
+            ``precision`` that the engine does not compute in.
+        BackendError: when the package that the engine runs on is not installed.
         WeightsError: when there are no readable weights.
     """
 
     def __init__(
         self,
         weights: Weights | StrPath,
-        start_backend: Callable[[], object] = use_backend,
         *,
-        engine: str = "keras",
+        engine: str = "auto",
+        precision: str | None = None,
+        on_start: Callable[[str], object] = lambda engine: None,
     ):
-        require_engine(engine)
+        self.engine_name = choose_engine(engine)
+        self.precision = choose_precision(self.engine_name, precision)
         if not isinstance(weights, Weights):
             from cifarnet.weights.catalog import load
 
             weights = load(weights)
         self.weights = weights
-        self._start_backend = start_backend
-        self._engine_name = engine
+        self._on_start = on_start
 
     @cached_property
     def engine(self) -> Engine:
         """The engine, which starts at the first access."""
-        return start_engine(self._engine_name, self.weights, self._start_backend)
+        self._on_start(self.engine_name)
+        return start_engine(self.engine_name, self.weights, precision=self.precision)
 
     def logits(
         self,

@@ -12,6 +12,7 @@ from keras import ops
 
 from cifarnet.data.augmentation import normalize, shrink
 from cifarnet.data.progress import Progress
+from cifarnet.models.batches import in_batches
 from cifarnet.models.network import Network
 from cifarnet.preprocessing import Normalization
 
@@ -89,14 +90,4 @@ def run_batches(
     """
     by_operation = not compiled and keras.backend.backend() == "tensorflow"
     run = model if by_operation else model.predict_on_batch
-    outputs = []
-    for start in range(0, len(inputs), batch_size):
-        batch = inputs[start : start + batch_size]
-        count = len(batch)
-        # A batch of another shape would be compiled again, which takes longer than computing outputs for zeros.
-        if start and count < batch_size:
-            batch = np.concatenate([batch, np.zeros((batch_size - count, *batch.shape[1:]), batch.dtype)])
-        outputs.append(np.asarray(run(batch))[:count])
-        if report:
-            report("Classifying images", start + count, len(inputs))
-    return np.concatenate(outputs) if outputs else np.zeros((0, *model.single_output_shape), np.float32)
+    return in_batches(run, inputs, batch_size, model.single_output_shape, report, same_shape=True)

@@ -99,14 +99,14 @@ def scored_result(
         # The file may be older than a change of the run's length or of the path of its data.
         best = load_weights(run.path / files.BEST_WEIGHTS)
         weights = replace(best, recipe=config.recipe.to_dict(), trained_on=config.trained_on)
-        classifier = Classifier(weights)
+        classifier = Classifier(weights, engine="keras")
         weights = with_calibration(weights, classifier.logits(held_out.images), held_out.labels)
         chosen = (loop.train_state.best_epoch or 0, "best validation accuracy")
         logits = classifier.logits(test.images)
     else:
         weights, chosen = last, (loop.train_state.epoch, "last epoch")
         known = loop.last_logits if loop.parts.evaluator.exact else None
-        logits = Classifier(weights).logits(test.images) if known is None else known
+        logits = Classifier(weights, engine="keras").logits(test.images) if known is None else known
     scored = Scored(test, weights.calibrated(logits))
     result = Result.of(run, config, weights, scored, chosen, used())
     return result, replace(weights, accuracy=result.metrics.accuracy)

@@ -202,7 +202,7 @@ def _scored_again(run: Run, config: RunConfig, session: Session) -> Result:
             CheckpointManager(run, data.held_name, session.report).write_history(checkpoint.train_state.history)
     remove_previous(run.path)
     with stopping_with(messages.unwritten(run.path)):
-        scored = Scored(data.test, weights.calibrated(Classifier(weights).logits(data.test.images)))
+        scored = Scored(data.test, weights.calibrated(Classifier(weights, engine="keras").logits(data.test.images)))
     return Result.of(run, config, weights, scored, (int(epoch), str(kept.selected_by)), seconds)
 
 

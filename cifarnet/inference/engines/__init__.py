@@ -1,27 +1,49 @@
 """Engines compute logits from images. A new engine is one module here and one row of ``ENGINES``."""
 
 import importlib
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from cifarnet.backend.select import use_backend
+from cifarnet.choices import ENGINE_NAMES
 from cifarnet.data.progress import Progress
-from cifarnet.errors import unknown_value
+from cifarnet.errors import BackendError, invalid, unknown_value
+from cifarnet.installation import install_command, is_installed
 from cifarnet.weights.record import Weights
 
 BATCH_SIZE = 250
 
-ENGINES = {"keras": ("cifarnet.inference.engines.keras", "KerasEngine")}
-"""The module and the class of each engine. The module is imported when the engine starts."""
+
+@dataclass(frozen=True)
+class EngineRow:
+    """Where an engine is, and what it needs.
+
+    Attributes:
+        module: its module, which is imported when the engine starts.
+        attribute: its class in the module.
+        requires: the package that it runs on.
+        precisions: the data types that it computes in. The first is the default.
+    """
+
+    module: str
+    attribute: str
+    requires: str
+    precisions: tuple[str, ...] = ("float32",)
+
+
+ENGINES = {
+    "onnx": EngineRow("cifarnet.inference.engines.onnx", "OnnxEngine", "onnxruntime"),
+    "keras": EngineRow("cifarnet.inference.engines.keras", "KerasEngine", "keras"),
+    "openvino": EngineRow(
+        "cifarnet.inference.engines.openvino", "OpenvinoEngine", "openvino", precisions=("float32", "bfloat16")
+    ),
+}
+"""The engines by name."""
 
 
 class Engine(Protocol):
-    """Computes the logits of one network. The logits of different engines agree to 1e-4.
-
-    The constructor takes the weights and a function that starts the Keras backend. Engines without Keras don't call it.
-    """
+    """Computes the logits of one network. In float32, the logits of different engines agree to 1e-4."""
 
     def logits(
         self, images: np.ndarray, *, batch_size: int, compiled: bool = True, report: Progress | None = None
@@ -32,29 +54,77 @@ class Engine(Protocol):
             images: the images.
             batch_size: images per batch.
             compiled: whether to compile the network. Without compilation the first batch is done sooner, and the
-                others may take longer.
+                others may take longer. Engines that always compile ignore it.
             report: called with the progress after every batch.
         """
         ...
 
 
-def require_engine(name: str) -> None:
-    """Check that there is an engine called ``name``.
+def choose_engine(name: str = "auto", *, backend: str | None = None) -> str:
+    """Return the name of the engine for ``name``, without importing an engine.
 
-    Raises:
-        InvalidValueError: when there is not.
-    """
-    if name not in tuple(ENGINES):
-        raise unknown_value("engine", name, ENGINES)
-
-
-def start_engine(name: str, weights: Weights, start_backend: Callable[[], object] = use_backend) -> Engine:
-    """Return the engine called ``name`` for the network of ``weights``.
+    ``"auto"`` is ``"onnx"`` on a CPU. It is ``"keras"`` when a Keras ``backend`` is asked for, when the machine has a
+    GPU that is ready for Keras, and when ONNX Runtime is not installed.
 
     Raises:
         InvalidValueError: when there is no such engine.
+        BackendError: when the package that the engine runs on is not installed.
     """
-    require_engine(name)
-    module, attribute = ENGINES[name]
-    engine: Engine = getattr(importlib.import_module(module), attribute)(weights, start_backend)
+    if name not in (*ENGINE_NAMES, *ENGINES):
+        raise unknown_value("engine", name, ENGINE_NAMES)
+    if name != "auto":
+        require_installed(name)
+        return name
+    from cifarnet.backend.gpus import has_usable_gpu
+
+    if backend is not None or has_usable_gpu() or not is_installed(ENGINES["onnx"].requires):
+        return "keras"
+    return "onnx"
+
+
+def require_installed(name: str) -> None:
+    """Check that the package of the engine ``name`` is installed.
+
+    Raises:
+        BackendError: when it is not. The message says how to install it.
+    """
+    package = ENGINES[name].requires
+    if not is_installed(package):
+        raise BackendError(
+            f"The engine {name} needs {package}, which is not installed. Install it with: {install_command(package)}"
+        )
+
+
+def choose_precision(engine: str, precision: str | None) -> str:
+    """Return the data type in which ``engine`` computes: ``precision``, or by default float32.
+
+    Raises:
+        InvalidValueError: when the engine does not compute in ``precision``.
+    """
+    known = ENGINES[engine].precisions
+    if precision not in (None, *known):
+        problem = f"must be {' or '.join(known)} for the engine {engine}"
+        others = [name for name, row in ENGINES.items() if precision in row.precisions]
+        remedy = f"The engine {others[0]} computes in {precision}." if others else ""
+        raise invalid("precision", problem, precision, valid=known, remedy=remedy)
+    return precision or known[0]
+
+
+def start_engine(name: str, weights: Weights, *, precision: str | None = None) -> Engine:
+    """Return the engine called ``name`` for the network of ``weights``.
+
+    Args:
+        name: one of ``ENGINES``.
+        weights: the weights.
+        precision: the data type of the computation, by default float32.
+
+    Raises:
+        InvalidValueError: when there is no such engine, or when it does not compute in ``precision``.
+        BackendError: when the package that it runs on is not installed, or the CPU lacks ``precision``.
+    """
+    if name not in tuple(ENGINES):
+        raise unknown_value("engine", name, ENGINES)
+    require_installed(name)
+    row, precision = ENGINES[name], choose_precision(name, precision)
+    engine: Engine = getattr(importlib.import_module(row.module), row.attribute)(weights, precision=precision)
     return engine

@@ -1,11 +1,11 @@
 """Compute logits, features and gradients with Keras, on TensorFlow or JAX."""
 
-from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cifarnet.backend.select import use_backend
 from cifarnet.data.progress import Progress
 from cifarnet.weights.record import Weights
 
@@ -19,14 +19,13 @@ class KerasEngine:
     The model is built at its first use, which imports Keras and its backend and takes seconds.
     """
 
-    def __init__(self, weights: Weights, start_backend: Callable[[], object]):
+    def __init__(self, weights: Weights, *, precision: str = "float32"):
         self.weights = weights
-        self._start_backend = start_backend
 
     @cached_property
     def network(self) -> "Network":
         """The Keras model, which is built at the first access."""
-        self._start_backend()
+        use_backend()
         from cifarnet.models.network import build_model
 
         return build_model(self.weights.spec, self.weights.tensors)

@@ -13,7 +13,7 @@ from cifarnet.reports.confusions import worst_errors
 from cifarnet.reports.figures import plots
 from cifarnet.reports.html.gallery import Gallery
 from cifarnet.reports.html.page import Drawing, Page, Section, Table, commands, facts, render
-from cifarnet.reports.text import percent
+from cifarnet.reports.text import percent, rounding, speed
 
 _BAR_CLASSES = 30
 """The most classes whose precision and recall are drawn as bars."""
@@ -81,7 +81,8 @@ def about_evaluation(evaluation: Mapping[str, Any], tta: str) -> Facts:
         ("Weights", evaluation["weights"]),
         ("Data", evaluation["data"] + (", changed since the training" if evaluation["data_changed"] else "")),
         ("Test-time augmentation", tta),
-        ("Speed", f"{evaluation['images_per_second']:,.0f} images/s"),
+        ("Speed", speed(evaluation)),
+        *(("Rounding", line) for line in rounding(evaluation)),
     ]
 
 

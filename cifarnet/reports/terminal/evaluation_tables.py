@@ -11,7 +11,7 @@ from rich.text import Text
 
 from cifarnet.printable import printable
 from cifarnet.reports.confusions import worst_confusions, worst_errors
-from cifarnet.reports.text import percent
+from cifarnet.reports.text import percent, rounding, speed
 
 _HIT = (31, 119, 180)
 _MISS = (214, 39, 40)
@@ -44,7 +44,8 @@ def headline(evaluation: Mapping[str, Any]) -> Table:
         ("Loss", f"{evaluation['loss']:.4f}", ""),
         (f"Top-{min(5, len(evaluation['per_class']))} accuracy", percent(evaluation["top5_accuracy"]), ""),
         ("Calibration error", f"{percent(evaluation['ece'])}   expected, over 15 bins of confidence", ""),
-        ("Speed", f"{evaluation['images_per_second']:,.0f} images/s", ""),
+        ("Speed", speed(evaluation), ""),
+        *(("Rounding", line, "") for line in rounding(evaluation)),
     ):
         table.add_row(Text(label, style="dim"), Text(value, style=style))
     return table

@@ -1,0 +1,52 @@
+"""Compute logits with OpenVINO (https://docs.openvino.ai), on the cores that the process may use."""
+
+from typing import Any
+
+import numpy as np
+
+from cifarnet.backend.devices import cpu_multiplies_bfloat16, usable_cores
+from cifarnet.data.progress import Progress
+from cifarnet.errors import BackendError
+from cifarnet.inference.graphs import graph_bytes
+from cifarnet.models.batches import in_batches
+from cifarnet.models.onnx_names import IMAGES, LOGITS
+from cifarnet.weights.record import Weights
+
+_TYPES = {"float32": "f32", "bfloat16": "bf16"}
+
+
+class OpenvinoEngine:
+    """Runs the ONNX graph of a network with OpenVINO, in float32 or bfloat16.
+
+    Raises:
+        BackendError: for bfloat16 on a CPU that does not multiply it.
+    """
+
+    def __init__(self, weights: Weights, *, precision: str = "float32"):
+        if precision == "bfloat16" and not cpu_multiplies_bfloat16():
+            raise BackendError(
+                "This CPU does not multiply bfloat16 (it has neither AVX512_BF16 nor AMX): leave out `precision`."
+                " Received: bfloat16"
+            )
+        self.weights = weights
+        import openvino
+
+        core = openvino.Core()
+        settings = {
+            # By default OpenVINO computes in bfloat16 where the CPU can, and starts a thread for each core.
+            "INFERENCE_PRECISION_HINT": _TYPES[precision],
+            "INFERENCE_NUM_THREADS": usable_cores(),
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        self._model = core.compile_model(core.read_model(graph_bytes(weights)), "CPU", settings)
+
+    def logits(
+        self, images: np.ndarray, *, batch_size: int, compiled: bool = True, report: Progress | None = None
+    ) -> np.ndarray:
+        """Return logits, float32 (n, classes), of uint8 ``images`` (n, size, size, 3); see ``Engine``."""
+
+        def run(batch: np.ndarray) -> Any:
+            # The result's memory is used again for the next batch.
+            return self._model({IMAGES: np.ascontiguousarray(batch)})[LOGITS].copy()
+
+        return in_batches(run, images, batch_size, (self.weights.spec.classes,), report, same_shape=True)

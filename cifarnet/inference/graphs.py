@@ -1,0 +1,70 @@
+"""The serialized ONNX graph of weights, kept in the cache folder.
+
+Building a graph takes 0.2 s, most of it to import onnx. The cache saves that for networks below ``LARGEST_KEPT``.
+"""
+
+import hashlib
+import json
+from contextlib import suppress
+from pathlib import Path
+
+from cifarnet.errors import NoHomeError, StorageError
+from cifarnet.files import write_bytes
+from cifarnet.models.onnx_names import VERSION
+from cifarnet.paths import cache_dir
+from cifarnet.weights.record import Weights
+
+LARGEST_KEPT = 16 << 20
+"""Bytes of the largest graph that is kept. Copying a larger one takes as long as building it."""
+
+KEPT = 20
+"""The number of graphs that are kept. A new one replaces the one that was written first."""
+
+_DIGEST = hashlib.sha256().digest_size
+
+
+def graphs_dir() -> Path:
+    """Return the cache folder of ONNX graphs."""
+    return cache_dir() / "onnx"
+
+
+def graph_bytes(weights: Weights) -> bytes:
+    """Return the serialized ONNX graph from uint8 images to logits, from the cache or newly built.
+
+    A damaged cache entry is built again. A cache that can't be read or written is not used.
+    """
+    path = None
+    with suppress(NoHomeError):
+        path = graphs_dir() / f"{_key(weights)}.graph"
+        if kept := _read(path):
+            return kept
+    from cifarnet.models.onnx import onnx_model
+
+    graph = onnx_model(weights.spec, weights.tensors, weights.normalization).SerializeToString()
+    if path is not None and len(graph) <= LARGEST_KEPT:
+        with suppress(OSError, StorageError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(path, hashlib.sha256(graph).digest() + graph)
+            _remove_oldest(path.parent)
+    return graph
+
+
+def _key(weights: Weights) -> str:
+    facts = {"version": VERSION, "spec": weights.spec.to_dict(), "normalization": weights.normalization.to_dict()}
+    return hashlib.sha256(f"{weights.sha256()}\n{json.dumps(facts, sort_keys=True)}".encode()).hexdigest()[:32]
+
+
+def _read(path: Path) -> bytes | None:
+    """Return the graph in the cache entry ``path``; None if it is missing, unreadable or damaged."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    digest, graph = content[:_DIGEST], content[_DIGEST:]
+    return graph if hashlib.sha256(graph).digest() == digest else None
+
+
+def _remove_oldest(folder: Path) -> None:
+    entries = sorted(folder.glob("*.graph"), key=lambda path: path.stat().st_mtime)
+    for path in entries[:-KEPT]:
+        path.unlink(missing_ok=True)
