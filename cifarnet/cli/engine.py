@@ -23,8 +23,8 @@ Precision = Annotated[
     choice(
         "--precision",
         ("float32", "bfloat16"),
-        "Data type of the computation. bfloat16 needs --engine openvino and a CPU that multiplies it, and is less exact."
-        " Default: float32.",
+        "Data type of the computation. bfloat16 is less exact, and needs --engine openvino and a CPU that multiplies"
+        " it. Default: float32.",
     ),
 ]
 

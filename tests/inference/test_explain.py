@@ -126,7 +126,7 @@ def test_between_the_centres_of_cells_the_map_is_linear():
 
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory):
-    return Classifier(load_weights(save_tiny_weights(tmp_path_factory.mktemp("w") / "w.h5", CLASSES)))
+    return Classifier(load_weights(save_tiny_weights(tmp_path_factory.mktemp("w") / "w.h5", CLASSES)), engine="keras")
 
 
 def saved(path, width, height):
@@ -167,7 +167,7 @@ def test_the_map_is_that_of_the_class_that_was_answered(classifier):
 def test_where_nothing_speaks_for_the_class_the_map_is_zero(tmp_path):
     weights = load_weights(save_tiny_weights(tmp_path / "w.h5", CLASSES, bias=(0.0, 1.0, 2.0)))
     source, _ = saved(tmp_path / "a.png", 16, 16)
-    explanation = explained(Classifier(weights), "center", source, "cow")
+    explanation = explained(Classifier(weights, engine="keras"), "center", source, "cow")
     assert (explanation.heat == 0).all()
 
 
