@@ -57,6 +57,6 @@ def without_pillow_heif(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     monkeypatch.setattr(decoding, "has_heic", lambda: False)
-    decoding._formats.cache_clear()
+    decoding._register_heic.cache_clear()
     yield
-    decoding._formats.cache_clear()
+    decoding._register_heic.cache_clear()

@@ -160,13 +160,20 @@ def pillow(what: str) -> Iterator[None]:
 
 
 @cache
-def _formats() -> tuple[str, ...]:
-    """Return Pillow's names of the supported formats, and register the HEIC reader if it is installed."""
-    if not has_heic():
-        return _FORMATS
+def _register_heic() -> None:
     import pillow_heif
 
     pillow_heif.register_heif_opener()
+
+
+def _formats(content: bytes) -> tuple[str, ...]:
+    """Return Pillow's names of the formats that ``content`` may have.
+
+    HEIC's reader is imported for the first picture that may need it, because that takes 50 ms.
+    """
+    if content[4:8] != b"ftyp" or not has_heic():
+        return _FORMATS
+    _register_heic()
     return (*_FORMATS, "HEIF")
 
 
@@ -180,7 +187,7 @@ def _opened(content: bytes, what: str) -> Iterator[Any]:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        image = Image.open(io.BytesIO(content), formats=_formats())
+        image = Image.open(io.BytesIO(content), formats=_formats(content))
     except Exception as error:
         # KeyError: a TIFF compression that Pillow does not know.
         if isinstance(error, UnidentifiedImageError | KeyError):
