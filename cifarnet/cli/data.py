@@ -84,8 +84,9 @@ def data(
     if mirror and source is None and not download:
         raise InvalidValueError(f"--mirror is an address to download from: give --download too. Received: {mirror[0]}")
     augmenting = _augmenting(grid, source, recipe)
-    from cifarnet.data import cache, inventory
-    from cifarnet.data.named import NAMED, find_named
+    from cifarnet.data import cache, copies, inventory
+    from cifarnet.data.named import find_named
+    from cifarnet.data.official_names import CIFAR10
     from cifarnet.data.sources import load_data
     from cifarnet.reports.terminal.data_tables import render_inventory, render_source
 
@@ -95,8 +96,8 @@ def data(
         if clear_cache:
             cache.clear()
         if download:
-            official = named[0] if named and named[0].wanted else NAMED["cifar10"]
-            official.download(mirrors, report)
+            wanted = named[0].wanted if named else None
+            copies.download(wanted.dataset if wanted else CIFAR10, mirrors, report)
         facts: dict[str, Any]
         if source is None:
             facts = inventory.take_inventory().to_dict()

@@ -139,7 +139,7 @@ def score(
 
     splits, changed = source.load(test_split, load)
     test = splits.test
-    refuse_other_classes(source.name, test.class_names, weights_file, weights.class_names)
+    refuse_other_classes(source.name, test.class_names, weights_file, weights.class_names, splits.note)
     classifier = Classifier(weights, start_backend)
     # The first batch compiles the network, which takes as long as thousands of images, so the time does not include it.
     classifier.logits(test.images[:batch_size], tta=tta, batch_size=batch_size)
