@@ -9,9 +9,12 @@ import numpy as np
 from cifarnet.backend.select import use_backend
 from cifarnet.data.progress import Progress
 from cifarnet.errors import unknown_value
+from cifarnet.models.memory import images_within_limit
+from cifarnet.models.spec import ModelSpec
 from cifarnet.weights.record import Weights
 
 BATCH_SIZE = 250
+"""Images per batch. Larger images have smaller batches; see ``default_batch_size``."""
 
 ENGINES = {"keras": ("cifarnet.inference.engines.keras", "KerasEngine")}
 """The module and the class of each engine. The module is imported when the engine starts."""
@@ -36,6 +39,11 @@ class Engine(Protocol):
             report: called with the progress after every batch.
         """
         ...
+
+
+def default_batch_size(spec: ModelSpec) -> int:
+    """Return the images per batch for the network of ``spec``: ``BATCH_SIZE``, or fewer within the limit of memory."""
+    return images_within_limit(spec, BATCH_SIZE)
 
 
 def require_engine(name: str) -> None:
