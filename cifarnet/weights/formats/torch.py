@@ -216,12 +216,14 @@ class _Checkpoint:
 
     def _storage(self, identity: Any) -> _Storage:
         """Return the storage of the persistent id ``("storage", type, key, device, number of elements)``."""
-        stored, key, count = _stored(*identity)
+        kind, stored, key, _, count = identity
+        if kind != "storage" or not isinstance(stored, _StorageType) or not isinstance(key, str):
+            raise ValueError("a persistent id that is not a storage")
         name, size = f"data/{key}", itemsize(stored.dtype)
         member = self.members.get(name)
         if member is None:
             raise ValueError(f"its file {name:.60} is missing")
-        if count * size > member.file_size:
+        if type(count) is not int or not 0 <= count * size <= member.file_size:
             raise ValueError(f"its file {name:.60} is too short")
         return _Storage(stored.dtype, count, lambda: self.content(name, count * size), self._byte_order())
 
@@ -229,19 +231,6 @@ class _Checkpoint:
         # Before PyTorch 2.1 there was no such file, and nearly all machines are little-endian.
         order = self.content("byteorder", 16) if "byteorder" in self.members else b"little"
         return _BYTE_ORDERS[order]
-
-
-def _stored(kind: Any, stored: Any, key: Any, _: Any, count: Any, view: Any = None) -> tuple[_StorageType, str, int]:
-    """Return the type, the name and the number of elements in the persistent id of a storage.
-
-    Raises:
-        ValueError: when it is not the id of a storage.
-    """
-    if kind != "storage" or not isinstance(stored, _StorageType) or not isinstance(key, str) or view is not None:
-        raise ValueError("a persistent id that is not a storage")
-    if type(count) is not int or count < 0:
-        raise ValueError(f"its storage {key:.60} has no number of elements")
-    return stored, key, count
 
 
 class _LegacyCheckpoint:
@@ -283,8 +272,10 @@ class _LegacyCheckpoint:
 
     def _storage(self, identity: Any) -> _Storage:
         """Return the storage of the id ``("storage", type, key, device, number of elements, view)``."""
-        stored, key, count = _stored(*identity)
-        if count * itemsize(stored.dtype) > len(self._content):
+        kind, stored, key, _, count, view = identity
+        if kind != "storage" or not isinstance(stored, _StorageType) or not isinstance(key, str) or view is not None:
+            raise ValueError("a persistent id that is not a storage")
+        if type(count) is not int or not 0 <= count * itemsize(stored.dtype) <= len(self._content):
             raise ValueError(f"its storage {key:.60} is too short")
 
         def read() -> bytes:
