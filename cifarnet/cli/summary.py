@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 EXAMPLES = examples(
     ("summary", "Compare all documented networks"),
     ("summary --depth 20 --units", "A ResNet-20, layer by layer"),
-    ("summary --model vgg16 --image-size 64", "The cost of a VGG-16 for larger images"),
     ("summary --weights runs/r20", "The network of a run, with its classes and accuracy"),
 )
 
