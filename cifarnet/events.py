@@ -41,6 +41,7 @@ class Planned:
         history: the finished epochs.
         best_epoch: the epoch, from 1, with the best validation accuracy; None if unknown.
         notes: how the recipe was adapted to the run, as text for the user.
+        data_note: how the data source was read where it can be read in several ways; empty otherwise.
         guessed_seconds: a guess of the time of the run; None if unknown.
         advice: what takes less time; None for no advice.
     """
@@ -69,6 +70,7 @@ class Planned:
     history: "tuple[HistoryRow, ...]" = ()
     best_epoch: int | None = None
     notes: tuple[str, ...] = ()
+    data_note: str = ""
     guessed_seconds: float | None = None
     advice: "Advice | None" = None
 

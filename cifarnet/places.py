@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from cifarnet.data.named import find_named
+from cifarnet.data.named import find_named, path_in
 from cifarnet.paths import typed
 
 
@@ -13,8 +13,11 @@ def is_name(source: str) -> bool:
 
 
 def of_data(source: str) -> str | None:
-    """Return the absolute path of the data ``source`` with links resolved; None for a name."""
-    return None if is_name(source) else os.path.realpath(typed(Path(source)))
+    """Return the data ``source`` with an absolute path, with links resolved; None for a name without a path."""
+    if (found := path_in(source)) is None:
+        return None
+    before, path = found
+    return before + os.path.realpath(typed(Path(path)))
 
 
 def of_weights(text: str | None) -> str | None:
@@ -31,15 +34,23 @@ def find(text: str, recorded: str | None, run: Path | None = None) -> str | None
     """
     if recorded is None:
         return text
-    if _is_there(Path(recorded)):
+    if is_there(recorded):
         return recorded
+    before, _ = path_in(recorded) or ("", recorded)
+    text = text.removeprefix(before)
     if os.path.isabs(text) or text.startswith("~"):
         return None
     bases = [Path.cwd(), *((run.absolute(), *run.absolute().parents) if run else ())]
-    return next((os.path.realpath(base / text) for base in bases if _is_there(base / text)), None)
+    return next((before + os.path.realpath(base / text) for base in bases if _exists(base / text)), None)
 
 
-def _is_there(path: Path) -> bool:
+def is_there(recorded: str) -> bool:
+    """Return whether there is a file or folder at the path in ``recorded``."""
+    _, path = path_in(recorded) or ("", recorded)
+    return _exists(Path(path))
+
+
+def _exists(path: Path) -> bool:
     # The path may come from a stranger's file, and reading a pipe or device may wait forever. Unlike pathlib's methods,
     # these don't raise an error for names that are too long.
     return os.path.isdir(path) or os.path.isfile(path)

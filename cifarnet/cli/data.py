@@ -1,5 +1,6 @@
 """``cifarnet data``: describe a data source, show the cache, or download ahead of time."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ from cifarnet.fields import Panel
 
 if TYPE_CHECKING:
     from cifarnet.data.dataset import Dataset
+    from cifarnet.data.progress import Progress
     from cifarnet.recipes import Recipe
 
 
@@ -28,8 +30,9 @@ def data(
         str | None,
         typer.Argument(
             metavar="SOURCE",
-            help="Images to describe: cifar10, cifar100, cifar100-coarse, synthetic, synthetic:N (N training images,"
-            " 50 to 100,000), or the path of a folder, an archive or an .npz file.",
+            help="Images to describe: cifar10, cifar100, cifar100-coarse (each also with :PATH, the path of its files),"
+            " synthetic, synthetic:N (N training images, 50 to 100,000), or the path of a folder, an archive or an .npz"
+            " file.",
             show_default=False,
         ),
     ] = None,
@@ -75,28 +78,23 @@ def data(
 
     Without SOURCE, shows the cached files and whether they are intact.
     """
-    if test_split is not None and source is None:
-        raise InvalidValueError(f"--test-split needs a SOURCE to split. Received: {test_split} and no source")
-    if skip_broken and source is None:
-        raise InvalidValueError("--skip-broken needs a SOURCE to read. Received: no source")
-    if image_size is not None and source is None:
-        raise InvalidValueError(f"--image-size needs a SOURCE to read. Received: {image_size} and no source")
-    if mirror and source is None and not download:
-        raise InvalidValueError(f"--mirror is an address to download from: give --download too. Received: {mirror[0]}")
+    if source is None:
+        _require_source(test_split, skip_broken, image_size)
+        if mirror and not download:
+            raise InvalidValueError(
+                f"--mirror is an address to download from: give --download too. Received: {mirror[0]}"
+            )
     augmenting = _augmenting(grid, source, recipe)
     from cifarnet.data import cache, inventory
-    from cifarnet.data.named import NAMED, find_named
     from cifarnet.data.sources import load_data
     from cifarnet.reports.terminal.data_tables import render_inventory, render_source
 
     mirrors = mirror or ()
-    named = find_named(source) if source is not None else None
     with console.progress_reporter() as report:
         if clear_cache:
             cache.clear()
         if download:
-            official = named[0] if named and named[0].wanted else NAMED["cifar10"]
-            official.download(mirrors, report)
+            _download(source, mirrors, report)
         facts: dict[str, Any]
         if source is None:
             facts = inventory.take_inventory().to_dict()
@@ -116,6 +114,31 @@ def data(
         console.stdout().print(render_inventory(facts) if source is None else render_source(facts))
     if grid and augmenting:
         _draw_grid(grid, splits.train, augmenting)
+
+
+def _require_source(test_split: float | None, skip_broken: bool, image_size: int | None) -> None:
+    """Check that no option was given that is for a SOURCE.
+
+    Raises:
+        InvalidValueError: when one was.
+    """
+    if test_split is not None:
+        raise InvalidValueError(f"--test-split needs a SOURCE to split. Received: {test_split} and no source")
+    if skip_broken:
+        raise InvalidValueError("--skip-broken needs a SOURCE to read. Received: no source")
+    if image_size is not None:
+        raise InvalidValueError(f"--image-size needs a SOURCE to read. Received: {image_size} and no source")
+
+
+def _download(source: str | None, mirrors: Sequence[str], report: "Progress") -> None:
+    """Download the official data set that ``source`` names, or CIFAR-10."""
+    from cifarnet.data import copies
+    from cifarnet.data.named import find_named
+    from cifarnet.data.official_names import CIFAR10
+
+    named = find_named(source) if source is not None else None
+    wanted = named[0].wanted if named else None
+    copies.download(wanted.dataset if wanted else CIFAR10, mirrors, report)
 
 
 def _augmenting(grid: Path | None, source: str | None, recipe: str | None) -> "Recipe | None":

@@ -49,8 +49,8 @@ def evaluate(
         ),
     ] = "none",
     batch_size: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Images per batch. Default: 250.", show_default=False)
-    ] = 250,
+        int | None, typer.Option(metavar="N", min=1, help="Images per batch. Default: 250, or fewer large images.")
+    ] = None,
     report_file: ReportFile = None,
     as_json: Json = False,
     engine: Engine = "auto",

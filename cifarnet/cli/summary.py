@@ -1,7 +1,8 @@
 """``cifarnet summary``: a network's layers, parameters and cost, without starting TensorFlow."""
 
 from dataclasses import replace
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,6 +10,10 @@ from cifarnet.cli import console
 from cifarnet.cli.help import examples
 from cifarnet.cli.options import OUTPUT, Depth, Json, Model, OptionalWeights, chosen_model
 from cifarnet.errors import InvalidValueError
+from cifarnet.fields import IMAGE_SIZES
+
+if TYPE_CHECKING:
+    from cifarnet.models.spec import ModelSpec
 
 EXAMPLES = examples(
     ("summary", "Compare all documented networks"),
@@ -22,6 +27,12 @@ def summary(
     depth: Depth = None,
     weights: OptionalWeights = None,
     classes: Annotated[int | None, typer.Option(metavar="N", help="Number of classes. Default: 10.")] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PIXELS", help="Side of the images: 32, 48, 64, 96, 128, ... Default: that of the weights, or 32."
+        ),
+    ] = None,
     units: Annotated[bool, typer.Option("--units", help="Show the units and layers of each stage.")] = False,
     plain: Annotated[
         bool, typer.Option("--plain", help="Print the table in the format of Keras 2.", rich_help_panel=OUTPUT)
@@ -39,7 +50,11 @@ def summary(
     name = chosen_model(model, depth, weights)
     if plain and as_json:
         raise InvalidValueError("--plain and --json can't be combined: give one of them. Received: both")
-    spec, header = ModelSpec("resnet20" if name is None else name, 10 if classes is None else classes), None
+    chosen = {"classes": classes, "image_size": image_size}
+    spec = ModelSpec(
+        ModelSpec.name if name is None else name, **{key: value for key, value in chosen.items() if value is not None}
+    )
+    header = None
     require_storable(spec)
     if weights is not None:
         from cifarnet.weights import catalog
@@ -49,12 +64,14 @@ def summary(
         spec = header.spec
         if classes not in (None, spec.classes):
             raise InvalidValueError(f"{weights} has {spec.classes} classes. Received: --classes {classes}")
+        if image_size is not None:
+            spec = _at_size(spec, image_size, weights)
     if name is None and header is None:
         if plain or units:
             raise InvalidValueError(
                 "--plain and --units show one network: give its --model, --depth or --weights. Received: neither"
             )
-        specs = [replace(preset, classes=spec.classes) for preset in PRESETS.values()]
+        specs = [replace(preset, classes=spec.classes, image_size=spec.image_size) for preset in PRESETS.values()]
         facts = [reports.summary_data(spec, describe(spec)) for spec in specs]
         if as_json:
             console.print_json(facts)
@@ -68,3 +85,19 @@ def summary(
         print(reports.plain_summary(data))
     else:
         console.stdout().print(reports.render_network(data, header.header() if header else None))
+
+
+def _at_size(spec: "ModelSpec", image_size: int, weights: Path) -> "ModelSpec":
+    """Return the network of ``weights`` for images of ``image_size`` pixels.
+
+    Raises:
+        InvalidValueError: when the weights don't fit this size.
+    """
+    if found := spec.at_size(image_size):
+        return found
+    sizes = spec.fitting_sizes(int(IMAGE_SIZES.high))
+    nearest = sorted(sorted(sizes, key=lambda size: abs(size - image_size))[:2])
+    raise InvalidValueError(
+        f"The weights {weights} don't fit images of {image_size} pixels; nearest: {' and '.join(map(str, nearest))}."
+        f" Received: --image-size {image_size}"
+    )

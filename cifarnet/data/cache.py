@@ -96,7 +96,8 @@ class DecodedSet:
                 names = tuple(str(name) for name in stored["class_names"])
                 images = {split: arrays.stored(stored, f"{split}_images", file) for split in splits}
                 datasets = {split: _stored_part(stored, split, images[split], names) for split in splits}
-                return Parts(**datasets, left_out=_left_out(str(stored["left_out"])), enlarged=int(stored["enlarged"]))
+                left_out, enlarged = _left_out(str(stored["left_out"])), int(stored["enlarged"])
+                return Parts(datasets["train"], datasets.get("test"), datasets.get("validation"), left_out, enlarged)
         except (FileNotFoundError, NoHomeError):
             return None
         except Exception as error:  # Flipped bits raise many types, from OSError to tokenize.TokenError.

@@ -10,6 +10,7 @@ from typing import Self
 import numpy as np
 
 from cifarnet.data.arrays import taken
+from cifarnet.data.official_names import Wanted
 from cifarnet.errors import DataError, invalid, listed
 from cifarnet.fields import FRACTION
 
@@ -99,6 +100,8 @@ class Parts:
     left_out: tuple[LeftOut, ...] = ()
     enlarged: int = 0
     """Number of images that are smaller in the source."""
+    official: Wanted | None = None
+    """The official data set that the files hold, and the labels that were read."""
 
     def __post_init__(self) -> None:
         for name, other in (("Test", self.test), ("Validation", self.validation)):
@@ -121,6 +124,8 @@ class Splits:
     left_out: tuple[LeftOut, ...] = ()
     enlarged: int = 0
     """Number of images that are smaller in the source."""
+    note: str = ""
+    """How the source was read where it can be read in several ways, as text for the user."""
 
     def __post_init__(self) -> None:
         Parts(self.train, self.test, self.validation)

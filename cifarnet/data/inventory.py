@@ -5,11 +5,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cifarnet.data import cifar10, cifar100
 from cifarnet.data.cache import decoded_sets
+from cifarnet.data.copies import keras_copy
 from cifarnet.data.dataset import LeftOut, Splits
-from cifarnet.data.download import RemoteFile
-from cifarnet.data.official_names import CIFAR10, CIFAR100
+from cifarnet.data.named import NAMED
+from cifarnet.data.official_names import OfficialSet
 from cifarnet.paths import cache_dir
 from cifarnet.preprocessing import pixel_moments
 
@@ -60,7 +60,8 @@ class SourceSummary:
     """The classes of a source, its images per class and split, the image size, and statistics of the training images.
 
     ``validation_counts`` is None for a source without validation images. ``enlarged`` is the number of images that are
-    smaller in the source. ``left_out`` has the files that are not read.
+    smaller in the source. ``left_out`` has the files that are not read. ``note`` says how the source was
+    read where it can be read in several ways.
     """
 
     source: str
@@ -73,6 +74,7 @@ class SourceSummary:
     mean: float
     std: float
     left_out: tuple[LeftOut, ...]
+    note: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON-ready data that ``cifarnet data SOURCE --json`` prints."""
@@ -86,23 +88,25 @@ class SourceSummary:
 
 def take_inventory() -> Inventory:
     """Return the inventory of the cache. Hashing an archive takes about a second."""
+    names: dict[OfficialSet, str] = {}
+    for name, source in NAMED.items():
+        if source.wanted:
+            names.setdefault(source.wanted.dataset, name)
     return Inventory(
         cache=str(cache_dir()),
-        datasets=(
-            copies("cifar10", CIFAR10.title, cifar10.BINARY_ARCHIVE, cifar10.keras_copy()),
-            copies("cifar100", CIFAR100.title, cifar100.PYTHON_ARCHIVE, cifar100.keras_archive()),
-        ),
+        datasets=tuple(copies(name, official) for official, name in names.items()),
         decoded=tuple(HeldFile(str(file), _size(file), source) for file, source in decoded_sets().items()),
     )
 
 
-def copies(source: str, title: str, archive: RemoteFile, keras_copy: Path | None) -> Copies:
-    """Return the copies of the data set ``title``, whose ``archive`` is downloaded into the cache."""
+def copies(source: str, official: OfficialSet) -> Copies:
+    """Return the copies of the data set ``official``, which ``source`` is the name of."""
+    archive = official.archive
     path = cache_dir() / archive.name
-    part = path.with_name(f"{path.name}.part")
+    part, kept = path.with_name(f"{path.name}.part"), keras_copy(official)
     return Copies(
         source=source,
-        title=title,
+        title=official.title,
         archive_path=str(path),
         archive_bytes=_size(path),
         partial_bytes=_size(part),
@@ -110,7 +114,7 @@ def copies(source: str, title: str, archive: RemoteFile, keras_copy: Path | None
         expected_bytes=archive.size,
         expected_sha256=archive.sha256,
         url=archive.url,
-        keras_copy=None if keras_copy is None else str(keras_copy),
+        keras_copy=None if kept is None else str(kept),
     )
 
 
@@ -128,6 +132,7 @@ def summarize(source: str, splits: Splits) -> SourceSummary:
         mean=mean,
         std=std,
         left_out=splits.left_out,
+        note=splits.note,
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from cifarnet.data.dataset import Dataset, Parts
 from cifarnet.data.images import read_file, resize_images
 from cifarnet.data.labels import as_class_names, as_labels
-from cifarnet.data.official_names import CIFAR10, OFFICIAL_SETS, OfficialSet, Wanted
+from cifarnet.data.official_names import OFFICIAL_SETS, OfficialSet, Wanted
 from cifarnet.data.pickles import load_arrays
 from cifarnet.data.progress import Progress
 from cifarnet.data.tree import FILE_LIMIT, FileTree
@@ -25,14 +25,24 @@ _PIXELS = 3 * _SIDE * _SIDE
 _META_LIMIT = 1 << 20
 
 
-def is_binary(tree: FileTree) -> bool:
-    """Return whether ``tree`` has batches in the binary layout, of CIFAR-10 or CIFAR-100."""
-    return bool(_sets_in(tree, ".bin"))
+def is_binary(tree: FileTree, wanted: OfficialSet | None = None) -> bool:
+    """Return whether ``tree`` has batches in the binary layout: of ``wanted``, or else of any official data set."""
+    return _holds(tree, ".bin", wanted)
 
 
-def is_python(tree: FileTree) -> bool:
-    """Return whether ``tree`` has batches in the Python layout, of CIFAR-10 or CIFAR-100."""
-    return bool(_sets_in(tree, ""))
+def is_python(tree: FileTree, wanted: OfficialSet | None = None) -> bool:
+    """Return whether ``tree`` has batches in the Python layout: of ``wanted``, or else of any official data set."""
+    return _holds(tree, "", wanted)
+
+
+def _holds(tree: FileTree, suffix: str, wanted: OfficialSet | None) -> bool:
+    found = _sets_in(tree, suffix)
+    return wanted in found if wanted else bool(found)
+
+
+def titles_in(tree: FileTree) -> list[str]:
+    """Return the titles of the data sets whose batches are in ``tree``, in either layout."""
+    return list(dict.fromkeys(official.title for suffix in (".bin", "") for official in _sets_in(tree, suffix)))
 
 
 def _sets_in(tree: FileTree, suffix: str) -> list[OfficialSet]:
@@ -45,21 +55,21 @@ def _sets_in(tree: FileTree, suffix: str) -> list[OfficialSet]:
     return [official for official in OFFICIAL_SETS if is_in_tree(official)]
 
 
-def _wanted_in(tree: FileTree, suffix: str, wanted: Wanted | None) -> Wanted:
+def _only_in(tree: FileTree, suffix: str) -> Wanted:
+    """Return the data set whose batches are in ``tree``, with its first kind of labels."""
     found = _sets_in(tree, suffix)
-    titles = " and ".join(official.title for official in found)
-    if wanted is None:
-        if len(found) > 1:
-            raise DataError(f"{tree.origin} holds {titles}. Put each into a folder of its own, and give that folder.")
-        return Wanted(found[0], found[0].labels[0])
-    if wanted.dataset not in found:
-        raise DataError(f"{tree.origin} must hold {wanted.dataset.title}. Received: {titles}")
-    return wanted
+    if len(found) > 1:
+        titles = " and ".join(official.title for official in found)
+        raise DataError(
+            f"{tree.origin} holds {titles}. Put each into a folder of its own, and give that folder."
+            f" Received: {tree.origin}"
+        )
+    return Wanted(found[0], found[0].labels[0])
 
 
-def incomplete_batches(folder: Path) -> list[str]:
-    """Return the batches of CIFAR-10 in the Python layout that are missing in ``folder`` or truncated."""
-    return [batch for batch in CIFAR10.batches if not _is_whole_pickle(folder / batch)]
+def incomplete_batches(folder: Path, official: OfficialSet) -> list[str]:
+    """Return the batches of ``official`` in the Python layout that are missing in ``folder`` or truncated."""
+    return [batch for batch in official.batches if not _is_whole_pickle(folder / batch)]
 
 
 def _is_whole_pickle(path: Path) -> bool:
@@ -76,12 +86,13 @@ def _is_whole_pickle(path: Path) -> bool:
 def read_binary(tree: FileTree, image_size: int, report: Progress, wanted: Wanted | None = None) -> Parts:
     """Read the training and test images of the binary layout: ``data_batch_1.bin``, ... or ``train.bin``, ``test.bin``.
 
-    Without ``wanted``, the files tell the data set, and CIFAR-100 has its fine labels.
+    Without ``wanted``, the files tell the data set, and it has the first kind of its labels.
 
     Raises:
-        DataError: when a batch is missing or does not consist of whole records, or the data set is not the wanted one.
+        DataError: when a batch is missing or does not consist of whole records, or files of several data sets are
+            mixed.
     """
-    wanted = _wanted_in(tree, ".bin", wanted)
+    wanted = wanted or _only_in(tree, ".bin")
     names, file = wanted.labels.class_names, wanted.labels.names_file
     if file in tree.files:
         lines = tree.read(file, _META_LIMIT).splitlines()
@@ -92,14 +103,14 @@ def read_binary(tree: FileTree, image_size: int, report: Progress, wanted: Wante
 def read_python(tree: FileTree, image_size: int, report: Progress, wanted: Wanted | None = None) -> Parts:
     """Read the training and test images of the Python layout: the pickles ``data_batch_1``, ... or ``train``, ``test``.
 
-    The pickles are parsed without running anything in them. Without ``wanted``, the files tell the data set, and
-    CIFAR-100 has its fine labels.
+    The pickles are parsed without running anything in them. Without ``wanted``, the files tell the data set,
+    and it has the first kind of its labels.
 
     Raises:
         DataError: when a batch is missing, has anything but NumPy arrays and plain containers, or differs from the
-            published form, or the data set is not the wanted one.
+            published form, or the files of several data sets are mixed.
     """
-    wanted = _wanted_in(tree, "", wanted)
+    wanted = wanted or _only_in(tree, "")
     names, file, key = wanted.labels.class_names, wanted.dataset.meta, wanted.labels.names_key
     if file in tree.files:
         held = _unpickled(tree, file, _META_LIMIT).get(key)
@@ -147,7 +158,8 @@ def _read_splits(
         labels = np.concatenate([labels for _, labels in parts]).astype(np.int32)
         return Dataset(resize_images(images, image_size), labels, class_names)
 
-    return Parts(joined(read[:-1]), joined(read[-1:]), enlarged=total if image_size > _SIDE else 0)
+    enlarged = total if image_size > _SIDE else 0
+    return Parts(joined(read[:-1]), joined(read[-1:]), enlarged=enlarged, official=wanted)
 
 
 def _binary_batch(tree: FileTree, name: str, wanted: Wanted) -> tuple[np.ndarray, np.ndarray]:
@@ -168,7 +180,10 @@ def _python_batch(tree: FileTree, name: str, wanted: Wanted) -> tuple[np.ndarray
     batch = _unpickled(tree, name)
     for other in OFFICIAL_SETS:
         if other != wanted.dataset and any(kind.key in batch for kind in other.labels):
-            raise DataError(f"{tree.display_name(name)} is {other.title}, not {wanted.dataset.title}.")
+            raise DataError(
+                f"{tree.display_name(name)} is {other.title}, not {wanted.dataset.title}. Unpack the archive of"
+                f" {wanted.dataset.title} again, and give that folder. Received: {tree.origin}"
+            )
     planes, key = batch.get("data"), wanted.labels.key
     if not (
         isinstance(planes, np.ndarray) and planes.dtype == np.uint8 and planes.shape[1:] == (_PIXELS,) and len(planes)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from cifarnet.data.download import RemoteFile
 from cifarnet.preprocessing import CIFAR10_CLASSES
 
 CIFAR100_CLASSES = (
@@ -150,14 +151,51 @@ class LabelKind:
 
 
 @dataclass(frozen=True)
-class OfficialSet:
-    """An official data set: its title, training and test batches, pickled meta file, and kinds of labels.
+class PythonCopies:
+    """The names of the copies in the Python layout that Keras and torchvision keep.
 
-    The first kind of labels is the default. A binary record has one byte for each kind, and 3,072 pixels. With
-    ``usual_names``, files must have the names of all batches to be taken for the data set; otherwise one is enough.
+    Attributes:
+        folder: the folder in the archive.
+        keras: the name that Keras 3 gives the data set.
+        archive: the published name of the archive, which torchvision keeps.
+        sha256: the checksum of the archive. It is the one that Keras checks.
+    """
+
+    folder: str
+    keras: str
+    archive: str
+    sha256: str
+
+    @property
+    def keras_folders(self) -> tuple[str, ...]:
+        """The folders into which Keras 3 and Keras 2 unpack the archive, relative to Keras's folder of data sets."""
+        return f"{self.keras}/{self.folder}", self.folder
+
+    @property
+    def keras_archives(self) -> tuple[str, ...]:
+        """The names of the archive with Keras 3 and Keras 2."""
+        return f"{self.keras}_archive", f"{self.folder}.tar.gz"
+
+
+@dataclass(frozen=True)
+class OfficialSet:
+    """An official data set: where it is published and kept, its batches, and its kinds of labels.
+
+    Attributes:
+        title: its name in prose.
+        archive: the archive that cifarnet downloads.
+        python: the copies that other programs keep.
+        train: the training batches.
+        test: the test batch.
+        meta: the pickled file with the class names.
+        labels: the kinds of labels. The first is the default. A binary record has one byte for each, and 3,072 pixels.
+        usual_names: whether files must have the names of all batches to be taken for the data set; otherwise one is
+            enough.
     """
 
     title: str
+    archive: RemoteFile
+    python: PythonCopies
     train: tuple[str, ...]
     test: str
     meta: str
@@ -172,13 +210,33 @@ class OfficialSet:
 
 CIFAR10 = OfficialSet(
     "CIFAR-10",
+    RemoteFile(
+        "cifar-10-binary.tar.gz",
+        "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+        170_052_171,
+        "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+    ),
+    PythonCopies(
+        "cifar-10-batches-py",
+        "cifar-10-batches-py-target",
+        "cifar-10-python.tar.gz",
+        "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
+    ),
     tuple(f"data_batch_{number}" for number in range(1, 6)),
     "test_batch",
     "batches.meta",
     (LabelKind("labels", 0, "label_names", "batches.meta.txt", CIFAR10_CLASSES),),
 )
+_CIFAR100_SHA256 = "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7"
 CIFAR100 = OfficialSet(
     "CIFAR-100",
+    RemoteFile(
+        "cifar-100-python.tar.gz",
+        "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
+        169_001_437,
+        _CIFAR100_SHA256,
+    ),
+    PythonCopies("cifar-100-python", "cifar-100-python-target", "cifar-100-python.tar.gz", _CIFAR100_SHA256),
     ("train",),
     "test",
     "meta",
@@ -189,11 +247,12 @@ CIFAR100 = OfficialSet(
     usual_names=True,
 )
 OFFICIAL_SETS = (CIFAR10, CIFAR100)
+"""The official data sets. A new one in these layouts is a row here, and a row of ``NAMED`` for each kind of labels."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """The official data set, and its labels, that a name means."""
+    """An official data set, and its labels, that a name means."""
 
     dataset: OfficialSet
     labels: LabelKind

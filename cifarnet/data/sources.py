@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from cifarnet import places
-from cifarnet.data import cifar10, cifar100, folders, npz, official
+from cifarnet.data import folders, npz, official
 from cifarnet.data.arrangement import holds_images
 from cifarnet.data.cache import DecodedSet
+from cifarnet.data.copies import torchvision_copy
 from cifarnet.data.dataset import Parts, Splits, hold_out, require_fraction
-from cifarnet.data.named import FORMS, NAMED, find_named
-from cifarnet.data.official_names import Wanted
+from cifarnet.data.named import FORMS, NAMED, find_named, other_labels
+from cifarnet.data.official_names import OFFICIAL_SETS, Wanted
 from cifarnet.data.progress import Progress, silent
 from cifarnet.data.tree import FileTree, read_tree
 from cifarnet.errors import DataError, InvalidValueError, did_you_mean_path
@@ -57,8 +58,10 @@ def load_data(
 
     Args:
         source: ``"cifar10"``, ``"cifar100"`` (100 classes) or ``"cifar100-coarse"`` (20 classes), found on this machine
-            or downloaded; ``"synthetic"`` or ``"synthetic:N"`` with N training images, 50 to 100,000; or the path of an
-            image folder, or of a folder or archive in one of ``LAYOUTS``. Files of CIFAR-100 are read with fine labels.
+            or downloaded; one of these with a colon and the path of its files, such as ``"cifar100-coarse:PATH"``;
+            ``"synthetic"`` or ``"synthetic:N"`` with N training images, 50 to 100,000; or the path of an image folder,
+            or of a folder or archive in one of ``LAYOUTS``. Without ``cifar100-coarse``, files of CIFAR-100 are read
+            with 100 classes.
         test_split: fraction of every class to hold out as test images, for a source without test images.
         mirrors: for these data sets, addresses to try before the official one.
         image_size: side of the images in pixels. Images of other sizes are cropped to a square and resized.
@@ -83,12 +86,15 @@ def load_data(
     if named:
         kind, argument = named
         found = kind.open(argument, image_size, seed, mirrors, report)
+    note = ""
     if not isinstance(found, Path):
         parts = found
     elif named and named[0].wanted:
-        parts = _read_wanted(typed(found), named[0].wanted, image_size, report)
+        remedy = "Give the path alone" if named[1] else "Delete it to download the data set again"
+        parts = _read_wanted(typed(found), named[0].wanted, remedy, image_size, report)
     else:
         parts = read_path(typed(found), image_size, report, skip_broken)
+        note = _note(source, parts)
     train, test = parts.train, parts.test
     if test is not None and test_split is not None:
         raise _split_of_split_data(source, test_split)
@@ -99,7 +105,15 @@ def load_data(
                 f"{source} has no test images. {remedy}, or hold some of every class out with `test_split` 0.2"
             )
         train, test = hold_out(train, test_split, seed)
-    return Splits(train, test, parts.validation, parts.left_out, parts.enlarged)
+    return Splits(train, test, parts.validation, parts.left_out, parts.enlarged, note)
+
+
+def _note(path: str, parts: Parts) -> str:
+    """Return how the files at ``path`` were read, if they are an official data set with several kinds of labels."""
+    if parts.official is None or not (others := other_labels(parts.official)):
+        return ""
+    choices = ", ".join(f"{name}:{path} has {len(other.class_names or ())}" for name, other in others.items())
+    return f"read as {parts.official.dataset.title} with {len(parts.train.class_names)} classes; {choices}"
 
 
 def _is_npz_file(source: str) -> bool:
@@ -115,6 +129,11 @@ def source_name(source: StrPath) -> str:
     if isinstance(source, str):
         if not source.strip():
             raise InvalidValueError(f"The data source is empty. Give {FORMS} or a path. Received: an empty text")
+        if (named := find_named(source)) and named[0].wanted and source.endswith(":"):
+            raise InvalidValueError(
+                f"After the colon, the path of the files of {named[0].wanted.dataset.title} is needed. Give it, or the"
+                f" name without a colon. Received: {source}"
+            )
         return source
     path = str(as_path(source, "source", "The data source"))
     return os.path.join(os.curdir, path) if places.is_name(path) else path
@@ -132,14 +151,7 @@ def read_path(path: Path, image_size: int, report: Progress, skip_broken: bool =
     Raises:
         DataError: when ``path`` is missing, damaged, or in an unknown layout.
     """
-    if not path.exists():
-        raise DataError(
-            f"There is no file or folder {path}.{did_you_mean_path(path, NAMED)} A data source is"
-            f" {FORMS} or the path of an image folder, an archive or an"
-            f" .npz file. Received: {path}"
-        )
-    if not (path.is_dir() or path.is_file()):
-        raise DataError(f"{path} is neither a file nor a folder, but a device, pipe or socket. Received: {path}")
+    _require_file_or_folder(path)
     if path.is_dir():
         path = _torchvision_copy(path) or path
     stored = DecodedSet(path, image_size)
@@ -161,22 +173,47 @@ def read_path(path: Path, image_size: int, report: Progress, skip_broken: bool =
     return (stored.load(fingerprint) or parts) if isinstance(parts.train.images, np.memmap) else parts
 
 
-def _read_wanted(path: Path, wanted: Wanted, image_size: int, report: Progress) -> Parts:
+def _require_file_or_folder(path: Path) -> None:
+    if not path.exists():
+        raise DataError(
+            f"There is no file or folder {path}.{did_you_mean_path(path, NAMED)} A data source is"
+            f" {FORMS} or the path of an image folder, an archive or an"
+            f" .npz file. Received: {path}"
+        )
+    if not (path.is_dir() or path.is_file()):
+        raise DataError(f"{path} is neither a file nor a folder, but a device, pipe or socket. Received: {path}")
+
+
+def _read_wanted(path: Path, wanted: Wanted, remedy: str, image_size: int, report: Progress) -> Parts:
+    """Read the official data set ``wanted`` at the absolute ``path``.
+
+    Raises:
+        DataError: when the path is missing, damaged, or holds something else. The message has the ``remedy``.
+    """
+    _require_file_or_folder(path)
+    official_set = wanted.dataset
+    if path.is_dir():
+        path = torchvision_copy(official_set, path) or path
     report(f"Reading {path.name}", 0, None)
-    tree = read_tree(path)
-    for level in _levels(tree):
-        if official.is_binary(level):
+    found: list[str] = []
+    for level in _levels(read_tree(path)):
+        if official.is_binary(level, official_set):
             return official.read_binary(level, image_size, report, wanted)
-        if official.is_python(level):
+        if official.is_python(level, official_set):
             return official.read_python(level, image_size, report, wanted)
-    raise DataError(f"{path} must hold {wanted.dataset.title}. Delete it to download it again. Received: {path}")
+        found += official.titles_in(level)
+    raise DataError(
+        f"{path} must hold {official_set.title}. {remedy}. Received: {' and '.join(found) or 'other files'}"
+    )
 
 
 def _torchvision_copy(root: Path) -> Path | None:
-    copies = [copy for find in (cifar10.torchvision_copy, cifar100.torchvision_copy) if (copy := find(root))]
+    copies = {each.title: copy for each in OFFICIAL_SETS if (copy := torchvision_copy(each, root))}
     if len(copies) > 1:
-        raise DataError(f"{root} holds CIFAR-10 and CIFAR-100. Give {copies[0]} or {copies[1]}. Received: {root}")
-    return copies[0] if copies else None
+        raise DataError(
+            f"{root} holds {' and '.join(copies)}. Give {' or '.join(map(str, copies.values()))}. Received: {root}"
+        )
+    return next(iter(copies.values()), None)
 
 
 def _levels(tree: FileTree) -> Iterator[FileTree]:

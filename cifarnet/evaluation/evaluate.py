@@ -18,7 +18,7 @@ from cifarnet.evaluation.scored import Scored
 from cifarnet.evaluation.source import Source, find_source, refuse_other_classes
 from cifarnet.files import StrPath, as_path
 from cifarnet.inference.classifier import Classifier
-from cifarnet.inference.engines import BATCH_SIZE
+from cifarnet.inference.engines import default_batch_size
 from cifarnet.weights import catalog
 from cifarnet.weights.formats import load_weights
 
@@ -90,7 +90,7 @@ def evaluate(
     test_split: float | None = None,
     mirrors: Sequence[str] = (),
     skip_broken: bool = False,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
     report: Progress = silent,
     engine: str = "auto",
     precision: str | None = None,
@@ -110,7 +110,7 @@ def evaluate(
         mirrors: addresses to download from, as in ``load_data``.
         skip_broken: whether to leave out pictures that can't be read. If the training left them out, they are always
             left out.
-        batch_size: images per batch.
+        batch_size: images per batch. None means 250, or fewer large images.
         report: called with the progress.
         engine: the engine that computes the logits, as for ``Classifier``.
         precision: the data type of the computation, as for ``Classifier``. In another than float32, the images are also
@@ -146,7 +146,7 @@ def score(
     test_split: float | None = None,
     mirrors: Sequence[str] = (),
     skip_broken: bool = False,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
     report: Progress = silent,
     engine: str = "auto",
     precision: str | None = None,
@@ -155,9 +155,10 @@ def score(
     """Score the weights of ``source`` on its test images; see ``evaluate``."""
     if tta not in TTA:
         raise unknown_value("tta", tta, TTA)
-    if batch_size < 1:
+    if batch_size is not None and batch_size < 1:
         raise invalid("batch_size", "must be at least 1", batch_size)
     weights_file, weights = catalog.read(source.weights, load_weights)
+    batch_size = default_batch_size(weights.spec) if batch_size is None else batch_size
 
     def load(name: str, split: float | None) -> Splits:
         return load_data(
@@ -172,7 +173,7 @@ def score(
     classifier = Classifier(weights, engine=engine, precision=precision, on_start=on_start)
     splits, changed = source.load(test_split, load)
     test = splits.test
-    refuse_other_classes(source.name, test.class_names, weights_file, weights.class_names)
+    refuse_other_classes(source.name, test.class_names, weights_file, weights.class_names, splits.note)
     # The first batch compiles the network, which takes as long as thousands of images, so the time does not include it.
     classifier.logits(test.images[:batch_size], tta=tta, batch_size=batch_size)
     start = perf_counter()

@@ -129,7 +129,7 @@ def find_source(weights: Path, data: str | None) -> Source:
             field="data",
         )
     # Refused before anything is downloaded.
-    if (named := find_named(source.name)) and named[0].class_names:
+    if (named := find_named(source.name)) and named[0].class_names and not named[1]:
         refuse_other_classes(source.name, named[0].class_names, file, names)
     return source
 
@@ -178,7 +178,9 @@ def required_split(origin: TrainedOn, weights: str, test_split: float | None) ->
     return test_split if held_out is None else held_out
 
 
-def refuse_other_classes(source: str, found: Sequence[str], weights: Path, known: Sequence[str]) -> None:
+def refuse_other_classes(
+    source: str, found: Sequence[str], weights: Path, known: Sequence[str], note: str = ""
+) -> None:
     """Check that a data source and weights have the same classes in the same order.
 
     Args:
@@ -186,14 +188,17 @@ def refuse_other_classes(source: str, found: Sequence[str], weights: Path, known
         found: its classes.
         weights: the weight file.
         known: the classes of the weights.
+        note: how the data source was read, as text for the user.
 
     Raises:
         DataError: when they differ. The message names the classes of both.
     """
     if tuple(found) != tuple(known):
+        remark = f"The data are {note}.\n" if note else ""
         raise DataError(
             f"{source} does not have the same classes in the same order as {weights}.\n"
             f"The weights: {', '.join(known)}\nThe data: {', '.join(found)}\n"
+            f"{remark}"
             "Give the data that the weights were trained for with `data`, or train them on this data with"
             f" cifarnet train --freeze-base --weights. Received: {source}"
         )

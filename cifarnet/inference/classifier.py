@@ -10,7 +10,7 @@ from cifarnet.data.progress import Progress
 from cifarnet.errors import DataError, WeightsError, unknown_value
 from cifarnet.fields import require_whole
 from cifarnet.files import StrPath
-from cifarnet.inference.engines import BATCH_SIZE, Engine, choose_engine, choose_precision, start_engine
+from cifarnet.inference.engines import Engine, choose_engine, choose_precision, default_batch_size, start_engine
 from cifarnet.weights.record import Weights
 
 
@@ -66,7 +66,7 @@ class Classifier:
         images: np.ndarray,
         *,
         tta: str = "none",
-        batch_size: int = BATCH_SIZE,
+        batch_size: int | None = None,
         compiled: bool = True,
         report: Progress | None = None,
     ) -> np.ndarray:
@@ -75,7 +75,7 @@ class Classifier:
         Args:
             images: the images. Normalization is part of the network.
             tta: test-time augmentation. ``"flip"`` averages the logits of each image and its mirror image.
-            batch_size: images per batch.
+            batch_size: images per batch. None means 250, or fewer large images.
             compiled: whether to compile the network, as in ``Engine.logits``.
             report: called with the progress, as in ``Engine.logits``.
 
@@ -92,6 +92,8 @@ class Classifier:
             )
         if tta not in TTA:
             raise unknown_value("tta", tta, TTA)
+        if batch_size is None:
+            batch_size = default_batch_size(self.weights.spec)
         require_whole("batch_size", batch_size, low=1)
         logits = self.engine.logits(images, batch_size=batch_size, compiled=compiled, report=report)
         if tta == "flip":

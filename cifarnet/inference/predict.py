@@ -22,6 +22,7 @@ from cifarnet.data.walk import is_picture, is_system_name, passes_through_loop, 
 from cifarnet.errors import DataError, InvalidValueError, invalid, unknown_value
 from cifarnet.evaluation.metrics import ranking, softmax
 from cifarnet.inference.classifier import Classifier
+from cifarnet.models.memory import images_within_limit
 from cifarnet.weights.record import Weights
 
 if TYPE_CHECKING:
@@ -314,7 +315,8 @@ def _predictions(
         # The backend does not start until a picture can be read.
         if not all(isinstance(content, DataError) for content in contents):
             views = images.reshape(-1, size, size, 3)
-            by_view = classifier.logits(views, tta=mirror, batch_size=len(views), compiled=total > len(images))
+            batch_size = images_within_limit(classifier.weights.spec, len(views))
+            by_view = classifier.logits(views, tta=mirror, batch_size=batch_size, compiled=total > len(images))
             logits = by_view.reshape(len(images), len(pictures.crops), -1).mean(axis=1)[: len(batch)]
         probabilities = softmax(classifier.weights.calibrated(logits))
         tops = ranking(probabilities, top_k)

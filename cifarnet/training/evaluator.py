@@ -7,7 +7,7 @@ import numpy as np
 
 from cifarnet.data.progress import Progress
 from cifarnet.inference.classifier import require_finite
-from cifarnet.inference.engines import BATCH_SIZE
+from cifarnet.inference.engines import default_batch_size
 from cifarnet.models.answers import Logits, run_batches
 from cifarnet.models.network import Network, build_model
 from cifarnet.models.spec import ModelSpec
@@ -23,6 +23,7 @@ class Evaluator:
     def __init__(self, network: Network, inputs: np.ndarray):
         self.network = network
         self.inputs = inputs
+        self.batch_size = default_batch_size(network.spec)
         self._models: dict[int, Any] = {}
 
     def make_model(self, image_size: int) -> Any:
@@ -44,13 +45,13 @@ class Evaluator:
             WeightsError: when a logit is NaN or infinite.
         """
         self.network.set_tensors(tensors)
-        logits = run_batches(self._model(image_size), self.inputs, BATCH_SIZE, report)
+        logits = run_batches(self._model(image_size), self.inputs, self.batch_size, report)
         return require_finite(logits, self.network.spec.title)
 
     def time(self, count: int) -> float:
         """Return the seconds that classifying ``count`` of the inputs at full size takes."""
         started = time.monotonic()
-        run_batches(self._model(self.network.spec.image_size), self.inputs[:count], BATCH_SIZE)
+        run_batches(self._model(self.network.spec.image_size), self.inputs[:count], self.batch_size)
         return time.monotonic() - started
 
     def _model(self, image_size: int) -> Any:

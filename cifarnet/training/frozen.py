@@ -15,7 +15,7 @@ from keras import ops
 from cifarnet.data.arrays import empty, is_large
 from cifarnet.data.progress import Progress
 from cifarnet.errors import WeightsError
-from cifarnet.inference.engines import BATCH_SIZE
+from cifarnet.inference.engines import default_batch_size
 from cifarnet.models.answers import Features, HeadLogits, run_batches
 from cifarnet.models.network import Network
 from cifarnet.preprocessing import Normalization
@@ -49,9 +49,10 @@ def base_features(
     model = Features(network, normalization)
     shape = (len(images), *network.features_shape)
     features = _make(shape)
-    count = BATCH_SIZE * max(1, _CHUNK_BYTES // (4 * BATCH_SIZE * math.prod(network.features_shape)))
+    batch_size = default_batch_size(network.spec)
+    count = batch_size * max(1, _CHUNK_BYTES // (4 * batch_size * math.prod(network.features_shape)))
     for start in range(0, len(images), count):
-        chunk = run_batches(model, images[start : start + count], BATCH_SIZE)
+        chunk = run_batches(model, images[start : start + count], batch_size)
         if not np.isfinite(chunk).all():
             raise WeightsError(
                 "The frozen base returns non-finite features: its weights are damaged or its training diverged."

@@ -304,8 +304,7 @@ class Loop:
         )
         rate = self.images_per_second
         if not self.planner and rate and seconds_left is not None and self.step_timer.calls == ESTIMATE_AFTER:
-            per_epoch = seconds_left / max(1, self.steps - train_state.step) * self.steps_per_epoch
-            self.control.report(Estimated(seconds_left, per_epoch, rate))
+            self.control.report(Estimated(seconds_left, self._seconds_per_epoch(seconds_left), rate))
         due = self._save_due() or bool(self.planner and self.planner.due())
         return due or self.control.stop_requested() or not math.isfinite(self._loss)
 
@@ -323,8 +322,29 @@ class Loop:
             share / train_state.plan.slope * (self.step_timer.seconds_per_step(size) or 0.0)
             for size, share in ahead(spans(self.recipe, self.model.full_size), position)
         )
-        checks = self.recipe.checks or self.epochs
-        return seconds + (checks - checks_due(checks, position)) * (self._check_seconds or self._guessed_check(full))
+        return seconds + self._checks_left() * self._seconds_per_check(full)
+
+    def _seconds_per_epoch(self, seconds_left: float) -> float:
+        """Return the mean seconds of a complete epoch with its checks, from the ``seconds_left`` of the run.
+
+        A run may be shorter than an epoch: it then has one check, as a complete epoch has.
+        """
+        check = self._seconds_per_check(self.step_timer.seconds_per_step(self.model.full_size) or 0.0)
+        training = max(0.0, seconds_left - self._checks_left() * check)
+        steps = max(1, self.steps - self.train_state.step)
+        return training / steps * self.steps_per_epoch + self._planned_checks() / self.epochs * check
+
+    def _planned_checks(self) -> int:
+        """Return the number of checks in the run. There is at most one after each epoch."""
+        return min(self.recipe.checks or self.epochs, self.epochs)
+
+    def _checks_left(self) -> int:
+        checks = self._planned_checks()
+        return checks - checks_due(checks, self.train_state.plan.at(self.train_state.step))
+
+    def _seconds_per_check(self, step: float) -> float:
+        """Return the measured seconds of a check, or a guess for a training step of ``step`` seconds."""
+        return self._check_seconds or self._guessed_check(step)
 
     def _guessed_check(self, step: float) -> float:
         """Return the estimated seconds of classifying the held-out images, for a training step of ``step`` seconds.

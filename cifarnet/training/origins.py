@@ -212,7 +212,7 @@ def found_again(config: RunConfig, directory: Path) -> RunConfig:
         text, path = getattr(config, use), getattr(config, f"{use}_path")
         if path is not None:
             found[f"{use}_path"] = places.find(text, path, directory) or path
-            if use == "data" and not Path(found["data_path"]).exists():
+            if use == "data" and not places.is_there(found["data_path"]):
                 raise RunError(
                     f"There is nothing at {path} any more, where the images of the run in {directory} were. Give their"
                     " current path with `data`."

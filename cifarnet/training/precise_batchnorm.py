@@ -13,11 +13,13 @@ import numpy as np
 from keras import ops
 
 from cifarnet.data.augmentation import normalize, shrink
+from cifarnet.models.memory import images_within_limit
 from cifarnet.models.network import Network
 from cifarnet.preprocessing import Normalization
 
 BATCH_SIZE = 256
-"""The largest batch. The larger the batches, the closer the moments to those of all images."""
+"""The largest batch. Large images have smaller ones, within a limit of memory. The larger the batches, the closer the
+moments to those of all images."""
 
 # Separates the random choice of images from the streams of epochs, flips and initial weights.
 _STREAM = 2**32 - 3
@@ -41,7 +43,7 @@ class PreciseBatchnorm:
         network.set_batchnorm_momentum(0.0)  # The moving moments are then those of the last batch.
         total = int(inputs.shape[0])
         count = min(count, total)
-        batches = -(-count // BATCH_SIZE)
+        batches = -(-count // images_within_limit(network.spec, BATCH_SIZE))
         size = count // batches
         rows = np.random.default_rng([seed, _STREAM]).permutation(total)[: batches * size]
         sample = inputs[np.sort(rows)] if isinstance(inputs, np.ndarray) else ops.take(inputs, np.sort(rows), axis=0)

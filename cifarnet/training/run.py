@@ -155,6 +155,7 @@ class TrainingRun:
             params=network.count_params(),
             trainable_params=sum(int(np.prod(variable.shape)) for variable in network.trainable_variables),
             data=config.data,
+            data_note=setup.data.note,
             train_images=len(setup.data.train),
             held_out_images=len(setup.data.held_out),
             held_out=setup.data.held_name,

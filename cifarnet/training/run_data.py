@@ -24,6 +24,7 @@ class RunData:
         sha256: SHA-256 of all images and labels in their splits.
         left_out: the files of the source that are not read.
         enlarged: number of images that are smaller in the source.
+        note: how the source was read where it can be read in several ways, as text for the user.
     """
 
     train: Dataset
@@ -33,6 +34,7 @@ class RunData:
     sha256: str
     left_out: tuple[LeftOut, ...] = ()
     enlarged: int = 0
+    note: str = ""
 
     @classmethod
     def load(cls, inputs: RunInputs, mirrors: Sequence[str], report: Progress) -> Self:
@@ -59,7 +61,7 @@ class RunData:
                 )
             train, validation = hold_out(train, inputs.validation_split, inputs.seed)
         held_out, name = (splits.test, "test") if validation is None else (validation, "validation")
-        return cls(train, held_out, name, splits.test, splits.sha256(), splits.left_out, splits.enlarged)
+        return cls(train, held_out, name, splits.test, splits.sha256(), splits.left_out, splits.enlarged, splits.note)
 
     @property
     def has_validation(self) -> bool:

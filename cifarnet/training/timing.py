@@ -11,7 +11,6 @@ from keras import ops
 
 from cifarnet.durations import span
 from cifarnet.events import BudgetPlanned, Measuring, Warned
-from cifarnet.inference.engines import BATCH_SIZE
 from cifarnet.recipes import Recipe
 from cifarnet.training.budget import ENDING, Planner, too_little_time
 from cifarnet.training.control import Stopped
@@ -193,7 +192,7 @@ def _seconds_per_check(loop: Loop) -> float:
     time of a training step, budgets of a minute ended 7 s late or 14 s early.
     """
     images = len(loop.data.held_out)
-    timed = min(images, BATCH_SIZE)
+    timed = min(images, loop.parts.evaluator.batch_size)
     loop.parts.evaluator.time(timed)
     per_image = loop.parts.evaluator.time(timed) / timed
     seconds = images * per_image

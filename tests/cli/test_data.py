@@ -3,6 +3,7 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -13,6 +14,7 @@ from cifarnet.cli import console
 from cifarnet.cli.main import app
 from cifarnet.data.download import RemoteFile
 from cifarnet.data.inventory import Inventory, copies
+from cifarnet.data.official_names import CIFAR10
 from cifarnet.data.sources import load_data
 from cifarnet.errors import DownloadError, InvalidValueError
 from cifarnet.recipes import RECIPES
@@ -113,7 +115,7 @@ def test_the_state_of_the_archive_is_shown(cache, content, state):
     (cache / "small.tar.gz").write_bytes(content)
     small = RemoteFile("small.tar.gz", "http://127.0.0.1:9/x", 6, hashlib.sha256(b"intact").hexdigest())
     console = Console(file=io.StringIO(), width=200)
-    inventory = Inventory(str(cache), (copies("small", "Small", small, None),), ())
+    inventory = Inventory(str(cache), (copies("small", replace(CIFAR10, archive=small)),), ())
     console.print(render_inventory(inventory.to_dict()))
     assert state in console.file.getvalue()
 

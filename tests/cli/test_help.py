@@ -35,7 +35,7 @@ OPTIONS = {
     ),
     "evaluate": words("--data --tta --batch-size --test-split --skip-broken --mirror --report --json --backend"),
     "compare": words("--report --json"),
-    "summary": words("--model --depth --weights --classes --units --plain --json"),
+    "summary": words("--model --depth --weights --classes --image-size --units --plain --json"),
     "predict": words(
         "--weights --model --depth --top-k --crop --tta --reject --explain --csv --json --report --backend"
     ),

@@ -25,6 +25,7 @@ def test_json_has_the_promised_keys_and_figures():
         "model",
         "depth",
         "classes",
+        "image_size",
         "layers",
         "total_params",
         "trainable_params",
@@ -82,6 +83,41 @@ def test_plain_units_keep_their_columns_apart():
     lines = summary("--depth", "20", "--units", "--plain").splitlines()
     row = next(line for line in lines if line.startswith("sequential_2/res_net_unit_3/conv2 "))
     assert row.split() == ["sequential_2/res_net_unit_3/conv2", "(Conv2D)", "(None,", "8,", "8,", "64)", "36864"]
+
+
+def test_image_size_changes_shapes_and_cost():
+    data = json.loads(summary("--depth", "20", "--image-size", "64", "--json"))
+    assert (data["image_size"], data["layers"][1]["output_shape"]) == (64, [None, 64, 64, 16])
+    assert data["total_params"] == 271_098
+    assert 4 * 40_500_000 < data["macs"] < 4 * 40_551_040
+    networks = json.loads(summary("--image-size", "64", "--json"))
+    assert [each["image_size"] for each in networks] == [64] * len(PRESETS)
+    assert "(None, 64, 64, 16)" in summary("--depth", "20", "--image-size", "64", "--plain")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--depth", "20", "--image-size", "33"], "nearest: 32 and 36. Received: 33"),
+        (["--model", "vgg16", "--image-size", "0"], "a VGG-16; nearest: 8. Received: 0"),
+        (["--image-size", "-64"], "Received: -64"),
+        (["--depth", "20", "--image-size", "100000"], "Received: 100,000"),
+    ],
+)
+def test_a_size_that_a_network_does_not_take_is_refused(arguments, message):
+    error = CliRunner().invoke(app, ["summary", *arguments]).exception
+    assert isinstance(error, InvalidValueError)
+    assert message in str(error)
+
+
+def test_image_size_of_weights_must_fit(weight_file, tmp_path):
+    data = json.loads(summary("--weights", str(weight_file), "--image-size", "48", "--json"))
+    assert (data["image_size"], data["classes"]) == (48, 3)
+    spec = ModelSpec("vgg16", 3)
+    save_weights(tmp_path / "v.h5", Weights(spec, initial_weights(spec, 0), ("a", "b", "c"), Normalization(1.0, 5.0)))
+    error = CliRunner().invoke(app, ["summary", "--weights", str(tmp_path / "v.h5"), "--image-size", "64"]).exception
+    assert isinstance(error, InvalidValueError)
+    assert "don't fit images of 64 pixels; nearest: 28 and 32" in str(error)
 
 
 def test_an_empty_name_is_no_network():

@@ -1,15 +1,18 @@
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from cifarnet.data.download import RemoteFile
 from cifarnet.data.inventory import copies, summarize, take_inventory
+from cifarnet.data.official_names import CIFAR10
 from cifarnet.data.sources import load_data
 from tests.support.datasets import image_folder, python_layout
 
 ARCHIVE = RemoteFile("a.tar.gz", "http://example.org/a.tar.gz", 6, hashlib.sha256(b"intact").hexdigest())
+SMALL = replace(CIFAR10, archive=ARCHIVE)
 
 
 def test_an_empty_cache_has_nothing(cache):
@@ -27,11 +30,11 @@ def test_an_empty_cache_has_nothing(cache):
 def test_the_checksum_of_the_archive_is_reported(cache):
     cache.mkdir()
     (cache / "a.tar.gz").write_bytes(b"intact")
-    assert copies("a", "A", ARCHIVE, None).checksum_holds is True
+    assert copies("a", SMALL).checksum_holds is True
     (cache / "a.tar.gz").write_bytes(b"intacT")
-    assert copies("a", "A", ARCHIVE, None).checksum_holds is False
+    assert copies("a", SMALL).checksum_holds is False
     (cache / "a.tar.gz.part").write_bytes(b"int")
-    assert copies("a", "A", ARCHIVE, None).partial_bytes == 3
+    assert copies("a", SMALL).partial_bytes == 3
 
 
 def test_decoded_sets_and_the_copy_of_keras_are_listed(tmp_path):

@@ -14,13 +14,18 @@ from cifarnet.errors import DataError
 
 @pytest.mark.parametrize(
     ("source", "name", "argument"),
-    [("cifar10", "cifar10", ""), ("synthetic", "synthetic", ""), ("synthetic:50", "synthetic", "50")],
+    [
+        ("cifar10", "cifar10", ""),
+        ("cifar100-coarse:a:b", "cifar100-coarse", "a:b"),
+        ("synthetic", "synthetic", ""),
+        ("synthetic:50", "synthetic", "50"),
+    ],
 )
 def test_a_name_is_found_with_its_argument(source, name, argument):
     assert find_named(source) == (NAMED[name], argument)
 
 
-@pytest.mark.parametrize("source", ["cifar10:5", "./cifar10", "images", "CIFAR10", ""])
+@pytest.mark.parametrize("source", ["./cifar10", "./cifar10:5", "cifar11:5", "images", "CIFAR10", ""])
 def test_other_texts_are_paths(source):
     assert find_named(source) is None
     assert not places.is_name(source)
@@ -37,7 +42,7 @@ def test_a_named_source_is_a_module_and_a_row(monkeypatch):
 
     module.open_source = open_source
     monkeypatch.setitem(sys.modules, "grey", module)
-    monkeypatch.setitem(named.NAMED, "grey", NamedSource("grey:N", "grey", takes_argument=True))
+    monkeypatch.setitem(named.NAMED, "grey", NamedSource("grey:N", "grey"))
     splits = load_data("grey:2")
     assert (len(splits.train), splits.test.class_names) == (2, ("a", "b"))
     assert places.of_data("grey:2") is None
@@ -48,3 +53,16 @@ def test_an_unknown_path_names_the_sources(tmp_path):
         DataError, match=r"cifar10, cifar100, cifar100-coarse, synthetic, synthetic:N \(N training images\) or the path"
     ):
         load_data(tmp_path / "nowhere")
+
+
+def test_a_path_after_a_name_is_recorded_and_found(tmp_path, monkeypatch):
+    (tmp_path / "files").mkdir()
+    monkeypatch.chdir(tmp_path)
+    recorded = places.of_data("cifar100-coarse:files")
+    assert recorded == f"cifar100-coarse:{tmp_path.resolve() / 'files'}"
+    assert places.find("cifar100-coarse:files", recorded) == recorded
+    assert places.of_data("cifar100-coarse") is None
+    moved = recorded.replace("/files", "/moved/files")
+    assert not places.is_there(moved)
+    assert places.find("cifar100-coarse:files", moved) == recorded
+    assert places.find("cifar100-coarse:other", moved) is None

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cifarnet.cli.main import app
-from cifarnet.data import cifar10
+from cifarnet.data import copies
 from cifarnet.data.sources import load_data
 from cifarnet.errors import DataError, InvalidValueError
 from cifarnet.evaluation.evaluate import evaluate
@@ -29,7 +29,7 @@ def no_download(monkeypatch):
     def refuse(*arguments):
         raise AssertionError("CIFAR-10 would be downloaded")
 
-    monkeypatch.setattr(cifar10, "find_or_fetch", refuse)
+    monkeypatch.setattr(copies, "find_or_fetch", refuse)
 
 
 def save_run(run: Path, data: str, test_split: float | None = None) -> Path:

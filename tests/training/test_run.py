@@ -409,3 +409,15 @@ def test_a_validation_folder_selects_the_best_epoch(tmp_path):
     evaluation = evaluate(tmp_path / "run")
     assert evaluation.metrics.accuracy == result.metrics.accuracy
     assert [files.line for files in evaluation.left_out] == left_out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("checks", [0, 25])
+def test_an_epoch_of_a_short_run_has_the_time_of_one_check(tmp_path, checks):
+    events = Recorder()
+    recipe = RECIPES["documented"].with_changes(batch_size=8, steps=12, checks=checks)
+    train(TrainRequest(recipe, data="synthetic:2000", model="resnet8"), tmp_path / "run", report=events)
+    (estimate,) = events.of(Estimated)
+    training, check = 2000 / estimate.images_per_second, 400 / 3 / estimate.images_per_second
+    assert estimate.seconds_per_epoch == pytest.approx(training + check, rel=1e-3)
+    assert estimate.seconds_left == pytest.approx(check + 2 * 8 / estimate.images_per_second, rel=1e-3)

@@ -10,9 +10,12 @@ from cifarnet.choices import ENGINE_NAMES
 from cifarnet.data.progress import Progress
 from cifarnet.errors import BackendError, invalid, unknown_value
 from cifarnet.installation import install_command, is_installed
+from cifarnet.models.memory import images_within_limit
+from cifarnet.models.spec import ModelSpec
 from cifarnet.weights.record import Weights
 
 BATCH_SIZE = 250
+"""Images per batch. Larger images have smaller batches; see ``default_batch_size``."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,11 @@ class Engine(Protocol):
             report: called with the progress after every batch.
         """
         ...
+
+
+def default_batch_size(spec: ModelSpec) -> int:
+    """Return the images per batch for the network of ``spec``: ``BATCH_SIZE``, or fewer within the limit of memory."""
+    return images_within_limit(spec, BATCH_SIZE)
 
 
 def choose_engine(name: str = "auto", *, backend: str | None = None) -> str:

@@ -52,6 +52,7 @@ def render_source(summary: Mapping[str, Any]) -> RenderableType:
             f"{size} x {size} pixels; training images: mean {summary['mean']:.2f}, standard deviation"
             f" {summary['std']:.2f} (of 0 to 255, all channels){enlarged}"
         ),
+        *([Text(printable(f"{note[0].upper()}{note[1:]}."))] if (note := summary["note"]) else []),
         *(Text(printable(LeftOut(**files).line)) for files in summary["left_out"]),
     )
 

@@ -30,6 +30,7 @@ def summary_data(spec: ModelSpec, layers: Sequence[Layer], units: bool = False) 
         "model": spec.name,
         "depth": spec.depth,
         "classes": spec.classes,
+        "image_size": spec.image_size,
         "layers": [
             {
                 "name": path,

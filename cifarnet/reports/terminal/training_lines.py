@@ -35,13 +35,13 @@ def plan_lines(plan: Planned) -> list[str]:
         f"Network   {plan.spec.title}, {plan.spec.classes} classes, {plan.params:,} parameters{trainable}{larger}",
         f"Data      {printable(plan.data)}: {plan.train_images:,} training images,"
         f" {plan.held_out_images:,} {plan.held_out} images",
+        *([f"          {printable(plan.data_note)}"] if plan.data_note else []),
         f"Recipe    {recipe.name}{f' with {changed}' if changed else ''}: {length}",
         *(f"          {note}" for note in plan.notes),
+        *([f"Teacher   {printable(plan.teacher)}"] if plan.teacher else []),
         f"Device    {plan.device}, {plan.precision}",
         f"Run       {printable(str(plan.directory))}",
     ]
-    if plan.teacher:
-        lines.insert(3, f"Teacher   {printable(plan.teacher)}")
     if plan.device.advice:
         lines.insert(-1, f"          {plan.device.advice}")
     if plan.weights:
