@@ -98,7 +98,7 @@ def test_on_a_gpu_the_fast_recipe_trains_at_full_size():
         ("resnet110-v1", "documented", {}),
         ("vgg16", "documented", {"l2": 5e-4}),
         ("vgg16", "revised", {}),
-        ("vgg16", "fast", {"learning_rate": 0.1, "batch_size": 128}),
+        ("vgg16", "fast", {"learning_rate": 0.03, "batch_size": 128}),
     ],
 )
 def test_networks_change_named_recipes(model, recipe, changes):
@@ -109,7 +109,7 @@ def test_networks_change_named_recipes(model, recipe, changes):
 
 def test_few_images_get_small_batches_with_the_networks_rate():
     recipe = RECIPES["fast"].for_model("vgg16").for_images(20, "vgg16")
-    assert (recipe.batch_size, recipe.learning_rate) == (16, pytest.approx(0.1 * 0.125**0.5))
+    assert (recipe.batch_size, recipe.learning_rate) == (16, pytest.approx(0.03 * 0.125**0.5))
 
 
 def test_a_new_length_in_epochs_replaces_one_in_steps():

@@ -33,11 +33,14 @@ OPTIONS = {
         --precision --jit --no-jit --backend
         """
     ),
-    "evaluate": words("--data --tta --batch-size --test-split --skip-broken --mirror --report --json --backend"),
+    "evaluate": words(
+        "--data --tta --batch-size --test-split --skip-broken --mirror --report --json --engine --precision --backend"
+    ),
     "compare": words("--report --json"),
     "summary": words("--model --depth --weights --classes --image-size --units --plain --json"),
     "predict": words(
-        "--weights --model --depth --top-k --crop --tta --reject --explain --csv --json --report --backend"
+        "--weights --model --depth --top-k --crop --tta --reject --explain --csv --json --report --engine --precision"
+        " --backend"
     ),
     "data": words("--download --clear-cache --test-split --skip-broken --image-size --mirror --grid --recipe --json"),
     "weights": words("--json"),
