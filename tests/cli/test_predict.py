@@ -157,9 +157,11 @@ def test_names_files_can_neither_break_line_nor_control_terminal(weights, tmp_pa
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file systems elsewhere refuse such names")
 def test_a_name_that_is_no_text_is_answered_in_every_form(weights, tmp_path):
-    save_picture(tmp_path / "1.png", 0).rename(tmp_path / "\udcff.png")
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    save_picture(folder / "1.png", 0).rename(folder / "\udcff.png")
     for form in ([], ["--csv"], ["--json"]):
-        result = predict(str(tmp_path), "--weights", weights, *form)
+        result = predict(str(folder), "--weights", weights, *form)
         assert (result.exit_code, result.stderr) == (0, network(weights))
         assert r"\udcff.png" in result.stdout
 
