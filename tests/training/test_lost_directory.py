@@ -16,7 +16,9 @@ from cifarnet.training.resume import resume
 from cifarnet.training.start import train
 from tests.support.faults.saves import checkpoint
 
-CONFIG = TrainRequest(RECIPES["paper"].with_changes(epochs=2, batch_size=32), data="synthetic:100", model="resnet8")
+pytestmark = pytest.mark.usefixtures("tiny_family")
+
+CONFIG = TrainRequest(RECIPES["paper"].with_changes(epochs=2, batch_size=32), data="synthetic:100", model="tiny2")
 
 
 def delete(directory):
