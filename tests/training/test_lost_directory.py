@@ -77,6 +77,7 @@ def test_a_result_is_not_claimed_when_it_is_lost_meanwhile(lose, tmp_path, monke
             manager.write_result(checkpoint(1).weights, {"epoch": 1})
 
 
+@pytest.mark.slow
 def test_a_moved_run_stops_and_resumes_there(tmp_path):
     directory = tmp_path / "run"
 
