@@ -133,11 +133,11 @@ def test_a_student_learns_from_the_teacher_alone():
 
 
 SHORT = RECIPES["paper"].with_changes(steps=9, batch_size=32, precise_batchnorm=50)
-SYNTHETIC = TrainRequest(SHORT, data="synthetic:200", model="resnet8", seed=5)
+SYNTHETIC = TrainRequest(SHORT, data="synthetic:200", model="tiny2", seed=5)
 
 
 @pytest.fixture(scope="module")
-def taught(tmp_path_factory):
+def taught(tiny_family, tmp_path_factory):
     """A run with a teacher, the teacher's run, and the first one's events."""
     there, events = tmp_path_factory.mktemp("taught"), Recorder()
     teacher = train(replace(SYNTHETIC, seed=6), there / "teacher").directory
@@ -174,7 +174,7 @@ def test_resume_requires_the_same_teacher(taught, tmp_path):
     events = Recorder(when=lambda event: isinstance(event, StepDone) and event.step == 4)
     with pytest.raises(InterruptedRunError):
         train(config, tmp_path / "run", report=events)
-    other = {**teacher.tensors, "conv2d_1/bias": teacher.tensors["conv2d_1/bias"] + 1}
+    other = {**teacher.tensors, "classifier/bias": teacher.tensors["classifier/bias"] + 1}
     save_weights(tmp_path / "teacher.h5", replace(teacher, tensors=other))
     with pytest.raises(RunError, match=r"teacher\.h5 does not hold the weights that the run in .* learns from"):
         resume(tmp_path / "run")
