@@ -42,6 +42,20 @@ def jpeg_archive(cache, tmp_path_factory, monkeypatch):
     return Path(os.environ["CIFARNET_TEST_DATA"]) / "cifar10-jpeg75.tar.xz"
 
 
+@pytest.fixture(scope="module")
+def tiny_family():
+    """Make ``tiny2`` a network, for runs whose outcome does not depend on the network.
+
+    A short run spends most of its time tracing the step, which takes a third of the time of a ResNet-8.
+    """
+    from cifarnet.models import spec as specs
+    from tests.support.families import TINY
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(specs.MODELS, "tiny", TINY)
+        yield
+
+
 @pytest.fixture
 def interruptible():
     """Ctrl-C's usual handler: a shell's background job, as tests may be, inherits an ignored one."""

@@ -316,6 +316,7 @@ def test_failing_command_is_printed_without_a_traceback(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("torch") is None, reason="needs torch")
 def test_pytorch_reference_prints_its_rate():
     command = [sys.executable, BENCHMARKS / "pytorch_reference.py", "--depth", "8", "--batch", "8", "--steps", "1"]

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +24,11 @@ from cifarnet.training.start import train
 from cifarnet.weights.formats import load_weights
 from tests.support.faults.disk import KILL, Killed, disk
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("tiny_family")]
 
 ROOT = Path(__file__).parents[2]
 CONFIG = TrainRequest(
-    RECIPES["paper"].with_changes(epochs=2, batch_size=32), data="synthetic:100", model="resnet8", validation_split=0.2
+    RECIPES["paper"].with_changes(epochs=2, batch_size=32), data="synthetic:100", model="tiny2", validation_split=0.2
 )
 FAULTS = (errno.ENOSPC, errno.EIO, errno.EACCES, KILL)
 
@@ -37,7 +38,7 @@ def result(directory):
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory):
+def reference(tiny_family, tmp_path_factory):
     """The result of a run that was left alone, and how many operations on its files it needed."""
     directory = tmp_path_factory.mktemp("reference") / "run"
     with disk(directory) as healthy:
@@ -128,7 +129,8 @@ def small_disk(tmp_path):
 
 
 @pytest.mark.slow
-def test_real_disk_full_ends_with_message_and_exit_status_own(reference, small_disk):
+def test_real_disk_full_ends_with_message_and_exit_status_own(tmp_path, small_disk):
+    train(replace(CONFIG, model="resnet8"), tmp_path / "run")
     directory = small_disk / "run"
     recipe = small_disk / "recipe.json"
     recipe.write_text(json.dumps(CONFIG.recipe.to_dict()))
@@ -142,7 +144,7 @@ def test_real_disk_full_ends_with_message_and_exit_status_own(reference, small_d
     assert latest_checkpoint(directory, lambda event: pytest.fail(str(event))) is not None
     subprocess.run(["mount", "-o", "remount,size=8m", small_disk], check=True)
     resume(directory)
-    assert result(directory) == reference[0]
+    assert result(directory) == result(tmp_path / "run")
 
 
 @pytest.mark.slow

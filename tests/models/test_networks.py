@@ -24,7 +24,7 @@ def test_plain_summary_equals_the_documented_table_to_the_letter(depth):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("depth", [8, 14, 20, 32, 44, 56, 110])
+@pytest.mark.parametrize("depth", [8, 20, 110])
 def test_the_keras_model_and_the_description_agree_on_every_row(depth):
     from cifarnet.models.network import Network
 

@@ -42,7 +42,7 @@ def test_serving_models_load_without_cifarnet(tmp_path):
         expected[spec.name] = Classifier(weights).logits(images)
         model = serving_model(spec, weights.tensors, weights.normalization)
         assert all(type(layer).__module__.startswith("keras.") for layer in model.layers)
-        np.testing.assert_allclose(model.predict_on_batch(images), expected[spec.name], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(np.asarray(model(images)), expected[spec.name], rtol=1e-4, atol=1e-5)
         assert model.input.dtype == "uint8"
         model.save(tmp_path / f"{spec.name}.keras")
         np.save(tmp_path / f"{spec.name}-images.npy", images)

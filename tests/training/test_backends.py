@@ -32,9 +32,12 @@ from cifarnet.events import EpochDone, StepDone
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.resume import resume
 from cifarnet.training.start import train
+from cifarnet.models.spec import MODELS
+from tests.support.families import TINY
 
+MODELS["tiny"] = TINY
 recipe = RECIPES["documented"].with_changes(epochs=2, batch_size=25, precise_batchnorm=50, resolutions=((16, 0.3),))
-config = TrainRequest(recipe, data="synthetic:100", model="resnet8", backend="jax")
+config = TrainRequest(recipe, data="synthetic:100", model="tiny2", backend="jax")
 there = Path(sys.argv[1])
 train(config, there / "alone")
 
@@ -71,10 +74,12 @@ np.save(sys.argv[4], moments(weights, images))
 
 def run(code: str, *arguments: object, **variables: str) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"} | variables
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
     subprocess.run([sys.executable, "-c", code, *map(str, arguments)], check=True, env=environment)
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("tiny_family")
 def test_with_jax_a_stopped_run_equals_one_left_alone(tmp_path):
     run(STOP_AND_RESUME, tmp_path, **quick_jax(tmp_path))  # The configuration names the backend.
     alone = tmp_path / "alone"
@@ -96,7 +101,7 @@ def test_both_backends_give_the_same_logits_and_moments(tmp_path):
     save_weights(tmp_path / "w.h5", weights)
     np.save(tmp_path / "images.npy", images)
     paths = (tmp_path / name for name in ("w.h5", "images.npy", "logits.npy", "moments.npy"))
-    run(LOGITS_AND_MOMENTS, *paths, KERAS_BACKEND="jax", PYTHONPATH=os.pathsep.join(sys.path), **quick_jax(tmp_path))
+    run(LOGITS_AND_MOMENTS, *paths, KERAS_BACKEND="jax", **quick_jax(tmp_path))
     np.testing.assert_allclose(np.load(tmp_path / "moments.npy"), moments(weights, images), rtol=1e-3, atol=1e-4)
     here = Classifier(weights).logits(images)
     np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), here, atol=1e-4 * np.abs(here).max())

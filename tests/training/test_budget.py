@@ -24,6 +24,8 @@ from cifarnet.training.start import train
 from cifarnet.training.timing import _require_time, adapted_recipe
 from cifarnet.weights.formats import load_weights
 
+pytestmark = pytest.mark.usefixtures("tiny_family")
+
 FAST = RECIPES["fast"]
 SECONDS = {16: 0.07, 20: 0.1, 24: 0.15, 28: 0.18, 32: 0.25}
 CHECK = 5.0
@@ -161,7 +163,7 @@ def test_a_budget_that_is_already_over_still_ends_with_a_step():
     assert plan.at(plan.steps) == 1
 
 
-BUDGET = TrainRequest(FAST.with_changes(batch_size=32), data="synthetic:200", model="resnet8", budget=20.0)
+BUDGET = TrainRequest(FAST.with_changes(batch_size=32), data="synthetic:200", model="tiny2", budget=20.0)
 LONG = replace(BUDGET, budget=600.0)
 
 

@@ -18,6 +18,8 @@ from cifarnet.training.evaluator import ImageEvaluator
 from cifarnet.training.start import train
 from cifarnet.weights.record import Weights
 
+pytestmark = pytest.mark.usefixtures("tiny_family")
+
 SPEC = ModelSpec("resnet8")
 NORMALIZATION = Normalization(120.0, 64.0)
 TEST = load_data("synthetic:50").test
@@ -53,9 +55,7 @@ def test_weights_that_diverged_are_named(evaluator):
 
 def rows(directory, recipe, **options):
     events = []
-    result = train(
-        TrainRequest(recipe, data="synthetic:50", model="resnet8", **options), directory, report=events.append
-    )
+    result = train(TrainRequest(recipe, data="synthetic:50", model="tiny2", **options), directory, report=events.append)
     return [event.row for event in events if isinstance(event, EpochDone)], result
 
 

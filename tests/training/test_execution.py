@@ -29,19 +29,19 @@ RECIPE = RECIPES["fast"].with_changes(
 )
 
 
-def trained(directory, **options):
+def trained(directory, model="resnet8", **options):
     """The tensors after a few steps, with the run's configuration."""
-    train(TrainRequest(RECIPE, data="synthetic:50", model="resnet8", **options), directory)
+    train(TrainRequest(RECIPE, data="synthetic:50", model=model, **options), directory)
     return load_weights(directory / files.WEIGHTS).tensors, json.loads((directory / files.CONFIG).read_text())
 
 
-def difference(found, wanted):
+def difference(found, wanted, model="resnet8"):
     """How far apart two trainings ended, in units of the way that they went from the same initial weights."""
 
     def length(tensors):
         return np.sqrt(sum(np.sum(np.square(tensor)) for tensor in tensors))
 
-    initial = initial_weights(ModelSpec("resnet8"), 0)
+    initial = initial_weights(ModelSpec(model), 0)
     apart = length(found[name] - wanted[name] for name in wanted)
     return apart / length(wanted[name] - initial[name] for name in wanted)
 
@@ -76,8 +76,9 @@ def test_weights_head_and_logits_are_float32_in_every_precision(precision):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("tiny_family")
 def test_what_a_run_resolved_is_in_its_configuration(tmp_path):
-    _, config = trained(tmp_path / "run")
+    _, config = trained(tmp_path / "run", "tiny2")
     assert config["precision"] in PRECISIONS
     assert config["jit"] in (True, False)
 
@@ -104,22 +105,27 @@ from cifarnet.backend.devices import Execution
 from cifarnet.backend.select import use_backend
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.start import train
+from cifarnet.models.spec import MODELS
+from tests.support.families import TINY
 
+MODELS["tiny"] = TINY
 use_backend("jax")
 recipe = RECIPES["fast"].with_changes(steps=6, batch_size=8, learning_rate=0.02, resolutions=())
 for steps in (1, 4):
     Execution.best_on = lambda device, steps=steps: Execution("float32", True, steps)
-    train(TrainRequest(recipe, data="synthetic:50", model="resnet8"), Path(sys.argv[1]) / str(steps))
+    train(TrainRequest(recipe, data="synthetic:50", model="tiny2"), Path(sys.argv[1]) / str(steps))
 """
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("tiny_family")
 def test_on_jax_many_steps_in_one_call_train_as_one_by_one(tmp_path):
     pytest.importorskip("jax")
-    environment = {**os.environ, "KERAS_BACKEND": "jax", **quick_jax(tmp_path, optimization=1)}
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment |= quick_jax(tmp_path, optimization=1)
     subprocess.run([sys.executable, "-c", MANY_STEPS, str(tmp_path)], check=True, env=environment)
     one, four = (load_weights(tmp_path / steps / files.WEIGHTS).tensors for steps in ("1", "4"))
-    assert difference(four, one) < 1e-3
+    assert difference(four, one, "tiny2") < 1e-3
     histories = [(tmp_path / steps / files.HISTORY).read_text().splitlines() for steps in ("1", "4")]
     # Epoch, step and image size; six steps are one call of four and two of the rest.
     assert [line.split(",")[:3] for line in histories[1]] == [line.split(",")[:3] for line in histories[0]]

@@ -39,8 +39,9 @@ def pets(tmp_path):
     return image_folder(tmp_path / "pets", train=10, test=4)
 
 
-def vgg(path, size):
-    spec = ModelSpec("vgg16", 10, size)
+def save_base(path, model, size):
+    """Weights to start from."""
+    spec = ModelSpec(model, 10, size)
     tensors = initial_weights(spec, 0)
     save_weights(path, Weights(spec, tensors, tuple("abcdefghij"), Normalization(120.0, 64.0)))
     return path
@@ -56,7 +57,7 @@ def test_the_size_is_that_of_the_request_weights_or_32(tmp_path):
     assert prepare(TrainRequest()).inputs.image_size == 32
     assert prepare(TrainRequest(weights="resnet20")).inputs.image_size == 32
     assert prepare(TrainRequest(weights="resnet20", image_size=96)).inputs.image_size == 96
-    large = str(vgg(tmp_path / "large.h5", 64))
+    large = str(save_base(tmp_path / "large.h5", "vgg16", 64))
     assert prepare(TrainRequest(weights=large)).inputs.image_size == 64
     assert prepare(TrainRequest(weights=large, image_size=36)).inputs.image_size == 36
 
@@ -65,7 +66,7 @@ def test_the_size_is_that_of_the_request_weights_or_32(tmp_path):
     ("size", "other", "valid"), [(32, 64, "multiples of 4 from 8 to 32"), (64, 32, "multiples of 4 from 36 to 64")]
 )
 def test_weights_of_a_dense_layer_must_fit_the_size(tmp_path, size, other, valid):
-    path = vgg(tmp_path / "w.h5", size)
+    path = save_base(tmp_path / "w.h5", "vgg16", size)
     with pytest.raises(InvalidValueError, match=f"They fit {valid} pixels.*Received: `image_size` {other}"):
         prepare(TrainRequest(weights=str(path), image_size=other))
 
@@ -112,14 +113,15 @@ def test_configurations_without_a_size_are_of_32_pixels():
 
 @pytest.mark.slow
 def test_a_larger_run_is_resumed_scored_and_used(tmp_path, pets):
-    asked = TrainRequest(SHORT, data=pets, weights="resnet20", image_size=48)
+    base = save_base(tmp_path / "base.h5", "resnet8", 32)
+    asked = TrainRequest(SHORT, data=pets, weights=str(base), image_size=48)
     events = Recorder()
     result = train(asked, tmp_path / "whole", report=events)
     assert [event.spec.image_size for event in events.of(Planned)] == [48]
     enlarged = "All images are smaller than 48x48 pixels. They are enlarged, which takes time and adds no detail."
     assert events.of(Warned)[0].message == enlarged
     weights = load_weights(tmp_path / "whole" / files.WEIGHTS)
-    assert weights.spec == ModelSpec("resnet20", 2, 48)
+    assert weights.spec == ModelSpec("resnet8", 2, 48)
     assert evaluate(tmp_path / "whole").metrics.accuracy == result.metrics.accuracy
     assert list(predict([ImageSource("cat", pets / "test/cat/0.png")], Classifier(weights)))
 

@@ -18,9 +18,11 @@ from cifarnet.weights.formats import load_weights
 from tests.support.runs import run_config
 from tests.support.training import Recorder, assert_same_state
 
+pytestmark = pytest.mark.usefixtures("tiny_family")
+
 # 4 steps an epoch; the learning rate is halved after every epoch, by steps.
 RECIPE = RECIPES["documented"].with_changes(epochs=2, batch_size=25, lr_drop=1, learning_rate=0.02)
-CONFIG = TrainRequest(RECIPE, data="synthetic:100", model="resnet8", seed=5)
+CONFIG = TrainRequest(RECIPE, data="synthetic:100", model="tiny2", seed=5)
 
 
 def assert_same_run(one, other):

@@ -16,7 +16,9 @@ from cifarnet.training.resume import resume
 from cifarnet.training.start import train
 from tests.support.faults.saves import checkpoint
 
-CONFIG = TrainRequest(RECIPES["paper"].with_changes(epochs=2, batch_size=32), data="synthetic:100", model="resnet8")
+pytestmark = pytest.mark.usefixtures("tiny_family")
+
+CONFIG = TrainRequest(RECIPES["paper"].with_changes(epochs=2, batch_size=32), data="synthetic:100", model="tiny2")
 
 
 def delete(directory):
@@ -75,6 +77,7 @@ def test_a_result_is_not_claimed_when_it_is_lost_meanwhile(lose, tmp_path, monke
             manager.write_result(checkpoint(1).weights, {"epoch": 1})
 
 
+@pytest.mark.slow
 def test_a_moved_run_stops_and_resumes_there(tmp_path):
     directory = tmp_path / "run"
 

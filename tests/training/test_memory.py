@@ -11,13 +11,20 @@ from cifarnet.data.dataset import hold_out
 from cifarnet.data.sources import load_data
 from cifarnet.errors import StorageError
 from cifarnet.events import Planned, StepDone
+from cifarnet.models.initial import initial_weights
+from cifarnet.models.spec import ModelSpec
+from cifarnet.preprocessing import CIFAR10_CLASSES, Normalization
 from cifarnet.recipes import RECIPES
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.model import HostArray
 from cifarnet.training.resume import resume
 from cifarnet.training.start import train
+from cifarnet.weights.formats.hdf5 import save_weights
+from cifarnet.weights.record import Weights
 from tests.support.datasets import assert_same, image_folder
 from tests.support.training import Recorder, assert_same_result
+
+pytestmark = pytest.mark.usefixtures("tiny_family")
 
 RECIPE = RECIPES["fast"].with_changes(
     epochs=2, batch_size=8, learning_rate=0.05, resolutions=((16, 0.3),), precise_batchnorm=16, cutout=4
@@ -91,16 +98,21 @@ def test_a_full_disk_is_an_error_with_advice(small_memory, monkeypatch):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"recipe": RECIPE, "model": "resnet8"},
-        {"recipe": RECIPE, "model": "resnet8", "validation_split": 0.2},
-        {"recipe": FROZEN, "weights": "resnet20", "freeze_base": True},
-        {"recipe": RECIPE, "model": "resnet8", "image_size": 40, "teacher": "TEACHER"},
+        {"recipe": RECIPE, "model": "tiny2"},
+        {"recipe": RECIPE, "model": "tiny2", "validation_split": 0.2},
+        {"recipe": FROZEN, "weights": "WEIGHTS", "freeze_base": True},
+        {"recipe": RECIPE, "model": "tiny2", "image_size": 40, "teacher": "TEACHER"},
     ],
     ids=["images", "validation", "features", "teacher"],
 )
 def test_runs_from_disk_equal_runs_in_memory(tmp_path, pets, small_memory, changes):
+    if "weights" in changes:
+        spec = ModelSpec("tiny2")
+        weights = Weights(spec, initial_weights(spec, 1), CIFAR10_CLASSES, Normalization(120.0, 64.0))
+        save_weights(tmp_path / "w.h5", weights)
+        changes = {**changes, "weights": str(tmp_path / "w.h5")}
     if "teacher" in changes:
-        train(TrainRequest(RECIPE, data=pets, model="resnet8", image_size=40), tmp_path / "teacher")
+        train(TrainRequest(RECIPE, data=pets, model="tiny2", image_size=40), tmp_path / "teacher")
         changes = {**changes, "teacher": str(tmp_path / "teacher")}
     asked = TrainRequest(data=pets, seed=3, **changes)
     result = train(asked, tmp_path / "memory")

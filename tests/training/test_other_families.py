@@ -22,17 +22,23 @@ from tests.support.families import TINY
 RECIPE = RECIPES["fast"].with_changes(epochs=2, batch_size=16, resolutions=((16, 0.4),), precise_batchnorm=32, checks=0)
 
 
-@pytest.fixture(autouse=True)
-def config(monkeypatch):
-    monkeypatch.setitem(specs.MODELS, "tiny", TINY)
+pytestmark = pytest.mark.usefixtures("tiny_family")
+
+
+@pytest.fixture(scope="module")
+def config():
     return TrainRequest(RECIPE.with_changes(name="own"), data="synthetic:50", model="tiny2", seed=5)
+
+
+@pytest.fixture(scope="module")
+def whole(config, tiny_family, tmp_path_factory):
+    """The directory of a run that was left alone."""
+    return train(config, tmp_path_factory.mktemp("whole") / "run").directory
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [2, 4, 6])
-def test_a_resumed_run_with_dropout_is_exact(tmp_path, config, step):
-    train(config, tmp_path / "whole")
-
+def test_a_resumed_run_with_dropout_is_exact(tmp_path, config, whole, step):
     def stop(event):
         if isinstance(event, StepDone) and event.step == step:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -40,7 +46,7 @@ def test_a_resumed_run_with_dropout_is_exact(tmp_path, config, step):
     with pytest.raises(InterruptedRunError):
         train(config, tmp_path / "stopped", report=stop)
     resume(tmp_path / "stopped")
-    whole, stopped = (tmp_path / name for name in ("whole", "stopped"))
+    stopped = tmp_path / "stopped"
     assert (stopped / files.HISTORY).read_text() == (whole / files.HISTORY).read_text()
     assert load_weights(stopped / files.WEIGHTS).sha256() == load_weights(whole / files.WEIGHTS).sha256()
 

@@ -11,7 +11,6 @@ from cifarnet.data.synthetic import SYNTHETIC_CLASSES
 from cifarnet.errors import InterruptedRunError
 from cifarnet.evaluation.evaluate import evaluate
 from cifarnet.events import StepDone
-from cifarnet.models import spec as specs
 from cifarnet.models.initial import initial_weights
 from cifarnet.models.spec import ModelSpec
 from cifarnet.preprocessing import Normalization
@@ -23,16 +22,14 @@ from cifarnet.training.start import train
 from cifarnet.weights.formats import load_header, load_weights
 from cifarnet.weights.formats.hdf5 import save_weights
 from cifarnet.weights.record import Weights
-from tests.support.families import TINY
 
 COLOURS = Normalization((125.3, 123.0, 113.9), (63.0, 62.1, 66.7))
 RECIPE = RECIPES["fine-tune"].with_changes(epochs=1, batch_size=16, precise_batchnorm=32)
 
 
 @pytest.fixture
-def request_for(monkeypatch, tmp_path):
+def request_for(tiny_family, tmp_path):
     """A request that starts from a weight file with a normalization for each channel, with the same as the teacher."""
-    monkeypatch.setitem(specs.MODELS, "tiny", TINY)
     spec = ModelSpec("tiny2")
     save_weights(tmp_path / "w.h5", Weights(spec, initial_weights(spec, 1), SYNTHETIC_CLASSES, COLOURS))
     path = str(tmp_path / "w.h5")

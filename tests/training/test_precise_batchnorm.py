@@ -22,6 +22,8 @@ from cifarnet.training.resume import resume
 from cifarnet.training.start import train
 from cifarnet.weights.formats import load_weights
 
+pytestmark = pytest.mark.usefixtures("tiny_family")
+
 SPEC = ModelSpec("resnet8")
 NORMALIZATION = Normalization(120.0, 64.0)
 IMAGES = np.random.default_rng(0).integers(0, 256, (300, 32, 32, 3), np.uint8)
@@ -157,7 +159,7 @@ def test_result_of_a_short_run_is_as_good_as_the_network(tmp_path):
 
 def events_of(recipe, directory, data="synthetic:50"):
     events = []
-    train(TrainRequest(recipe, data=data, model="resnet8"), directory, report=events.append)
+    train(TrainRequest(recipe, data=data, model="tiny2"), directory, report=events.append)
     return events
 
 

@@ -22,8 +22,10 @@ from cifarnet.training.resume import resume
 from cifarnet.training.start import make_default_directory, train
 from tests.support.runs import run_config
 
-OPTIONS = "--data synthetic:100 --depth 8 --recipe paper --epochs 2 --batch-size 25 -q"
-CONFIG = TrainRequest(RECIPES["paper"].with_changes(epochs=2, batch_size=25), data="synthetic:100", model="resnet8")
+pytestmark = pytest.mark.usefixtures("tiny_family")
+
+OPTIONS = "--data synthetic:100 --model tiny2 --recipe paper --epochs 2 --batch-size 25 -q"
+CONFIG = TrainRequest(RECIPES["paper"].with_changes(epochs=2, batch_size=25), data="synthetic:100", model="tiny2")
 RUN = run_config(CONFIG.recipe, model="resnet8")
 PICTURES = [*(f"plots/{name}{kind}" for name in files.PLOT_NAMES for kind in (".png", ".svg")), files.REPORT]
 
@@ -37,7 +39,7 @@ def resume_by_command(run: Path, *options: str):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tiny_family, tmp_path_factory):
     """A whole run, where it was trained: its page has its place."""
     run = tmp_path_factory.mktemp("finished") / "run"
     done = CliRunner().invoke(app, ["train", *OPTIONS.split(), "--output", str(run)])

@@ -277,11 +277,13 @@ def test_a_frozen_base_needs_weights():
         prepare(TrainRequest(RECIPE, freeze_base=True))
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_resumed(reference):
     with pytest.raises(RunError, match="finished"):
         resume(reference[0].directory)
 
 
+@pytest.mark.slow
 def test_an_existing_run_is_not_overwritten(reference):
     before = (reference[0].directory / files.WEIGHTS).read_bytes()
     with pytest.raises(RunError, match=r"another `directory`: it has a finished run\.$"):

@@ -94,6 +94,7 @@ def test_the_surest_mistakes_are_shown_with_both_classes(logged):
         np.testing.assert_array_equal(np.asarray(image), scored.data.images[row])
 
 
+@pytest.mark.slow
 def test_the_graph_leads_from_the_images_to_the_logits(logged):
     nodes = {node.name: node for node in read(logged.directory).Graph().node}
     assert nodes["images"].op == "Placeholder"
