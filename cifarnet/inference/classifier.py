@@ -1,17 +1,44 @@
 """Classify images with trained weights and the preprocessing that is stored with them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from cifarnet.choices import TTA
-from cifarnet.data.progress import Progress
+from cifarnet.data.progress import Progress, silent
 from cifarnet.errors import DataError, WeightsError, unknown_value
 from cifarnet.fields import require_whole
 from cifarnet.files import StrPath
 from cifarnet.inference.engines import BATCH_SIZE, Engine, choose_engine, choose_precision, start_engine
 from cifarnet.weights.record import Weights
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from cifarnet.inference.pictures import Picture
+    from cifarnet.inference.predict import Prediction
+
+
+def load(
+    weights: Weights | StrPath = "resnet20", *, engine: str = "auto", precision: str | None = None
+) -> "Classifier":
+    """Return the classifier with the trained ``weights``.
+
+    Args:
+        weights: the weights, or the name, run directory or weight file to read them from. Names are those that
+            ``cifarnet weights`` lists.
+        engine: what computes: ``"onnx"``, ``"keras"`` or ``"openvino"``. By default ``"keras"`` on a GPU and ``"onnx"``
+            on a CPU.
+        precision: the data type of the computation, as for ``Classifier``.
+
+    Raises:
+        InvalidValueError: as for ``Classifier``.
+        BackendError: when the package that the engine runs on is not installed.
+        WeightsError: when there are no readable weights.
+    """
+    return Classifier(weights, engine=engine, precision=precision)
 
 
 class Classifier:
@@ -55,11 +82,102 @@ class Classifier:
         self.weights = weights
         self._on_start = on_start
 
+    def __repr__(self) -> str:
+        spec = self.weights.spec
+        return f"<Classifier: {spec.title}, {spec.classes} classes, engine {self.engine_name}>"
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The name of each class, in the order of the logits."""
+        return self.weights.class_names
+
     @cached_property
     def engine(self) -> Engine:
         """The engine, which starts at the first access."""
         self._on_start(self.engine_name)
         return start_engine(self.engine_name, self.weights, precision=self.precision)
+
+    @overload
+    def predict(
+        self,
+        pictures: "Image | bytes",
+        *,
+        top_k: int | None = None,
+        crop: str = "center",
+        tta: str = "none",
+        reject: bool = False,
+        report: Progress = silent,
+    ) -> "Prediction": ...
+
+    @overload
+    def predict(
+        self,
+        pictures: "list[Any] | tuple[Any, ...] | Iterator[Picture]",
+        *,
+        top_k: int | None = None,
+        crop: str = "center",
+        tta: str = "none",
+        reject: bool = False,
+        report: Progress = silent,
+    ) -> "list[Prediction]": ...
+
+    @overload
+    def predict(
+        self,
+        pictures: Any,
+        *,
+        top_k: int | None = None,
+        crop: str = "center",
+        tta: str = "none",
+        reject: bool = False,
+        report: Progress = silent,
+    ) -> Any: ...
+
+    def predict(
+        self,
+        pictures: Any,
+        *,
+        top_k: int | None = None,
+        crop: str = "center",
+        tta: str = "none",
+        reject: bool = False,
+        report: Progress = silent,
+    ) -> "Prediction | list[Prediction]":
+        """Return the prediction for one picture, or a list of predictions for many.
+
+        A picture is a path, a PIL image of any mode, a uint8 array (height, width, 3) or (height, width), or the
+        content of a file as bytes. It may have any size. EXIF orientation is applied, and transparent pixels are
+        blended with white.
+
+        Args:
+            pictures: one picture; or many as a list, a tuple, another iterable, or a uint8 array (n, height, width, 3).
+                A folder stands for all pictures in and below it, and a pattern such as ``"photos/*.jpg"`` for the
+                pictures that match, as for ``cifarnet predict``.
+            top_k: number of classes in a prediction. By default 3, or all where there are fewer.
+            crop: how pictures become square: ``"center"`` cuts out the centre, ``"pad"`` adds grey margins,
+                ``"stretch"`` distorts.
+            tta: test-time augmentation. ``"flip"`` averages over a picture and its mirror image, ``"views"`` over all
+                crops and their mirror images.
+            reject: whether to mark pictures that probably belong to none of the classes (``Prediction.rejected``).
+            report: called with the progress after every batch.
+
+        Raises:
+            DataError: when the only picture can't be read. Of many pictures, the prediction has an ``error``.
+            InvalidValueError: for values that are no pictures, such as arrays of floats; for no pictures; and for an
+                invalid ``top_k``, ``crop``, ``tta`` or ``reject``.
+        """
+        from cifarnet.inference.pictures import picture_sources
+        from cifarnet.inference.predict import predict
+
+        groups, is_one = picture_sources(pictures)
+        options: dict[str, Any] = {"top_k": top_k, "crop": crop, "tta": tta, "reject": reject, "report": report}
+        found = [prediction for group in groups for prediction in predict(group, self, **options)]
+        if not is_one:
+            return found
+        (prediction,) = found
+        if prediction.error is not None:
+            raise DataError(prediction.error)
+        return prediction
 
     def logits(
         self,
