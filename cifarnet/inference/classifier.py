@@ -1,7 +1,8 @@
 """Classify images with trained weights and the preprocessing that is stored with them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -10,13 +11,16 @@ from cifarnet.choices import TTA
 from cifarnet.data.progress import Progress, silent
 from cifarnet.errors import DataError, WeightsError, unknown_value
 from cifarnet.fields import require_whole
-from cifarnet.files import StrPath
+from cifarnet.files import StrPath, as_path
 from cifarnet.inference.engines import BATCH_SIZE, Engine, choose_engine, choose_precision, start_engine
 from cifarnet.weights.record import Weights
 
 if TYPE_CHECKING:
+    import keras
     from PIL.Image import Image
 
+    from cifarnet.evaluation.evaluate import Evaluation
+    from cifarnet.inference.explain import Explanation
     from cifarnet.inference.pictures import Picture
     from cifarnet.inference.predict import Prediction
 
@@ -55,6 +59,7 @@ class Classifier:
 
     Attributes:
         weights: the weights.
+        place: the run directory, weight file or name that they were read from; None for weights in memory.
         engine_name: the name of the engine.
         precision: the data type of the computation.
 
@@ -75,9 +80,11 @@ class Classifier:
     ):
         self.engine_name = choose_engine(engine)
         self.precision = choose_precision(self.engine_name, precision)
+        self.place: Path | None = None
         if not isinstance(weights, Weights):
             from cifarnet.weights.catalog import load
 
+            self.place = as_path(weights, "weights")
             weights = load(weights)
         self.weights = weights
         self._on_start = on_start
@@ -216,6 +223,97 @@ class Classifier:
             mirrored = self.engine.logits(images[:, :, ::-1], batch_size=batch_size, compiled=compiled, report=report)
             logits = (logits + mirrored) / 2
         return require_finite(logits, self.weights.spec.title)
+
+    def evaluate(
+        self,
+        data: StrPath | None = None,
+        *,
+        tta: str = "none",
+        test_split: float | None = None,
+        mirrors: Sequence[str] = (),
+        skip_broken: bool = False,
+        batch_size: int = BATCH_SIZE,
+        report: Progress = silent,
+    ) -> "Evaluation":
+        """Return the scores of the weights on the test images of ``data``; see ``cifarnet.evaluate``.
+
+        By default the data are those that the weights record, or else CIFAR-10.
+
+        Raises:
+            DataError: as for ``cifarnet.evaluate``.
+            InvalidValueError: as for ``cifarnet.evaluate``.
+        """
+        from cifarnet.data.sources import source_name
+        from cifarnet.evaluation.evaluate import score_classifier
+        from cifarnet.evaluation.source import find_source, source_in_memory
+
+        name = None if data is None else source_name(data)
+        source = source_in_memory(self.weights, name) if self.place is None else find_source(self.place, name)
+        return score_classifier(
+            self,
+            source,
+            source.weights,
+            tta=tta,
+            test_split=test_split,
+            mirrors=mirrors,
+            skip_broken=skip_broken,
+            batch_size=batch_size,
+            report=report,
+        )
+
+    def explain(self, picture: "Picture", *, crop: str = "center") -> "Explanation":
+        """Return a heat map of the places in ``picture`` that support its likeliest class (Grad-CAM).
+
+        The gradients are Keras's, whatever the engine of the classifier. The first call imports Keras and its backend,
+        which takes seconds.
+
+        Args:
+            picture: one picture, as for ``predict``.
+            crop: how the picture becomes square, as for ``predict``.
+
+        Raises:
+            DataError: when the picture can't be read.
+            InvalidValueError: for anything else than one picture, and for an invalid ``crop``.
+        """
+        from cifarnet.inference.explain import explain_picture
+
+        return explain_picture(picture, self, self._with_gradients, crop)
+
+    @cached_property
+    def _with_gradients(self) -> "Classifier":
+        return self if self.engine_name == "keras" else Classifier(self.weights, engine="keras")
+
+    def export(self, path: StrPath, format: str = "keras") -> Path:
+        """Write the network to the file ``path`` for other programs, and return its path; see ``export_model``.
+
+        Raises:
+            InvalidValueError: as for ``cifarnet.export_model``.
+            StorageError: when the system refuses to write.
+        """
+        from cifarnet.export import export_model
+
+        return export_model(self.weights, path, format)
+
+    def keras_model(self, *, normalization: bool = True) -> "keras.Model":
+        """Return the network as a Keras model of stock layers, which can be trained, saved and loaded without cifarnet.
+
+        Its layers have the names, shapes and parameters of the documented table, beside some without parameters. It
+        returns calibrated probabilities, float32 (n, classes), as ``predict`` does. The first call imports Keras and
+        its backend, which takes seconds.
+
+        Args:
+            normalization: whether the model normalizes uint8 images (n, size, size, 3) itself. Otherwise it takes
+                images that are normalized already, float32 of the same shape; see ``Weights.normalization``.
+        """
+        from cifarnet.backend.select import use_backend
+
+        use_backend()
+        from cifarnet.models.serving import documented_model
+
+        weights = self.weights
+        return documented_model(
+            weights.spec, weights.tensors, weights.normalization if normalization else None, weights.temperature
+        )
 
 
 def require_finite(logits: np.ndarray, title: str) -> np.ndarray:
