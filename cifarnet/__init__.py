@@ -25,10 +25,11 @@ _API = {
     "convert_weights": ("cifarnet.weights.convert", "convert_weights"),
     "evaluate": ("cifarnet.evaluation.evaluate", "evaluate"),
     "export_model": ("cifarnet.export", "export_model"),
+    "load": ("cifarnet.inference.classifier", "load"),
     "load_data": ("cifarnet.data.sources", "load_data"),
     "load_weights": ("cifarnet.weights.catalog", "load"),
     "resume": ("cifarnet.training.resume", "resume"),
-    "train": ("cifarnet.training.start", "train"),
+    "train": ("cifarnet.api", "train"),
 }
 
 

@@ -101,6 +101,41 @@ def decoded(content: bytes, what: str, shorter: int) -> Iterator["Image"]:
             yield _rgb(image, content, what)
 
 
+def upright_rgb(picture: "Image | np.ndarray", what: str) -> "Image":
+    """Return a picture that is in memory, or opened by Pillow, as upright RGB. The given one keeps its pixels.
+
+    The rules are those for files: orientation, transparency, and depths of more than 8 bits. Limits on the number of
+    pixels are Pillow's.
+
+    Args:
+        picture: an image of Pillow, or uint8 levels (height, width, 3) or (height, width).
+        what: the name of the picture in error messages.
+
+    Raises:
+        DataError: when it has no pixels, can't be decoded, or has 32 bits per channel.
+    """
+    from PIL import Image, ImageOps
+
+    if isinstance(picture, np.ndarray):
+        if not picture.size:
+            raise DataError(f"{what} has no pixels. Received: uint8 {picture.shape}")
+        return Image.fromarray(picture).convert("RGB")
+    with pillow(what):
+        if not (picture.width and picture.height):
+            raise DataError(f"{what} has no pixels. Received: {picture.width} x {picture.height}")
+        with _one_opened:
+            picture.load()
+        if picture.format == "TIFF":  # Pillow turns it upright when it loads it, and a copy would lose its tags.
+            return _rgb(picture, b"", what)
+        upright = picture.copy()
+        ImageOps.exif_transpose(upright, in_place=True)
+        return _rgb(upright, b"", what)
+
+
+# Two threads must not load the same image of a caller.
+_one_opened = threading.Lock()
+
+
 class _PillowSettings:
     """Changes Pillow's global settings while at least one thread is inside.
 

@@ -153,11 +153,41 @@ def score(
     on_start: Callable[[str], object] = lambda engine: None,
 ) -> Evaluation:
     """Score the weights of ``source`` on its test images; see ``evaluate``."""
+    weights_file, weights = catalog.read(source.weights, load_weights)
+    return score_classifier(
+        Classifier(weights, engine=engine, precision=precision, on_start=on_start),
+        source,
+        weights_file,
+        tta=tta,
+        test_split=test_split,
+        mirrors=mirrors,
+        skip_broken=skip_broken,
+        batch_size=batch_size,
+        report=report,
+    )
+
+
+def score_classifier(
+    classifier: Classifier,
+    source: Source,
+    weights_file: Path,
+    *,
+    tta: str = "none",
+    test_split: float | None = None,
+    mirrors: Sequence[str] = (),
+    skip_broken: bool = False,
+    batch_size: int | None = None,
+    report: Progress = silent,
+) -> Evaluation:
+    """Score ``classifier``, whose weights are those in ``weights_file``, on the test images of ``source``.
+
+    The other arguments are those of ``evaluate``.
+    """
+    weights = classifier.weights
     if tta not in TTA:
         raise unknown_value("tta", tta, TTA)
     if batch_size is not None and batch_size < 1:
         raise invalid("batch_size", "must be at least 1", batch_size)
-    weights_file, weights = catalog.read(source.weights, load_weights)
     batch_size = default_batch_size(weights.spec) if batch_size is None else batch_size
 
     def load(name: str, split: float | None) -> Splits:
@@ -170,7 +200,6 @@ def score(
             report=report,
         )
 
-    classifier = Classifier(weights, engine=engine, precision=precision, on_start=on_start)
     splits, changed = source.load(test_split, load)
     test = splits.test
     refuse_other_classes(source.name, test.class_names, weights_file, weights.class_names, splits.note)

@@ -16,6 +16,7 @@ from cifarnet.runs.files import CONFIG
 from cifarnet.runs.provenance import TrainedOn
 from cifarnet.weights import catalog
 from cifarnet.weights.formats import load_header
+from cifarnet.weights.record import Weights
 
 Load = Callable[[str, float | None], Splits]
 """A function of the name of a data source and a ``test_split``, which reads the source."""
@@ -115,7 +116,19 @@ def find_source(weights: Path, data: str | None) -> Source:
     """
     file, header = catalog.read(weights, load_header)
     run = Run(weights) if (weights / CONFIG).exists() else None
-    names, origin = header.class_names, run.trained_on if run else catalog.trained_on(weights)
+    origin = run.trained_on if run else catalog.trained_on(weights)
+    return _source(weights, file, header.class_names, origin, run, data)
+
+
+def source_in_memory(weights: Weights, data: str | None) -> Source:
+    """Return the source to score weights on that were not read from a file, as ``find_source``."""
+    name = Path(weights.spec.name)
+    return _source(name, name, weights.class_names, weights.trained_on, None, data)
+
+
+def _source(
+    weights: Path, file: Path, names: tuple[str, ...], origin: TrainedOn | None, run: Run | None, data: str | None
+) -> Source:
     if data is not None:
         source = Source(weights, data, origin, chosen=True, run=run)
     elif origin is not None:

@@ -1,17 +1,48 @@
 """Classify images with trained weights and the preprocessing that is stored with them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from cifarnet.choices import TTA
-from cifarnet.data.progress import Progress
+from cifarnet.data.progress import Progress, silent
 from cifarnet.errors import DataError, WeightsError, unknown_value
 from cifarnet.fields import require_whole
-from cifarnet.files import StrPath
+from cifarnet.files import StrPath, as_path
 from cifarnet.inference.engines import Engine, choose_engine, choose_precision, default_batch_size, start_engine
 from cifarnet.weights.record import Weights
+
+if TYPE_CHECKING:
+    import keras
+    from PIL.Image import Image
+
+    from cifarnet.evaluation.evaluate import Evaluation
+    from cifarnet.inference.explain import Explanation
+    from cifarnet.inference.pictures import Picture
+    from cifarnet.inference.predict import Prediction
+
+
+def load(
+    weights: Weights | StrPath = "resnet20", *, engine: str = "auto", precision: str | None = None
+) -> "Classifier":
+    """Return the classifier with the trained ``weights``.
+
+    Args:
+        weights: the weights, or the name, run directory or weight file to read them from. Names are those that
+            ``cifarnet weights`` lists.
+        engine: what computes: ``"onnx"``, ``"keras"`` or ``"openvino"``. By default ``"keras"`` on a GPU and ``"onnx"``
+            on a CPU.
+        precision: the data type of the computation, as for ``Classifier``.
+
+    Raises:
+        InvalidValueError: as for ``Classifier``.
+        BackendError: when the package that the engine runs on is not installed.
+        WeightsError: when there are no readable weights.
+    """
+    return Classifier(weights, engine=engine, precision=precision)
 
 
 class Classifier:
@@ -28,6 +59,7 @@ class Classifier:
 
     Attributes:
         weights: the weights.
+        place: the run directory, weight file or name that they were read from; None for weights in memory.
         engine_name: the name of the engine.
         precision: the data type of the computation.
 
@@ -48,18 +80,111 @@ class Classifier:
     ):
         self.engine_name = choose_engine(engine)
         self.precision = choose_precision(self.engine_name, precision)
+        self.place: Path | None = None
         if not isinstance(weights, Weights):
             from cifarnet.weights.catalog import load
 
+            self.place = as_path(weights, "weights")
             weights = load(weights)
         self.weights = weights
         self._on_start = on_start
+
+    def __repr__(self) -> str:
+        spec = self.weights.spec
+        return f"<Classifier: {spec.title}, {spec.classes} classes, engine {self.engine_name}>"
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The name of each class, in the order of the logits."""
+        return self.weights.class_names
 
     @cached_property
     def engine(self) -> Engine:
         """The engine, which starts at the first access."""
         self._on_start(self.engine_name)
         return start_engine(self.engine_name, self.weights, precision=self.precision)
+
+    @overload
+    def predict(
+        self,
+        pictures: "Image | bytes",
+        *,
+        top_k: int | None = None,
+        crop: str = "center",
+        tta: str = "none",
+        reject: bool = False,
+        report: Progress = silent,
+    ) -> "Prediction": ...
+
+    @overload
+    def predict(
+        self,
+        pictures: "list[Any] | tuple[Any, ...] | Iterator[Picture]",
+        *,
+        top_k: int | None = None,
+        crop: str = "center",
+        tta: str = "none",
+        reject: bool = False,
+        report: Progress = silent,
+    ) -> "list[Prediction]": ...
+
+    @overload
+    def predict(
+        self,
+        pictures: Any,
+        *,
+        top_k: int | None = None,
+        crop: str = "center",
+        tta: str = "none",
+        reject: bool = False,
+        report: Progress = silent,
+    ) -> Any: ...
+
+    def predict(
+        self,
+        pictures: Any,
+        *,
+        top_k: int | None = None,
+        crop: str = "center",
+        tta: str = "none",
+        reject: bool = False,
+        report: Progress = silent,
+    ) -> "Prediction | list[Prediction]":
+        """Return the prediction for one picture, or a list of predictions for many.
+
+        A picture is a path, a PIL image of any mode, a uint8 array (height, width, 3) or (height, width), or the
+        content of a file as bytes. It may have any size. EXIF orientation is applied, and transparent pixels are
+        blended with white.
+
+        Args:
+            pictures: one picture; or many as a list, a tuple, another iterable, or a uint8 array (n, height, width, 3).
+                A folder stands for all pictures in and below it, and a pattern such as ``"photos/*.jpg"`` for the
+                pictures that match, as for ``cifarnet predict``.
+            top_k: number of classes in a prediction. By default 3, or all where there are fewer.
+            crop: how pictures become square: ``"center"`` cuts out the centre, ``"pad"`` adds grey margins,
+                ``"stretch"`` distorts.
+            tta: test-time augmentation. ``"flip"`` averages over a picture and its mirror image, ``"views"`` over all
+                crops and their mirror images.
+            reject: whether to mark pictures that probably belong to none of the classes (``Prediction.rejected``).
+            report: called with the progress after every batch.
+
+        Raises:
+            DataError: when the only picture can't be read. Of many pictures, the prediction has an ``error``.
+            InvalidValueError: for values that are no pictures, such as arrays of floats; for no pictures; and for an
+                invalid ``top_k``, ``crop``, ``tta`` or ``reject``.
+        """
+        from cifarnet.inference.pictures import picture_sources
+        from cifarnet.inference.predict import predict
+
+        groups, is_one = picture_sources(pictures)
+        options: dict[str, Any] = {"top_k": top_k, "crop": crop, "tta": tta, "reject": reject, "report": report}
+        found = [prediction for group in groups for prediction in predict(group, self, **options)]
+        if not is_one:
+            return found
+        (prediction,) = found
+        if prediction.error is not None:
+            raise DataError(prediction.error)
+        return prediction
 
     def logits(
         self,
@@ -100,6 +225,97 @@ class Classifier:
             mirrored = self.engine.logits(images[:, :, ::-1], batch_size=batch_size, compiled=compiled, report=report)
             logits = (logits + mirrored) / 2
         return require_finite(logits, self.weights.spec.title)
+
+    def evaluate(
+        self,
+        data: StrPath | None = None,
+        *,
+        tta: str = "none",
+        test_split: float | None = None,
+        mirrors: Sequence[str] = (),
+        skip_broken: bool = False,
+        batch_size: int | None = None,
+        report: Progress = silent,
+    ) -> "Evaluation":
+        """Return the scores of the weights on the test images of ``data``; see ``cifarnet.evaluate``.
+
+        By default the data are those that the weights record, or else CIFAR-10.
+
+        Raises:
+            DataError: as for ``cifarnet.evaluate``.
+            InvalidValueError: as for ``cifarnet.evaluate``.
+        """
+        from cifarnet.data.sources import source_name
+        from cifarnet.evaluation.evaluate import score_classifier
+        from cifarnet.evaluation.source import find_source, source_in_memory
+
+        name = None if data is None else source_name(data)
+        source = source_in_memory(self.weights, name) if self.place is None else find_source(self.place, name)
+        return score_classifier(
+            self,
+            source,
+            source.weights,
+            tta=tta,
+            test_split=test_split,
+            mirrors=mirrors,
+            skip_broken=skip_broken,
+            batch_size=batch_size,
+            report=report,
+        )
+
+    def explain(self, picture: "Picture", *, crop: str = "center") -> "Explanation":
+        """Return a heat map of the places in ``picture`` that support its likeliest class (Grad-CAM).
+
+        The gradients are Keras's, whatever the engine of the classifier. The first call imports Keras and its backend,
+        which takes seconds.
+
+        Args:
+            picture: one picture, as for ``predict``.
+            crop: how the picture becomes square, as for ``predict``.
+
+        Raises:
+            DataError: when the picture can't be read.
+            InvalidValueError: for anything else than one picture, and for an invalid ``crop``.
+        """
+        from cifarnet.inference.explain import explain_picture
+
+        return explain_picture(picture, self, self._with_gradients, crop)
+
+    @cached_property
+    def _with_gradients(self) -> "Classifier":
+        return self if self.engine_name == "keras" else Classifier(self.weights, engine="keras")
+
+    def export(self, path: StrPath, format: str = "keras") -> Path:
+        """Write the network to the file ``path`` for other programs, and return its path; see ``export_model``.
+
+        Raises:
+            InvalidValueError: as for ``cifarnet.export_model``.
+            StorageError: when the system refuses to write.
+        """
+        from cifarnet.export import export_model
+
+        return export_model(self.weights, path, format)
+
+    def keras_model(self, *, normalization: bool = True) -> "keras.Model":
+        """Return the network as a Keras model of stock layers, which can be trained, saved and loaded without cifarnet.
+
+        Its layers have the names, shapes and parameters of the documented table, beside some without parameters. It
+        returns calibrated probabilities, float32 (n, classes), as ``predict`` does. The first call imports Keras and
+        its backend, which takes seconds.
+
+        Args:
+            normalization: whether the model normalizes uint8 images (n, size, size, 3) itself. Otherwise it takes
+                images that are normalized already, float32 of the same shape; see ``Weights.normalization``.
+        """
+        from cifarnet.backend.select import use_backend
+
+        use_backend()
+        from cifarnet.models.serving import documented_model
+
+        weights = self.weights
+        return documented_model(
+            weights.spec, weights.tensors, weights.normalization if normalization else None, weights.temperature
+        )
 
 
 def require_finite(logits: np.ndarray, title: str) -> np.ndarray:

@@ -6,17 +6,18 @@ feature maps of the network's base.
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from cifarnet.data.images import fit_square
-from cifarnet.errors import StorageError, invalid, unknown_value
+from cifarnet.errors import DataError, StorageError, invalid, unknown_value
 from cifarnet.inference.classifier import Classifier
 from cifarnet.inference.engines.keras import KerasEngine
-from cifarnet.inference.predict import ImageSource, Prediction
+from cifarnet.inference.pictures import picture_sources
+from cifarnet.inference.predict import ImageSource, Prediction, predict
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -116,6 +117,30 @@ class Explainer:
         features = engine.features(view[None], batch_size=1, compiled=False)
         gradients = engine.feature_gradients(features, np.array([label], np.int32))
         return grad_cam(features, gradients)[0]
+
+
+def explain_picture(picture: object, classifier: Classifier, with_gradients: Classifier, crop: str) -> Explanation:
+    """Return the explanation of the prediction of ``classifier`` for one ``picture``.
+
+    Args:
+        picture: the picture, as for ``Classifier.predict``.
+        classifier: the classifier that predicts.
+        with_gradients: one with the same weights, whose engine is ``keras``.
+        crop: how the picture becomes square, one of ``cifarnet.choices.CROPS``.
+
+    Raises:
+        DataError: when the picture can't be read.
+        InvalidValueError: for anything else than one picture, and for an unknown ``crop``.
+    """
+    groups, is_one = picture_sources(picture)
+    if not is_one:
+        raise invalid("picture", "must be one picture", picture, received=f"many, {picture!r:.80}")
+    explainer = Explainer(with_gradients, crop)
+    sources = [source for group in groups for source in group]
+    (prediction,) = predict(sources, classifier, crop=crop, keep=lambda _, decoded: explainer.show(decoded))
+    if prediction.error is not None:
+        raise DataError(prediction.error)
+    return explainer.explain(replace(prediction, kept=None), prediction.kept)
 
 
 def grad_cam(features: np.ndarray, gradients: np.ndarray) -> np.ndarray:

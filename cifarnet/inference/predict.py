@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from glob import glob
 from itertools import takewhile
@@ -14,7 +15,7 @@ import numpy as np
 from cifarnet.backend.devices import usable_cores
 from cifarnet.choices import CROPS, VIEWS
 from cifarnet.data.dataset import LeftOut
-from cifarnet.data.decoding import image_suffixes
+from cifarnet.data.decoding import image_suffixes, upright_rgb
 from cifarnet.data.images import fit_square, open_picture, read_file
 from cifarnet.data.leftovers import Leftovers
 from cifarnet.data.progress import Progress, silent
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 # smaller batches, the first results come sooner.
 BATCH_SIZE = 128
 
+# The sentences of messages begin with these names.
+_DISPLAY_NAMES = {"-": "Standard input", "picture": "The picture"}
+
 Keep = Callable[[int, "Image"], Any]
 """A function of the index of a picture and the decoded picture, for example one that makes a thumbnail."""
 
@@ -42,26 +46,32 @@ class ImageSource:
 
     Attributes:
         name: its name in the output.
-        content: its file, its content, or the error of finding it.
+        content: its file, its content, the error of finding it, an image of Pillow, or its levels as uint8
+            (height, width, 3) or (height, width).
     """
 
     name: str
-    content: Path | bytes | DataError
+    content: "Path | bytes | DataError | Image | np.ndarray"
 
     @property
     def display_name(self) -> str:
         """The name of the picture in messages."""
-        return "Standard input" if self.name == "-" else self.name
+        return _DISPLAY_NAMES.get(self.name, self.name)
 
-    def read(self) -> bytes:
-        """Return the content of the file.
+    def open(self, size: int, *, to_show: bool = False) -> "AbstractContextManager[Image]":
+        """Return a context with the picture, upright and in RGB; the arguments are those of ``open_picture``.
 
         Raises:
-            DataError: when it can't be found or read.
+            DataError: when it can't be found, read or decoded.
         """
-        if isinstance(self.content, DataError):
-            raise self.content
-        return self.content if isinstance(self.content, bytes) else read_file(self.content, self.display_name)
+        content = self.content
+        if isinstance(content, DataError):
+            raise content
+        if isinstance(content, Path):
+            content = read_file(content, self.display_name)
+        if isinstance(content, bytes):
+            return open_picture(content, self.display_name, size, to_show=to_show)
+        return nullcontext(upright_rgb(content, self.display_name))
 
 
 @dataclass(frozen=True)
@@ -83,6 +93,24 @@ class Prediction:
     rejected: bool | None = None
     explanation: str | None = None
     kept: Any = field(default=None, repr=False, compare=False)
+
+    @property
+    def label(self) -> str | None:
+        """The likeliest class; None for a picture that could not be read."""
+        return self.predictions[0][0] if self.predictions else None
+
+    @property
+    def probability(self) -> float | None:
+        """The probability of the likeliest class; None for a picture that could not be read."""
+        return self.predictions[0][1] if self.predictions else None
+
+    def __str__(self) -> str:
+        """Return a line such as ``cat.jpg: cat 99.1 %, dog 0.8 %``."""
+        if self.error is not None:
+            return self.error
+        return (
+            f"{self.image}: {', '.join(f'{name} {share:.1%}'.replace('%', ' %') for name, share in self.predictions)}"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the prediction as JSON-ready data, one item of the list that ``cifarnet predict --json`` prints."""
@@ -288,7 +316,7 @@ class _Pictures:
 
     def _read(self, index: int, source: ImageSource) -> _Decoded | DataError:
         try:
-            with open_picture(source.read(), source.display_name, self.size, to_show=self.keep is not None) as picture:
+            with source.open(self.size, to_show=self.keep is not None) as picture:
                 views = np.stack([fit_square(picture, self.size, crop) for crop in self.crops])
                 return _Decoded(views, self.keep(index, picture) if self.keep else None)
         except DataError as error:

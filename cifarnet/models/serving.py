@@ -40,6 +40,56 @@ def serving_model(spec: ModelSpec, tensors: Mapping[str, np.ndarray], normalizat
     return model
 
 
+def documented_model(
+    spec: ModelSpec, tensors: Mapping[str, np.ndarray], normalization: Normalization | None, temperature: float = 1.0
+) -> keras.Model:
+    """Return a model to probabilities, float32 (batch, classes), whose layers are those of the documented table.
+
+    Stages and units are models within the model, so that layers have the documented names. Its weights can be trained.
+
+    Args:
+        spec: the network.
+        tensors: its weights by full name.
+        normalization: preprocessing of uint8 images (batch, size, size, 3). With None the model takes normalized
+            images, float32.
+        temperature: divisor of the logits.
+    """
+    inputs = keras.Input(
+        (spec.image_size, spec.image_size, 3), dtype="uint8" if normalization else "float32", name="images"
+    )
+    x = inputs
+    if normalization:
+        x = layers.Rescaling(*_scale_and_offset(normalization), dtype="float32", name="normalization")(x)
+    *body, softmax = describe(spec)
+    for layer in body:
+        x = _part(layer, x.shape[1:])(x) if layer.layers else _BUILDERS[layer.type](layer, layer.name, x)
+    if temperature != 1:
+        x = layers.Rescaling(1 / temperature, dtype="float32", name="calibration")(x)
+    model = keras.Model(inputs, layers.Activation("softmax", name=softmax.name)(x), name=spec.name)
+    for name in named_weights(tuple(body)):
+        *path, weight = name.split("/")
+        layer = model
+        for part in path:
+            layer = layer.get_layer(part)
+        getattr(layer, weight).assign(tensors[name])
+    return model
+
+
+def _part(layer: Layer, shape: tuple[int, ...]) -> keras.Model:
+    """Return a stage or a unit as a model of its own, for inputs of ``shape``."""
+    inputs = keras.Input(shape)
+    if layer.type != "Sequential":
+        return keras.Model(inputs, _BUILDERS[layer.type](layer, "", inputs), name=layer.name)
+    units: list[keras.Model] = []
+    for unit in layer.layers:
+        units.append(_part(unit, units[-1].output_shape[1:] if units else shape))
+    return keras.Sequential([inputs, *units], name=layer.name)
+
+
+def _below(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
 def _scale_and_offset(normalization: Normalization) -> tuple[Any, Any]:
     """Return the normalization as arguments of Keras's ``Rescaling``: numbers, or nested lists (1, 1, 3)."""
     mean, std = normalization.mean, normalization.std
@@ -52,14 +102,14 @@ def _scale_and_offset(normalization: Normalization) -> tuple[Any, Any]:
 
 def _run(descriptions: Sequence[Layer], path: str, x: Any) -> Any:
     for layer in descriptions:
-        x = _BUILDERS[layer.type](layer, f"{path}.{layer.name}", x)
+        x = _BUILDERS[layer.type](layer, _below(path, layer.name), x)
     return x
 
 
 def _residual_unit(description: Layer, path: str, x: Any) -> Any:
     before, branch, shortcut, after = residual_paths(description)
     x = _run(before, path, x)
-    return _run(after, path, layers.Add(name=f"{path}.add")([_run(branch, path, x), _run(shortcut, path, x)]))
+    return _run(after, path, layers.Add(name=_below(path, "add"))([_run(branch, path, x), _run(shortcut, path, x)]))
 
 
 def _zero_channels(description: Layer, path: str, x: Any) -> Any:

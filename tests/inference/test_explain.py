@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from cifarnet.choices import CROPS
-from cifarnet.data.images import open_picture, read_image
+from cifarnet.data.images import read_image
 from cifarnet.errors import InvalidValueError, StorageError
 from cifarnet.files import write_bytes
 from cifarnet.inference.classifier import Classifier
@@ -137,7 +137,7 @@ def saved(path, width, height):
 
 def explained(classifier, crop, source, name):
     explainer = Explainer(classifier, crop)
-    with open_picture(source.read(), source.name, SIZE, to_show=True) as picture:
+    with source.open(SIZE, to_show=True) as picture:
         shown = explainer.show(picture)
     return explainer.explain(Prediction(source.name, ((name, 0.5),)), shown)
 
