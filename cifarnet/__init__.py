@@ -29,7 +29,7 @@ _API = {
     "load_data": ("cifarnet.data.sources", "load_data"),
     "load_weights": ("cifarnet.weights.catalog", "load"),
     "resume": ("cifarnet.training.resume", "resume"),
-    "train": ("cifarnet.training.start", "train"),
+    "train": ("cifarnet.api", "train"),
 }
 
 

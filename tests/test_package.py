@@ -11,8 +11,9 @@ import cifarnet
 
 PACKAGE = Path(cifarnet.__file__).parent
 # The floors of the package: a module imports from its own floor and those below it.
-GROUND, CORE, SERVICES, REPORTS, CLI = range(5)
+GROUND, CORE, SERVICES, REPORTS, API, CLI = range(6)
 FLOORS = {
+    "api": API,
     "cli": CLI,
     "__main__": CLI,
     "reports": REPORTS,

@@ -12,7 +12,7 @@ from cifarnet.cli.options import Depth, Mirror, ReportFile, annotation, chosen_m
 from cifarnet.errors import InvalidValueError
 from cifarnet.fields import Option, Panel, option_name, options_of
 from cifarnet.recipes import Recipe
-from cifarnet.runs.request import SAVE_INTERVAL, TrainRequest
+from cifarnet.runs.request import SAVE_INTERVAL, TrainRequest, request_of
 
 # The options that people need first, in this order. The others follow by panel, in the order of their declaration.
 _FIRST = (
@@ -142,11 +142,10 @@ def train_request(given: dict[str, Any]) -> TrainRequest:
     Raises:
         InvalidValueError: as for ``TrainRequest``, and when ``--model`` and ``--depth`` contradict each other.
     """
-    asked = {name: value for name, value in given.items() if name in _OPTIONS[TrainRequest]}
-    if (model := chosen_model(asked.get("model"), given.get("depth"))) is not None:
-        asked["model"] = model
-    changes = {name: value for name, value in given.items() if name in _OPTIONS[Recipe]}
-    return TrainRequest(**asked, changes=changes)
+    described = {name: value for name, value in given.items() if any(name in known for known in _OPTIONS.values())}
+    if (model := chosen_model(described.get("model"), given.get("depth"))) is not None:
+        described["model"] = model
+    return request_of(described)
 
 
 def resume_options(given: dict[str, Any]) -> dict[str, Any]:

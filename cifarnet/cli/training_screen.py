@@ -8,18 +8,10 @@ from typing import TYPE_CHECKING, Any
 from cifarnet.cli import console
 from cifarnet.cli.spelling import with_options
 from cifarnet.data.progress import Progress
-from cifarnet.events import (
-    BudgetPlanned,
-    EpochDone,
-    Estimated,
-    Event,
-    EventHandler,
-    Planned,
-    Warned,
-)
+from cifarnet.events import Event, EventHandler, Planned, Warned
 from cifarnet.printable import printable
 from cifarnet.reports.terminal.training_frame import Screen, TrainingFrame, rows_after_wrapping
-from cifarnet.reports.terminal.training_lines import budget_lines, epoch_line, estimate_lines, plan_lines, wrapped
+from cifarnet.reports.terminal.training_lines import EventLines, wrapped
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -84,20 +76,13 @@ class _Lines:
     def __init__(self, out: "Console", live: bool):
         self.out = out
         self.live = live
-        self.plan: Planned | None = None
+        self._events = EventLines()
 
     def handle(self, event: Event) -> None:
-        if isinstance(event, Planned):
-            self.plan = event
-            self._print(plan_lines(event))
-        elif isinstance(event, Warned):
+        if isinstance(event, Warned):
             self._print([printable(line) for line in with_options(event.message).split("\n")], style="yellow", indent=0)
-        elif isinstance(event, BudgetPlanned):
-            self._print(budget_lines(event))
-        elif isinstance(event, Estimated) and self.plan:
-            self._print(estimate_lines(event, self.plan))
-        elif isinstance(event, EpochDone):
-            self._print([epoch_line(event, self._width)])
+        else:
+            self._print(self._events.of(event, self._width))
 
     @property
     def _width(self) -> int | None:

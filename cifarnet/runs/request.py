@@ -2,16 +2,17 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from cifarnet.choices import BACKENDS, ON_NAN, PRECISIONS
 from cifarnet.durations import DURATION
-from cifarnet.errors import InvalidValueError, did_you_mean
+from cifarnet.errors import InvalidValueError, did_you_mean, invalid
 from cifarnet.fields import (
     FRACTION,
     IMAGE_SIZES,
+    Option,
     Panel,
     Range,
     convert_fields,
@@ -19,6 +20,7 @@ from cifarnet.fields import (
     options_of,
     received,
     require_valid,
+    require_whole,
     typed_values,
 )
 from cifarnet.files import as_path
@@ -180,6 +182,55 @@ class TrainRequest:
     def adapts_to_device(self) -> bool:
         """Whether the recipe may lose its small images on a GPU: it is one by name, and no image sizes were given."""
         return self.recipe in (None, "fast") and "resolutions" not in self.changes
+
+
+def request_of(options: Mapping[str, Any], request: TrainRequest | None = None) -> TrainRequest:
+    """Return the request for ``options`` by the names of the options of ``cifarnet train``, with ``_`` for ``-``.
+
+    These are the fields of ``TrainRequest`` and ``Recipe``, and ``depth``, which is short for ``model``. A value may be
+    the word of the command line: ``budget="20m"``.
+
+    Args:
+        options: the values by name.
+        request: a request, whose fields are replaced by the options.
+
+    Raises:
+        InvalidValueError: for an unknown name, with the nearest one, and as for ``TrainRequest``.
+    """
+    asked_names, recipe_names = options_of(TrainRequest), options_of(Recipe)
+    known = {**asked_names, **recipe_names}
+    for name in options:
+        if name not in (*known, "depth"):
+            hint = did_you_mean(name[:64], [*known, "depth", *_ARGUMENTS])
+            raise InvalidValueError(f"train has no option {name:.64}.{hint} Received: {name:.64}", field=name)
+    values = {name: _parsed(name, value, known[name]) for name, value in options.items() if name != "depth"}
+    if (depth := options.get("depth")) is not None:
+        from cifarnet.models.spec import model_name
+
+        require_whole("depth", depth)
+        model = model_name(depth)
+        if values.get("model") not in (None, model):
+            raise invalid("depth", f"{depth} is short for `model` {model}: give one of the two", values["model"])
+        values["model"] = model
+    asked = {name: value for name, value in values.items() if name in asked_names}
+    changes = {name: value for name, value in values.items() if name in recipe_names}
+    if request is None:
+        return TrainRequest(**asked, changes=changes)
+    return replace(request, **asked, changes={**request.changes, **changes})
+
+
+# Those of ``cifarnet.train`` itself, for suggestions.
+_ARGUMENTS = ("output", "progress", "mirrors", "save_interval")
+
+
+def _parsed(name: str, value: Any, described: Option) -> Any:
+    if described.notation is None or not isinstance(value, str):
+        return value
+    try:
+        return described.notation.parse(value)
+    except ValueError:
+        valid = f"{described.notation.what} such as {described.notation.example}"
+        raise invalid(name, f"takes {valid}", value, valid=valid) from None
 
 
 LENGTHS = {name: each for cls in (Recipe, TrainRequest) for name, each in options_of(cls).items() if name in _LENGTHS}

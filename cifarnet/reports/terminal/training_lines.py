@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from cifarnet.durations import duration, span
-from cifarnet.events import BudgetPlanned, EpochDone, Estimated, Planned
+from cifarnet.events import BudgetPlanned, EpochDone, Estimated, Event, Planned
 from cifarnet.models.layers import residual_units
 from cifarnet.models.spec import ModelSpec, describe
 from cifarnet.printable import printable
@@ -144,6 +144,24 @@ def epoch_line(event: EpochDone, width: int | None = None) -> str:
     return next((form for form in forms if width is None or len(form) + room <= width), forms[-1]) + best
 
 
+class EventLines:
+    """Returns the lines for each event of a run; no lines for events that are not shown."""
+
+    def __init__(self) -> None:
+        self._plan: Planned | None = None
+
+    def of(self, event: Event, width: int | None = None) -> list[str]:
+        """Return the lines for ``event``. ``width`` is that of ``epoch_line``."""
+        if isinstance(event, Planned):
+            self._plan = event
+            return plan_lines(event)
+        if isinstance(event, BudgetPlanned):
+            return budget_lines(event)
+        if isinstance(event, Estimated) and self._plan:
+            return estimate_lines(event, self._plan)
+        return [epoch_line(event, width)] if isinstance(event, EpochDone) else []
+
+
 def wrapped(line: str, width: int | None, indent: int) -> list[str]:
     """Return ``line`` wrapped between words at ``width`` characters; further lines are indented by ``indent``.
 
@@ -167,14 +185,19 @@ def render_result(result: Mapping[str, Any], directory: str) -> RenderableType:
 
     ``result`` has the keys of metrics.json.
     """
-    low, high = result["accuracy_interval"]
     return Group(
-        Text(
-            f"Test accuracy {result['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%}),"
-            f" loss {result['loss']:.4f}; epoch {result['epoch']} ({result['selected_by']}),"
-            f" trained in {duration(result['training_seconds'])}"
-        ),
+        Text(result_line(result)),
         Text(f"The results are in {directory}; open {directory}/report.html. Next:"),
         Text(f"  cifarnet evaluate {directory}"),
         Text(f"  cifarnet predict IMAGE --weights {directory}"),
+    )
+
+
+def result_line(result: Mapping[str, Any]) -> str:
+    """Return the line on the accuracy of a finished run. ``result`` has the keys of metrics.json."""
+    low, high = result["accuracy_interval"]
+    return (
+        f"Test accuracy {result['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%}),"
+        f" loss {result['loss']:.4f}; epoch {result['epoch']} ({result['selected_by']}),"
+        f" trained in {duration(result['training_seconds'])}"
     )
