@@ -5,7 +5,28 @@ The names of the public API are imported on first use, so that ``import cifarnet
 
 import importlib
 import os
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # Type checkers take this name as true. The module typing takes longer to import than this one.
+    from typing import Any
+
+    from cifarnet.api import train as train
+    from cifarnet.data.sources import load_data as load_data
+    from cifarnet.evaluation.evaluate import evaluate as evaluate
+    from cifarnet.export import export_model as export_model
+    from cifarnet.inference.classifier import Classifier as Classifier
+    from cifarnet.inference.classifier import load as load
+    from cifarnet.models.network import build_model as build_model
+    from cifarnet.models.spec import ModelSpec as ModelSpec
+    from cifarnet.recipes import RECIPES as RECIPES
+    from cifarnet.recipes import Recipe as Recipe
+    from cifarnet.runs.directory import Run as Run
+    from cifarnet.runs.request import TrainRequest as TrainRequest
+    from cifarnet.training.resume import resume as resume
+    from cifarnet.weights.catalog import load as _load_weights
+    from cifarnet.weights.convert import convert_weights as convert_weights
+
+    load_weights = _load_weights  # Only a name that stays the same is exported by its import.
 
 __version__ = "0.2.0.dev0"
 
@@ -33,7 +54,7 @@ _API = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     if name not in _API:
         from cifarnet.errors import did_you_mean
 

@@ -57,4 +57,5 @@ def test_parameters_in_messages_are_options():
         for name in re.findall(r"(?<!`)`[a-z]\w*`(?!`)", text)
     }
     assert "`test_split`" in named
-    assert {name for name in named if with_options(name) not in options} == set()
+    # Only Python has the parameter of Classifier.predict. The command line gives files.
+    assert {name for name in named if with_options(name) not in options} == {"`pictures`"}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import cifarnet
+from tests.support.networks import save_image_folder, save_tiny_weights
 
 PACKAGE = Path(cifarnet.__file__).parent
 # The floors of the package: a module imports from its own floor and those below it.
@@ -101,3 +102,42 @@ def test_reports_load_neither_services_nor_the_cli():
     assert "cifarnet.reports.html.evaluation_page" in loaded
     assert [name for name in loaded if is_above(name)] == []
     assert not {"keras", "tensorflow", "jax"} & set(loaded)
+
+
+def test_type_checkers_see_the_whole_api():
+    tree = ast.parse((PACKAGE / "__init__.py").read_text("utf-8"))
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    aliases = [(node.module, alias) for node in imports for alias in node.names if alias.asname]
+    seen = {alias.asname.lstrip("_"): (module, alias.name) for module, alias in aliases}
+    assert seen == cifarnet._API
+    assert (PACKAGE / "py.typed").is_file()
+
+
+def test_importing_cifarnet_is_fast_and_imports_nothing_heavy():
+    """Processor time, the best of three, because the machine may have other work."""
+    code = (
+        "import sys, time\nstart = time.process_time()\nimport cifarnet\nprint(time.process_time() - start)\n"
+        "print(*sys.modules)"
+    )
+    outputs = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split("\n")
+        for _ in range(3)
+    ]
+    assert min(float(seconds) for seconds, *_ in outputs) < 0.05
+    heavy = {"numpy", "h5py", "onnx", "onnxruntime", "PIL", "rich", "typer", "keras", "tensorflow", "matplotlib"}
+    assert not heavy & set(outputs[0][1].split())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["onnx", "keras"])
+def test_a_script_gets_no_notices_on_stderr(tmp_path, engine):
+    data = save_image_folder(tmp_path / "pets", {"ant": (1, 2), "bee": (1, 2)})
+    weights = save_tiny_weights(tmp_path / "w.h5", ("ant", "bee"))
+    code = (
+        "import sys, cifarnet\nweights, engine, data = sys.argv[1:]\n"
+        "classifier = cifarnet.load(weights, engine=engine)\nclassifier.predict(data)\nclassifier.evaluate(data)\n"
+        "print('tensorflow' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, str(weights), engine, str(data)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == (f"{engine == 'keras'}\n", "")

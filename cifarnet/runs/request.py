@@ -25,7 +25,6 @@ from cifarnet.fields import (
 )
 from cifarnet.files import as_path
 from cifarnet.json_files import shown
-from cifarnet.models.spec import model_name
 from cifarnet.recipes import Recipe
 from cifarnet.runs.provenance import SEEDS
 
@@ -206,6 +205,8 @@ def request_of(options: Mapping[str, Any], request: TrainRequest | None = None) 
             raise InvalidValueError(f"train has no option {name:.64}.{hint} Received: {name:.64}", field=name)
     values = {name: _parsed(name, value, known[name]) for name, value in options.items() if name != "depth"}
     if (depth := options.get("depth")) is not None:
+        from cifarnet.models.spec import model_name
+
         require_whole("depth", depth)
         model = model_name(depth)
         if values.get("model") not in (None, model):

@@ -169,7 +169,7 @@ def test_a_wrong_run_configuration_names_its_field(content, message, command, tm
 def test_the_variable_with_an_unknown_backend_is_named(command, monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     monkeypatch.delitem(sys.modules, "keras", raising=False)
-    status, printed = command("evaluate")
+    status, printed = command("evaluate", "--engine", "keras")
     assert (status, printed) == (
         2,
         "Error: The variable KERAS_BACKEND must be tensorflow or jax. Received: torch\n",

@@ -51,6 +51,8 @@ def test_json_has_exactly_promised_keys_and_is_alone_on_stdout(weights, folder):
         "confusion_matrix",
         "images",
         "images_per_second",
+        "engine",
+        "precision",
         "network",
         "weights",
         "data",

@@ -107,6 +107,8 @@ def evaluation(names=("cat", "dog", "eel"), matrix=((2, 1, 0), (0, 1, 0), (1, 1,
         "confusion_matrix": [list(row) for row in matrix],
         "images": 1234,
         "images_per_second": 5678.9,
+        "engine": "onnx",
+        "precision": "float32",
         "weights": "runs/[red]x/weights.h5",
         "data": "cifar10",
     }

@@ -33,7 +33,8 @@ def evaluator():
 
 def test_at_full_size_the_logits_are_those_that_evaluate_sees(evaluator):
     tensors = initial_weights(SPEC, 1)
-    wanted = Classifier(Weights(SPEC, tensors, TEST.class_names, NORMALIZATION)).logits(TEST.images)
+    weights = Weights(SPEC, tensors, TEST.class_names, NORMALIZATION)
+    wanted = Classifier(weights, engine="keras").logits(TEST.images)
     np.testing.assert_array_equal(evaluator.logits(tensors, 32, silent), wanted)
 
 
