@@ -20,7 +20,7 @@ from cifarnet.files import StrPath, as_path
 from cifarnet.inference.classifier import Classifier
 from cifarnet.inference.engines import BATCH_SIZE
 from cifarnet.weights import catalog
-from cifarnet.weights.formats import load_weights
+from cifarnet.weights.formats import load_network
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def score(
         raise unknown_value("tta", tta, TTA)
     if batch_size < 1:
         raise invalid("batch_size", "must be at least 1", batch_size)
-    weights_file, weights = catalog.read(source.weights, load_weights)
+    weights_file, weights = catalog.read(source.weights, load_network)
 
     def load(name: str, split: float | None) -> Splits:
         return load_data(

@@ -7,7 +7,7 @@ import numpy as np
 
 from cifarnet.choices import TTA
 from cifarnet.data.progress import Progress
-from cifarnet.errors import DataError, WeightsError, unknown_value
+from cifarnet.errors import CifarnetError, DataError, InvalidValueError, WeightsError, unknown_value
 from cifarnet.fields import require_whole
 from cifarnet.files import StrPath
 from cifarnet.inference.engines import BATCH_SIZE, Engine, choose_engine, choose_precision, start_engine
@@ -47,11 +47,21 @@ class Classifier:
         on_start: Callable[[str], object] = lambda engine: None,
     ):
         self.engine_name = choose_engine(engine)
-        self.precision = choose_precision(self.engine_name, precision)
         if not isinstance(weights, Weights):
-            from cifarnet.weights.catalog import load
+            from cifarnet.weights import catalog
+            from cifarnet.weights.formats import load_network
 
-            weights = load(weights)
+            weights = catalog.read(weights, load_network)[1]
+        if weights.graph is not None and self.engine_name == "keras":
+            if engine == "keras":
+                raise InvalidValueError(
+                    "`engine` keras can't run an exported network: use onnx, or the weights that it was made from."
+                    " Received: keras",
+                    field="engine",
+                    value=engine,
+                )
+            self.engine_name = choose_engine("onnx")
+        self.precision = choose_precision(self.engine_name, precision)
         self.weights = weights
         self._on_start = on_start
 
@@ -93,10 +103,17 @@ class Classifier:
         if tta not in TTA:
             raise unknown_value("tta", tta, TTA)
         require_whole("batch_size", batch_size, low=1)
-        logits = self.engine.logits(images, batch_size=batch_size, compiled=compiled, report=report)
-        if tta == "flip":
-            mirrored = self.engine.logits(images[:, :, ::-1], batch_size=batch_size, compiled=compiled, report=report)
-            logits = (logits + mirrored) / 2
+        try:
+            logits = self.engine.logits(images, batch_size=batch_size, compiled=compiled, report=report)
+            if tta == "flip":
+                mirrored = images[:, :, ::-1]
+                logits += self.engine.logits(mirrored, batch_size=batch_size, compiled=compiled, report=report)
+                logits /= 2
+        except Exception as error:
+            # Only a crafted file, whose checksum is right, can hold a graph that does not run.
+            if self.weights.graph is None or isinstance(error, CifarnetError):
+                raise
+            raise WeightsError(f"The exported {self.weights.spec.title} can't be run: {error!s:.200}.") from error
         return require_finite(logits, self.weights.spec.title)
 
 
