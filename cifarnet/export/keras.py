@@ -40,7 +40,8 @@ def annotate(path: Path, metadata: Mapping[str, Any]) -> None:
     attach(path, metadata)
 
 
-# Importing cifarnet fails in this program. Libraries may print, so that the results leave by a copy of stdout.
+# Importing cifarnet fails in this program. Libraries may print, so that the results leave by a copy of stdout. It reads
+# arrays of uint8 and writes arrays of float32, each after its shape as 64-bit integers: four sizes, or two.
 _PROGRAM = """
 import os, sys
 results = os.fdopen(os.dup(1), "wb")
@@ -49,9 +50,11 @@ sys.modules["cifarnet"] = None
 import keras
 import numpy as np
 model = keras.saving.load_model(sys.argv[1])
-while sys.stdin.buffer.peek(1):
-    images = np.lib.format.read_array(sys.stdin.buffer)
-    np.lib.format.write_array(results, np.asarray(model.predict_on_batch(images)))
+while head := sys.stdin.buffer.read(32):
+    shape = np.frombuffer(head, np.int64)
+    images = np.frombuffer(sys.stdin.buffer.read(shape.prod()), np.uint8).reshape(shape)
+    found = np.ascontiguousarray(model.predict_on_batch(images), np.float32)
+    results.write(np.array(found.shape, np.int64).tobytes() + found.tobytes())
     results.flush()
 """
 
@@ -64,14 +67,16 @@ def open_network(path: Path) -> Iterator[Probabilities]:
     with tempfile.TemporaryFile() as log:
         command = [sys.executable, "-c", _PROGRAM, str(path)]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=environment)
-        assert process.stdin
-        assert process.stdout
+        to_keras, from_keras = process.stdin, process.stdout
+        assert to_keras
+        assert from_keras
 
         def run(images: np.ndarray) -> np.ndarray:
             try:
-                np.lib.format.write_array(process.stdin, np.ascontiguousarray(images))
-                process.stdin.flush()
-                found: np.ndarray = np.lib.format.read_array(process.stdout)
+                to_keras.write(np.array(images.shape, np.int64).tobytes() + images.tobytes())
+                to_keras.flush()
+                rows, classes = np.frombuffer(from_keras.read(16), np.int64)
+                found = np.frombuffer(from_keras.read(rows * classes * 4), np.float32).reshape(rows, classes)
             except (OSError, ValueError) as error:
                 process.kill()
                 log.seek(0)
@@ -83,8 +88,8 @@ def open_network(path: Path) -> Iterator[Probabilities]:
             yield run
         finally:
             try:
-                process.stdin.close()
+                to_keras.close()
             except OSError:
                 process.kill()  # The process has ended, or reads no more.
             process.wait()
-            process.stdout.close()
+            from_keras.close()
