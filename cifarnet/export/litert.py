@@ -83,6 +83,9 @@ def open_network(path: Path) -> Iterator[Probabilities]:
 
     with native_notices_held():
         run_signature = Interpreter(model_path=str(path), num_threads=usable_cores()).get_signature_runner()
+        # The first run logs a line from C++.
+        shape = run_signature.get_input_details()[IMAGES]["shape"]
+        run_signature(**{IMAGES: np.zeros(shape, np.uint8)})
 
     def run(images: np.ndarray) -> np.ndarray:
         # The result's memory is used again for the next batch.

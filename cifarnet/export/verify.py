@@ -87,7 +87,7 @@ def require_equal(comparison: Comparison, tolerance: float, title: str) -> None:
     if not comparison.largest_difference <= tolerance or comparison.changed > comparison.near_ties:
         raise ExportError(
             f"The {title} file does not give the probabilities of the weights, and was not kept: the largest difference"
-            f" may be {tolerance:g}, and the likeliest classes must be the same. Report this with the versions that"
-            f" `cifarnet --version` prints. Received: a difference of {comparison.largest_difference:.3g}, and another"
+            f" may be {tolerance:g}, and the likeliest classes must be the same. Report this as a fault of cifarnet."
+            f" Received: a difference of {comparison.largest_difference:.3g}, and another"
             f" class for {comparison.changed:,} of {comparison.images:,} images"
         )

@@ -39,6 +39,7 @@ OPTIONS = {
     "predict": words(
         "--weights --model --depth --top-k --crop --tta --reject --explain --csv --json --report --backend"
     ),
+    "export": words("--format --output --int8 --data --json --backend"),
     "data": words("--download --clear-cache --test-split --skip-broken --image-size --mirror --grid --recipe --json"),
     "weights": words("--json"),
     "weights add": words("--replace"),

@@ -120,7 +120,7 @@ def test_a_file_that_differs_is_not_kept(alone, monkeypatch, tmp_path, before):
 
 def test_what_a_library_raises_is_an_export_error(alone, monkeypatch, tmp_path):
     monkeypatch.setattr(onnx, "write", lambda weights, path: 1 / 0)
-    with pytest.raises(ExportError, match="can't be written and opened as ONNX.* ZeroDivisionError"):
+    with pytest.raises(ExportError, match=r"can't be written and opened as ONNX.* ZeroDivisionError"):
         export_model(WEIGHTS, tmp_path / "n.onnx")
 
 
@@ -145,7 +145,6 @@ def test_other_probabilities_are_refused(value):
 @pytest.mark.parametrize("format", ["onnx", "litert"])
 def test_int8_reports_size_accuracy_and_time(tmp_path, format):
     weights = random_weights(ModelSpec("resnet8", 10))
-    names = ("circle", "square")
     from cifarnet.data.sources import load_data
 
     names = load_data("synthetic:100").test.class_names
@@ -155,7 +154,7 @@ def test_int8_reports_size_accuracy_and_time(tmp_path, format):
     cost = figures.int8
     assert figures.bytes == path.stat().st_size < cost.float32.bytes / 2
     assert cost.calibration_images == 500
-    assert 0 < cost.int8.milliseconds_one
+    assert cost.int8.milliseconds_one > 0
     assert figures.comparison.changed < 0.2 * figures.comparison.images
     if format == "onnx":
         found = softmax(Classifier(path).logits(IMAGES))
@@ -163,9 +162,9 @@ def test_int8_reports_size_accuracy_and_time(tmp_path, format):
 
 
 def test_int8_needs_training_images(tmp_path):
-    with pytest.raises(InvalidValueError, match="`int8` needs training images.* Give them with `data`"):
+    with pytest.raises(InvalidValueError, match=r"`int8` needs training images.* Give them with `data`"):
         export_model(WEIGHTS, tmp_path / "n.onnx", int8=True)
-    with pytest.raises(InvalidValueError, match="`int8` is for the format onnx or litert. Received: keras"):
+    with pytest.raises(InvalidValueError, match=r"`int8` is for the format onnx or litert. Received: keras"):
         export_model(WEIGHTS, tmp_path / "n.keras", "keras", int8=True)
 
 
@@ -210,11 +209,11 @@ def test_only_an_empty_folder_or_a_savedmodel_is_replaced(tmp_path):
 
 def test_a_missing_package_is_named_with_the_command(monkeypatch, tmp_path):
     monkeypatch.setattr(export, "is_installed", lambda name: False)
-    with pytest.raises(BackendError, match="litert needs ai-edge-litert.* Install it with: .*ai-edge-litert"):
+    with pytest.raises(BackendError, match=r"litert needs ai-edge-litert.* Install it with: .*ai-edge-litert"):
         export_model(WEIGHTS, tmp_path / "n.tflite", "litert")
 
 
 def test_formats_of_tensorflow_are_refused_on_jax(monkeypatch, tmp_path):
     monkeypatch.setattr("cifarnet.backend.select.choose_backend", lambda: "jax")
-    with pytest.raises(BackendError, match="set KERAS_BACKEND=tensorflow. Received: jax"):
+    with pytest.raises(BackendError, match=r"set KERAS_BACKEND=tensorflow. Received: jax"):
         export_model(WEIGHTS, tmp_path / "s", "savedmodel")
