@@ -6,6 +6,9 @@ BACKENDS = ("tensorflow", "jax")
 ENGINE_NAMES = ("auto", "onnx", "keras", "openvino")
 """The engines that compute logits. The first is the default."""
 
+EXPORT_FORMATS = ("onnx", "litert", "savedmodel", "keras", "safetensors", "openvino")
+"""The formats of ``cifarnet export``. The first is the default."""
+
 PRECISIONS = ("float32", "bfloat16", "float16")
 """The data types of feature maps."""
 

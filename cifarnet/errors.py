@@ -105,6 +105,10 @@ class BackendError(CifarnetError):
     """A Keras backend that is not installed or was chosen too late."""
 
 
+class ExportError(CifarnetError):
+    """A network that can't be written for other programs, or whose file gives other probabilities."""
+
+
 class InterruptedRunError(CifarnetError):
     """A training run stopped by a signal after its state was saved; exits with 128 + the signal's number."""
 

@@ -125,7 +125,7 @@ def native_notices_held() -> Iterator[None]:
     TensorFlow 2.21 logs six lines about oneDNN and CUDA from C++ at every start, before TF_CPP_MIN_LOG_LEVEL takes
     effect. They hold nothing that a user can act on; ``device`` gives advice where a GPU can't be used.
     """
-    if os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0":
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
         yield
         return
     try:

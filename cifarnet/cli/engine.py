@@ -1,6 +1,7 @@
 """The options ``--engine`` and ``--precision`` of the commands that classify, and the start of the chosen engine."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 from cifarnet.choices import ENGINE_NAMES
@@ -29,10 +30,11 @@ Precision = Annotated[
 ]
 
 
-def chosen_engine(engine: str, backend: str | None, *, explains: bool = False) -> str:
+def chosen_engine(engine: str, backend: str | None, *, explains: bool = False, weights: Path | None = None) -> str:
     """Return the name of the engine for the options ``--engine`` and ``--backend``.
 
-    ``explains`` is whether the command needs gradients, which only Keras computes.
+    ``explains`` is whether the command needs gradients, which only Keras computes. ``weights`` may be an exported
+    network, which Keras can't run.
 
     Raises:
         InvalidValueError: when the options contradict each other, or for a backend that cifarnet does not run on.
@@ -41,6 +43,17 @@ def chosen_engine(engine: str, backend: str | None, *, explains: bool = False) -
     from cifarnet.backend.select import choose_backend
     from cifarnet.inference.engines import choose_engine
 
+    if weights is not None and (engine, backend, explains) != ("onnx", None, False):
+        from cifarnet.weights.formats import is_exported
+
+        if is_exported(weights):
+            if engine == "keras" or backend is not None or explains:
+                given = "--explain" if explains else "--backend" if backend is not None else "--engine keras"
+                raise InvalidValueError(
+                    f"{given} needs Keras, which can't run an exported network. Give the run or the weight file that it"
+                    f" was made from, or leave out {given}. Received: {weights}"
+                )
+            engine = "onnx" if engine == "auto" else engine
     if engine not in ("auto", "keras"):
         if backend is not None:
             raise InvalidValueError(

@@ -66,7 +66,7 @@ def evaluate(
         from cifarnet.evaluation.evaluate import score
         from cifarnet.evaluation.source import find_source
 
-    engine = chosen_engine(engine, backend)
+    engine = chosen_engine(engine, backend, weights=weights)
     if report_file:
         page_path(report_file)
     source = find_source(weights, data)

@@ -123,7 +123,7 @@ def predict(
         from cifarnet.inference.explain import Explainer, explanation_paths, prepare_directory
 
     network = chosen_model(model, depth, weights)
-    engine = chosen_engine(engine, backend, explains=explain is not None)
+    engine = chosen_engine(engine, backend, explains=explain is not None, weights=weights)
     loaded = _load(weights, "resnet20" if network is None else network)
     top_k = service.resolve_top_k(top_k, loaded.spec.classes)
     if reject:
@@ -187,11 +187,11 @@ def _write_page(path: Path, cards: Sequence["Card"], images: int, weights: "Weig
 def _load(weights: Path | None, network: str) -> "Weights":
     """Return the given weights or, by default, the weights of ``network`` that come with cifarnet."""
     from cifarnet.weights import catalog
-    from cifarnet.weights.formats import load_weights
+    from cifarnet.weights.formats import load_network
 
     if weights:
-        return catalog.read(weights, load_weights)[1]
-    return load_weights(catalog.for_model(network))
+        return catalog.read(weights, load_network)[1]
+    return load_network(catalog.for_model(network))
 
 
 def _keep(explainer: "Explainer | None", report_file: Path | None) -> "Keep | None":

@@ -7,7 +7,7 @@ from cifarnet.errors import PARAMETER
 from cifarnet.fields import option_name
 
 # Where the option has another name than the parameter.
-_OPTIONS = {"class_names": "--classes-file", "directory": "--output", "mirrors": "--mirror"}
+_OPTIONS = {"class_names": "--classes-file", "directory": "--output", "path": "--output", "mirrors": "--mirror"}
 
 
 def with_options(message: str) -> str:

@@ -20,7 +20,7 @@ from cifarnet.files import StrPath, as_path
 from cifarnet.inference.classifier import Classifier
 from cifarnet.inference.engines import default_batch_size
 from cifarnet.weights import catalog
-from cifarnet.weights.formats import load_weights
+from cifarnet.weights.formats import load_network
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def score(
     on_start: Callable[[str], object] = lambda engine: None,
 ) -> Evaluation:
     """Score the weights of ``source`` on its test images; see ``evaluate``."""
-    weights_file, weights = catalog.read(source.weights, load_weights)
+    weights_file, weights = catalog.read(source.weights, load_network)
     return score_classifier(
         Classifier(weights, engine=engine, precision=precision, on_start=on_start),
         source,

@@ -1,15 +1,31 @@
-"""Write a network for other programs. A new format is one module here and one row of ``FORMATS``."""
+"""Write a network for other programs, and check the written file. A new format is one module and a row of ``FORMATS``.
+
+The module of a format has these functions:
+
+- ``write(weights, path)`` writes a network from uint8 images (batch, size, size, 3), with a free batch, to calibrated
+  probabilities.
+- ``write_int8(weights, path, images)`` does so with 8-bit integers, whose ranges it takes from training ``images``.
+- ``annotate(path, metadata)`` adds the metadata to the written file.
+- ``open_network(path)`` opens the file with the format's own runtime, without cifarnet's code for networks, and returns
+  a function from images to probabilities.
+"""
 
 import importlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from cifarnet.errors import invalid, unknown_value
+from cifarnet.choices import BACKENDS
+from cifarnet.data.progress import Progress, silent
+from cifarnet.errors import ExportError, invalid, unknown_value
 from cifarnet.files import StrPath, as_path, require_writable
+from cifarnet.installation import install_command, is_installed
 
 if TYPE_CHECKING:
+    from cifarnet.export.quantization import Int8Cost
+    from cifarnet.export.verify import Comparison
     from cifarnet.weights.record import Weights
 
 
@@ -18,44 +34,216 @@ class ExportFormat:
     """A format that networks are written in.
 
     Attributes:
-        module: the module with the function ``write(weights, path)``, which replaces the file as a whole or leaves it.
+        module: the module with the functions of the format.
+        title: its name in prose.
         suffix: the end of the names of its files.
+        requires: the package that writes or opens its files, as Python imports it.
+        package: the name under which that package is installed.
+        reference: the engine that the file is compared with. It shares little with what writes the file.
+        tolerance: the largest difference of a probability from that of the reference.
+        int8: whether there are files with 8-bit integers.
+        is_folder: whether its files are folders.
+        backends: the backends of Keras that can write it; none where Keras is not needed.
     """
 
     module: str
+    title: str
     suffix: str
+    requires: str
+    package: str
+    reference: str
+    tolerance: float = 1e-5
+    int8: bool = False
+    is_folder: bool = False
+    backends: tuple[str, ...] = ()
 
 
-FORMATS = {"keras": ExportFormat("cifarnet.export.keras", ".keras")}
+FORMATS = {
+    "onnx": ExportFormat(
+        "cifarnet.export.onnx", "ONNX", ".onnx", "onnxruntime", "onnxruntime", reference="keras", int8=True
+    ),
+    "litert": ExportFormat(
+        "cifarnet.export.litert",
+        "LiteRT",
+        ".tflite",
+        "ai_edge_litert",
+        "ai-edge-litert",
+        reference="onnx",
+        tolerance=1e-4,
+        int8=True,
+        backends=("tensorflow",),
+    ),
+    "savedmodel": ExportFormat(
+        "cifarnet.export.savedmodel",
+        "SavedModel",
+        "-savedmodel",
+        "tensorflow",
+        "tensorflow",
+        reference="onnx",
+        is_folder=True,
+        backends=("tensorflow",),
+    ),
+    "keras": ExportFormat(
+        "cifarnet.export.keras", "Keras", ".keras", "keras", "keras", reference="onnx", backends=BACKENDS
+    ),
+    "safetensors": ExportFormat(
+        "cifarnet.export.safetensors", "safetensors", ".safetensors", "safetensors", "safetensors", reference="onnx"
+    ),
+    "openvino": ExportFormat("cifarnet.export.openvino", "OpenVINO", ".xml", "openvino", "openvino", reference="keras"),
+}
 
 
-def export_model(weights: "Weights | StrPath", path: StrPath, format: str = "keras") -> Path:
-    """Write a network in another ``format`` to the file ``path``, and return its path.
+@dataclass(frozen=True)
+class Exported:
+    """A written file.
+
+    Attributes:
+        path: the file or folder.
+        format: its format, one of ``FORMATS``.
+        network: the network's name in prose, such as ``ResNet-20``.
+        bytes: its size, with the ``.bin`` file of OpenVINO.
+        comparison: how its probabilities differ from those of the weights.
+        int8: what 8-bit integers cost and gain; None for a file in float32.
+    """
+
+    path: Path
+    format: str
+    network: str
+    bytes: int
+    comparison: "Comparison"
+    int8: "Int8Cost | None" = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures as JSON-ready data, as ``cifarnet export --json`` prints them."""
+        return {
+            "path": str(self.path),
+            "format": self.format,
+            "network": self.network,
+            "bytes": self.bytes,
+            "comparison": self.comparison.to_dict(),
+            "int8": self.int8.to_dict() if self.int8 else None,
+        }
+
+
+def export_model(
+    weights: "Weights | StrPath",
+    path: StrPath | None = None,
+    format: str | None = None,
+    *,
+    int8: bool = False,
+    data: StrPath | None = None,
+    on_start: Callable[[str], object] = lambda engine: None,
+    report: Progress = silent,
+) -> Exported:
+    """Write a network in another ``format``, check the file with the format's own runtime, and return the figures.
+
+    The file takes uint8 images (batch, size, size, 3) with a free batch. Normalization and calibration are part of the
+    network, whose output is the probabilities (batch, classes). ``safetensors`` holds tensors alone. The metadata of
+    the file has class names, normalization, temperature, accuracy, network and the figures of the check.
+
+    The check computes the probabilities of images with the file, and those of the weights with another engine. The
+    test images of ``data`` are used, or of the data that the weights record if they are on this machine, or else
+    synthetic images.
 
     Args:
         weights: the weights, or a run directory, weight file or name that they are read from.
-        path: the file, whose name ends with the suffix of the format, such as ``.keras``. An existing one is replaced.
-        format: ``"keras"``: a model of stock layers, which Keras loads without cifarnet; uint8 images (n, size, size,
-            3) in, logits (n, classes) out.
+        path: the file, whose name ends with the suffix of the format, such as ``.onnx``; any folder for
+            ``savedmodel``. An existing one is replaced. By default the name of the network in the current folder.
+        format: one of ``FORMATS``. By default the one whose suffix ``path`` has, or ``onnx`` without a path.
+        int8: whether to compute in 8-bit integers (``onnx`` and ``litert``). This needs training and test images.
+        data: the data source of the images; see ``load_data``.
+        on_start: called with the name of an engine before it starts.
+        report: called with the progress.
 
     Raises:
-        InvalidValueError: for an unknown format, when ``weights`` or ``path`` is not a path, and when ``path`` has
-            another suffix or is a folder.
+        InvalidValueError: for an unknown format, a format without ``int8``, when ``weights`` or ``path`` is not a path,
+            and when ``path`` has another suffix or is a folder; with ``int8`` also when there are no training images.
+        BackendError: when a package that the format needs is not installed, or Keras runs on another backend than
+            the format needs.
         WeightsError: when there are no readable weights.
-        StorageError: when the system refuses to write.
+        DataError: when ``data`` can't be read, or has other classes.
+        ExportError: when the file differs from the weights. It is then not left behind.
+        StorageError: when the system refuses to write. What ``path`` was before is untouched.
     """
     from cifarnet.weights import catalog
     from cifarnet.weights.record import Weights
 
+    if format is None:
+        format = _format_of(path)
     if format not in tuple(FORMATS):
         raise unknown_value("format", format, FORMATS)
-    target = as_path(path, "path")
-    suffix = FORMATS[format].suffix
-    if target.suffix != suffix:
-        raise invalid("path", f"must be a file whose name ends with {suffix}", path)
-    require_writable(target.parent)
-    if os.path.isdir(target):  # Path.is_dir raises an OSError for a name that is too long.
-        raise invalid("path", "must be a file, not a folder", path)
+    row = FORMATS[format]
+    if int8 and not row.int8:
+        able = " or ".join(name for name, each in FORMATS.items() if each.int8)
+        raise invalid("int8", f"is for the format {able}", format, valid=able)
+    target = None if path is None else _checked(as_path(path, "path"), row)
+    require_installed(format)
     found = weights if isinstance(weights, Weights) else catalog.load(weights)
-    importlib.import_module(FORMATS[format].module).write(found, target)
-    return target
+    if target is None:
+        target = _checked(Path(f"{found.spec.name}{'-int8' if int8 else ''}{row.suffix}"), row)
+    require_writable(target.parent)
+    from cifarnet.export.build import build
+
+    return build(found, target, format, importlib.import_module(row.module), int8, data, on_start, report)
+
+
+def _format_of(path: StrPath | None) -> str:
+    """Return the format whose suffix ``path`` has, or the first one without a path.
+
+    Raises:
+        InvalidValueError: when no format has the suffix.
+    """
+    if path is None:
+        return next(iter(FORMATS))
+    suffix = as_path(path, "path").suffix
+    by_suffix = {row.suffix: name for name, row in FORMATS.items() if not row.is_folder}
+    if suffix not in by_suffix:
+        names = ", ".join(f"{ending} ({name})" for ending, name in by_suffix.items())
+        raise invalid("path", f"needs a `format`, or a name that ends with {names}", path, what="The exported file")
+    return by_suffix[suffix]
+
+
+def require_installed(format: str) -> None:
+    """Check that the package that the ``format`` needs is installed.
+
+    Raises:
+        BackendError: when it is not. The message says how to install it.
+    """
+    from cifarnet.errors import BackendError
+
+    row = FORMATS[format]
+    if not is_installed(row.requires):
+        raise BackendError(
+            f"The format {format} needs {row.package}, which is not installed. Install it with:"
+            f" {install_command(row.package)}"
+        )
+
+
+def _checked(path: Path, row: ExportFormat) -> Path:
+    """Return ``path`` after checking that a file of the format ``row`` may be written there.
+
+    Raises:
+        InvalidValueError: when it may not.
+    """
+    # Path.is_dir raises an OSError for a name that is too long.
+    if row.is_folder:
+        if os.path.lexists(path) and not (os.path.isdir(path) and _is_replaceable(path)):
+            raise invalid("path", f"must be a new folder, an empty one, or a {row.title}", path)
+        return path
+    if path.suffix != row.suffix:
+        raise invalid("path", f"must be a file whose name ends with {row.suffix}", path)
+    if os.path.isdir(path):
+        raise invalid("path", "must be a file, not a folder", path)
+    return path
+
+
+_SAVED_MODEL = {"saved_model.pb", "fingerprint.pb", "variables", "assets", "assets.extra"}
+
+
+def _is_replaceable(folder: Path) -> bool:
+    """Return whether ``folder`` is empty, or holds a SavedModel and nothing else."""
+    names = set(os.listdir(folder))
+    return not names or ("saved_model.pb" in names and names <= _SAVED_MODEL)
+
+
+__all__ = ["FORMATS", "ExportError", "ExportFormat", "Exported", "export_model", "require_installed"]

@@ -9,7 +9,7 @@ import numpy as np
 
 from cifarnet.choices import TTA
 from cifarnet.data.progress import Progress, silent
-from cifarnet.errors import DataError, WeightsError, unknown_value
+from cifarnet.errors import CifarnetError, DataError, InvalidValueError, WeightsError, unknown_value
 from cifarnet.fields import require_whole
 from cifarnet.files import StrPath, as_path
 from cifarnet.inference.engines import Engine, choose_engine, choose_precision, default_batch_size, start_engine
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from cifarnet.evaluation.evaluate import Evaluation
+    from cifarnet.export import Exported
     from cifarnet.inference.explain import Explanation
     from cifarnet.inference.pictures import Picture
     from cifarnet.inference.predict import Prediction
@@ -79,13 +80,23 @@ class Classifier:
         on_start: Callable[[str], object] = lambda engine: None,
     ):
         self.engine_name = choose_engine(engine)
-        self.precision = choose_precision(self.engine_name, precision)
         self.place: Path | None = None
         if not isinstance(weights, Weights):
-            from cifarnet.weights.catalog import load
+            from cifarnet.weights import catalog
+            from cifarnet.weights.formats import load_network
 
             self.place = as_path(weights, "weights")
-            weights = load(weights)
+            weights = catalog.read(weights, load_network)[1]
+        if weights.graph is not None and self.engine_name == "keras":
+            if engine == "keras":
+                raise InvalidValueError(
+                    "`engine` keras can't run an exported network: use onnx, or the weights that it was made from."
+                    " Received: keras",
+                    field="engine",
+                    value=engine,
+                )
+            self.engine_name = choose_engine("onnx")
+        self.precision = choose_precision(self.engine_name, precision)
         self.weights = weights
         self._on_start = on_start
 
@@ -220,10 +231,17 @@ class Classifier:
         if batch_size is None:
             batch_size = default_batch_size(self.weights.spec)
         require_whole("batch_size", batch_size, low=1)
-        logits = self.engine.logits(images, batch_size=batch_size, compiled=compiled, report=report)
-        if tta == "flip":
-            mirrored = self.engine.logits(images[:, :, ::-1], batch_size=batch_size, compiled=compiled, report=report)
-            logits = (logits + mirrored) / 2
+        try:
+            logits = self.engine.logits(images, batch_size=batch_size, compiled=compiled, report=report)
+            if tta == "flip":
+                mirrored = images[:, :, ::-1]
+                logits += self.engine.logits(mirrored, batch_size=batch_size, compiled=compiled, report=report)
+                logits /= 2
+        except Exception as error:
+            # Only a crafted file, whose checksum is right, can hold a graph that does not run.
+            if self.weights.graph is None or isinstance(error, CifarnetError):
+                raise
+            raise WeightsError(f"The exported {self.weights.spec.title} can't be run: {error!s:.200}.") from error
         return require_finite(logits, self.weights.spec.title)
 
     def evaluate(
@@ -285,16 +303,19 @@ class Classifier:
     def _with_gradients(self) -> "Classifier":
         return self if self.engine_name == "keras" else Classifier(self.weights, engine="keras")
 
-    def export(self, path: StrPath, format: str = "keras") -> Path:
-        """Write the network to the file ``path`` for other programs, and return its path; see ``export_model``.
+    def export(
+        self, path: StrPath | None = None, format: str | None = None, *, int8: bool = False, data: StrPath | None = None
+    ) -> "Exported":
+        """Write the network to the file ``path`` for other programs, and compare the file; see ``export_model``.
 
         Raises:
+            ExportError: as for ``cifarnet.export_model``.
             InvalidValueError: as for ``cifarnet.export_model``.
             StorageError: when the system refuses to write.
         """
         from cifarnet.export import export_model
 
-        return export_model(self.weights, path, format)
+        return export_model(self.weights, path, format, int8=int8, data=data)
 
     def keras_model(self, *, normalization: bool = True) -> "keras.Model":
         """Return the network as a Keras model of stock layers, which can be trained, saved and loaded without cifarnet.

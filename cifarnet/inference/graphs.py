@@ -29,10 +29,12 @@ def graphs_dir() -> Path:
 
 
 def graph_bytes(weights: Weights) -> bytes:
-    """Return the serialized ONNX graph from uint8 images to logits, from the cache or newly built.
+    """Return the serialized ONNX graph from uint8 images to logits: the exported one, or from the cache or newly built.
 
     A damaged cache entry is built again. A cache that can't be read or written is not used.
     """
+    if weights.graph is not None:
+        return weights.graph
     path = None
     with suppress(NoHomeError):
         path = graphs_dir() / f"{_key(weights)}.graph"

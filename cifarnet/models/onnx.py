@@ -35,8 +35,8 @@ def onnx_model(
         spec: the network.
         tensors: its weights by full name.
         normalization: preprocessing of the images, which becomes part of the graph.
-        temperature: if given, the graph has a second output ``probabilities``, float32 (batch, classes): the softmax of
-            the logits divided by the temperature.
+        temperature: if given, the first output is ``probabilities``, float32 (batch, classes): the softmax of the
+            logits divided by the temperature. The logits are the second output.
     """
     size = spec.image_size
     graph = _Graph(tensors)
@@ -52,7 +52,7 @@ def onnx_model(
     if temperature is not None:
         divisor = graph.constant("temperature", np.float32(temperature))
         graph.add("Softmax", PROBABILITIES, graph.add("Div", "calibrated", LOGITS, divisor), axis=1)
-        outputs.append(PROBABILITIES)
+        outputs.insert(0, PROBABILITIES)
     made = helper.make_graph(
         graph.nodes,
         spec.name,

@@ -17,7 +17,13 @@ from cifarnet.models.spec import ModelSpec, describe
 from cifarnet.preprocessing import Normalization
 
 
-def serving_model(spec: ModelSpec, tensors: Mapping[str, np.ndarray], normalization: Normalization) -> keras.Model:
+def serving_model(
+    spec: ModelSpec,
+    tensors: Mapping[str, np.ndarray],
+    normalization: Normalization,
+    *,
+    temperature: float | None = None,
+) -> keras.Model:
     """Return a model from uint8 images (batch, size, size, 3) to float32 logits (batch, classes).
 
     The names of its layers are their full names with dots for slashes. It lacks the softmax of the documented table.
@@ -26,12 +32,17 @@ def serving_model(spec: ModelSpec, tensors: Mapping[str, np.ndarray], normalizat
         spec: the network.
         tensors: its weights by full name.
         normalization: preprocessing of the images.
+        temperature: if given, the output is ``probabilities`` instead: the softmax of the logits divided by the
+            temperature.
     """
     inputs = keras.Input((spec.image_size, spec.image_size, 3), dtype="uint8", name="images")
     x = layers.Rescaling(*_scale_and_offset(normalization), dtype="float32", name="normalization")(inputs)
     *body, _softmax = describe(spec)
     for layer in body:
         x = _BUILDERS[layer.type](layer, layer.name, x)
+    if temperature is not None:
+        x = layers.Rescaling(1 / temperature, name="calibrated")(x)
+        x = layers.Softmax(name="probabilities")(x)
     model = keras.Model(inputs, x, name=spec.name)
     model.trainable = False
     for name in named_weights(tuple(body)):

@@ -50,6 +50,8 @@ class Weights:
             unknown. Like ``temperature`` it is fitted to held-out images (``cifarnet.evaluation.calibration``).
         version: the version of cifarnet that wrote the file.
         trained_on: the images of the training; None where unknown, as in files of cifarnet 0.1.
+        graph: the serialized ONNX graph that computes the logits, of an exported network, which has no tensors; None
+            for weights.
 
     Raises:
         WeightsError: for an invalid value. The message names the field.
@@ -65,6 +67,7 @@ class Weights:
     reject_below: float | None = None
     version: str = __version__
     trained_on: TrainedOn | None = None
+    graph: bytes | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if len(self.class_names) != self.spec.classes:

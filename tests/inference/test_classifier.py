@@ -77,7 +77,7 @@ def test_an_explanation_is_of_one_picture_that_can_be_read(weights, tmp_path):
 
 def test_an_export_is_that_of_the_function(weights, tmp_path, monkeypatch):
     calls = []
-    monkeypatch.setattr("cifarnet.export.export_model", lambda *given: calls.append(given))
+    monkeypatch.setattr("cifarnet.export.export_model", lambda *given, **named: calls.append((given, named)))
     classifier = cifarnet.load(weights)
     classifier.export(tmp_path / "x.keras")
-    assert calls == [(classifier.weights, tmp_path / "x.keras", "keras")]
+    assert calls == [((classifier.weights, tmp_path / "x.keras", None), {"int8": False, "data": None})]

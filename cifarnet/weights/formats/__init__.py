@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cifarnet.errors import InvalidValueError
+from cifarnet.errors import InvalidValueError, WeightsError
 from cifarnet.hdf5 import read_content
 from cifarnet.preprocessing import Normalization
-from cifarnet.weights.formats import hdf5, layouts, safetensors, torch
+from cifarnet.weights.formats import hdf5, layouts, onnx, safetensors, torch
 from cifarnet.weights.formats.tensors import Tensor
 from cifarnet.weights.record import Weights
 
@@ -27,28 +27,27 @@ class Format:
         recognizes: returns whether a file that begins with these bytes has the format.
         load: reads the weights.
         load_header: reads everything but the tensors.
-        tensors: reads the tensors of a format that records nothing else; None for formats that describe themselves.
+        tensors: reads the tensors of a file that records nothing else; None for formats that describe themselves, and
+            the result None for files that do.
+        has_tensors: whether the files hold tensors. Otherwise they hold a program that computes logits.
     """
 
     recognizes: Callable[[bytes], bool]
     load: Callable[[Path], Weights]
     load_header: Callable[[Path], Weights]
-    tensors: Callable[[Path], dict[str, Tensor]] | None = None
-
-
-def _of_tensors(recognizes: Callable[[bytes], bool], tensors: Callable[[Path], dict[str, Tensor]]) -> Format:
-    """Return a format that records only tensors, in one of the ``layouts``."""
-    return Format(
-        recognizes,
-        lambda path: layouts.load(tensors(path), path),
-        lambda path: layouts.load_header(tensors(path), path),
-        tensors,
-    )
+    tensors: Callable[[Path], dict[str, Tensor] | None] | None = None
+    has_tensors: bool = True
 
 
 FORMATS = {
-    "torch": _of_tensors(torch.recognizes, torch.read_tensors),
-    "safetensors": _of_tensors(safetensors.recognizes, safetensors.read_tensors),
+    "torch": Format(
+        torch.recognizes,
+        lambda path: layouts.load(torch.read_tensors(path), path),
+        lambda path: layouts.load_header(torch.read_tensors(path), path),
+        torch.read_tensors,
+    ),
+    "safetensors": Format(safetensors.recognizes, safetensors.load, safetensors.load_header, safetensors.read_tensors),
+    "onnx": Format(onnx.recognizes, onnx.load, onnx.load, has_tensors=False),
     "hdf5": Format(lambda head: True, hdf5.load, hdf5.load_header),
 }
 """The formats in the order in which they are tried. The last one raises the error for unknown formats."""
@@ -61,7 +60,29 @@ def load_weights(path: Path) -> Weights:
         WeightsError: when the file is missing, damaged, of an unknown layout or version, or does not hold exactly
             the tensors of the network that it names.
     """
+    found = _format(path)
+    weights = found.load(path)
+    if not found.has_tensors:
+        raise WeightsError(
+            f"{path} is an exported network, which predict and evaluate can use. It does not hold the tensors that"
+            " training, explanations and exports need: give the run, the weight file or the name that it was made from."
+            f" Received: {path}"
+        )
+    return weights
+
+
+def load_network(path: Path) -> Weights:
+    """Read a weight file, a checkpoint, or an ONNX file that ``cifarnet export`` wrote, to classify images.
+
+    Raises:
+        WeightsError: as ``load_weights``, and for ONNX files that cifarnet did not write.
+    """
     return _format(path).load(path)
+
+
+def is_exported(path: Path) -> bool:
+    """Return whether ``path`` is a file in a format of exported networks, which hold no tensors."""
+    return not _format(path).has_tensors
 
 
 def load_header(path: Path) -> Weights:
@@ -82,18 +103,19 @@ def load_described(path: Path, normalization: Normalization | None, class_names:
             as its classes.
     """
     found = _format(path)
-    if found.tensors:
-        return layouts.load(found.tensors(path), path, normalization, class_names)
+    tensors = found.tensors(path) if found.tensors else None
+    if tensors is not None:
+        return layouts.load(tensors, path, normalization, class_names)
     if normalization is not None or class_names is not None:
         raise InvalidValueError(
             f"{path} records its normalization and its classes: leave out `mean`, `std` and `class_names`."
             " Received: at least one of them"
         )
-    return found.load(path)
+    return load_weights(path)
 
 
 def own_content(path: Path) -> bytes:
-    """Return the content of the weight file ``path``, converted to cifarnet's format if it records only tensors.
+    """Return the content of the weight file ``path``, converted to HDF5 if it is a file of PyTorch or safetensors.
 
     Raises:
         WeightsError: as ``load_weights``.

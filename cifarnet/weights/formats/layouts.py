@@ -18,7 +18,7 @@ from cifarnet.errors import InvalidValueError, WeightsError, listed
 from cifarnet.models.layers import Weight, leaves, named_weights
 from cifarnet.models.spec import ModelSpec, describe
 from cifarnet.preprocessing import CIFAR10_CLASSES, Normalization, PerChannel
-from cifarnet.weights.formats.tensors import Tensor
+from cifarnet.weights.formats.tensors import Tensor, finite_values
 from cifarnet.weights.record import LARGEST, MEANINGS, Weights, too_large
 
 _LOGGER = logging.getLogger(__name__)
@@ -312,20 +312,6 @@ def _stored_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _values(tensor: Tensor, name: str, path: Path) -> np.ndarray:
-    """Return the values of ``tensor`` in the order of cifarnet's axes.
-
-    Raises:
-        WeightsError: when they can't be read, are no floating-point numbers, or are not finite.
-    """
-    try:
-        values = tensor.values()
-    except MemoryError:
-        raise
-    except Exception as error:
-        # A damaged zip file makes zipfile raise nearly anything.
-        raise WeightsError(f"{path} is damaged: its tensor {name} can't be read: {error!s:.200}.") from error
-    if values.dtype != np.float32:
-        raise WeightsError(f"{path}: {name} must have floating-point numbers. Received: {values.dtype}")
-    if not np.isfinite(values).all():
-        raise WeightsError(f"{path}: {name} has non-finite values.")
+    """Return the values of ``tensor`` in the order of cifarnet's axes; see ``finite_values``."""
+    values = finite_values(tensor, name, path)
     return np.ascontiguousarray(values.transpose(2, 3, 1, 0) if values.ndim == 4 else values.T)

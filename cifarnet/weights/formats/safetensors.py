@@ -1,16 +1,24 @@
 """Read safetensors files: a JSON header with the place of every tensor, then the bytes of the tensors.
 
+Files that ``cifarnet export`` wrote have the header of a weight file as the entry ``cifarnet`` of their metadata, and
+the tensors under their full names. Other files record only tensors.
+
 The format is described at https://huggingface.co/docs/safetensors. The package of that name is not used, because its
 NumPy interface can't read bfloat16, and its headers may take 100 MB.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cifarnet.errors import InvalidValueError, WeightsError, listed
 from cifarnet.hdf5 import read_content
 from cifarnet.json_files import parse, shown
-from cifarnet.weights.formats.tensors import DTYPES, TENSOR_LIMIT, Tensor, elements, is_shape, itemsize
+from cifarnet.models.layers import named_weights
+from cifarnet.models.spec import describe
+from cifarnet.weights.formats import header, layouts
+from cifarnet.weights.formats.tensors import DTYPES, TENSOR_LIMIT, Tensor, elements, finite_values, is_shape, itemsize
+from cifarnet.weights.record import Weights
 
 _SIZE_BYTES = 8
 _HEADER_LIMIT = 4 << 20
@@ -23,37 +31,75 @@ def recognizes(head: bytes) -> bool:
     return head[_SIZE_BYTES : _SIZE_BYTES + 1] == b"{"
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of the safetensors file ``path`` by name.
+def load(path: Path) -> Weights:
+    """Read a safetensors file of cifarnet, or one with tensors in one of the ``layouts``.
+
+    Raises:
+        WeightsError: as ``cifarnet.weights.formats.load_weights``.
+    """
+    tensors, described = _read(path)
+    if described is None:
+        return layouts.load(tensors, path)
+    expected = named_weights(describe(described.spec))
+    if tensors.keys() != expected.keys():
+        raise WeightsError(
+            f"{path} must hold the tensors of {described.spec.title}. Missing:"
+            f" {listed(sorted(expected.keys() - tensors.keys()), 4) or 'none'}. Received but unknown:"
+            f" {listed([f'{name:.60}' for name in sorted(tensors.keys() - expected.keys())], 4) or 'none'}"
+        )
+    for name, weight in expected.items():
+        if tensors[name].shape != weight.shape:
+            raise WeightsError(f"{path}: {name} must have the shape {weight.shape}. Received: {tensors[name].shape}")
+    return replace(described, tensors={name: finite_values(tensors[name], name, path) for name in expected})
+
+
+def load_header(path: Path) -> Weights:
+    """Read a file as ``load`` does, without its tensors."""
+    tensors, described = _read(path)
+    return layouts.load_header(tensors, path) if described is None else described
+
+
+def read_tensors(path: Path) -> dict[str, Tensor] | None:
+    """Return the tensors of the safetensors file ``path`` by name; None for a file of cifarnet, which describes itself.
 
     Raises:
         WeightsError: when the file can't be read, or its header is not valid.
     """
+    tensors, described = _read(path)
+    return tensors if described is None else None
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], Weights | None]:
+    """Return the tensors of ``path``, and what it records beside them; None where that is nothing."""
     content = read_content(path)
     try:
-        return _tensors(content)
+        tensors, metadata = _parsed(content)
+        own = metadata.get(header.NAME) if isinstance(metadata, dict) else None
+        described = None if own is None else parse(own if isinstance(own, str) else "")
     except InvalidValueError as error:
         raise WeightsError(f"{path} is not a valid safetensors file, or it is damaged: {error}") from error
+    return tensors, None if own is None else header.parsed(described, path)
 
 
-def _tensors(content: bytes) -> dict[str, Tensor]:
+def _parsed(content: bytes) -> tuple[dict[str, Tensor], Any]:
+    """Return the tensors by name, and the metadata."""
     size = int.from_bytes(content[:_SIZE_BYTES], "little")
     if size > min(_HEADER_LIMIT, len(content) - _SIZE_BYTES):
         raise InvalidValueError(
             f"its header must have at most {_HEADER_LIMIT:,} bytes, and end before the file. Received: {size:,} bytes"
         )
     start = _SIZE_BYTES + size
-    header = parse(content[_SIZE_BYTES:start])
-    if not isinstance(header, dict) or len(header) > TENSOR_LIMIT:
+    entries = parse(content[_SIZE_BYTES:start])
+    if not isinstance(entries, dict) or len(entries) > TENSOR_LIMIT:
         raise InvalidValueError(f"its header must be an object with at most {TENSOR_LIMIT:,} tensors")
-    header.pop(_METADATA, None)
+    metadata = entries.pop(_METADATA, None)
     data = memoryview(content)[start:]
     tensors, ends = {}, []
-    for name, entry in header.items():
+    for name, entry in entries.items():
         tensors[name], place = _tensor(name, entry, data)
         ends.append(place)
     _require_disjoint(ends, len(data))
-    return tensors
+    return tensors, metadata
 
 
 def _tensor(name: str, entry: Any, data: memoryview) -> tuple[Tensor, tuple[int, int]]:

@@ -3,9 +3,12 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from cifarnet.errors import WeightsError
 
 TENSOR_LIMIT = 20_000
 """The most tensors of a file. A checkpoint of ResNet-1202 with the state of its optimizer has 10,000."""
@@ -66,6 +69,26 @@ class Tensor:
             return (stored.astype(np.uint32) << 16).view(np.float32)
         with np.errstate(over="ignore"):  # A float64 that is too large for float32 becomes infinite.
             return stored.astype(np.float32 if kind.kind == "f" else kind.newbyteorder("="))
+
+
+def finite_values(tensor: Tensor, name: str, path: Path) -> np.ndarray:
+    """Return the values of ``tensor``, which is called ``name`` in the file ``path``, in float32.
+
+    Raises:
+        WeightsError: when they can't be read, are no floating-point numbers, or are not finite.
+    """
+    try:
+        values = tensor.values()
+    except MemoryError:
+        raise
+    except Exception as error:
+        # A damaged zip file makes zipfile raise nearly anything.
+        raise WeightsError(f"{path} is damaged: its tensor {name} can't be read: {error!s:.200}.") from error
+    if values.dtype != np.float32:
+        raise WeightsError(f"{path}: {name} must have floating-point numbers. Received: {values.dtype}")
+    if not np.isfinite(values).all():
+        raise WeightsError(f"{path}: {name} has non-finite values.")
+    return values
 
 
 def itemsize(dtype: str) -> int:
