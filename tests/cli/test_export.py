@@ -52,7 +52,8 @@ def test_json_has_the_figures(weights):
     ("words", "message"),
     [
         (("--format", "onxx"), r"Did you mean onnx\? Received: onxx"),
-        (("--output", "n.h5"), r"must be a file whose name ends with \.onnx\. Received: n\.h5"),
+        (("--output", "n.h5"), r"needs a `format`, or a name that ends with .* Received: n\.h5"),
+        (("--output", "n.h5", "--format", "onnx"), r"must be a file whose name ends with \.onnx\. Received: n\.h5"),
         (("--int8", "--format", "keras"), "is for the format onnx or litert"),
         (("--int8",), "needs training images"),
     ],

@@ -171,7 +171,7 @@ def test_int8_needs_training_images(tmp_path):
         export_model(WEIGHTS, tmp_path / "n.keras", "keras", int8=True)
 
 
-@pytest.mark.parametrize(("format", "hint"), [("onxx", r" Did you mean onnx\?"), (None, ""), (["keras"], ".*")])
+@pytest.mark.parametrize(("format", "hint"), [("onxx", r" Did you mean onnx\?"), ("", ""), (["keras"], ".*")])
 def test_an_unknown_format_is_refused(tmp_path, format, hint):
     with pytest.raises(InvalidValueError, match=rf"`format` must be onnx, .* or openvino\.{hint} Received: "):
         export_model(WEIGHTS, tmp_path / "x.keras", format)
