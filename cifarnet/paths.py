@@ -9,7 +9,7 @@ from cifarnet.errors import NoHomeError
 
 
 def cache_dir() -> Path:
-    """Return the folder of downloads and decoded images: $CIFARNET_CACHE, else the platform's cache folder.
+    """Return the folder of what can be made or downloaded again: $CIFARNET_CACHE, else the platform's cache folder.
 
     Raises:
         NoHomeError: when the variable is not set and the account has no home folder.
@@ -19,6 +19,15 @@ def cache_dir() -> Path:
     from platformdirs import user_cache_path
 
     return _platform_dir(user_cache_path, "cache", "CIFARNET_CACHE")
+
+
+def graphs_dir() -> Path:
+    """Return the cache folder of ONNX graphs.
+
+    Raises:
+        NoHomeError: as ``cache_dir``.
+    """
+    return cache_dir() / "onnx"
 
 
 def weights_dir() -> Path:

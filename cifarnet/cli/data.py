@@ -42,7 +42,8 @@ def data(
     clear_cache: Annotated[
         bool,
         typer.Option(
-            "--clear-cache", help="Delete the decoded images, and what JAX compiled for a GPU, from the cache."
+            "--clear-cache",
+            help="Delete the decoded images, the ONNX graphs, and what JAX compiled for a GPU, from the cache.",
         ),
     ] = False,
     test_split: TestSplit = None,

@@ -11,7 +11,7 @@ from pathlib import Path
 from cifarnet.errors import NoHomeError, StorageError
 from cifarnet.files import write_bytes
 from cifarnet.models.onnx_names import VERSION
-from cifarnet.paths import cache_dir
+from cifarnet.paths import graphs_dir
 from cifarnet.weights.record import Weights
 
 LARGEST_KEPT = 16 << 20
@@ -21,11 +21,6 @@ KEPT = 20
 """The number of graphs that are kept. A new one replaces the one that was written first."""
 
 _DIGEST = hashlib.sha256().digest_size
-
-
-def graphs_dir() -> Path:
-    """Return the cache folder of ONNX graphs."""
-    return cache_dir() / "onnx"
 
 
 def graph_bytes(weights: Weights) -> bytes:

@@ -4,9 +4,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from cifarnet.data.cache import clear
 from cifarnet.inference import graphs
-from cifarnet.inference.graphs import graph_bytes, graphs_dir
+from cifarnet.inference.graphs import graph_bytes
 from cifarnet.models.spec import ModelSpec
+from cifarnet.paths import graphs_dir
 from cifarnet.preprocessing import Normalization
 from tests.support.weights import random_weights
 
@@ -61,3 +63,9 @@ def test_the_cache_keeps_a_limited_number_of_small_graphs(monkeypatch):
 def test_a_cache_that_cannot_be_written_is_not_used(monkeypatch, cache):
     monkeypatch.setenv("CIFARNET_CACHE", cache)
     assert graph_bytes(WEIGHTS).startswith(b"\x08")
+
+
+def test_the_cache_is_cleared_with_that_of_the_data():
+    graph_bytes(WEIGHTS)
+    clear()
+    assert entries() == []
