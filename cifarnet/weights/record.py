@@ -52,6 +52,7 @@ class Weights:
         trained_on: the images of the training; None where unknown, as in files of cifarnet 0.1.
         graph: the serialized ONNX graph that computes the logits, of an exported network, which has no tensors; None
             for weights.
+        graph_precision: the data type in which ``graph`` computes, ``float32`` or ``int8``.
 
     Raises:
         WeightsError: for an invalid value. The message names the field.
@@ -68,6 +69,7 @@ class Weights:
     version: str = __version__
     trained_on: TrainedOn | None = None
     graph: bytes | None = field(default=None, repr=False)
+    graph_precision: str = "float32"
 
     def __post_init__(self) -> None:
         if len(self.class_names) != self.spec.classes:
