@@ -43,6 +43,7 @@ class ExportFormat:
         tolerance: the largest difference of a probability from that of the reference.
         int8: whether there are files with 8-bit integers.
         is_folder: whether its files are folders.
+        beside: the suffix of a second file of the same name; empty where there is none.
         backends: the backends of Keras that can write it; none where Keras is not needed.
     """
 
@@ -55,6 +56,7 @@ class ExportFormat:
     tolerance: float = 1e-5
     int8: bool = False
     is_folder: bool = False
+    beside: str = ""
     backends: tuple[str, ...] = ()
 
 
@@ -89,7 +91,9 @@ FORMATS = {
     "safetensors": ExportFormat(
         "cifarnet.export.safetensors", "safetensors", ".safetensors", "safetensors", "safetensors", reference="onnx"
     ),
-    "openvino": ExportFormat("cifarnet.export.openvino", "OpenVINO", ".xml", "openvino", "openvino", reference="keras"),
+    "openvino": ExportFormat(
+        "cifarnet.export.openvino", "OpenVINO", ".xml", "openvino", "openvino", reference="keras", beside=".bin"
+    ),
 }
 
 
@@ -157,15 +161,17 @@ def export_model(
 
     Raises:
         InvalidValueError: for an unknown format, a format without ``int8``, when ``weights`` or ``path`` is not a path,
-            and when ``path`` has another suffix or is a folder; with ``int8`` also when there are no training images.
+            and when ``path`` has another suffix, is a folder, or is the file of the weights; with ``int8`` also when
+            there are no training images.
         BackendError: when a package that the format needs is not installed, or Keras runs on another backend than
             the format needs.
-        WeightsError: when there are no readable weights.
+        WeightsError: when there are no readable weights, or they are an exported network, which has no tensors.
         DataError: when ``data`` can't be read, or has other classes.
         ExportError: when the file differs from the weights. It is then not left behind.
         StorageError: when the system refuses to write. What ``path`` was before is untouched.
     """
     from cifarnet.weights import catalog
+    from cifarnet.weights.formats import load_weights
     from cifarnet.weights.record import Weights
 
     if format is None:
@@ -178,9 +184,16 @@ def export_model(
         raise invalid("int8", f"is for the format {able}", format, valid=able)
     target = None if path is None else _checked(as_path(path, "path"), row)
     require_installed(format)
-    found = weights if isinstance(weights, Weights) else catalog.load(weights)
+    source = None
+    if isinstance(weights, Weights):
+        found = weights
+    else:
+        source, found = catalog.read(weights, load_weights)
+    found.require_tensors("an export")
     if target is None:
         target = _checked(Path(f"{found.spec.name}{'-int8' if int8 else ''}{row.suffix}"), row)
+    if source is not None and os.path.realpath(target) == os.path.realpath(source):
+        raise invalid("path", "must be another file than that of the weights, which would be lost", target)
     require_writable(target.parent)
     from cifarnet.export.build import build
 
@@ -234,6 +247,9 @@ def _checked(path: Path, row: ExportFormat) -> Path:
         raise invalid("path", f"must be a file whose name ends with {row.suffix}", path)
     if os.path.isdir(path):
         raise invalid("path", "must be a file, not a folder", path)
+    # An earlier export is replaced with both of its files. Without the first, the other is somebody else's.
+    if row.beside and os.path.lexists(other := path.with_suffix(row.beside)) and not os.path.isfile(path):
+        raise invalid("path", f"must not have the name of {other} beside it, which would be replaced", path)
     return path
 
 

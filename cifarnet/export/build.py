@@ -165,13 +165,15 @@ def move(path: Path, target: Path) -> None:
             shutil.copytree(path, new)
             if target.exists():
                 os.replace(target, old)
-            os.replace(new, target)
-        except OSError:
-            if old.exists() and not target.exists():
-                os.replace(old, target)
-            raise
+            try:
+                os.replace(new, target)
+            except OSError:
+                if old.exists():
+                    os.replace(old, target)
+                raise
         finally:
-            for folder in (new, old):
-                shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(new, ignore_errors=True)
+        # Not after a failure: the old content may be nowhere else.
+        shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise StorageError(target, error) from error

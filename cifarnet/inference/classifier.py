@@ -304,7 +304,9 @@ class Classifier:
         Raises:
             DataError: when the picture can't be read.
             InvalidValueError: for anything else than one picture, and for an invalid ``crop``.
+            WeightsError: for an exported network, which has no tensors.
         """
+        self.weights.require_tensors("an explanation")
         from cifarnet.inference.explain import explain_picture
 
         return explain_picture(picture, self, self._with_gradients, crop)
@@ -322,6 +324,7 @@ class Classifier:
             ExportError: as for ``cifarnet.export_model``.
             InvalidValueError: as for ``cifarnet.export_model``.
             StorageError: when the system refuses to write.
+            WeightsError: for an exported network, which has no tensors.
         """
         from cifarnet.export import export_model
 
@@ -337,7 +340,11 @@ class Classifier:
         Args:
             normalization: whether the model normalizes uint8 images (n, size, size, 3) itself. Otherwise it takes
                 images that are normalized already, float32 of the same shape; see ``Weights.normalization``.
+
+        Raises:
+            WeightsError: for an exported network, which has no tensors.
         """
+        self.weights.require_tensors("a Keras model")
         from cifarnet.backend.select import use_backend
 
         use_backend()

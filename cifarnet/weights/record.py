@@ -88,6 +88,18 @@ class Weights:
             if not valid:
                 raise WeightsError(f"The {what}. Received: {value!s:.60}")
 
+    def require_tensors(self, purpose: str) -> None:
+        """Check that there are tensors, which ``purpose`` needs: ``an export``.
+
+        Raises:
+            WeightsError: when this is an exported network.
+        """
+        if self.graph is not None:
+            raise WeightsError(
+                f"The {self.spec.title} is an exported network. It does not hold the tensors that {purpose} needs: use"
+                " the run, the weight file or the name that it was made from. Received: an exported network"
+            )
+
     def sha256(self) -> str:
         """Return the SHA-256 of names and tensors in the network's order. It is independent of the header."""
         digest = hashlib.sha256()

@@ -5,6 +5,7 @@ import sys
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -192,6 +193,41 @@ def test_paths_that_can_not_be_files_are_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError):
         export_model(WEIGHTS, tmp_path / "file" / "network.onnx")
+
+
+def test_the_file_of_the_weights_is_not_replaced(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    path = export_model(WEIGHTS, format="safetensors").path
+    before = path.read_bytes()
+    for target in (None, path.absolute()):
+        with pytest.raises(InvalidValueError, match="must be another file than that of the weights"):
+            export_model(path, target, "safetensors")
+    assert path.read_bytes() == before
+
+
+def test_a_bin_file_of_something_else_is_not_replaced(tmp_path):
+    (tmp_path / "n.bin").write_text("mine")
+    with pytest.raises(InvalidValueError, match=r"must not have the name of .*n\.bin beside it"):
+        export_model(WEIGHTS, tmp_path / "n.xml")
+
+
+def test_the_old_folder_survives_when_nothing_can_be_moved(monkeypatch, tmp_path):
+    new, target = tmp_path / "new", tmp_path / "target"
+    for folder in (new, target):
+        folder.mkdir()
+        (folder / "saved_model.pb").write_text(folder.name)
+    replace_once = iter([build.os.replace])
+
+    def refuse(source, place):
+        try:
+            next(replace_once)(source, place)
+        except StopIteration:
+            raise OSError("refused") from None
+
+    monkeypatch.setattr(build, "os", SimpleNamespace(replace=refuse, getpid=lambda: 1))
+    with pytest.raises(StorageError):
+        build.move(new, target)
+    assert [path.read_text() for path in tmp_path.glob(".target*/saved_model.pb")] == ["target"]
 
 
 def test_only_an_empty_folder_or_a_savedmodel_is_replaced(tmp_path):

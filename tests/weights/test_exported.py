@@ -74,6 +74,17 @@ def test_the_file_describes_its_network(file):
     assert load_header(file).header() == load_network(file).header() == WEIGHTS.header()
 
 
+def test_a_classifier_of_the_file_refuses_what_needs_tensors(file, tmp_path):
+    classifier, picture = Classifier(file), np.zeros((SIZE, SIZE, 3), np.uint8)
+    for name, call in {
+        "an export": lambda: classifier.export(tmp_path / "n.safetensors"),
+        "a Keras model": classifier.keras_model,
+        "an explanation": lambda: classifier.explain(picture),
+    }.items():
+        with pytest.raises(WeightsError, match=f"does not hold the tensors that {name} needs: use the run"):
+            call()
+
+
 def test_a_file_in_8_bit_integers_says_so(tmp_path):
     path = tmp_path / "n.onnx"
     images = np.random.default_rng(0).integers(0, 256, (16, SIZE, SIZE, 3), np.uint8)
