@@ -136,6 +136,7 @@ def export_model(
     *,
     int8: bool = False,
     data: StrPath | None = None,
+    test_split: float | None = None,
     on_start: Callable[[str], object] = lambda engine: None,
     report: Progress = silent,
 ) -> Exported:
@@ -156,13 +157,15 @@ def export_model(
         format: one of ``FORMATS``. By default the one whose suffix ``path`` has, or ``onnx`` without a path.
         int8: whether to compute in 8-bit integers (``onnx`` and ``litert``). This needs training and test images.
         data: the data source of the images; see ``load_data``.
+        test_split: the fraction of every class of ``data`` to hold out as test images, where it has none. Images that
+            the weights were trained on are held out as in the training.
         on_start: called with the name of an engine before it starts.
         report: called with the progress.
 
     Raises:
         InvalidValueError: for an unknown format, a format without ``int8``, when ``weights`` or ``path`` is not a path,
             and when ``path`` has another suffix, is a folder, or is the file of the weights; with ``int8`` also when
-            there are no training images.
+            there are no training images; and for a ``test_split`` without ``data``, or that ``data`` can't have.
         BackendError: when a package that the format needs is not installed, or Keras runs on another backend than
             the format needs.
         WeightsError: when there are no readable weights, or they are an exported network, which has no tensors.
@@ -184,6 +187,8 @@ def export_model(
         raise invalid("int8", f"is for the format {able}", format, valid=able)
     target = None if path is None else _checked(as_path(path, "path"), row)
     require_installed(format)
+    if test_split is not None and data is None:
+        raise invalid("test_split", "needs `data` to split", test_split)
     source = None
     if isinstance(weights, Weights):
         found = weights
@@ -197,7 +202,7 @@ def export_model(
     require_writable(target.parent)
     from cifarnet.export.build import build
 
-    return build(found, target, format, importlib.import_module(row.module), int8, data, on_start, report)
+    return build(found, target, format, importlib.import_module(row.module), int8, data, test_split, on_start, report)
 
 
 def _format_of(path: StrPath | None) -> str:

@@ -316,7 +316,13 @@ class Classifier:
         return self if self.engine_name == "keras" else Classifier(self.weights, engine="keras")
 
     def export(
-        self, path: StrPath | None = None, format: str | None = None, *, int8: bool = False, data: StrPath | None = None
+        self,
+        path: StrPath | None = None,
+        format: str | None = None,
+        *,
+        int8: bool = False,
+        data: StrPath | None = None,
+        test_split: float | None = None,
     ) -> "Exported":
         """Write the network to the file ``path`` for other programs, and compare the file; see ``export_model``.
 
@@ -328,7 +334,7 @@ class Classifier:
         """
         from cifarnet.export import export_model
 
-        return export_model(self.weights, path, format, int8=int8, data=data)
+        return export_model(self.weights, path, format, int8=int8, data=data, test_split=test_split)
 
     def keras_model(self, *, normalization: bool = True) -> "keras.Model":
         """Return the network as a Keras model of stock layers, which can be trained, saved and loaded without cifarnet.

@@ -17,6 +17,7 @@ from cifarnet.export import FORMATS, build, export_model, onnx
 from cifarnet.export.verify import compare, require_equal
 from cifarnet.inference.classifier import Classifier
 from cifarnet.models.spec import ModelSpec
+from cifarnet.preprocessing import Normalization
 from cifarnet.weights.catalog import load
 from tests.support.weights import random_weights
 
@@ -92,6 +93,18 @@ def test_an_onnx_file_answers_as_the_weights_do(alone, tmp_path):
         Classifier(figures.path, engine="keras")
 
 
+@pytest.mark.parametrize(
+    "spec", [ModelSpec("resnet8-v1", 3, 20), ModelSpec("vgg16", 3, 12)], ids=lambda spec: spec.name
+)
+def test_onnx_files_of_other_families_keep_the_logits(alone, tmp_path, spec):
+    normalization = Normalization((125.0, 110.0, 60.0), (60.0, 40.0, 90.0))
+    weights = replace(random_weights(spec), normalization=normalization, temperature=2.0)
+    classifier = Classifier(export_model(weights, tmp_path / "n.onnx").path)
+    images = IMAGES[:, : spec.image_size, : spec.image_size]
+    np.testing.assert_allclose(classifier.logits(images), Classifier(weights).logits(images), rtol=1e-4, atol=1e-5)
+    assert classifier.weights.header() == weights.header()
+
+
 def test_the_metadata_has_the_figures_of_the_check(alone, tmp_path):
     import onnx as library
 
@@ -163,6 +176,20 @@ def test_int8_reports_size_accuracy_and_time(tmp_path, format):
             expected = network(IMAGES)
         found = Classifier(path)
         np.testing.assert_allclose(softmax(found.weights.calibrated(found.logits(IMAGES))), expected, atol=1e-5)
+
+
+def test_large_images_are_compared_in_smaller_batches(alone, monkeypatch, tmp_path):
+    monkeypatch.setattr("cifarnet.models.memory.ACTIVATION_LIMIT", 1 << 22)
+    counts, before = [], onnx.open_network
+
+    @contextmanager
+    def counting(path):
+        with before(path) as network:
+            yield lambda images: (counts.append(len(images)), network(images))[1]
+
+    monkeypatch.setattr(onnx, "open_network", counting)
+    export_model(WEIGHTS, tmp_path / "n.onnx")
+    assert max(counts) < 40
 
 
 def test_int8_needs_training_images(tmp_path):
