@@ -9,7 +9,7 @@ from cifarnet.choices import EXPORT_FORMATS
 from cifarnet.cli import console
 from cifarnet.cli.engine import starter
 from cifarnet.cli.help import examples
-from cifarnet.cli.options import OUTPUT, Backend, Json, choice
+from cifarnet.cli.options import OUTPUT, Backend, Json, TestSplit, choice
 from cifarnet.runs.request import WEIGHTS
 
 EXAMPLES = examples(
@@ -61,6 +61,7 @@ def export(
             " record, or else synthetic images.",
         ),
     ] = None,
+    test_split: TestSplit = None,
     as_json: Json = False,
     backend: Backend = None,
 ) -> None:
@@ -76,7 +77,9 @@ def export(
     choose_backend(backend)
     with console.progress_reporter() as report:
         start = starter(backend, report)
-        exported = export_model(weights, output, format, int8=int8, data=data, on_start=start, report=report)
+        exported = export_model(
+            weights, output, format, int8=int8, data=data, test_split=test_split, on_start=start, report=report
+        )
     figures = exported.to_dict()
     if as_json:
         console.print_json(figures)

@@ -52,7 +52,8 @@ class Evaluation:
             or where the caller chose the data.
         engine: the name of the engine that computed the logits.
         precision: the data type of the computation.
-        rounding: what the precision changes; None in float32.
+        rounding: what the precision changes; None in float32, and for an exported network in int8, which lacks the
+            tensors in float32.
     """
 
     metrics: Metrics
@@ -113,7 +114,7 @@ def evaluate(
         batch_size: images per batch. None means 250, or fewer large images.
         report: called with the progress.
         engine: the engine that computes the logits, as for ``Classifier``.
-        precision: the data type of the computation, as for ``Classifier``. In another than float32, the images are also
+        precision: the data type of the computation, as for ``Classifier``. With bfloat16, the images are also
             classified in float32, and the result has the ``Rounding``.
         on_start: called with the engine's name before the engine starts.
 
@@ -221,7 +222,7 @@ def score_classifier(
         data_changed=changed,
         engine=classifier.engine_name,
         precision=classifier.precision,
-        rounding=None if classifier.precision == "float32" else _rounding(classifier, scored, tta, batch_size, report),
+        rounding=_rounding(classifier, scored, tta, batch_size, report) if classifier.precision == "bfloat16" else None,
     )
 
 

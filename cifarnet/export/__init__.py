@@ -43,6 +43,7 @@ class ExportFormat:
         tolerance: the largest difference of a probability from that of the reference.
         int8: whether there are files with 8-bit integers.
         is_folder: whether its files are folders.
+        beside: the suffix of a second file of the same name; empty where there is none.
         backends: the backends of Keras that can write it; none where Keras is not needed.
     """
 
@@ -55,6 +56,7 @@ class ExportFormat:
     tolerance: float = 1e-5
     int8: bool = False
     is_folder: bool = False
+    beside: str = ""
     backends: tuple[str, ...] = ()
 
 
@@ -89,7 +91,9 @@ FORMATS = {
     "safetensors": ExportFormat(
         "cifarnet.export.safetensors", "safetensors", ".safetensors", "safetensors", "safetensors", reference="onnx"
     ),
-    "openvino": ExportFormat("cifarnet.export.openvino", "OpenVINO", ".xml", "openvino", "openvino", reference="keras"),
+    "openvino": ExportFormat(
+        "cifarnet.export.openvino", "OpenVINO", ".xml", "openvino", "openvino", reference="keras", beside=".bin"
+    ),
 }
 
 
@@ -132,6 +136,7 @@ def export_model(
     *,
     int8: bool = False,
     data: StrPath | None = None,
+    test_split: float | None = None,
     on_start: Callable[[str], object] = lambda engine: None,
     report: Progress = silent,
 ) -> Exported:
@@ -152,20 +157,24 @@ def export_model(
         format: one of ``FORMATS``. By default the one whose suffix ``path`` has, or ``onnx`` without a path.
         int8: whether to compute in 8-bit integers (``onnx`` and ``litert``). This needs training and test images.
         data: the data source of the images; see ``load_data``.
+        test_split: the fraction of every class of ``data`` to hold out as test images, where it has none. Images that
+            the weights were trained on are held out as in the training.
         on_start: called with the name of an engine before it starts.
         report: called with the progress.
 
     Raises:
         InvalidValueError: for an unknown format, a format without ``int8``, when ``weights`` or ``path`` is not a path,
-            and when ``path`` has another suffix or is a folder; with ``int8`` also when there are no training images.
+            and when ``path`` has another suffix, is a folder, or is the file of the weights; with ``int8`` also when
+            there are no training images; and for a ``test_split`` without ``data``, or that ``data`` can't have.
         BackendError: when a package that the format needs is not installed, or Keras runs on another backend than
             the format needs.
-        WeightsError: when there are no readable weights.
+        WeightsError: when there are no readable weights, or they are an exported network, which has no tensors.
         DataError: when ``data`` can't be read, or has other classes.
         ExportError: when the file differs from the weights. It is then not left behind.
         StorageError: when the system refuses to write. What ``path`` was before is untouched.
     """
     from cifarnet.weights import catalog
+    from cifarnet.weights.formats import load_weights
     from cifarnet.weights.record import Weights
 
     if format is None:
@@ -178,13 +187,22 @@ def export_model(
         raise invalid("int8", f"is for the format {able}", format, valid=able)
     target = None if path is None else _checked(as_path(path, "path"), row)
     require_installed(format)
-    found = weights if isinstance(weights, Weights) else catalog.load(weights)
+    if test_split is not None and data is None:
+        raise invalid("test_split", "needs `data` to split", test_split)
+    source = None
+    if isinstance(weights, Weights):
+        found = weights
+    else:
+        source, found = catalog.read(weights, load_weights)
+    found.require_tensors("an export")
     if target is None:
         target = _checked(Path(f"{found.spec.name}{'-int8' if int8 else ''}{row.suffix}"), row)
+    if source is not None and os.path.realpath(target) == os.path.realpath(source):
+        raise invalid("path", "must be another file than that of the weights, which would be lost", target)
     require_writable(target.parent)
     from cifarnet.export.build import build
 
-    return build(found, target, format, importlib.import_module(row.module), int8, data, on_start, report)
+    return build(found, target, format, importlib.import_module(row.module), int8, data, test_split, on_start, report)
 
 
 def _format_of(path: StrPath | None) -> str:
@@ -234,6 +252,9 @@ def _checked(path: Path, row: ExportFormat) -> Path:
         raise invalid("path", f"must be a file whose name ends with {row.suffix}", path)
     if os.path.isdir(path):
         raise invalid("path", "must be a file, not a folder", path)
+    # An earlier export is replaced with both of its files. Without the first, the other is somebody else's.
+    if row.beside and os.path.lexists(other := path.with_suffix(row.beside)) and not os.path.isfile(path):
+        raise invalid("path", f"must not have the name of {other} beside it, which would be replaced", path)
     return path
 
 

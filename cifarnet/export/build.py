@@ -17,7 +17,6 @@ from cifarnet.export import FORMATS, Exported, ExportFormat
 from cifarnet.export.images import Images, find_images
 from cifarnet.export.quantization import Int8Cost, figures
 from cifarnet.export.verify import (
-    BATCH_SIZE,
     Comparison,
     Probabilities,
     compare,
@@ -26,6 +25,7 @@ from cifarnet.export.verify import (
     require_equal,
 )
 from cifarnet.files import StrPath, write_bytes
+from cifarnet.inference.engines import default_batch_size
 from cifarnet.weights.formats import header
 from cifarnet.weights.record import Weights
 
@@ -50,6 +50,7 @@ def build(
     module: Any,
     int8: bool,
     data: StrPath | None,
+    test_split: float | None,
     on_start: Callable[[str], object],
     report: Progress,
 ) -> Exported:
@@ -59,8 +60,9 @@ def build(
     """
     row = FORMATS[format]
     _require_backend(format, row)
-    images = find_images(weights, data, int8, report)
-    expected = reference(weights, images.images, row.reference, on_start, report)
+    images = find_images(weights, data, test_split, int8, report)
+    batch_size = default_batch_size(weights.spec)
+    expected = reference(weights, images.images, row.reference, batch_size, on_start, report)
     if row.backends:
         on_start("keras")
     with tempfile.TemporaryDirectory() as folder, _failing(row.title):
@@ -68,7 +70,7 @@ def build(
         path.parent.mkdir()
         report(f"Writing {row.title}", 0, None)
         module.write(weights, path)
-        comparison, cost = _checked(module, path, row, images, expected, int8, report)
+        comparison, cost = _checked(module, path, row, images, expected, batch_size, int8, report)
         require_equal(comparison, row.tolerance, row.title)
         if int8:
             small = Path(folder) / "int8" / path.name
@@ -76,8 +78,8 @@ def build(
             report(f"Writing {row.title} in 8-bit integers", 0, None)
             module.write_int8(weights, small, images.calibration)
             float32, path = cost, small
-            comparison, cost = _checked(module, path, row, images, expected, int8, report)
-            batch = min(BATCH_SIZE, len(images.images))
+            comparison, cost = _checked(module, path, row, images, expected, batch_size, int8, report)
+            batch = min(batch_size, len(images.images))
             cost = Int8Cost(len(images.calibration), batch, float32, cost)  # type: ignore[arg-type]
         facts = {"format": format, "int8": int8, "tolerance": None if int8 else row.tolerance, **comparison.to_dict()}
         with module.open_network(path) as network:
@@ -113,16 +115,17 @@ def _checked(
     row: ExportFormat,
     images: Images,
     expected: np.ndarray,
+    batch_size: int,
     timed: bool,
     report: Progress,
 ) -> tuple[Comparison, Any]:
     """Return how the file ``path`` differs from the probabilities ``expected``, and its ``Figures`` if ``timed``."""
     with module.open_network(path) as network:
-        found = probabilities_of(network, images.images, expected.shape[1], report)
+        found = probabilities_of(network, images.images, expected.shape[1], batch_size, report)
         comparison = compare(found, expected, images.source, row.reference, row.tolerance)
         if not timed or images.labels is None:
             return comparison, None
-        return comparison, figures(network, found, images.images, images.labels, _size(path))
+        return comparison, figures(network, found, images.images, images.labels, batch_size, _size(path))
 
 
 @contextmanager
@@ -165,13 +168,15 @@ def move(path: Path, target: Path) -> None:
             shutil.copytree(path, new)
             if target.exists():
                 os.replace(target, old)
-            os.replace(new, target)
-        except OSError:
-            if old.exists() and not target.exists():
-                os.replace(old, target)
-            raise
+            try:
+                os.replace(new, target)
+            except OSError:
+                if old.exists():
+                    os.replace(old, target)
+                raise
         finally:
-            for folder in (new, old):
-                shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(new, ignore_errors=True)
+        # Not after a failure: the old content may be nowhere else.
+        shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise StorageError(target, error) from error

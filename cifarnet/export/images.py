@@ -9,6 +9,7 @@ from cifarnet.data.dataset import Splits
 from cifarnet.data.progress import Progress
 from cifarnet.data.sources import load_data, source_name
 from cifarnet.errors import DataError, InvalidValueError
+from cifarnet.evaluation.source import required_split
 from cifarnet.files import StrPath
 from cifarnet.weights.record import Weights
 
@@ -38,24 +39,28 @@ class Images:
     calibration: np.ndarray | None = None
 
 
-def find_images(weights: Weights, data: StrPath | None, int8: bool, report: Progress) -> Images:
+def find_images(
+    weights: Weights, data: StrPath | None, test_split: float | None, int8: bool, report: Progress
+) -> Images:
     """Return the test images of ``data``, or of the recorded data, or else synthetic images.
 
     Args:
         weights: the weights, whose training data are used if they are on this machine.
         data: the data source; None for the recorded one.
+        test_split: the fraction to hold out as test images; None as in the training, or for a source with test images.
         int8: whether training images are needed, and test images of the classes of ``weights``.
         report: receives the progress.
 
     Raises:
         DataError: when ``data`` can't be read, or with ``int8`` has other classes.
-        InvalidValueError: when ``int8`` needs training images, and there are none.
+        InvalidValueError: when ``int8`` needs training images, and there are none; and for another ``test_split`` than
+            that of the training.
     """
     size = weights.spec.image_size
     source = _recorded(weights, allow_names=int8) if data is None else source_name(data)
     if source is not None:
         try:
-            splits = _load(weights, source, report)
+            splits = _load(weights, source, test_split, report)
         except DataError:
             if data is not None or int8:
                 raise
@@ -82,10 +87,10 @@ def _recorded(weights: Weights, *, allow_names: bool) -> str | None:
     return places.find(origin.data, origin.data_path)
 
 
-def _load(weights: Weights, source: str, report: Progress) -> Splits:
-    origin = weights.trained_on
-    # The same test images as in the training, where they were held out.
-    split = origin.test_split if origin is not None and origin.is_at(source) else None
+def _load(weights: Weights, source: str, test_split: float | None, report: Progress) -> Splits:
+    origin, split = weights.trained_on, test_split
+    if origin is not None and origin.is_at(source):
+        split = required_split(origin, f"The {weights.spec.title}", test_split)
     broken = origin is not None and origin.skip_broken
     size = weights.spec.image_size
     return load_data(source, test_split=split, image_size=size, skip_broken=broken, report=report)

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from cifarnet.export.verify import BATCH_SIZE, Probabilities
+from cifarnet.export.verify import Probabilities
 
 WARNING_POINTS = 1.0
 """A larger loss of accuracy, in percentage points, deserves a warning."""
 
-_REPEATS = {1: 50, BATCH_SIZE: 5}
-"""How often each number of images is timed."""
+_REPEATS_ONE, _REPEATS_BATCH = 50, 5
+"""How often one image and a batch are timed."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class Figures:
         bytes: its size.
         accuracy: accuracy on the test images, 0 to 1.
         milliseconds_one: time for one image, the median of 50 measurements.
-        milliseconds_batch: time for a batch of 250 images, or all images if they are fewer; the median of 5.
+        milliseconds_batch: time for a batch, the median of 5. A batch has 250 images, or fewer if they are large or
+            there are fewer.
     """
 
     bytes: int
@@ -63,18 +64,22 @@ class Int8Cost:
         return {**asdict(self), "points_lost": self.points_lost}
 
 
-def figures(network: Probabilities, found: np.ndarray, images: np.ndarray, labels: np.ndarray, size: int) -> Figures:
+def figures(
+    network: Probabilities, found: np.ndarray, images: np.ndarray, labels: np.ndarray, batch_size: int, size: int
+) -> Figures:
     """Return the figures of ``network``.
 
     Args:
         network: the opened file.
         found: its probabilities for ``images``, (n, classes).
-        images: the test images.
+        images: the test images, uint8 (n, size, size, 3).
         labels: their classes, int (n,).
+        batch_size: the number of images in a batch.
         size: the size of the file in bytes.
     """
     accuracy = float((found.argmax(axis=1) == labels).mean())
-    one, batch = (_milliseconds(network, images[:count], repeats) for count, repeats in _REPEATS.items())
+    one = _milliseconds(network, images[:1], _REPEATS_ONE)
+    batch = _milliseconds(network, images[:batch_size], _REPEATS_BATCH)
     return Figures(size, accuracy, one, batch)
 
 

@@ -13,8 +13,6 @@ from cifarnet.inference.classifier import Classifier
 from cifarnet.models.batches import in_batches
 from cifarnet.weights.record import Weights
 
-BATCH_SIZE = 250
-
 Probabilities = Callable[[np.ndarray], np.ndarray]
 """A function from uint8 images (batch, size, size, 3) to probabilities, float32 (batch, classes)."""
 
@@ -45,19 +43,26 @@ class Comparison:
 
 
 def reference(
-    weights: Weights, images: np.ndarray, engine: str, on_start: Callable[[str], object], report: Progress
+    weights: Weights,
+    images: np.ndarray,
+    engine: str,
+    batch_size: int,
+    on_start: Callable[[str], object],
+    report: Progress,
 ) -> np.ndarray:
     """Return the probabilities (n, classes) that ``weights`` give for ``images`` with ``engine``."""
-    logits = Classifier(weights, engine=engine, on_start=on_start).logits(images, batch_size=BATCH_SIZE, report=report)
+    logits = Classifier(weights, engine=engine, on_start=on_start).logits(images, batch_size=batch_size, report=report)
     return softmax(weights.calibrated(logits))
 
 
-def probabilities_of(network: Probabilities, images: np.ndarray, classes: int, report: Progress) -> np.ndarray:
+def probabilities_of(
+    network: Probabilities, images: np.ndarray, classes: int, batch_size: int, report: Progress
+) -> np.ndarray:
     """Return the probabilities (n, classes) that an exported ``network`` gives for ``images``.
 
     The last batch may have another size than the others, which shows that the batch is free.
     """
-    return in_batches(network, images, BATCH_SIZE, (classes,), report)
+    return in_batches(network, images, batch_size, (classes,), report)
 
 
 def compare(found: np.ndarray, expected: np.ndarray, source: str, engine: str, tolerance: float) -> Comparison:

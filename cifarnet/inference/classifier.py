@@ -9,7 +9,7 @@ import numpy as np
 
 from cifarnet.choices import TTA
 from cifarnet.data.progress import Progress, silent
-from cifarnet.errors import CifarnetError, DataError, InvalidValueError, WeightsError, unknown_value
+from cifarnet.errors import CifarnetError, DataError, InvalidValueError, WeightsError, invalid, unknown_value
 from cifarnet.fields import require_whole
 from cifarnet.files import StrPath, as_path
 from cifarnet.inference.engines import Engine, choose_engine, choose_precision, default_batch_size, start_engine
@@ -62,11 +62,11 @@ class Classifier:
         weights: the weights.
         place: the run directory, weight file or name that they were read from; None for weights in memory.
         engine_name: the name of the engine.
-        precision: the data type of the computation.
+        precision: the data type of the computation; ``"int8"`` for an exported network in 8-bit integers.
 
     Raises:
-        InvalidValueError: when ``weights`` is neither weights nor a path or name, for an unknown ``engine``, or for a
-            ``precision`` that the engine does not compute in.
+        InvalidValueError: when ``weights`` is neither weights nor a path or name, for an unknown ``engine``, for a
+            ``precision`` that the engine does not compute in, or for one with an exported network in 8-bit integers.
         BackendError: when the package that the engine runs on is not installed.
         WeightsError: when there are no readable weights.
     """
@@ -96,7 +96,17 @@ class Classifier:
                     value=engine,
                 )
             self.engine_name = choose_engine("onnx")
-        self.precision = choose_precision(self.engine_name, precision)
+        self._engine_precision = choose_precision(self.engine_name, precision)
+        self.precision = self._engine_precision
+        if weights.graph_precision != "float32":
+            if precision is not None:
+                raise invalid(
+                    "precision",
+                    f"can't be chosen for an exported network in {weights.graph_precision}",
+                    precision,
+                    remedy="Leave `precision` out.",
+                )
+            self.precision = weights.graph_precision
         self.weights = weights
         self._on_start = on_start
 
@@ -113,7 +123,7 @@ class Classifier:
     def engine(self) -> Engine:
         """The engine, which starts at the first access."""
         self._on_start(self.engine_name)
-        return start_engine(self.engine_name, self.weights, precision=self.precision)
+        return start_engine(self.engine_name, self.weights, precision=self._engine_precision)
 
     @overload
     def predict(
@@ -294,7 +304,9 @@ class Classifier:
         Raises:
             DataError: when the picture can't be read.
             InvalidValueError: for anything else than one picture, and for an invalid ``crop``.
+            WeightsError: for an exported network, which has no tensors.
         """
+        self.weights.require_tensors("an explanation")
         from cifarnet.inference.explain import explain_picture
 
         return explain_picture(picture, self, self._with_gradients, crop)
@@ -304,7 +316,13 @@ class Classifier:
         return self if self.engine_name == "keras" else Classifier(self.weights, engine="keras")
 
     def export(
-        self, path: StrPath | None = None, format: str | None = None, *, int8: bool = False, data: StrPath | None = None
+        self,
+        path: StrPath | None = None,
+        format: str | None = None,
+        *,
+        int8: bool = False,
+        data: StrPath | None = None,
+        test_split: float | None = None,
     ) -> "Exported":
         """Write the network to the file ``path`` for other programs, and compare the file; see ``export_model``.
 
@@ -312,10 +330,11 @@ class Classifier:
             ExportError: as for ``cifarnet.export_model``.
             InvalidValueError: as for ``cifarnet.export_model``.
             StorageError: when the system refuses to write.
+            WeightsError: for an exported network, which has no tensors.
         """
         from cifarnet.export import export_model
 
-        return export_model(self.weights, path, format, int8=int8, data=data)
+        return export_model(self.weights, path, format, int8=int8, data=data, test_split=test_split)
 
     def keras_model(self, *, normalization: bool = True) -> "keras.Model":
         """Return the network as a Keras model of stock layers, which can be trained, saved and loaded without cifarnet.
@@ -327,7 +346,11 @@ class Classifier:
         Args:
             normalization: whether the model normalizes uint8 images (n, size, size, 3) itself. Otherwise it takes
                 images that are normalized already, float32 of the same shape; see ``Weights.normalization``.
+
+        Raises:
+            WeightsError: for an exported network, which has no tensors.
         """
+        self.weights.require_tensors("a Keras model")
         from cifarnet.backend.select import use_backend
 
         use_backend()

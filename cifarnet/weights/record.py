@@ -52,6 +52,7 @@ class Weights:
         trained_on: the images of the training; None where unknown, as in files of cifarnet 0.1.
         graph: the serialized ONNX graph that computes the logits, of an exported network, which has no tensors; None
             for weights.
+        graph_precision: the data type in which ``graph`` computes, ``float32`` or ``int8``.
 
     Raises:
         WeightsError: for an invalid value. The message names the field.
@@ -68,6 +69,7 @@ class Weights:
     version: str = __version__
     trained_on: TrainedOn | None = None
     graph: bytes | None = field(default=None, repr=False)
+    graph_precision: str = "float32"
 
     def __post_init__(self) -> None:
         if len(self.class_names) != self.spec.classes:
@@ -85,6 +87,18 @@ class Weights:
         ):
             if not valid:
                 raise WeightsError(f"The {what}. Received: {value!s:.60}")
+
+    def require_tensors(self, purpose: str) -> None:
+        """Check that there are tensors, which ``purpose`` needs: ``an export``.
+
+        Raises:
+            WeightsError: when this is an exported network.
+        """
+        if self.graph is not None:
+            raise WeightsError(
+                f"The {self.spec.title} is an exported network. It does not hold the tensors that {purpose} needs: use"
+                " the run, the weight file or the name that it was made from. Received: an exported network"
+            )
 
     def sha256(self) -> str:
         """Return the SHA-256 of names and tensors in the network's order. It is independent of the header."""

@@ -11,7 +11,7 @@ from cifarnet.export import FORMATS, Exported
 from cifarnet.export.quantization import Figures, Int8Cost
 from cifarnet.export.verify import Comparison
 from cifarnet.reports.terminal.export_tables import render_export
-from tests.support.networks import save_tiny_weights
+from tests.support.networks import save_image_folder, save_tiny_weights
 
 COMPARISON = Comparison(500, "synthetic:500", "keras", 1.5e-7, 2, 1)
 
@@ -39,6 +39,15 @@ def test_the_file_is_named_like_the_network(weights, tmp_path):
     assert "Written             resnet8.safetensors, " in result.stdout
     assert "the same as onnx's for all images" in result.stdout
     assert (tmp_path / "resnet8.safetensors").is_file()
+
+
+def test_own_images_without_test_images_need_a_split(weights, tmp_path):
+    folder = save_image_folder(tmp_path / "data", {"ant": (5, 0), "bee": (5, 0)})
+    words = (weights, "--format", "safetensors", "--data", folder)
+    assert "or hold some of every class out with `test_split` 0.2" in str(invoke(*words).exception)
+    assert "Compared            2 images of data" in invoke(*words, "--test-split", "0.2").stdout
+    result = invoke(weights, "--test-split", "0.2", "--format", "safetensors")
+    assert "`test_split` needs `data` to split" in str(result.exception)
 
 
 def test_json_has_the_figures(weights):
@@ -74,6 +83,7 @@ def test_a_costly_int8_file_gives_a_warning(weights, monkeypatch, accuracy, warn
     result = invoke(weights, "--int8")
     assert ("loses 2.00 points of accuracy" in result.stderr) == warns
     assert "88.00 %" in result.stdout or not warns
+    assert "2.00 points lost" in result.stdout if warns else "0.00 points lost" in result.stdout
     assert "512 training images" in result.stdout
 
 

@@ -5,6 +5,7 @@ import sys
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from cifarnet.export import FORMATS, build, export_model, onnx
 from cifarnet.export.verify import compare, require_equal
 from cifarnet.inference.classifier import Classifier
 from cifarnet.models.spec import ModelSpec
+from cifarnet.preprocessing import Normalization
 from cifarnet.weights.catalog import load
 from tests.support.weights import random_weights
 
@@ -91,6 +93,18 @@ def test_an_onnx_file_answers_as_the_weights_do(alone, tmp_path):
         Classifier(figures.path, engine="keras")
 
 
+@pytest.mark.parametrize(
+    "spec", [ModelSpec("resnet8-v1", 3, 20), ModelSpec("vgg16", 3, 12)], ids=lambda spec: spec.name
+)
+def test_onnx_files_of_other_families_keep_the_logits(alone, tmp_path, spec):
+    normalization = Normalization((125.0, 110.0, 60.0), (60.0, 40.0, 90.0))
+    weights = replace(random_weights(spec), normalization=normalization, temperature=2.0)
+    classifier = Classifier(export_model(weights, tmp_path / "n.onnx").path)
+    images = IMAGES[:, : spec.image_size, : spec.image_size]
+    np.testing.assert_allclose(classifier.logits(images), Classifier(weights).logits(images), rtol=1e-4, atol=1e-5)
+    assert classifier.weights.header() == weights.header()
+
+
 def test_the_metadata_has_the_figures_of_the_check(alone, tmp_path):
     import onnx as library
 
@@ -164,6 +178,20 @@ def test_int8_reports_size_accuracy_and_time(tmp_path, format):
         np.testing.assert_allclose(softmax(found.weights.calibrated(found.logits(IMAGES))), expected, atol=1e-5)
 
 
+def test_large_images_are_compared_in_smaller_batches(alone, monkeypatch, tmp_path):
+    monkeypatch.setattr("cifarnet.models.memory.ACTIVATION_LIMIT", 1 << 22)
+    counts, before = [], onnx.open_network
+
+    @contextmanager
+    def counting(path):
+        with before(path) as network:
+            yield lambda images: (counts.append(len(images)), network(images))[1]
+
+    monkeypatch.setattr(onnx, "open_network", counting)
+    export_model(WEIGHTS, tmp_path / "n.onnx")
+    assert max(counts) < 40
+
+
 def test_int8_needs_training_images(tmp_path):
     with pytest.raises(InvalidValueError, match=r"`int8` needs training images.* Give them with `data`"):
         export_model(WEIGHTS, tmp_path / "n.onnx", int8=True)
@@ -192,6 +220,41 @@ def test_paths_that_can_not_be_files_are_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError):
         export_model(WEIGHTS, tmp_path / "file" / "network.onnx")
+
+
+def test_the_file_of_the_weights_is_not_replaced(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    path = export_model(WEIGHTS, format="safetensors").path
+    before = path.read_bytes()
+    for target in (None, path.absolute()):
+        with pytest.raises(InvalidValueError, match="must be another file than that of the weights"):
+            export_model(path, target, "safetensors")
+    assert path.read_bytes() == before
+
+
+def test_a_bin_file_of_something_else_is_not_replaced(tmp_path):
+    (tmp_path / "n.bin").write_text("mine")
+    with pytest.raises(InvalidValueError, match=r"must not have the name of .*n\.bin beside it"):
+        export_model(WEIGHTS, tmp_path / "n.xml")
+
+
+def test_the_old_folder_survives_when_nothing_can_be_moved(monkeypatch, tmp_path):
+    new, target = tmp_path / "new", tmp_path / "target"
+    for folder in (new, target):
+        folder.mkdir()
+        (folder / "saved_model.pb").write_text(folder.name)
+    replace_once = iter([build.os.replace])
+
+    def refuse(source, place):
+        try:
+            next(replace_once)(source, place)
+        except StopIteration:
+            raise OSError("refused") from None
+
+    monkeypatch.setattr(build, "os", SimpleNamespace(replace=refuse, getpid=lambda: 1))
+    with pytest.raises(StorageError):
+        build.move(new, target)
+    assert [path.read_text() for path in tmp_path.glob(".target*/saved_model.pb")] == ["target"]
 
 
 def test_only_an_empty_folder_or_a_savedmodel_is_replaced(tmp_path):

@@ -12,9 +12,11 @@ from typer.testing import CliRunner
 from cifarnet.cli.main import app
 from cifarnet.errors import InvalidValueError, WeightsError
 from cifarnet.export import FORMATS, export_model
+from cifarnet.export.onnx import annotate, write_int8
+from cifarnet.inference.classifier import Classifier
 from cifarnet.models.spec import ModelSpec
 from cifarnet.weights.catalog import load
-from cifarnet.weights.formats import is_exported, load_header, load_network, load_weights
+from cifarnet.weights.formats import header, is_exported, load_header, load_network, load_weights
 from cifarnet.weights.formats.onnx import sealed
 from tests.support.networks import SIZE, save_image_folder, save_picture
 from tests.support.weights import random_weights
@@ -70,6 +72,31 @@ def _saved(folder):
 def test_the_file_describes_its_network(file):
     assert is_exported(file)
     assert load_header(file).header() == load_network(file).header() == WEIGHTS.header()
+
+
+def test_a_classifier_of_the_file_refuses_what_needs_tensors(file, tmp_path):
+    classifier, picture = Classifier(file), np.zeros((SIZE, SIZE, 3), np.uint8)
+    for name, call in {
+        "an export": lambda: classifier.export(tmp_path / "n.safetensors"),
+        "a Keras model": classifier.keras_model,
+        "an explanation": lambda: classifier.explain(picture),
+    }.items():
+        with pytest.raises(WeightsError, match=f"does not hold the tensors that {name} needs: use the run"):
+            call()
+
+
+def test_a_file_in_8_bit_integers_says_so(tmp_path):
+    path = tmp_path / "n.onnx"
+    images = np.random.default_rng(0).integers(0, 256, (16, SIZE, SIZE, 3), np.uint8)
+    write_int8(WEIGHTS, path, images)
+    annotate(path, header.written(WEIGHTS))
+    assert Classifier(path).precision == Classifier(path, engine="openvino").precision == "int8"
+    with pytest.raises(InvalidValueError, match=r"`precision` can't be chosen .* int8\. Leave .* Received: float32"):
+        Classifier(path, precision="float32")
+    folder = save_image_folder(tmp_path / "data", dict.fromkeys(WEIGHTS.class_names, (1, 2)))
+    result = invoke("evaluate", path, "--data", folder)
+    assert "engine onnx, int8" in result.stdout
+    assert "Rounding" not in result.stdout
 
 
 def test_what_needs_tensors_refuses_the_file(file, tmp_path):

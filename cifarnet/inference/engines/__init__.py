@@ -46,7 +46,7 @@ ENGINES = {
 
 
 class Engine(Protocol):
-    """Computes the logits of one network. In float32, the logits of different engines agree to 1e-4."""
+    """Computes the logits of one network. In float32, the logits of engines agree to 1e-5 of the largest one."""
 
     def logits(
         self, images: np.ndarray, *, batch_size: int, compiled: bool = True, report: Progress | None = None

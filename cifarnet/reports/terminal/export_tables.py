@@ -55,7 +55,7 @@ def _int8_table(int8: Mapping[str, Any]) -> Table:
         )
     lost = int8["points_lost"]
     table.caption = (
-        f"{abs(lost):.2f} points {'lost' if lost > 0 else 'gained'}; ranges from"
+        f"{abs(lost):.2f} points {'gained' if lost < 0 else 'lost'}; ranges from"
         f" {int8['calibration_images']:,} training images"
     )
     return table

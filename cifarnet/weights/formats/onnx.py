@@ -75,7 +75,7 @@ def load(path: Path) -> Weights:
         _require_network(model, weights)
     except InvalidValueError as error:
         raise WeightsError(f"{path} is not a network that cifarnet exported: {error}") from error
-    return replace(weights, graph=content)
+    return replace(weights, graph=content, graph_precision=_precision(model))
 
 
 def _parsed(content: bytes) -> "ModelProto":
@@ -89,6 +89,11 @@ def _parsed(content: bytes) -> "ModelProto":
 
 def _metadata(model: "ModelProto") -> str:
     return next((str(entry.value) for entry in model.metadata_props if entry.key == header.NAME), "")
+
+
+def _precision(model: "ModelProto") -> str:
+    """Return the data type in which a graph computes. Its nodes tell; the metadata could say anything."""
+    return "int8" if any(node.op_type == "QuantizeLinear" for node in model.graph.node) else "float32"
 
 
 def _require_network(model: "ModelProto", weights: Weights) -> None:
