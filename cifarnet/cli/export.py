@@ -42,7 +42,8 @@ def export(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="The file to write. Default: the name of the network in the current folder, such as resnet20.onnx.",
+            help="The file to write. An existing one is replaced. Default: the name of the network in the current"
+            " folder, such as resnet20.onnx.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
