@@ -42,8 +42,7 @@ def export(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="The file to write. An existing one is replaced. Default: the name of the network in the current"
-            " folder, such as resnet20.onnx.",
+            help="The file to write. Default: the name of the network in the current folder, such as resnet20.onnx.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
@@ -63,6 +62,9 @@ def export(
         ),
     ] = None,
     test_split: TestSplit = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace an existing file.", rich_help_panel=OUTPUT)
+    ] = False,
     as_json: Json = False,
     backend: Backend = None,
 ) -> None:
@@ -79,7 +81,15 @@ def export(
     with console.progress_reporter() as report:
         start = starter(backend, report)
         exported = export_model(
-            weights, output, format, int8=int8, data=data, test_split=test_split, on_start=start, report=report
+            weights,
+            output,
+            format,
+            int8=int8,
+            data=data,
+            test_split=test_split,
+            replace=replace,
+            on_start=start,
+            report=report,
         )
     figures = exported.to_dict()
     if as_json:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from cifarnet.choices import BACKENDS
 from cifarnet.data.progress import Progress, silent
-from cifarnet.errors import ExportError, invalid, unknown_value
+from cifarnet.errors import ExportError, InvalidValueError, invalid, unknown_value
 from cifarnet.files import StrPath, as_path, require_writable
 from cifarnet.installation import install_command, is_installed
 
@@ -137,6 +137,7 @@ def export_model(
     int8: bool = False,
     data: StrPath | None = None,
     test_split: float | None = None,
+    replace: bool = False,
     on_start: Callable[[str], object] = lambda engine: None,
     report: Progress = silent,
 ) -> Exported:
@@ -153,19 +154,21 @@ def export_model(
     Args:
         weights: the weights, or a run directory, weight file or name that they are read from.
         path: the file, whose name ends with the suffix of the format, such as ``.onnx``; any folder for
-            ``savedmodel``. An existing one is replaced. By default the name of the network in the current folder.
+            ``savedmodel``. By default the name of the network in the current folder.
         format: one of ``FORMATS``. By default the one whose suffix ``path`` has, or ``onnx`` without a path.
         int8: whether to compute in 8-bit integers (``onnx`` and ``litert``). This needs training and test images.
         data: the data source of the images; see ``load_data``.
         test_split: the fraction of every class of ``data`` to hold out as test images, where it has none. Images that
             the weights were trained on are held out as in the training.
+        replace: whether an existing file is replaced.
         on_start: called with the name of an engine before it starts.
         report: called with the progress.
 
     Raises:
-        InvalidValueError: for an unknown format, a format without ``int8``, when ``weights`` or ``path`` is not a path,
-            and when ``path`` has another suffix, is a folder, or is the file of the weights; with ``int8`` also when
-            there are no training images; and for a ``test_split`` without ``data``, or that ``data`` can't have.
+        InvalidValueError: for an unknown format, and for a format without ``int8``; when ``weights`` or ``path`` is not
+            a path; when ``path`` has another suffix, is a folder, is the file of the weights, or exists and ``replace``
+            is false; with ``int8`` also when there are no training images; and for a ``test_split`` without ``data``,
+            or that ``data`` can't have.
         BackendError: when a package that the format needs is not installed, or Keras runs on another backend than
             the format needs.
         WeightsError: when there are no readable weights, or they are an exported network, which has no tensors.
@@ -185,7 +188,7 @@ def export_model(
     if int8 and not row.int8:
         able = " or ".join(name for name, each in FORMATS.items() if each.int8)
         raise invalid("int8", f"is for the format {able}", format, valid=able)
-    target = None if path is None else _checked(as_path(path, "path"), row)
+    target = None if path is None else _checked(as_path(path, "path"), row, replace)
     require_installed(format)
     if test_split is not None and data is None:
         raise invalid("test_split", "needs `data` to split", test_split)
@@ -196,7 +199,7 @@ def export_model(
         source, found = catalog.read(weights, load_weights)
     found.require_tensors("an export")
     if target is None:
-        target = _checked(Path(f"{found.spec.name}{'-int8' if int8 else ''}{row.suffix}"), row)
+        target = _checked(Path(f"{found.spec.name}{'-int8' if int8 else ''}{row.suffix}"), row, replace)
     if source is not None and os.path.realpath(target) == os.path.realpath(source):
         raise invalid("path", "must be another file than that of the weights, which would be lost", target)
     require_writable(target.parent)
@@ -237,8 +240,10 @@ def require_installed(format: str) -> None:
         )
 
 
-def _checked(path: Path, row: ExportFormat) -> Path:
+def _checked(path: Path, row: ExportFormat, replace: bool) -> Path:
     """Return ``path`` after checking that a file of the format ``row`` may be written there.
+
+    ``replace`` is whether an existing one may be replaced.
 
     Raises:
         InvalidValueError: when it may not.
@@ -246,8 +251,8 @@ def _checked(path: Path, row: ExportFormat) -> Path:
     # Path.is_dir raises an OSError for a name that is too long.
     if row.is_folder:
         if os.path.lexists(path) and not (os.path.isdir(path) and _is_replaceable(path)):
-            raise invalid("path", f"must be a new folder, an empty one, or a {row.title}", path)
-        return path
+            raise invalid("path", f"must be a new folder, an empty one, or a {row.title} and nothing else", path)
+        return _new(path, replace or not os.path.lexists(path) or not os.listdir(path))
     if path.suffix != row.suffix:
         raise invalid("path", f"must be a file whose name ends with {row.suffix}", path)
     if os.path.isdir(path):
@@ -255,6 +260,14 @@ def _checked(path: Path, row: ExportFormat) -> Path:
     # An earlier export is replaced with both of its files. Without the first, the other is somebody else's.
     if row.beside and os.path.lexists(other := path.with_suffix(row.beside)) and not os.path.isfile(path):
         raise invalid("path", f"must not have the name of {other} beside it, which would be replaced", path)
+    return _new(path, replace or not os.path.lexists(path))
+
+
+def _new(path: Path, may_be_written: bool) -> Path:
+    if not may_be_written:
+        raise InvalidValueError(
+            f"{path} exists. Choose another file, or give `replace`. Received: {path}", field="path", value=path
+        )
     return path
 
 

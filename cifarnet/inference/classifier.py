@@ -96,6 +96,13 @@ class Classifier:
                     value=engine,
                 )
             self.engine_name = choose_engine("onnx")
+        if weights.graph_precision == "int8" and self.engine_name == "openvino":
+            raise invalid(
+                "engine",
+                "openvino can't run an exported network in int8",
+                engine,
+                remedy="Use onnx, or an export without `int8`.",
+            )
         self._engine_precision = choose_precision(self.engine_name, precision)
         self.precision = self._engine_precision
         if weights.graph_precision != "float32":
@@ -323,6 +330,7 @@ class Classifier:
         int8: bool = False,
         data: StrPath | None = None,
         test_split: float | None = None,
+        replace: bool = False,
     ) -> "Exported":
         """Write the network to the file ``path`` for other programs, and compare the file; see ``export_model``.
 
@@ -334,7 +342,7 @@ class Classifier:
         """
         from cifarnet.export import export_model
 
-        return export_model(self.weights, path, format, int8=int8, data=data, test_split=test_split)
+        return export_model(self.weights, path, format, int8=int8, data=data, test_split=test_split, replace=replace)
 
     def keras_model(self, *, normalization: bool = True) -> "keras.Model":
         """Return the network as a Keras model of stock layers, which can be trained, saved and loaded without cifarnet.

@@ -42,7 +42,7 @@ OPTIONS = {
         "--weights --model --depth --top-k --crop --tta --reject --explain --csv --json --report --engine --precision"
         " --backend"
     ),
-    "export": words("--format --output --int8 --data --test-split --json --backend"),
+    "export": words("--format --output --int8 --data --test-split --replace --json --backend"),
     "data": words("--download --clear-cache --test-split --skip-broken --image-size --mirror --grid --recipe --json"),
     "weights": words("--json"),
     "weights add": words("--replace"),

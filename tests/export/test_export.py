@@ -128,7 +128,7 @@ def test_a_file_that_differs_is_not_kept(alone, monkeypatch, tmp_path, before):
 
     monkeypatch.setattr(onnx, "open_network", wrong)
     with pytest.raises(ExportError, match="does not give the probabilities of the weights, and was not kept"):
-        export_model(WEIGHTS, path)
+        export_model(WEIGHTS, path, replace=True)
     assert [file.read_bytes() for file in tmp_path.iterdir() if file.is_file()] == ([before] if before else [])
 
 
@@ -228,7 +228,7 @@ def test_the_file_of_the_weights_is_not_replaced(monkeypatch, tmp_path):
     before = path.read_bytes()
     for target in (None, path.absolute()):
         with pytest.raises(InvalidValueError, match="must be another file than that of the weights"):
-            export_model(path, target, "safetensors")
+            export_model(path, target, "safetensors", replace=True)
     assert path.read_bytes() == before
 
 
@@ -296,3 +296,12 @@ def test_the_suffix_gives_the_format(monkeypatch, tmp_path, name, format):
 def test_an_unknown_suffix_needs_a_format(tmp_path, name):
     with pytest.raises(InvalidValueError, match=r"needs a `format`, or a name that ends with \.onnx \(onnx\), "):
         export_model(WEIGHTS, tmp_path / name)
+
+
+def test_an_existing_file_is_replaced_on_request_only(alone, tmp_path):
+    path = tmp_path / "n.onnx"
+    path.write_text("mine")
+    with pytest.raises(InvalidValueError, match=r"n\.onnx exists\. Choose another file, or give `replace`\."):
+        export_model(WEIGHTS, path)
+    assert path.read_text() == "mine"
+    assert export_model(WEIGHTS, path, replace=True).bytes == path.stat().st_size

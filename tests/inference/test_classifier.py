@@ -80,4 +80,9 @@ def test_an_export_is_that_of_the_function(weights, tmp_path, monkeypatch):
     monkeypatch.setattr("cifarnet.export.export_model", lambda *given, **named: calls.append((given, named)))
     classifier = cifarnet.load(weights)
     classifier.export(tmp_path / "x.keras")
-    assert calls == [((classifier.weights, tmp_path / "x.keras", None), {"int8": False, "data": None})]
+    assert calls == [
+        (
+            (classifier.weights, tmp_path / "x.keras", None),
+            {"int8": False, "data": None, "test_split": None, "replace": False},
+        )
+    ]

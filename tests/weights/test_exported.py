@@ -90,13 +90,29 @@ def test_a_file_in_8_bit_integers_says_so(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (16, SIZE, SIZE, 3), np.uint8)
     write_int8(WEIGHTS, path, images)
     annotate(path, header.written(WEIGHTS))
-    assert Classifier(path).precision == Classifier(path, engine="openvino").precision == "int8"
+    assert Classifier(path).precision == "int8"
+    with pytest.raises(InvalidValueError, match=r"openvino can't run an exported network in int8\. Use onnx"):
+        Classifier(path, engine="openvino")
     with pytest.raises(InvalidValueError, match=r"`precision` can't be chosen .* int8\. Leave .* Received: float32"):
         Classifier(path, precision="float32")
     folder = save_image_folder(tmp_path / "data", dict.fromkeys(WEIGHTS.class_names, (1, 2)))
     result = invoke("evaluate", path, "--data", folder)
     assert "engine onnx, int8" in result.stdout
     assert "Rounding" not in result.stdout
+
+
+@pytest.mark.parametrize(("name", "format"), [("n.keras", "keras"), ("n.tflite", "litert"), ("n.xml", "openvino")])
+def test_files_for_other_programs_are_named(tmp_path, name, format):
+    (tmp_path / name).write_bytes(b"PK\3\4")
+    with pytest.raises(WeightsError, match=rf"in the format {format} of `cifarnet export`\. Give the run"):
+        Classifier(tmp_path / name)
+
+
+@pytest.mark.parametrize("content", [b"hello", bytes(9)])
+def test_anything_called_onnx_is_read_as_onnx(tmp_path, content):
+    (tmp_path / "n.onnx").write_bytes(content)
+    with pytest.raises(WeightsError, match="ONNX"):
+        Classifier(tmp_path / "n.onnx")
 
 
 def test_what_needs_tensors_refuses_the_file(file, tmp_path):

@@ -124,8 +124,26 @@ def own_content(path: Path) -> bytes:
     return hdf5.own_content(path, weights) if _format(path).tensors else read_content(path)
 
 
+_UNREADABLE = {".keras": "keras", ".tflite": "litert", ".xml": "openvino"}
+"""The suffixes of exported networks that cifarnet does not read, with the formats of ``cifarnet export``."""
+
+
 def _format(path: Path) -> Format:
+    """Return the format of the file ``path``.
+
+    Raises:
+        WeightsError: for an exported network in a format that cifarnet does not read.
+    """
     head = _head(path)
+    if head and (name := _UNREADABLE.get(path.suffix)):
+        raise WeightsError(
+            f"{path} is a network for other programs, in the format {name} of `cifarnet export`. Give the run or the"
+            f" weight file that it was made from, or export it as onnx or safetensors, which cifarnet reads."
+            f" Received: {path}"
+        )
+    # A damaged ONNX file may begin with anything.
+    if head and path.suffix == ".onnx":
+        return FORMATS["onnx"]
     return next(each for each in FORMATS.values() if each.recognizes(head))
 
 
