@@ -110,6 +110,7 @@ def train(
         counts from the start of the process. ``refused`` alone is the message about a budget that is too small.
     """
     from cifarnet.errors import InvalidValueError
+    from cifarnet.training import start
 
     averaged = _moving_averages() if moving else None
     events, called = _Events(watch), time.monotonic()
@@ -118,7 +119,7 @@ def train(
         request = cifarnet.TrainRequest(recipe, data=source, model=model, **fields)
         directory, started = output or f"{temporary}/run", STARTED if request.budget else called
         try:
-            result = cifarnet.train(request, directory, started=started, report=events)
+            result = start.train(request, directory, started=started, report=events)
         except InvalidValueError as error:
             if not request.budget:
                 raise
@@ -170,7 +171,7 @@ def _accuracy(run: str, data: str, tensors: dict[str, Any]) -> float:
     from dataclasses import replace
 
     weights, test = cifarnet.load_weights(run), cifarnet.load_data(data).test
-    logits = cifarnet.Classifier(replace(weights, tensors=tensors)).logits(test.images)
+    logits = cifarnet.Classifier(replace(weights, tensors=tensors), engine="keras").logits(test.images)
     return float(np.mean(logits.argmax(axis=1) == test.labels))
 
 
@@ -189,7 +190,7 @@ def infer(model: str, batch_size: int = 128, steps: int = 30) -> dict[str, Any]:
     from cifarnet.preprocessing import CIFAR10_CLASSES
 
     images = np.random.default_rng(0).integers(0, 256, (batch_size, 32, 32, 3), np.uint8)
-    classifier = cifarnet.Classifier(_initial(model, CIFAR10_CLASSES))
+    classifier = cifarnet.Classifier(_initial(model, CIFAR10_CLASSES), engine="keras")
     seconds = _seconds(lambda: classifier.logits(images, batch_size=batch_size), steps, WARMUP_STEPS)
     return {"images_per_s": batch_size / statistics.median(seconds)}
 
@@ -197,7 +198,7 @@ def infer(model: str, batch_size: int = 128, steps: int = 30) -> dict[str, Any]:
 def logits(weights: str | None, model: str, data: str, images: int, output: str) -> dict[str, Any]:
     """Save logits of the first ``images`` test images of ``data``, by ``weights`` or by initial ones of ``model``."""
     test = cifarnet.load_data(data).test
-    classifier = cifarnet.Classifier(weights or _initial(model, test.class_names))
+    classifier = cifarnet.Classifier(weights or _initial(model, test.class_names), engine="keras")
     np.save(output, classifier.logits(test.images[:images]))
     return {"title": classifier.weights.spec.title, "images": min(images, len(test.images))}
 

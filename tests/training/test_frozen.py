@@ -99,7 +99,7 @@ def test_a_base_that_diverged_is_refused(base, tmp_path):
 def test_the_result_equals_that_of_evaluate(base, tmp_path):
     result = train(TrainRequest(STILL, data="synthetic:200", weights=str(base), freeze_base=True), tmp_path / "run")
     test = load_data("synthetic:200").test
-    logits = Classifier(load_weights(tmp_path / "run" / files.WEIGHTS)).logits(test.images)
+    logits = Classifier(load_weights(tmp_path / "run" / files.WEIGHTS), engine="keras").logits(test.images)
     assert result.metrics.loss == measure(logits, test.labels, test.class_names).loss
 
 
