@@ -65,6 +65,7 @@ def evaluate(
         from cifarnet.cli.reporting import page_path
         from cifarnet.evaluation.evaluate import score
         from cifarnet.evaluation.source import find_source
+        from cifarnet.inference.classifier import Classifier
 
     engine = chosen_engine(engine, backend, weights=weights)
     if report_file:
@@ -77,6 +78,7 @@ def evaluate(
 
     with console.progress_reporter() as report:
         evaluation = score(
+            Classifier(source.weights, engine=engine, precision=precision, on_start=starter(backend, report)),
             source,
             tta=tta,
             test_split=test_split,
@@ -84,9 +86,6 @@ def evaluate(
             skip_broken=skip_broken,
             batch_size=batch_size,
             report=report,
-            engine=engine,
-            precision=precision,
-            on_start=starter(backend, report),
         )
     console.warn_of_left_out(evaluation.left_out)
     scores = evaluation.to_dict()

@@ -19,8 +19,6 @@ from cifarnet.evaluation.source import Source, find_source, refuse_other_classes
 from cifarnet.files import StrPath, as_path
 from cifarnet.inference.classifier import Classifier
 from cifarnet.inference.engines import default_batch_size
-from cifarnet.weights import catalog
-from cifarnet.weights.formats import load_network
 
 
 @dataclass(frozen=True)
@@ -127,38 +125,8 @@ def evaluate(
     """
     source = find_source(as_path(weights_path, "weights_path"), None if data is None else source_name(data))
     return score(
+        Classifier(source.weights, engine=engine, precision=precision, on_start=on_start),
         source,
-        tta=tta,
-        test_split=test_split,
-        mirrors=mirrors,
-        skip_broken=skip_broken,
-        batch_size=batch_size,
-        report=report,
-        engine=engine,
-        precision=precision,
-        on_start=on_start,
-    )
-
-
-def score(
-    source: Source,
-    *,
-    tta: str = "none",
-    test_split: float | None = None,
-    mirrors: Sequence[str] = (),
-    skip_broken: bool = False,
-    batch_size: int | None = None,
-    report: Progress = silent,
-    engine: str = "auto",
-    precision: str | None = None,
-    on_start: Callable[[str], object] = lambda engine: None,
-) -> Evaluation:
-    """Score the weights of ``source`` on its test images; see ``evaluate``."""
-    weights_file, weights = catalog.read(source.weights, load_network)
-    return score_classifier(
-        Classifier(weights, engine=engine, precision=precision, on_start=on_start),
-        source,
-        weights_file,
         tta=tta,
         test_split=test_split,
         mirrors=mirrors,
@@ -168,10 +136,9 @@ def score(
     )
 
 
-def score_classifier(
+def score(
     classifier: Classifier,
     source: Source,
-    weights_file: Path,
     *,
     tta: str = "none",
     test_split: float | None = None,
@@ -180,10 +147,8 @@ def score_classifier(
     batch_size: int | None = None,
     report: Progress = silent,
 ) -> Evaluation:
-    """Score ``classifier``, whose weights are those in ``weights_file``, on the test images of ``source``.
-
-    The other arguments are those of ``evaluate``.
-    """
+    """Score ``classifier`` on the test images of ``source``; see ``evaluate``."""
+    weights_file = classifier.weights_file or source.weights
     weights = classifier.weights
     if tta not in TTA:
         raise unknown_value("tta", tta, TTA)

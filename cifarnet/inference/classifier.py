@@ -61,6 +61,7 @@ class Classifier:
     Attributes:
         weights: the weights.
         place: the run directory, weight file or name that they were read from; None for weights in memory.
+        weights_file: the weight file at ``place``; None for weights in memory.
         engine_name: the name of the engine.
         precision: the data type of the computation; ``"int8"`` for an exported network in 8-bit integers.
 
@@ -81,12 +82,14 @@ class Classifier:
     ):
         self.engine_name = choose_engine(engine)
         self.place: Path | None = None
+        self.weights_file: Path | None = None
         if not isinstance(weights, Weights):
             from cifarnet.weights import catalog
             from cifarnet.weights.formats import load_network
 
             self.place = as_path(weights, "weights")
-            weights = catalog.read(weights, load_network)[1]
+            self.weights_file, loaded = catalog.read(weights, load_network)
+            weights = loaded
         if weights.graph is not None and self.engine_name == "keras":
             if engine == "keras":
                 raise InvalidValueError(
@@ -281,15 +284,14 @@ class Classifier:
             InvalidValueError: as for ``cifarnet.evaluate``.
         """
         from cifarnet.data.sources import source_name
-        from cifarnet.evaluation.evaluate import score_classifier
+        from cifarnet.evaluation.evaluate import score
         from cifarnet.evaluation.source import find_source, source_in_memory
 
         name = None if data is None else source_name(data)
         source = source_in_memory(self.weights, name) if self.place is None else find_source(self.place, name)
-        return score_classifier(
+        return score(
             self,
             source,
-            source.weights,
             tta=tta,
             test_split=test_split,
             mirrors=mirrors,
