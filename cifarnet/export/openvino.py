@@ -10,12 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from cifarnet.backend.devices import usable_cores
 from cifarnet.export.onnx import graph
 from cifarnet.export.verify import Probabilities
-from cifarnet.models.onnx_names import IMAGES, PROBABILITIES
+from cifarnet.models.onnx_names import PROBABILITIES
 from cifarnet.weights.formats import header
 from cifarnet.weights.record import Weights
 
@@ -45,18 +42,6 @@ def annotate(path: Path, metadata: Mapping[str, Any]) -> None:
 @contextmanager
 def open_network(path: Path) -> Iterator[Probabilities]:
     """Open the file with OpenVINO, in float32."""
-    import openvino
+    from cifarnet.inference.engines.openvino import open_model
 
-    settings = {
-        "INFERENCE_PRECISION_HINT": "f32",
-        "INFERENCE_NUM_THREADS": usable_cores(),
-        "PERFORMANCE_HINT": "LATENCY",
-    }
-    model = openvino.Core().compile_model(path, "CPU", settings)
-
-    def run(images: np.ndarray) -> np.ndarray:
-        # The result's memory is used again for the next batch.
-        found: np.ndarray = model({IMAGES: np.ascontiguousarray(images)})[PROBABILITIES].copy()
-        return found
-
-    yield run
+    yield open_model(path, PROBABILITIES)

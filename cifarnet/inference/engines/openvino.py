@@ -1,6 +1,7 @@
 """Compute logits with OpenVINO (https://docs.openvino.ai), on the cores that the process may use."""
 
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
@@ -29,24 +30,37 @@ class OpenvinoEngine:
                 " Received: bfloat16"
             )
         self.weights = weights
-        import openvino
-
-        core = openvino.Core()
-        settings = {
-            # By default OpenVINO computes in bfloat16 where the CPU can, and starts a thread for each core.
-            "INFERENCE_PRECISION_HINT": _TYPES[precision],
-            "INFERENCE_NUM_THREADS": usable_cores(),
-            "PERFORMANCE_HINT": "LATENCY",
-        }
-        self._model = core.compile_model(core.read_model(graph_bytes(weights)), "CPU", settings)
+        self._run = open_model(graph_bytes(weights), LOGITS, precision)
 
     def logits(
         self, images: np.ndarray, *, batch_size: int, compiled: bool = True, report: Progress | None = None
     ) -> np.ndarray:
         """Return logits, float32 (n, classes), of uint8 ``images`` (n, size, size, 3); see ``Engine``."""
+        return in_batches(self._run, images, batch_size, (self.weights.spec.classes,), report, same_shape=True)
 
-        def run(batch: np.ndarray) -> Any:
-            # The result's memory is used again for the next batch.
-            return self._model({IMAGES: np.ascontiguousarray(batch)})[LOGITS].copy()
 
-        return in_batches(run, images, batch_size, (self.weights.spec.classes,), report, same_shape=True)
+def open_model(source: bytes | Path, output: str, precision: str = "float32") -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function from uint8 images (n, size, size, 3) to an ``output`` of a network, float32 (n, classes).
+
+    Args:
+        source: the serialized ONNX graph, or the ``.xml`` file.
+        output: the name of the output.
+        precision: the data type of the computation.
+    """
+    import openvino
+
+    core = openvino.Core()
+    settings = {
+        # By default OpenVINO computes in bfloat16 where the CPU can, and starts a thread for each core.
+        "INFERENCE_PRECISION_HINT": _TYPES[precision],
+        "INFERENCE_NUM_THREADS": usable_cores(),
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    model = core.compile_model(core.read_model(source), "CPU", settings)
+
+    def run(images: np.ndarray) -> np.ndarray:
+        # The result's memory is used again for the next batch.
+        found: np.ndarray = model({IMAGES: np.ascontiguousarray(images)})[output].copy()
+        return found
+
+    return run
