@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from cifarnet.errors import BackendError
+
 
 @dataclass(frozen=True)
 class Environment:
@@ -137,6 +139,24 @@ def _uv_requirement(recorded: Mapping[str, Any]) -> str:
 def is_installed(module: str) -> bool:
     """Return whether the top-level ``module`` is installed, without importing it."""
     return importlib.util.find_spec(module) is not None
+
+
+def require_package(what: str, module: str, package: str | None = None) -> None:
+    """Check that the top-level ``module`` is installed, which ``what`` needs.
+
+    Args:
+        what: what needs it, for the message, such as ``"The engine onnx"``.
+        module: the module, as Python imports it.
+        package: the name under which it is installed; by default that of the module.
+
+    Raises:
+        BackendError: when it is not installed. The message says how to install it.
+    """
+    package = package or module
+    if not is_installed(module):
+        raise BackendError(
+            f"{what} needs {package}, which is not installed. Install it with: {install_command(package)}"
+        )
 
 
 def versions() -> str:

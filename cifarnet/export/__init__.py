@@ -21,7 +21,7 @@ from cifarnet.choices import BACKENDS
 from cifarnet.data.progress import Progress, silent
 from cifarnet.errors import ExportError, InvalidValueError, invalid, unknown_value
 from cifarnet.files import StrPath, as_path, require_writable
-from cifarnet.installation import install_command, is_installed
+from cifarnet.installation import require_package
 
 if TYPE_CHECKING:
     from cifarnet.export.quantization import Int8Cost
@@ -189,7 +189,7 @@ def export_model(
         able = " or ".join(name for name, each in FORMATS.items() if each.int8)
         raise invalid("int8", f"is for the format {able}", format, valid=able)
     target = None if path is None else _checked(as_path(path, "path"), row, replace)
-    require_installed(format)
+    require_package(f"The format {format}", row.requires, row.package)
     if test_split is not None and data is None:
         raise invalid("test_split", "needs `data` to split", test_split)
     source = None
@@ -222,22 +222,6 @@ def _format_of(path: StrPath | None) -> str:
         names = ", ".join(f"{ending} ({name})" for ending, name in by_suffix.items())
         raise invalid("path", f"needs a `format`, or a name that ends with {names}", path, what="The exported file")
     return by_suffix[suffix]
-
-
-def require_installed(format: str) -> None:
-    """Check that the package that the ``format`` needs is installed.
-
-    Raises:
-        BackendError: when it is not. The message says how to install it.
-    """
-    from cifarnet.errors import BackendError
-
-    row = FORMATS[format]
-    if not is_installed(row.requires):
-        raise BackendError(
-            f"The format {format} needs {row.package}, which is not installed. Install it with:"
-            f" {install_command(row.package)}"
-        )
 
 
 def _checked(path: Path, row: ExportFormat, replace: bool) -> Path:
@@ -280,4 +264,4 @@ def _is_replaceable(folder: Path) -> bool:
     return not names or ("saved_model.pb" in names and names <= _SAVED_MODEL)
 
 
-__all__ = ["FORMATS", "ExportError", "ExportFormat", "Exported", "export_model", "require_installed"]
+__all__ = ["FORMATS", "ExportError", "ExportFormat", "Exported", "export_model"]

@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from cifarnet import export
 from cifarnet.errors import BackendError, ExportError, InvalidValueError, StorageError
 from cifarnet.evaluation.metrics import softmax
 from cifarnet.export import FORMATS, build, export_model, onnx
@@ -274,7 +273,7 @@ def test_only_an_empty_folder_or_a_savedmodel_is_replaced(tmp_path):
 
 
 def test_a_missing_package_is_named_with_the_command(monkeypatch, tmp_path):
-    monkeypatch.setattr(export, "is_installed", lambda name: False)
+    monkeypatch.setattr("cifarnet.installation.is_installed", lambda name: False)
     with pytest.raises(BackendError, match=r"litert needs ai-edge-litert.* Install it with: .*ai-edge-litert"):
         export_model(WEIGHTS, tmp_path / "n.tflite", "litert")
 

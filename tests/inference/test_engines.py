@@ -91,7 +91,7 @@ def test_auto_is_keras_on_gpus_and_onnx_elsewhere(monkeypatch, driver, cuda, vis
 
 
 def test_a_missing_package_is_named_with_its_installation(monkeypatch):
-    monkeypatch.setattr(engines, "is_installed", lambda package: False)
+    monkeypatch.setattr("cifarnet.installation.is_installed", lambda package: False)
     with pytest.raises(BackendError, match=r"engine openvino needs openvino, .* Install it with: .*install openvino"):
         Classifier(WEIGHTS, engine="openvino")
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from cifarnet.choices import ENGINE_NAMES
 from cifarnet.data.progress import Progress
-from cifarnet.errors import BackendError, invalid, unknown_value
-from cifarnet.installation import install_command, is_installed
+from cifarnet.errors import invalid, unknown_value
+from cifarnet.installation import is_installed, require_package
 from cifarnet.models.memory import images_within_limit
 from cifarnet.models.spec import ModelSpec
 from cifarnet.weights.record import Weights
@@ -81,26 +81,13 @@ def choose_engine(name: str = "auto", *, backend: str | None = None) -> str:
     if name not in (*ENGINE_NAMES, *ENGINES):
         raise unknown_value("engine", name, ENGINE_NAMES)
     if name != "auto":
-        require_installed(name)
+        require_package(f"The engine {name}", ENGINES[name].requires)
         return name
     from cifarnet.backend.gpus import has_usable_gpu
 
     if backend is not None or has_usable_gpu() or not is_installed(ENGINES["onnx"].requires):
         return "keras"
     return "onnx"
-
-
-def require_installed(name: str) -> None:
-    """Check that the package of the engine ``name`` is installed.
-
-    Raises:
-        BackendError: when it is not. The message says how to install it.
-    """
-    package = ENGINES[name].requires
-    if not is_installed(package):
-        raise BackendError(
-            f"The engine {name} needs {package}, which is not installed. Install it with: {install_command(package)}"
-        )
 
 
 def choose_precision(engine: str, precision: str | None) -> str:
@@ -132,7 +119,7 @@ def start_engine(name: str, weights: Weights, *, precision: str | None = None) -
     """
     if name not in tuple(ENGINES):
         raise unknown_value("engine", name, ENGINES)
-    require_installed(name)
+    require_package(f"The engine {name}", ENGINES[name].requires)
     row, precision = ENGINES[name], choose_precision(name, precision)
     engine: Engine = getattr(importlib.import_module(row.module), row.attribute)(weights, precision=precision)
     return engine
