@@ -62,6 +62,12 @@ def train(
         if directory is not None:
             raise invalid("output", "is the `directory` too: give one of the two", output)
         directory = output
+    for name in ("seeds", "jobs"):
+        if name in options:
+            remedy = "Train each seed by itself, with `seed`, or use the command"
+            raise invalid(
+                name, "is for the command, which trains each seed in a process", options[name], remedy=f"{remedy}."
+            )
     asked = request_of(options, request)
     lines = _printer(progress, has_report=report is not None or data_report is not None)
     result = start.train(

@@ -117,6 +117,14 @@ class InterruptedRunError(CifarnetError):
         self.exit_code = 128 + signal_number
 
 
+class FailedSeedsError(CifarnetError):
+    """Runs of a sweep that failed; exits with the status of the first."""
+
+    def __init__(self, message: str, exit_code: int):
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 def invalid(
     field: str,
     problem: str,

@@ -1,13 +1,16 @@
 """``cifarnet compare``: compare training runs."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cifarnet.cli import console
 from cifarnet.cli.help import examples
 from cifarnet.cli.options import Json, ReportFile
+
+if TYPE_CHECKING:
+    from cifarnet.runs.compare import Comparison
 
 EXAMPLES = examples(
     ("compare runs/a runs/b", "Two runs"),
@@ -18,7 +21,10 @@ EXAMPLES = examples(
 
 def compare(
     directories: Annotated[
-        list[Path], typer.Argument(metavar="RUN", help="Run directories, such as runs/*.", show_default=False)
+        list[Path],
+        typer.Argument(
+            metavar="RUN", help="Run directories, such as runs/*, or folders of train --seeds.", show_default=False
+        ),
     ],
     report_file: ReportFile = None,
     as_json: Json = False,
@@ -36,18 +42,32 @@ def compare(
     if as_json:
         console.print_json(comparison.to_dict())
     else:
-        from cifarnet.reports.terminal.comparison_tables import render_comparison
-
-        out = console.stdout()
-        out.print(render_comparison(comparison.to_dict(), out.width, out.options.ascii_only))
+        print_comparison(comparison)
     if report_file:
-        from cifarnet.cli.reporting import write_page
-        from cifarnet.reports.figures.overlaid_curves import RunCurve
-        from cifarnet.reports.html.comparison_page import comparison_page
+        write_comparison(report_file, comparison)
 
-        curves = [
-            RunCurve(index, run.history, run.held_out)
-            for index, group in enumerate(comparison.groups)
-            for run in group.runs
-        ]
-        write_page(report_file, comparison_page(comparison.to_dict(), curves))
+
+def print_comparison(comparison: "Comparison") -> None:
+    """Print ``comparison`` on stdout as tables."""
+    from cifarnet.reports.terminal.comparison_tables import render_comparison
+
+    out = console.stdout()
+    out.print(render_comparison(comparison.to_dict(), out.width, out.options.ascii_only))
+
+
+def write_comparison(path: Path, comparison: "Comparison") -> None:
+    """Write the page of ``comparison``.
+
+    Raises:
+        StorageError: when the file can't be written.
+    """
+    from cifarnet.cli.reporting import write_page
+    from cifarnet.reports.figures.overlaid_curves import RunCurve
+    from cifarnet.reports.html.comparison_page import comparison_page
+
+    curves = [
+        RunCurve(index, run.history, run.held_out)
+        for index, group in enumerate(comparison.groups)
+        for run in group.runs
+    ]
+    write_page(path, comparison_page(comparison.to_dict(), curves))

@@ -3,12 +3,15 @@
 import io
 import os
 import sys
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from cifarnet.cli import compare, console, data, evaluate, export, predict, process, summary, train, weights
 from cifarnet.cli.help import SETTINGS, PanelCommand, PanelGroup, examples
+
+if TYPE_CHECKING:
+    from cifarnet.cli.seed_reports import SeedReports
 
 app = typer.Typer(
     name="cifarnet",
@@ -54,8 +57,8 @@ for _module in (train, evaluate, compare, summary, predict, export, data):
 app.add_typer(weights.app)
 
 
-def main() -> None:
-    """Run the command line.
+def main(reports: "SeedReports | None" = None) -> None:
+    """Run the command line. A training sends its progress to ``reports``, by default to the screen.
 
     Every error ends in a message and an exit status, without a traceback unless CIFARNET_TRACEBACK is set.
     """
@@ -70,7 +73,7 @@ def main() -> None:
             # Training replaces these signal handlers by its own.
             with process.stopping_by_signals(), process.guarded_stdout(), console.logged_warnings_shown():
                 # Without Typer's own handling of errors, the status of an Exit is returned.
-                status = app(words, prog_name="cifarnet", standalone_mode=False)
+                status = app(words, prog_name="cifarnet", standalone_mode=False, obj=reports)
         except process.Stopped as stopped:
             _fail("Stopped.", stopped.status)
         except BrokenPipeError:

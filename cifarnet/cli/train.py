@@ -9,6 +9,7 @@ import typer
 
 from cifarnet.cli import console
 from cifarnet.cli.help import examples
+from cifarnet.cli.sweep import is_sweep, train_sweep
 from cifarnet.cli.train_options import given_options, resume_options, train_request, with_train_options
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ def train(context: typer.Context, **options: Any) -> None:
     """
     started = time.monotonic()
     given, quiet, run = given_options(context), options["quiet"], options["resume"]
+    if is_sweep(given):
+        train_sweep(given)
+        return
     with console.transient("Starting ...", shown=not quiet):
         from cifarnet.cli.reporting import page_path
         from cifarnet.cli.training_screen import training_screen
@@ -39,7 +43,7 @@ def train(context: typer.Context, **options: Any) -> None:
         page_path(options["report_file"])
     service = partial(resume_run, run, pictures=True, **resume_options(given)) if run else None
     service = service or partial(train_run, train_request(given), options["output"])
-    with training_screen(quiet) as (report, data_report):
+    with training_screen(quiet, context.obj) as (report, data_report):
         log = None
         if options["tensorboard"]:
             from cifarnet.training.tensorboard import TensorBoardLog

@@ -27,6 +27,7 @@ _FIRST = (
     "resume",
     "validation_split",
     "seed",
+    "seeds",
 )
 
 # Options of the command, which do not change the result of a run.
@@ -43,7 +44,30 @@ _COMMAND: dict[str, tuple[Any, Any]] = {
             Path | None,
             typer.Option(
                 metavar="RUN",
-                help="Continue the run in this directory; with --epochs or --steps, to that length in all.",
+                help="Continue the run, or the runs of --seeds, in this directory; with --epochs or --steps, a run"
+                " to that length in all.",
+            ),
+        ],
+        None,
+    ),
+    "seeds": (
+        Annotated[
+            int | None,
+            typer.Option(
+                metavar="N",
+                help="Train a run for each of N seeds, from --seed on, and compare them at the end.",
+            ),
+        ],
+        None,
+    ),
+    "jobs": (
+        Annotated[
+            int | None,
+            typer.Option(
+                metavar="N",
+                help="With --seeds: train N runs at a time, each on its share of the processor cores, or on a GPU of"
+                " its own. Default: what is fastest; with --budget one.",
+                rich_help_panel=Panel.DEVICE,
             ),
         ],
         None,

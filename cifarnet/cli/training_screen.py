@@ -18,13 +18,19 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.text import Text
 
+    from cifarnet.cli.seed_reports import SeedReports
+
 
 @contextmanager
-def training_screen(quiet: bool) -> Iterator[tuple[EventHandler, Progress]]:
+def training_screen(quiet: bool, reports: "SeedReports | None" = None) -> Iterator[tuple[EventHandler, Progress]]:
     """Yield an event handler and a progress callback for data that show a run on stderr.
 
     With ``quiet`` only warnings are shown. A terminal shows a progress bar while data are read, then the live frame.
+    With ``reports`` another process shows the run.
     """
+    if reports:
+        yield reports.handle, reports.handle_progress
+        return
     out = console.stderr()
     with console.progress_reporter(quiet) as bar:
         if quiet:

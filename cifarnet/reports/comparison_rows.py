@@ -87,6 +87,19 @@ def _group_accuracy(group: Mapping[str, Any]) -> str:
     return f"{100 * group['accuracy']:.2f} ± {percent(group['accuracy_deviation'])}"
 
 
+def accuracy_lines(comparison: Mapping[str, Any]) -> list[str]:
+    """Return a line on the test accuracy of each group with a finished run. Several groups are numbered."""
+    groups = [(number, group) for number, group in enumerate(comparison["groups"], start=1) if group["finished_seeds"]]
+    several = len(comparison["groups"]) > 1
+    return [f"{f'#{number} ' if several else ''}Test accuracy {_of_seeds(group)}" for number, group in groups]
+
+
+def _of_seeds(group: Mapping[str, Any]) -> str:
+    seeds = group["finished_seeds"]
+    accuracy = _group_accuracy(group)
+    return f"{accuracy} (1 seed)" if seeds == 1 else f"{accuracy} (mean ± standard deviation of {seeds} seeds)"
+
+
 def _run_cells(run: Mapping[str, Any]) -> list[str]:
     """Return accuracy, loss, epoch and best epoch."""
     return [

@@ -13,6 +13,7 @@ from cifarnet.errors import InvalidValueError, RunError
 from cifarnet.runs import files
 from cifarnet.runs.config import PLACES
 from cifarnet.runs.directory import Run
+from cifarnet.runs.sweep import runs_at
 
 
 @dataclass(frozen=True)
@@ -155,11 +156,14 @@ class Comparison:
 def compare(directories: Sequence[Path]) -> Comparison:
     """Compare the runs in ``directories``. A directory that is given twice counts once.
 
+    The folder of a sweep stands for the runs of its seeds.
+
     Raises:
         InvalidValueError: when ``directories`` is empty.
         RunError: when one is not a run, or a file of it is damaged.
     """
-    distinct = list({path.resolve(): path for path in reversed(directories)}.values())[::-1]
+    runs = [run for path in directories for run in runs_at(path)]
+    distinct = list({path.resolve(): path for path in reversed(runs)}.values())[::-1]
     if not distinct:
         raise InvalidValueError("There is nothing to compare. Give run directories, such as runs/*. Received: none")
     records = [read_run(path) for path in distinct]

@@ -127,7 +127,7 @@ def write_config(run: Path, config: dict[str, Any]) -> None:
     Raises:
         StorageError: when it can't be written.
     """
-    write_text(run / CONFIG, json.dumps({**config, _CHECKSUM: _checksum(config)}, indent=2) + "\n")
+    write_text(run / CONFIG, json.dumps({**config, CHECKSUM: checksum(config)}, indent=2) + "\n")
 
 
 def read_config(run: Path) -> dict[str, Any]:
@@ -223,19 +223,21 @@ def verified_config(config: dict[str, Any], path: Path) -> dict[str, Any]:
     Raises:
         RunError: when the checksum does not match.
     """
-    rest = {key: value for key, value in config.items() if key != _CHECKSUM}
-    if config.get(_CHECKSUM, _checksum(rest)) != _checksum(rest):
+    rest = {key: value for key, value in config.items() if key != CHECKSUM}
+    if config.get(CHECKSUM, checksum(rest)) != checksum(rest):
         raise RunError(
             f"{path} is damaged, or was changed by hand: its SHA-256 does not match. Restore it. Or, if the change is"
-            f' intended, delete its line "{_CHECKSUM}" and use it as the recipe of a new run (`recipe` {path}).'
+            f' intended, delete its line "{CHECKSUM}" and use it as the recipe of a new run (`recipe` {path}).'
         )
     return rest
 
 
-_CHECKSUM = "sha256"
+CHECKSUM = "sha256"
+"""The key of a JSON file for the checksum of its other fields."""
 
 
-def _checksum(config: dict[str, Any]) -> str:
+def checksum(config: dict[str, Any]) -> str:
+    """Return the SHA-256 of the fields ``config`` in JSON."""
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 

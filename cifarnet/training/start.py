@@ -19,7 +19,7 @@ from cifarnet.runs.request import SAVE_INTERVAL, TrainRequest
 from cifarnet.training.result import Result
 from cifarnet.training.run import TrainingRun
 from cifarnet.training.session import Session
-from cifarnet.training.setup import Setup, network_for, prepare, read_images, resolve
+from cifarnet.training.setup import Prepared, Setup, network_for, prepare, read_images, resolve
 
 FOLDER = Path("runs")
 """The folder for runs without a given directory, relative to the current folder."""
@@ -92,7 +92,7 @@ def _require_free(run: Run) -> None:
     run.require_unused()
 
 
-def make_default_directory(config: RunConfig) -> Path:
+def make_default_directory(config: RunConfig | Prepared) -> Path:
     """Make and return runs/<network>-<recipe>-<time>, with -2, -3 ... for runs that start in the same second.
 
     Raises:
