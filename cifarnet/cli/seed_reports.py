@@ -6,7 +6,7 @@ from typing import Any
 
 from cifarnet.cli.spelling import with_options
 from cifarnet.durations import duration
-from cifarnet.events import BudgetPlanned, Classifying, Event, Measuring, Planned, StepDone, Warned
+from cifarnet.events import BudgetPlanned, Classifying, EpochDone, Event, Measuring, Planned, StepDone, Warned
 from cifarnet.reports.terminal.training_lines import EventLines
 
 _INTERVAL = 0.5
@@ -23,7 +23,7 @@ class SeedReports:
     def __init__(self, send: Callable[[dict[str, Any]], None]):
         self._send = send
         self._events = EventLines()
-        self._steps = 0
+        self._steps = self._epochs = 0
         self._sent = 0.0
         self._share: float | None = None
         self._activities: set[str] = set()
@@ -34,6 +34,8 @@ class SeedReports:
             self._send({"warning": with_options(event.message)})
         elif lines := self._events.of(event):
             self._send({"lines": lines})
+        if isinstance(event, Planned | EpochDone):
+            self._epochs = event.epochs
         if isinstance(event, Planned | BudgetPlanned):
             self._steps = event.steps
         elif isinstance(event, Measuring):
@@ -41,7 +43,8 @@ class SeedReports:
         elif isinstance(event, StepDone):
             self._share = min(1.0, event.step / self._steps) if self._steps else None
             left = "" if event.seconds_left is None else f", {duration(event.seconds_left)} left"
-            self._progress(f"epoch {event.epoch}: loss {event.loss:.3f} acc {event.accuracy:.1%}{left}")
+            epoch = f"epoch {event.epoch}/{max(self._epochs, event.epoch)}"
+            self._progress(f"{epoch}: loss {event.loss:.3f} acc {event.accuracy:.1%}{left}")
         elif isinstance(event, Classifying):
             self._progress(f"classifying {event.done:,} of {event.total:,} images")
 

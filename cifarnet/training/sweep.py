@@ -132,9 +132,9 @@ def fastest_jobs(seeds: int, cores: int, most: int) -> int:
     """
 
     def time_of(jobs: int) -> float:
-        return float(-(-seeds // jobs) / (cores // jobs) ** _SPEED_EXPONENT)
+        return float(-(-seeds // jobs) / (max(1, cores) // jobs) ** _SPEED_EXPONENT)
 
-    return min(range(1, max(1, min(seeds, cores, most)) + 1), key=lambda jobs: (round(time_of(jobs), 2), jobs))
+    return min(range(1, min(seeds, max(1, cores), most) + 1), key=lambda jobs: (round(time_of(jobs), 2), jobs))
 
 
 @dataclass(frozen=True)

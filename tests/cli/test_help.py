@@ -22,6 +22,7 @@ OPTIONS = {
     "train": words(
         """
         --data --model --depth --recipe --epochs --budget --weights --output --resume --validation-split --seed
+        --seeds --jobs
         --test-split --skip-broken --image-size --classes --mirror
         --steps --batch-size --learning-rate --momentum --nesterov --no-nesterov --l2 --label-smoothing
         --batchnorm-momentum --precise-batchnorm
@@ -61,6 +62,7 @@ COMMON = [
     "resume",
     "validation_split",
     "seed",
+    "seeds",
 ]
 
 

@@ -1,0 +1,172 @@
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+from typer.testing import CliRunner
+
+import cifarnet
+from cifarnet.cli.main import app
+from cifarnet.cli.sweep import plan_lines
+from cifarnet.errors import InvalidValueError, RunError
+from cifarnet.runs import files
+from cifarnet.runs.request import TrainRequest
+from cifarnet.runs.sweep import SWEEP, Sweep, SweepPlan
+from cifarnet.training.sweep import Slot
+from cifarnet.weights.formats import load_weights
+from tests.support.runs import CONFIG, save_run
+
+OPTIONS = ["--data", "synthetic:50", "--depth", "8", "--recipe", "fast", "--epochs", "5", "--checks", "1"]
+PLAN = SweepPlan.of(TrainRequest(data="synthetic:64"), 3, 1, 1)
+
+
+def train(*options: object):
+    return CliRunner().invoke(app, ["train", *map(str, options)])
+
+
+def start(*words: object, **settings) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "cifarnet", *map(str, words)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **settings)
+
+
+def wait_for(condition, process) -> None:
+    ending = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < ending
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--seeds 0", "`seeds` must be at least 1 and at most 1,000"),
+        ("--seeds -2", "`seeds` must be at least 1"),
+        ("--seeds 100000", "`seeds` must be at least 1"),
+        ("--seeds 2 --seed 9223372036854775808", "`seed` must be at most"),
+        ("--seeds 2 --jobs 0", "`jobs` must be at least 1"),
+        ("--seeds 2 --jobs 100000", "`jobs` must be at least 1 and at most"),
+        ("--jobs 2", "--jobs is for runs of several seeds: give --seeds too. Received: --jobs 2"),
+        ("--seeds 2 --resume runs/a", "leave out --seeds, or give a new --output"),
+        ("--seeds 2 --epochs 3 --steps 4", "`epochs` and `steps`"),
+        ("--seeds 2 --recipe fst", "Did you mean fast?"),
+    ],
+)
+def test_invalid_options_are_refused_before_anything_is_made(tmp_path, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)
+    result = train(*options.split())
+    assert isinstance(result.exception, InvalidValueError)
+    assert message in str(result.exception)
+    assert not list(tmp_path.iterdir())
+
+
+def test_settings_of_a_resumed_sweep_are_refused_by_name(tmp_path):
+    with Sweep.create(tmp_path / "s", PLAN):
+        pass
+    result = train("--resume", tmp_path / "s", "--epochs", 9, "--data", "cifar10")
+    assert "can't be combined with --data, --epochs. To change one run" in str(result.exception)
+
+
+def test_data_that_can_not_be_read_end_the_command_at_once(tmp_path):
+    result = train("--seeds", 3, "--data", tmp_path / "none", "--output", tmp_path / "s")
+    assert result.exception is not None
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_damaged_plan_is_not_replaced(tmp_path):
+    with Sweep.create(tmp_path / "s", PLAN):
+        (tmp_path / "s" / SWEEP).write_text("{")
+    for options in (["--resume", tmp_path / "s"], ["--seeds", 2, "--output", tmp_path / "s"]):
+        assert isinstance(train(*options).exception, RunError)
+        assert (tmp_path / "s" / SWEEP).read_text() == "{"
+
+
+def finished_sweep(folder, accuracies):
+    plan = replace(PLAN, seeds=len(accuracies))
+    with Sweep.create(folder, plan) as sweep:
+        for seed, accuracy in enumerate(accuracies):
+            run = save_run(sweep.directory(seed), accuracy, replace(CONFIG, seed=seed), weights_sha256="ab" * 32)
+            (run / files.WEIGHTS).write_bytes(b"")
+            (run / files.PLOTS).mkdir()
+            for name in files.PLOT_NAMES:
+                for kind in (".png", ".svg"):
+                    (run / files.PLOTS / f"{name}{kind}").touch()
+            (run / files.REPORT).write_text("ab" * 32)
+    return sweep
+
+
+def test_a_finished_sweep_prints_its_comparison_again(tmp_path):
+    finished_sweep(tmp_path / "s", [0.7, 0.8, 0.9])
+    page = tmp_path / "page.html"
+    result = train("--resume", tmp_path / "s", "--report", page)
+    assert result.exit_code == 0, result.output
+    # The sample standard deviation: the population's would be 8.16.
+    assert "Test accuracy 80.00 ± 10.00 % (mean ± standard deviation of 3 seeds)" in result.stdout
+    assert re.search(r"seed-2, seed 2 +90.00 %", result.stdout)
+    assert "80.00 ± 10.00 %" in page.read_text(encoding="utf-8")
+    assert "Seeds  " not in result.stderr
+
+
+def test_one_seed_has_no_deviation(tmp_path):
+    finished_sweep(tmp_path / "s", [0.7])
+    assert "Test accuracy 70.00 % (1 seed)" in train("--resume", tmp_path / "s").stdout
+
+
+@pytest.mark.parametrize(
+    ("budget", "left", "slots", "lines"),
+    [
+        (None, [0, 1, 2], [Slot((0, 1))], ["Seeds     0 to 2, one at a time, each on 2 cores (another number gives"]),
+        (None, [2], [Slot(gpu="0"), Slot(gpu="1")], ["Seeds     0 to 2, 1 of them left, 2 at a time, each on a GPU"]),
+        (60.0, [0, 1, 2], [Slot((0,)), Slot((1,))], ["on 1 core (", "less than alone on the machine"]),
+    ],
+)
+def test_a_plan_tells_how_many_run_at_a_time(tmp_path, budget, left, slots, lines):
+    plan = SweepPlan.of(TrainRequest(budget=budget), 3, len(slots), 1)
+    shown = plan_lines(plan, tmp_path, left, slots)
+    assert len(shown) == len(lines) + 1
+    for line, expected in zip(shown, lines, strict=False):
+        assert expected in line
+
+
+def test_python_refuses_several_seeds_with_advice():
+    with pytest.raises(InvalidValueError, match=r"`seeds` is for the command, .* Train each seed by itself"):
+        cifarnet.train(seeds=5)
+
+
+@pytest.mark.slow
+def test_a_stopped_sweep_goes_on_as_if_it_never_stopped(tmp_path):
+    """Also: a seed that fails costs no other, and a seed is the run that the command alone makes on as many cores."""
+    core, folder = min(os.sched_getaffinity(0)), tmp_path / "s"
+    pinned = {"preexec_fn": lambda: os.sched_setaffinity(0, {core})}
+    process = start("train", *OPTIONS, "--seeds", 2, "--output", folder, **pinned)
+    wait_for(lambda: (folder / "seed-0" / files.HISTORY).exists(), process)
+    refused = train("--resume", folder)
+    assert "is in use by a training" in str(refused.exception)
+    process.send_signal(signal.SIGTERM)
+    output, errors = process.communicate(timeout=120)
+    assert (process.returncode, output) == (143, "")
+    stopped = "Stopped; 0 of 2 seeds are finished, and the others are saved."
+    assert errors.endswith(f"{stopped}\nContinue with: cifarnet train --resume {folder}\n")
+    assert not (folder / "seed-1").exists()
+    assert "seed 0  Network   ResNet-8" in errors
+
+    (folder / "seed-1").mkdir()
+    (folder / "seed-1" / files.CONFIG).write_text("{")
+    process = start("train", "--resume", folder, **pinned)
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 1, errors
+    assert "1 of 2 seeds failed:\n  seed 1: " in errors
+    assert re.search(r"Test accuracy [\d.]+ % \(1 seed\)", output)
+
+    alone = start("train", *OPTIONS, "--seed", 0, "--output", tmp_path / "alone", "--quiet", **pinned)
+    assert alone.wait(120) == 0
+    alone.communicate()
+    one, other = (load_weights(run / files.WEIGHTS).sha256() for run in (folder / "seed-0", tmp_path / "alone"))
+    assert one == other
+    recorded = [json.loads((run / files.CONFIG).read_text()) for run in (folder / "seed-0", tmp_path / "alone")]
+    assert recorded[0] == recorded[1]
