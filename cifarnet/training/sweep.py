@@ -285,11 +285,7 @@ class _Process:
     def messages(self, *, ended: bool) -> Iterator[Message]:
         """Yield what the process has reported since the last call."""
         if ended:
-            self._close_stdin()
-            for reader, pipe in zip(self._readers, (self.popen.stdout, self.popen.stderr), strict=True):
-                reader.join(_DRAIN_SECONDS)
-                if pipe and not reader.is_alive():
-                    pipe.close()
+            self.close()
         while not self._queue.empty():
             yield self._queue.get()
 
@@ -297,6 +293,14 @@ class _Process:
         """Close the stdin of the process, at which it saves its run and ends."""
         self._stopping = True
         self._close_stdin()
+
+    def close(self) -> None:
+        """Read what the ended process has left in its pipes, and close them."""
+        self._close_stdin()
+        for reader, pipe in zip(self._readers, (self.popen.stdout, self.popen.stderr), strict=True):
+            reader.join(_DRAIN_SECONDS)
+            if pipe and not reader.is_alive():
+                pipe.close()
 
     def _close_stdin(self) -> None:
         if self.popen.stdin:
@@ -336,6 +340,7 @@ def _killed_at_the_end(running: list[_Process]) -> Iterator[None]:
             process.popen.kill()
         for process in running:
             process.popen.wait()
+            process.close()
 
 
 @contextmanager

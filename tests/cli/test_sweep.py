@@ -144,7 +144,7 @@ def test_a_stopped_sweep_goes_on_as_if_it_never_stopped(tmp_path):
     core, folder = min(os.sched_getaffinity(0)), tmp_path / "s"
     pinned = {"preexec_fn": lambda: os.sched_setaffinity(0, {core})}
     process = start("train", *OPTIONS, "--seeds", 2, "--output", folder, **pinned)
-    wait_for(lambda: (folder / "seed-0" / files.HISTORY).exists(), process)
+    wait_for(lambda: (folder / "seed-0" / files.CHECKPOINT).exists(), process)
     refused = train("--resume", folder)
     assert "is in use by a training" in str(refused.exception)
     process.send_signal(signal.SIGTERM)
