@@ -73,13 +73,14 @@ def train_sweep(given: dict[str, Any]) -> None:
             if outcome.signal_number:
                 count = f"{len(finished)} of {sweep.plan.seeds} seeds are finished"
                 message = "\n".join(
-                    [f"Stopped; {count}, and the others are saved.", *failed, f"Continue with: {advice}"]
+                    [f"Stopped; {count}, and those that were running are saved.", *failed, f"Continue with: {advice}"]
                 )
                 raise InterruptedRunError(message, outcome.signal_number)
             _show(sweep, finished, report_file)
         if outcome.failures:
             count = f"{len(outcome.failures)} of {sweep.plan.seeds} seeds failed:"
-            message = "\n".join([count, *failed, f"The others are finished. Try these again with: {advice}"])
+            others = "The others are finished. " if finished else ""
+            message = "\n".join([count, *failed, f"{others}Try again with: {advice}"])
             raise FailedSeedsError(message, outcome.failures[0].status)
 
 

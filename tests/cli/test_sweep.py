@@ -150,7 +150,7 @@ def test_a_stopped_sweep_goes_on_as_if_it_never_stopped(tmp_path):
     process.send_signal(signal.SIGTERM)
     output, errors = process.communicate(timeout=120)
     assert (process.returncode, output) == (143, "")
-    stopped = "Stopped; 0 of 2 seeds are finished, and the others are saved."
+    stopped = "Stopped; 0 of 2 seeds are finished, and those that were running are saved."
     assert errors.endswith(f"{stopped}\nContinue with: cifarnet train --resume {folder}\n")
     assert not (folder / "seed-1").exists()
     assert "seed 0  Network   ResNet-8" in errors
