@@ -44,6 +44,8 @@ class Planned:
         data_note: how the data source was read where it can be read in several ways; empty otherwise.
         guessed_seconds: a guess of the time of the run; None if unknown.
         advice: what takes less time; None for no advice.
+        devices: number of devices that each batch is split over.
+        processes: number of processes of the run.
     """
 
     spec: ModelSpec
@@ -73,6 +75,16 @@ class Planned:
     data_note: str = ""
     guessed_seconds: float | None = None
     advice: "Advice | None" = None
+    devices: int = 1
+    processes: int = 1
+
+    @property
+    def place(self) -> str:
+        """The devices, as text."""
+        if self.devices == 1:
+            return str(self.device)
+        processes = f", {self.processes} processes" if self.processes > 1 else ""
+        return f"{self.devices} devices{processes}: {self.device}"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cifarnet.backend.gpus import GpuFacts, gpu_advice, jax_gpus, tensorflow_gpus
-from cifarnet.backend.select import use_backend
+from cifarnet.backend.select import cache_compiled_steps, use_backend
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,17 @@ class Device:
         return f"{self.name} ({self.backend})"
 
 
+def gpu_names(backend: str) -> list[str]:
+    """Return the names of the GPUs that the running ``backend`` sees."""
+    return tensorflow_gpus() if backend == "tensorflow" else jax_gpus()
+
+
 def device() -> Device:
     """Return the device that the chosen backend computes on. Imports the backend."""
     backend = use_backend()
-    gpus = tensorflow_gpus() if backend == "tensorflow" else jax_gpus()
+    if backend == "jax":
+        cache_compiled_steps()
+    gpus = gpu_names(backend)
     if gpus:
         return Device(backend, "gpu", f"GPU {gpus[0]}")
     cores = usable_cores()

@@ -68,8 +68,6 @@ def use_backend(name: str | None = None) -> str:
 
         if chosen == "tensorflow":
             tensorflow_gpus()  # Here, so that what its C++ code logs is held back too.
-        else:
-            _cache_compiled_steps()
     return chosen
 
 
@@ -93,7 +91,7 @@ def _require_keras_settings(keras: Any) -> None:
             )
 
 
-def _cache_compiled_steps() -> None:
+def cache_compiled_steps() -> None:
     """Let JAX cache what it compiles for a GPU in cifarnet's cache folder, unless the user has set another folder.
 
     Compiling the training step of ResNet-20 takes half a minute on an H100, most of it to time candidate kernels. With

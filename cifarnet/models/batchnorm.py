@@ -22,7 +22,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
         Training also updates the moving moments.
         """
-        if keras.backend.backend() != "tensorflow":
+        # Keras exchanges the moments between replicas.
+        if keras.backend.backend() != "tensorflow" or self.synchronized:
             return super().call(inputs, training=training, mask=mask)
         if training and self.trainable:
             return self._normalize_by_batch(inputs)

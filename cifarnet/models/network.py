@@ -161,6 +161,11 @@ class Network(keras.Model):
         for layer in self.batch_norms:
             layer.momentum = momentum
 
+    def synchronize_batchnorm(self) -> None:
+        """Normalize by the moments of a batch on all replicas of TensorFlow's distribution strategy."""
+        for layer in self.batch_norms:
+            layer.synchronized = True
+
     @property
     def regularized(self) -> list[Any]:
         """The trainable variables that the L2 penalty applies to."""

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from cifarnet import __version__, places
 from cifarnet.backend.devices import Device, Execution
+from cifarnet.backend.placement import LARGEST as LARGEST_NUMBER
 from cifarnet.choices import ON_NAN
 from cifarnet.errors import InvalidValueError, invalid
 from cifarnet.fields import Range, convert_fields, options_of, require_valid, typed_fields
@@ -20,9 +21,13 @@ PLACES = ("data", "weights", "teacher")
 """The fields that may be paths, each with its absolute path beside it: ``data_path``, ``weights_path`` ..."""
 
 _CORES = Range(1, 2**20)
+_DEVICES = Range(1, LARGEST_NUMBER)
 _DEPTHS = Range(0, LARGEST["depth"])
 _OPTIONS = options_of(TrainRequest)
-_DEFAULTS = {field.name: field.default for field in fields(TrainRequest)} | {"image_size": ModelSpec().image_size}
+_DEFAULTS = {field.name: field.default for field in fields(TrainRequest)} | {
+    "image_size": ModelSpec().image_size,
+    "devices": 1,
+}
 # Options that are always part of the command, because they identify the run.
 _ALWAYS = ("recipe", "data", "model", "seed")
 # Fields of named recipes that are adapted to the device unless they are given.
@@ -93,6 +98,8 @@ class RunConfig(RunInputs):
         weights_sha256: SHA-256 of the initial weights; None for none.
         teacher_sha256: SHA-256 of the teacher's weights; None for none.
         cores: number of processor cores, because the weights depend on it; None on a GPU.
+        devices: number of devices that each batch is split over.
+        sync_batchnorm: whether batch normalization has the moments of the whole batch.
         freeze_base: whether only the head is trained.
         budget: seconds, which replace the length of the recipe; None for none.
         on_nan: what to do when the loss or a weight becomes NaN or infinite: ``stop``, or ``restore`` the last good
@@ -111,6 +118,8 @@ class RunConfig(RunInputs):
     weights_sha256: str | None = None
     teacher_sha256: str | None = None
     cores: int | None = None
+    devices: int = 1
+    sync_batchnorm: bool = True
     freeze_base: bool = False
     budget: float | None = None
     on_nan: str = ON_NAN[0]
@@ -119,6 +128,7 @@ class RunConfig(RunInputs):
         super().__post_init__()
         require_storable(ModelSpec(self.model, image_size=self.image_size))
         _CORES.require("cores", self.cores)
+        _DEVICES.require("devices", self.devices)
         require_consistent(self, self.recipe)
 
     @property

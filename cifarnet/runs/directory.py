@@ -237,3 +237,24 @@ class Run:
 
     def _invalid(self, what: str) -> RunError:
         return RunError(f"{self.path / files.CONFIG} is not a valid run configuration: {without_marks(what)}")
+
+
+class FollowedRun(Run):
+    """A run that another process writes. This one trains the same steps, and writes nothing.
+
+    ``path`` is where that process was asked to write, which may be on another machine.
+    """
+
+    def __init__(self, path: StrPath, config: RunConfig):
+        super().__init__(path)
+        self.record = config.to_dict()
+        self.config = config
+
+    def write_config(self, config: RunConfig) -> None:
+        """Keep ``config``, and write nothing."""
+        self.record, self.config = config.to_dict(), config
+
+    def write_metrics(self, metrics: dict[str, Any]) -> None:
+        """Keep ``metrics``, and write nothing."""
+        self.metrics = metrics
+        self.__dict__.pop("stored_result", None)

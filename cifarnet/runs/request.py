@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from cifarnet.backend.placement import Placement
 from cifarnet.choices import BACKENDS, ON_NAN, PRECISIONS
 from cifarnet.durations import DURATION
 from cifarnet.errors import InvalidValueError, did_you_mean, invalid
@@ -137,6 +138,20 @@ class TrainRequest:
         help="Compile the training step with XLA. Default: if that is faster on this device.",
         panel=Panel.DEVICE,
     )
+    devices: str | int = option(
+        "auto",
+        metavar="DEVICES",
+        help="Devices to split each batch over: auto, cpu, cpu:N, gpu (all GPUs), gpu:0,1, or N. Default: auto, which is"
+        " the first GPU, or the CPU.",
+        panel=Panel.DEVICE,
+        resumable=True,
+    )
+    sync_batchnorm: bool = option(
+        True,
+        help="With several devices, normalize by the moments of the whole batch, so that the result does not depend on"
+        " the number of devices. Default: yes.",
+        panel=Panel.DEVICE,
+    )
     backend: str | None = option(
         None,
         choices=BACKENDS,
@@ -175,6 +190,7 @@ class TrainRequest:
                 value=unknown[0],
                 valid=tuple(known),
             )
+        Placement.parse(self.devices)
         object.__setattr__(self, "changes", typed_values(Recipe, self.changes))
         require_one_length({**{name: self.changes.get(name) for name in _LENGTHS}, "budget": self.budget})
 

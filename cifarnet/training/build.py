@@ -12,6 +12,7 @@ from cifarnet.data.progress import Progress
 from cifarnet.models.initial import adopted_weights, initial_weights
 from cifarnet.models.network import Network, build_model
 from cifarnet.training.distillation import Student
+from cifarnet.training.distribute import Strategy
 from cifarnet.training.evaluator import Evaluator, ImageEvaluator
 from cifarnet.training.frozen import HEAD_STEPS, FeatureEvaluator, HeadTrainingModel, base_features
 from cifarnet.training.model import HostArray, TrainingModel
@@ -25,13 +26,15 @@ class Parts:
 
     Attributes:
         model: the model that ``fit`` trains.
-        evaluator: classifies the held-out images.
+        evaluator: classifies the held-out images, on one device.
         precise: computes the moments of batch normalization before each check; None for moving averages.
+        strategy: the devices of the training model.
     """
 
     model: TrainingModel
     evaluator: Evaluator
     precise: PreciseBatchnorm | None
+    strategy: Strategy
 
 
 def start_weights(setup: Setup) -> dict[str, np.ndarray]:
@@ -42,34 +45,38 @@ def start_weights(setup: Setup) -> dict[str, np.ndarray]:
     return adopted_weights(setup.spec, setup.config.seed, base.tensors, keep_head=setup.keeps_head)
 
 
-def build_parts(setup: Setup, tensors: dict[str, np.ndarray], progress: Progress) -> Parts:
+def build_parts(setup: Setup, tensors: dict[str, np.ndarray], strategy: Strategy, progress: Progress) -> Parts:
     """Return the parts of the training loop for a run.
 
     Args:
         setup: the run.
         tensors: the weights that its network starts with, by name.
+        strategy: the devices.
         progress: receives the progress of computing the features of a frozen base.
     """
-    return _head_parts(setup, tensors, progress) if setup.config.head_alone else _network_parts(setup, tensors)
+    if setup.config.head_alone:
+        return _head_parts(setup, tensors, strategy, progress)
+    return _network_parts(setup, tensors, strategy)
 
 
-def _network_parts(setup: Setup, tensors: dict[str, np.ndarray]) -> Parts:
+def _network_parts(setup: Setup, tensors: dict[str, np.ndarray], strategy: Strategy) -> Parts:
     config, data = setup.config, setup.data
     execution = config.execution(device())
-    network = build_model(setup.spec, tensors, precision=execution.precision)
-    if config.freeze_base:
-        network.freeze_base()
-    images = data.train.images
-    given = (HostArray(images) if is_large(images.shape) else images, setup.normalization, config.recipe, execution)
-    teacher = setup.origins.teacher
-    model = Student(network, teacher, *given) if teacher else TrainingModel(network, *given)
+    images, teacher = data.train.images, setup.origins.teacher
+    inputs = HostArray(images) if is_large(images.shape) else images
+    given = (inputs, setup.normalization, config.recipe, execution, strategy)
+    with strategy.scope():
+        network = build_model(setup.spec, tensors, precision=execution.precision)
+        if config.freeze_base:
+            network.freeze_base()
+        model = Student(network, teacher, *given) if teacher else TrainingModel(network, *given)
     precise = None
     if count := config.recipe.precise_batchnorm:
         precise = PreciseImages(_float32_copy(setup), data.train.images, setup.normalization, count, config.seed)
-    return Parts(model, ImageEvaluator(setup.spec, setup.normalization, data.held_out.images), precise)
+    return Parts(model, ImageEvaluator(setup.spec, setup.normalization, data.held_out.images), precise, strategy)
 
 
-def _head_parts(setup: Setup, tensors: dict[str, np.ndarray], progress: Progress) -> Parts:
+def _head_parts(setup: Setup, tensors: dict[str, np.ndarray], strategy: Strategy, progress: Progress) -> Parts:
     config, data = setup.config, setup.data
     execution = config.execution(device())
     network = build_model(setup.spec, tensors)
@@ -87,7 +94,7 @@ def _head_parts(setup: Setup, tensors: dict[str, np.ndarray], progress: Progress
     if count := config.recipe.precise_batchnorm:
         inputs = train.array if isinstance(train, HostArray) else train
         precise = PreciseFeatures(_float32_copy(setup), inputs, count, config.seed)
-    return Parts(model, evaluator, precise)
+    return Parts(model, evaluator, precise, strategy)
 
 
 def _float32_copy(setup: Setup) -> Network:

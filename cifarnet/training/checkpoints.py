@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from cifarnet.files import write_text
 from cifarnet.runs import files
 from cifarnet.runs.directory import Run
 from cifarnet.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from cifarnet.weights.formats import load_weights
 from cifarnet.weights.formats.hdf5 import save_weights
 from cifarnet.weights.record import Weights
 
@@ -74,6 +76,18 @@ class CheckpointManager:
         self.run.require_in_place()
         remove_previous(self.directory)
 
+    def latest(self) -> Checkpoint | None:
+        """Return the newest intact checkpoint; see ``latest_checkpoint``."""
+        return latest_checkpoint(self.directory, self.report)
+
+    def best_weights(self) -> Weights:
+        """Return the best weights so far.
+
+        Raises:
+            WeightsError: when their file is missing or damaged.
+        """
+        return self.best or load_weights(self.directory / files.BEST_WEIGHTS)
+
     def write_history(self, history: Sequence[HistoryRow]) -> None:
         """Write history.csv, unless ``history`` is empty or already written.
 
@@ -90,6 +104,30 @@ class CheckpointManager:
             writer.writerows(rows)
             write_text(self.directory / files.HISTORY, text.getvalue())
             self._epochs_written = len(history)
+
+
+class HeldCheckpoints(CheckpointManager):
+    """Keeps in memory what another process writes."""
+
+    _last: Checkpoint | None = None
+
+    def _write(self, checkpoint: Checkpoint) -> None:
+        state = checkpoint.train_state
+        self._last = replace(checkpoint, train_state=replace(state, history=list(state.history)))
+
+    def latest(self) -> Checkpoint | None:
+        """Return the checkpoint of the last save."""
+        if self._last is None:
+            return None
+        state = self._last.train_state
+        return replace(self._last, train_state=replace(state, history=list(state.history)))
+
+    def write_result(self, weights: Weights, metrics: dict[str, Any]) -> None:
+        """Keep ``metrics``, and write nothing."""
+        self.run.write_metrics(metrics)
+
+    def write_history(self, history: Sequence[HistoryRow]) -> None:
+        """Write nothing."""
 
 
 def remove_previous(directory: Path) -> None:

@@ -14,6 +14,7 @@ from cifarnet.models.layers import total_macs
 from cifarnet.models.network import Network, build_model
 from cifarnet.preprocessing import Normalization
 from cifarnet.recipes import Recipe
+from cifarnet.training.distribute import Strategy
 from cifarnet.training.model import HostArray, TrainingModel
 from cifarnet.weights.record import Weights
 
@@ -37,15 +38,16 @@ class Student(TrainingModel):
         normalization: Normalization,
         recipe: Recipe,
         execution: Execution,
+        strategy: Strategy | None = None,
     ):
-        super().__init__(network, images, normalization, recipe.with_teacher(), execution)
+        super().__init__(network, images, normalization, recipe.with_teacher(), execution, strategy)
         self.teacher_normalization = teacher.normalization
         self.teacher = build_model(teacher.spec, teacher.tensors, precision=execution.precision)
         self.teacher.trainable = False
 
     def call(self, batch: dict[str, Any], training: bool | None = None) -> Any:
         """Return logits (batch, 2, classes) of the images of ``batch``: first the student's, then the teacher's."""
-        images = self.augmented(batch)
+        images = self.augmented(self.strategy.split(batch))
         # The teacher sees images of full size, because it may not have been trained on smaller ones.
         seen = self.normalization.change(images, self.teacher_normalization)
         answers = self.teacher.logits(seen, training=False)

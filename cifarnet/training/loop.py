@@ -45,6 +45,7 @@ class Loop:
     def __init__(self, parts: Parts, data: RunData, seed: int, train_state: TrainState, control: LoopControl):
         self.parts = parts
         self.model = parts.model
+        self.strategy = parts.strategy
         self.data = data
         self.seed = seed
         self.train_state = train_state
@@ -133,7 +134,13 @@ class Loop:
         variables = self._optimizer_variables()
         _require_shapes("optimizer", variables, checkpoint.optimizer)
         if checkpoint.metrics:
-            _require_shapes("metrics", self.model.metrics_variables, checkpoint.metrics)
+            # Each device may have its own row.
+            metrics = [
+                array[0] if array.ndim > len(variable.shape) and len(array) else array
+                for variable, array in zip(self.model.metrics_variables, checkpoint.metrics, strict=False)
+            ]
+            metrics += checkpoint.metrics[len(metrics) :]
+            _require_shapes("metrics", self.model.metrics_variables, metrics)
         for variable, array in zip(variables, checkpoint.optimizer, strict=True):
             variable.assign(array)
         self.metrics = checkpoint.metrics
@@ -148,7 +155,7 @@ class Loop:
     def restore_metrics(self) -> None:
         """Restore the epoch's running metrics in the model. There are none at the beginning of an epoch."""
         for variable, value in zip(self.model.metrics_variables, self.metrics, strict=bool(self.metrics)):
-            variable.assign(value)
+            self.strategy.assign(variable, value)
 
     def seed_draws(self) -> None:
         """Set the random states of the network's layers to those of the next batch."""
@@ -157,7 +164,8 @@ class Loop:
 
     def fit(self, rows: np.ndarray, draws: np.ndarray, callbacks: list[keras.callbacks.Callback]) -> None:
         """Train on these rows, in their order; see ``cifarnet.training.fitting.fit``."""
-        fit(self.model, rows, draws, self.data.train.labels[rows], callbacks)
+        with self.strategy.scope():
+            fit(self.model, rows, draws, self.data.train.labels[rows], callbacks)
 
     def _train_batches(self) -> None:
         train_state, batch_size = self.train_state, self.recipe.batch_size
@@ -171,7 +179,7 @@ class Loop:
             self.model.sgd.follow(train_state.plan, train_state.learning_rate_factor)
             left = slice(train_state.batch * batch_size, end * batch_size)
             self.fit(rows[left], draws[left], [Segment(self, batches, end)])
-            self.metrics = [ops.convert_to_numpy(variable) for variable in self.model.metrics_variables]
+            self.metrics = [self.strategy.values(variable) for variable in self.model.metrics_variables]
             if not math.isfinite(self._loss):
                 raise NonFiniteLoss(f"The loss became {self._loss}", train_state.step)
             if self.control.stop_requested():
@@ -237,7 +245,8 @@ class Loop:
             logits = self.parts.evaluator.logits(self.model.network.get_tensors(), size, check)
         except WeightsError as error:
             raise NonFiniteLoss("Logits became NaN or infinite", self.train_state.step) from error
-        self._check_seconds = time.monotonic() - started
+        # The same in all processes, because the plan of a budget depends on it.
+        (self._check_seconds,) = self.strategy.of_writer(time.monotonic() - started)
         if self.planner:
             self.planner.note_check(self._check_seconds)
         return logits
@@ -309,7 +318,8 @@ class Loop:
         return due or self.control.stop_requested() or not math.isfinite(self._loss)
 
     def _save_due(self) -> bool:
-        return time.monotonic() - self._saved_at >= self.control.save_interval
+        (passed,) = self.strategy.of_writer(time.monotonic() - self._saved_at)
+        return passed >= self.control.save_interval
 
     def _seconds_left(self) -> float | None:
         if self.planner:

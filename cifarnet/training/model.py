@@ -13,6 +13,7 @@ from cifarnet.data.augmentation import CUTOUT_DRAWS, FLIP, MOVE_DRAWS, augment, 
 from cifarnet.models.network import KERAS_POLICIES, Network
 from cifarnet.preprocessing import Normalization
 from cifarnet.recipes import Recipe
+from cifarnet.training.distribute import Strategy
 from cifarnet.training.optimizer import PlannedSGD
 
 
@@ -51,6 +52,7 @@ class TrainingModel(keras.Model):
         normalization: of the images.
         recipe: the recipe.
         execution: the precision, the compilation and the steps per call.
+        strategy: the devices. The model must be made in its scope.
     """
 
     def __init__(
@@ -60,10 +62,14 @@ class TrainingModel(keras.Model):
         normalization: Normalization,
         recipe: Recipe,
         execution: Execution,
+        strategy: Strategy | None = None,
     ):
         # Autocasting would round the draws. The policy makes Keras scale the loss for float16.
         super().__init__(name="training_model", dtype=KERAS_POLICIES[execution.precision], autocast=False)
         self.network = network
+        self.strategy = strategy or Strategy()
+        if self.strategy.synchronized:
+            network.synchronize_batchnorm()
         network.set_batchnorm_momentum(recipe.batchnorm_momentum)
         if isinstance(images, np.ndarray):
             images = keras.Variable(images, dtype=images.dtype.name, trainable=False, name="images")
@@ -93,7 +99,7 @@ class TrainingModel(keras.Model):
 
     def call(self, batch: dict[str, Any], training: bool | None = None) -> Any:
         """Return logits (batch, classes) of the training images of ``batch``."""
-        return self.logits(self.augmented(batch), training)
+        return self.logits(self.augmented(self.strategy.split(batch)), training)
 
     def relative_cost(self, image_size: int) -> float:
         """Return the estimated time of a step on images shrunk to ``image_size``, relative to one at full size."""
@@ -118,7 +124,9 @@ class TrainingModel(keras.Model):
     ) -> Any:
         """Return the mean of the ``image_losses`` plus the L2 penalty, a scalar."""
         penalty = sum(ops.sum(ops.square(kernel)) for kernel in self.network.regularized)
-        return ops.mean(self.image_losses(y, y_pred)) + self.recipe.l2 * penalty
+        return self.strategy.mean(self.image_losses(self.strategy.split(y), y_pred)) + self.strategy.share(
+            self.recipe.l2 * penalty
+        )
 
     def image_losses(self, labels: Any, logits: Any) -> Any:
         """Return the cross-entropy of each image with smoothed labels: (batch,). Update the unsmoothed metric."""
@@ -131,7 +139,7 @@ class TrainingModel(keras.Model):
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
         """Update the accuracy and return all metrics."""
-        self.accuracy.update_state(y, y_pred)
+        self.accuracy.update_state(self.strategy.split(y), y_pred)
         return self.get_metrics_result()
 
     def make_train_function(self, force: bool = False) -> None:

@@ -11,7 +11,6 @@ from cifarnet.runs import files
 from cifarnet.runs.config import RunConfig
 from cifarnet.runs.directory import Run
 from cifarnet.training.setup import Setup
-from cifarnet.weights.formats import load_weights
 from cifarnet.weights.record import Weights
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ class Result:
 
 
 def scored_result(
-    run: Run, setup: Setup, loop: "Loop", last: Weights, used: Callable[[], float]
+    run: Run, setup: Setup, loop: "Loop", last: Weights, best: Weights | None, used: Callable[[], float]
 ) -> tuple[Result, Weights]:
     """Select the weights of a run whose ``loop`` has finished, and score them on the test images.
 
@@ -89,15 +88,15 @@ def scored_result(
         setup: what it was trained with.
         loop: its loop.
         last: the weights of the last epoch.
+        best: those of the best epoch; None without validation images.
         used: returns the seconds that the run has taken.
     """
     from cifarnet.evaluation.calibration import with_calibration
     from cifarnet.inference.classifier import Classifier
 
     test, held_out, config = setup.data.test, setup.data.held_out, setup.config
-    if setup.data.has_validation:
-        # The file may be older than a change of the run's length or of the path of its data.
-        best = load_weights(run.path / files.BEST_WEIGHTS)
+    if best is not None:
+        # They may be older than a change of the run's length or of the path of its data.
         weights = replace(best, recipe=config.recipe.to_dict(), trained_on=config.trained_on)
         classifier = Classifier(weights, engine="keras")
         weights = with_calibration(weights, classifier.logits(held_out.images), held_out.labels)

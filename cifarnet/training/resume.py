@@ -3,24 +3,28 @@
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 
 from cifarnet import places
+from cifarnet.backend.cluster import Cluster
+from cifarnet.backend.placement import Placement
 from cifarnet.backend.select import choose_backend, use_backend
 from cifarnet.data.progress import Progress, silent
 from cifarnet.data.sources import source_name
 from cifarnet.errors import RunError, WeightsError
 from cifarnet.evaluation.scored import Scored
-from cifarnet.events import EventHandler, ignore
+from cifarnet.events import EventHandler, Warned, ignore
 from cifarnet.files import StrPath, as_path
+from cifarnet.models.spec import ModelSpec
 from cifarnet.runs import files
 from cifarnet.runs.config import RunConfig
-from cifarnet.runs.directory import Run
+from cifarnet.runs.directory import FollowedRun, Run
 from cifarnet.runs.request import SAVE_INTERVAL
 from cifarnet.training import messages
 from cifarnet.training.checkpoint import Checkpoint, require_run
 from cifarnet.training.checkpoints import CheckpointManager, latest_checkpoint, remove_previous
+from cifarnet.training.distribute import Strategy, require_divisible, require_supported
 from cifarnet.training.length import at_length, with_length
 from cifarnet.training.origins import Origins, found_again, same_teacher, same_weights
 from cifarnet.training.result import Result
@@ -38,6 +42,7 @@ def resume(
     data: StrPath | None = None,
     teacher: StrPath | None = None,
     on_nan: str | None = None,
+    devices: str | int | None = None,
     epochs: int | None = None,
     steps: int | None = None,
     budget: float | None = None,
@@ -60,6 +65,7 @@ def resume(
         data: the current path of its images.
         teacher: the current path of its teacher's weights.
         on_nan: ``stop`` or ``restore``: what to do when its loss or a weight becomes NaN or infinite.
+        devices: the devices to continue on, as in ``TrainRequest``; by default as many as before.
         epochs: a new total length. The result is that of a run that had this length from the beginning. The former
             result stays until the new one is written. Recipes whose schedule depends on the length can't be changed.
         steps: as ``epochs``.
@@ -95,16 +101,20 @@ def resume(
     recorded = run.config
     config = with_length(recorded, run.path, {"epochs": epochs, "steps": steps, "budget": budget})
     config = _changed(config, data, teacher, on_nan)
-    with run.locked():
+    placement = _placement(devices, config, session.cluster)
+    writes = session.cluster is None or session.cluster.is_writer
+    with run.locked() if writes else nullcontext():
         is_longer = config.recipe != recorded.recipe
         done = not is_longer and _has_result(run)
         if done and not (pictures and run.missing_pictures):
             raise RunError(messages.finished_message(recorded, run.path))
         _require_backend(run, backend)
-        run.remove_leftovers()
+        require_supported(placement, config.backend, session.cluster, synchronized=config.sync_batchnorm)
+        if writes:
+            run.remove_leftovers()
         config = found_again(config, run.path)
         if done:
-            session.start_backend(config.backend)
+            session.start(config.backend, Placement(), config.sync_batchnorm)
             return _scored_again(run, config, session)
         checkpoint = latest_checkpoint(run.path, report)
         if checkpoint is None and is_longer and _has_result(run):
@@ -113,10 +123,13 @@ def resume(
                 f" weights in a new run: cifarnet train --weights {run.path}"
             )
         setup = _setup(run, config, checkpoint, session)
-        session.start_backend(config.backend)
+        _, strategy = session.start(config.backend, placement, config.sync_batchnorm)
+        config = _on_devices(config, strategy, run, report)
+        if not writes:
+            run = FollowedRun(run.path, recorded)
         _write_changes(run, config)
         messages.warn_of_other_cores(config, run.path, report)
-        return TrainingRun(run, setup, session).train(checkpoint)
+        return TrainingRun(run, replace(setup, config=config), session, strategy).train(checkpoint)
 
 
 def _changed(config: RunConfig, data: StrPath | None, teacher: StrPath | None, on_nan: str | None) -> RunConfig:
@@ -130,6 +143,30 @@ def _changed(config: RunConfig, data: StrPath | None, teacher: StrPath | None, o
         name = str(as_path(teacher, "teacher"))
         config = replace(config, teacher=name, teacher_path=places.of_weights(name))
     return config
+
+
+def _placement(devices: str | int | None, config: RunConfig, cluster: Cluster | None) -> Placement:
+    """Return the given placement, or as many devices as before."""
+    if devices is not None or cluster or config.devices == 1:
+        return Placement.parse("auto" if devices is None else devices)
+    return Placement(count=config.devices)
+
+
+def _on_devices(config: RunConfig, strategy: Strategy, run: Run, report: EventHandler) -> RunConfig:
+    """Return ``config`` with the devices of ``strategy``, and warn if they are not those of the run."""
+    if strategy.devices == config.devices:
+        return config
+    require_divisible(config.recipe.batch_size, strategy.devices)
+    changed = replace(config, devices=strategy.devices)
+    strategy.require_trainable(changed, ModelSpec(config.model))
+    report(
+        Warned(
+            f"The run in {run.path} continues on {strategy.devices} instead of {config.devices} device"
+            f"{'s' if config.devices > 1 else ''}. Sums are rounded in another order, so its weights will differ from"
+            " those of an uninterrupted run."
+        )
+    )
+    return changed
 
 
 def _require_backend(run: Run, given: str | None) -> None:

@@ -1,5 +1,7 @@
 """A training run, from its first or next step to its result."""
 
+import hashlib
+import json
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -9,12 +11,14 @@ import numpy as np
 from cifarnet.backend.devices import device
 from cifarnet.errors import StorageError
 from cifarnet.events import Planned, Warned
+from cifarnet.runs.config import RunConfig
 from cifarnet.runs.directory import Run
 from cifarnet.training import messages
 from cifarnet.training.advice import with_advice
 from cifarnet.training.checkpoint import RESTORES, Checkpoint, TrainState
-from cifarnet.training.checkpoints import CheckpointManager, latest_checkpoint
+from cifarnet.training.checkpoints import CheckpointManager, HeldCheckpoints
 from cifarnet.training.control import LoopControl, NonFiniteLoss, Stopped
+from cifarnet.training.distribute import Strategy
 from cifarnet.training.length import at_length
 from cifarnet.training.result import Result, scored_result
 from cifarnet.training.schedule import Plan
@@ -28,13 +32,18 @@ if TYPE_CHECKING:
 
 
 class TrainingRun:
-    """Trains ``run``, which must be locked, with the inputs in ``setup``. ``session`` has the clock and the reports."""
+    """Trains ``run`` with the inputs in ``setup`` on the devices of ``strategy``.
 
-    def __init__(self, run: Run, setup: Setup, session: Session):
+    The process that writes the run must have locked it. ``session`` has the clock and the reports.
+    """
+
+    def __init__(self, run: Run, setup: Setup, session: Session, strategy: Strategy):
         self.run = run
         self.setup = setup
         self.session = session
-        self.checkpoints = CheckpointManager(run, setup.data.held_name, session.report)
+        self.strategy = strategy
+        manager = CheckpointManager if strategy.is_writer else HeldCheckpoints
+        self.checkpoints = manager(run, setup.data.held_name, session.report)
         self._began = session.started
 
     def train(self, checkpoint: Checkpoint | None) -> Result:
@@ -50,6 +59,7 @@ class TrainingRun:
         if not train_state.plan.steps:
             train_state.plan = Plan(self.setup.config.recipe.total_steps(len(self.setup.data.train)))
         self._began = self.session.started - train_state.seconds
+        self.strategy.require_same("configuration", _digest(self.setup.config))
         with StopRequest() as stop:
             loop = self._loop(train_state, checkpoint, stop)
             if checkpoint:
@@ -60,29 +70,36 @@ class TrainingRun:
             self._train(loop, stop)
         try:
             with stopping_with(messages.unwritten(self.run.path)):
-                return self._finish(loop)
+                result = self._finish(loop)
         except StorageError as error:
             raise error.with_advice(
                 "The training is finished, but its result is not written. Free some space, or remove the cause, then"
                 f" finish it with: cifarnet train --resume {self.run.path}"
             ) from error
+        # The others end after the result is written.
+        self.strategy.largest(0)
+        return result
 
     def _used(self) -> float:
-        """Return the seconds spent so far, including those before an interruption."""
-        return time.monotonic() - self._began
+        """Return the seconds spent so far, including those before an interruption: those of the writing process."""
+        (used,) = self.strategy.of_writer(time.monotonic() - self._began)
+        return used
 
     def _loop(self, train_state: TrainState, checkpoint: Checkpoint | None, stop: StopRequest) -> "Loop":
         from cifarnet.training.build import build_parts, start_weights
         from cifarnet.training.loop import Loop
 
         tensors = checkpoint.weights.tensors if checkpoint else start_weights(self.setup)
-        parts = build_parts(self.setup, tensors, self.session.data_report)
+        parts = build_parts(self.setup, tensors, self.strategy, self.session.data_report)
 
         def save() -> None:
             loop.train_state.seconds = self._used()
             self.checkpoints.save(loop.checkpoint(self._weights(loop)))
 
-        control = LoopControl(save, lambda: bool(stop), self.session.save_interval, self.session.report)
+        def stop_requested() -> bool:
+            return self.strategy.largest(stop.signal_number or 0) > 0
+
+        control = LoopControl(save, stop_requested, self.session.save_interval, self.session.report)
         loop = Loop(parts, self.setup.data, self.setup.config.seed, train_state, control)
         return loop
 
@@ -102,15 +119,16 @@ class TrainingRun:
                     loop.save_now()
                 except NonFiniteLoss as error:
                     self._restore(loop, error)
-                if stop:
+                if loop.control.stop_requested():
                     raise Stopped
         except Stopped:
             try:
                 loop.save_now()
             except NonFiniteLoss as error:
-                checkpoint = latest_checkpoint(self.run.path, self.session.report)
+                checkpoint = self.checkpoints.latest()
                 raise messages.diverged(self.run.path, loop.train_state, error, checkpoint) from None
-            raise messages.interruption(self.run.path, loop, stop.signal_number, self.checkpoints.failure) from None
+            number = int(self.strategy.largest(stop.signal_number or 0))
+            raise messages.interruption(self.run.path, loop, number, self.checkpoints.failure) from None
 
     def _plan_budget(self, loop: "Loop", budget: float) -> None:
         """Plan the run by timed steps, and store the recipe if it was adapted to the budget."""
@@ -125,7 +143,7 @@ class TrainingRun:
     def _restore(self, loop: "Loop", error: Exception) -> None:
         """Restore the last good checkpoint, to continue at half the learning rate, or end the run as diverged."""
         config, report = self.setup.config, self.session.report
-        checkpoint = latest_checkpoint(self.run.path, report)
+        checkpoint = self.checkpoints.latest()
         if checkpoint:
             at_length(checkpoint, config, len(self.setup.data.train), self.run.path)
         if config.on_nan == "stop" or not checkpoint or loop.train_state.restores >= RESTORES:
@@ -161,6 +179,8 @@ class TrainingRun:
             held_out=setup.data.held_name,
             recipe=config.recipe,
             device=device(),
+            devices=self.strategy.devices,
+            processes=self.strategy.processes,
             epochs=loop.epochs,
             steps=loop.steps,
             directory=self.run.path,
@@ -187,8 +207,15 @@ class TrainingRun:
             raise self.checkpoints.failure
         history, data = loop.train_state.history, self.setup.data
         self.checkpoints.write_history(history)
-        result, weights = scored_result(self.run, self.setup, loop, self._weights(loop), self._used)
+        best = self.checkpoints.best_weights() if data.has_validation else None
+        result, weights = scored_result(self.run, self.setup, loop, self._weights(loop), best, self._used)
         on_held_out = loop.train_state.best_accuracy if data.has_validation else result.metrics.accuracy
         messages.warn_of_better_check(history, data.held_name, on_held_out or 0.0, self.session.report)
         self.checkpoints.write_result(weights, result.to_dict())
         return result
+
+
+def _digest(config: RunConfig) -> bytes:
+    """Return the SHA-256 of what the processes of a run must have in common."""
+    common = {**config.to_dict(), **dict.fromkeys(("data_path", "weights_path", "teacher_path", "cores"))}
+    return hashlib.sha256(json.dumps(common, sort_keys=True).encode()).digest()

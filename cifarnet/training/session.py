@@ -1,13 +1,17 @@
-"""What surrounds a training run: clock, reports and the start of the backend."""
+"""What surrounds a training run: clock, reports, and the start of the backend and its devices."""
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from cifarnet.backend.cluster import Cluster
+from cifarnet.backend.devices import gpu_names
+from cifarnet.backend.placement import Placement
 from cifarnet.backend.select import use_backend
 from cifarnet.data.progress import Progress, silent
 from cifarnet.events import EventHandler, ignore
 from cifarnet.runs.request import SAVE_INTERVAL
+from cifarnet.training.distribute import Strategy, start_strategy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +25,7 @@ class Session:
         report: receives the events of the run.
         data_report: receives the progress of reading images.
         start_backend: imports the backend with the given name, which takes seconds, and returns its name.
+        cluster: the processes of the run; None for one.
     """
 
     mirrors: Sequence[str] = ()
@@ -29,3 +34,17 @@ class Session:
     report: EventHandler = ignore
     data_report: Progress = silent
     start_backend: Callable[[str | None], str] = use_backend
+    cluster: Cluster | None = field(default_factory=Cluster.from_environment)
+
+    def start(self, backend: str | None, placement: Placement, synchronized: bool) -> tuple[str, Strategy]:
+        """Start the backend, and return its name and the strategy for ``placement``.
+
+        Raises:
+            BackendError: when the backend can't be started, or can't use these devices.
+        """
+        placement.claim()
+        name = self.start_backend(backend)
+        strategy = start_strategy(
+            placement, name, lambda: len(gpu_names(name)), synchronized=synchronized, cluster=self.cluster
+        )
+        return name, strategy

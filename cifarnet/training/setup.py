@@ -15,6 +15,7 @@ from cifarnet.recipes import RECIPES, Recipe, find_recipe
 from cifarnet.runs.config import RunConfig, RunInputs, require_consistent, trains_head_alone
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.budget import too_little_time
+from cifarnet.training.distribute import Strategy, require_divisible
 from cifarnet.training.origins import (
     Origins,
     common_test_split,
@@ -217,7 +218,7 @@ def network_for(model: str, recipe: Recipe, known: Weights | None, data: RunData
 
 
 def resolve(
-    prepared: Prepared, inputs: RunInputs, data: RunData, backend: str, device: Device
+    prepared: Prepared, inputs: RunInputs, data: RunData, backend: str, device: Device, strategy: Strategy
 ) -> tuple[RunConfig, tuple[str, ...]]:
     """Return the complete configuration of a new run on ``device``, and notes on how its recipe was adapted.
 
@@ -227,6 +228,7 @@ def resolve(
     request, base, teacher = prepared.request, prepared.origins.base, prepared.origins.teacher
     recipe = prepared.recipe.on(device.kind) if request.adapts_to_device else prepared.recipe
     recipe, notes = _adapted_recipe(recipe, prepared.model, request.budget, data, teacher is not None)
+    require_divisible(recipe.batch_size, strategy.devices)
     best = Execution.best_on(device)
     precision = "float32" if trains_head_alone(request, recipe) else best.precision
     config = RunConfig(
@@ -235,15 +237,18 @@ def resolve(
         model=prepared.model,
         backend=backend,
         precision=request.precision or precision,
-        jit=best.jit if request.jit is None else request.jit,
+        jit=strategy.compiles and best.jit if request.jit is None else request.jit,
         data_sha256=data.sha256,
         weights_sha256=base.sha256() if base else None,
         teacher_sha256=teacher.sha256() if teacher else None,
         cores=usable_cores() if device.kind == "cpu" else None,
+        devices=strategy.devices,
+        sync_batchnorm=request.sync_batchnorm,
         freeze_base=request.freeze_base,
         budget=request.budget,
         on_nan=request.on_nan,
     )
+    strategy.require_trainable(config, ModelSpec(prepared.model))
     return config, notes
 
 

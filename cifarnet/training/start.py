@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from pathlib import Path
 
 from cifarnet.backend.devices import device
+from cifarnet.backend.placement import Placement
 from cifarnet.backend.select import choose_backend, use_backend
 from cifarnet.data.progress import Progress, silent
 from cifarnet.errors import StorageError, invalid
@@ -13,9 +15,10 @@ from cifarnet.events import EventHandler, ignore
 from cifarnet.files import StrPath, as_path, require_writable
 from cifarnet.json_files import shown
 from cifarnet.runs.config import RunConfig
-from cifarnet.runs.directory import Run
+from cifarnet.runs.directory import FollowedRun, Run
 from cifarnet.runs.lock import LOCK
 from cifarnet.runs.request import SAVE_INTERVAL, TrainRequest
+from cifarnet.training.distribute import Strategy, require_supported
 from cifarnet.training.result import Result
 from cifarnet.training.run import TrainingRun
 from cifarnet.training.session import Session
@@ -69,19 +72,28 @@ def train(
         data_report=data_report,
         start_backend=start_backend,
     )
-    choose_backend(request.backend)
+    placement = Placement.parse(request.devices)
+    require_supported(placement, choose_backend(request.backend), session.cluster, synchronized=request.sync_batchnorm)
     prepared = prepare(request)
     path = None if directory is None else as_path(directory, "directory")
-    if path is not None:
-        _require_free(Run(path))
-    require_writable(path or FOLDER)
+    if session.cluster is None or session.cluster.is_writer:
+        if path is not None:
+            _require_free(Run(path))
+        require_writable(path or FOLDER)
     inputs, data, data_seconds = read_images(prepared, session)
     spec, normalization = network_for(prepared.model, prepared.recipe, prepared.origins.base, data)
-    backend = session.start_backend(request.backend)
-    config, notes = resolve(prepared, inputs, data, backend, device())
+    backend, strategy = session.start(request.backend, placement, request.sync_batchnorm)
+    config, notes = resolve(prepared, inputs, data, backend, device(), strategy)
     setup = Setup(config, data, prepared.origins, spec, normalization, data_seconds, notes)
-    with Run.create(path or make_default_directory(config), config) as run:
-        return TrainingRun(run, setup, session).train(None)
+    with _new_run(path, config, strategy) as run:
+        return TrainingRun(run, setup, session, strategy).train(None)
+
+
+def _new_run(path: Path | None, config: RunConfig, strategy: Strategy) -> AbstractContextManager[Run]:
+    """Return the context of a new run. One of several processes writes it, and the others follow."""
+    if not strategy.is_writer:
+        return nullcontext(FollowedRun(path or FOLDER, config))
+    return Run.create(path or make_default_directory(config), config)
 
 
 def _require_free(run: Run) -> None:

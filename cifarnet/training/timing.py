@@ -14,6 +14,7 @@ from cifarnet.events import BudgetPlanned, Measuring, Warned
 from cifarnet.recipes import Recipe
 from cifarnet.training.budget import ENDING, Planner, too_little_time
 from cifarnet.training.control import Stopped
+from cifarnet.training.distribute import Strategy
 from cifarnet.training.loop import Loop
 from cifarnet.training.model import epoch_order
 from cifarnet.training.schedule import FULL_SIZE_STEPS, Plan, ahead, full_size_steps, spans
@@ -176,13 +177,14 @@ def _seconds_per_step(loop: Loop, size: int, limit: float) -> tuple[float, float
     # The learning rate does not matter, because the state is restored.
     model.sgd.follow(Plan(1))
     rows, draws = epoch_order(loop.recipe, loop.seed, loop.train_state.epoch, len(loop.data.train))
-    clock = _Clock(limit)
+    clock = _Clock(limit, loop.strategy)
     # Few images are repeated. The last batch has the size of an epoch's last batch, because JAX compiles each batch
     # size separately.
     needed = (WARMUP_STEPS + TIMED_STEPS) * model.steps_per_execution * batch_size + len(rows) % batch_size
     chosen = np.resize(np.arange(len(rows)), needed)
     loop.fit(rows[chosen], draws[chosen], [clock])
-    return clock.first, clock.seconds_per_step()
+    first, per_step = loop.strategy.of_writer(clock.first, clock.seconds_per_step())
+    return first, per_step
 
 
 def _seconds_per_check(loop: Loop) -> float:
@@ -194,7 +196,7 @@ def _seconds_per_check(loop: Loop) -> float:
     images = len(loop.data.held_out)
     timed = min(images, loop.parts.evaluator.batch_size)
     loop.parts.evaluator.time(timed)
-    per_image = loop.parts.evaluator.time(timed) / timed
+    (per_image,) = loop.strategy.of_writer(loop.parts.evaluator.time(timed) / timed)
     seconds = images * per_image
     if loop.parts.precise:
         seconds += _TRACING + _TRAINING_MODE * loop.parts.precise.count * per_image
@@ -204,17 +206,20 @@ def _seconds_per_check(loop: Loop) -> float:
 class _Clock(keras.callbacks.Callback):
     """Times the calls of a training step in ``fit``; stops ``fit`` after ``limit`` seconds and at least two calls."""
 
-    def __init__(self, limit: float) -> None:
+    def __init__(self, limit: float, strategy: Strategy) -> None:
         super().__init__()
         self.limit = limit
+        self.strategy = strategy
         self.began = time.monotonic()
         self.calls: list[tuple[int, float]] = []
 
     def on_train_batch_end(self, batch: int, logs: object = None) -> None:
         now = time.monotonic()
         self.calls.append((batch + 1, now))
-        if len(self.calls) > 1 and now - self.began >= self.limit:
-            self.model.stop_training = True
+        if len(self.calls) > 1:
+            (passed,) = self.strategy.of_writer(now - self.began)
+            if passed >= self.limit:
+                self.model.stop_training = True
 
     @property
     def first(self) -> float:

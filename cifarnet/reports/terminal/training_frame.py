@@ -93,7 +93,7 @@ class TrainingFrame:
         parts = [
             plan.spec.title,
             f"recipe {plan.recipe.name}",
-            str(plan.device),
+            plan.place,
             plan.precision,
             plan.data,
             str(plan.directory),

@@ -39,7 +39,7 @@ def plan_lines(plan: Planned) -> list[str]:
         f"Recipe    {recipe.name}{f' with {changed}' if changed else ''}: {length}",
         *(f"          {note}" for note in plan.notes),
         *([f"Teacher   {printable(plan.teacher)}"] if plan.teacher else []),
-        f"Device    {plan.device}, {plan.precision}",
+        f"Device    {plan.place}, {plan.precision}",
         f"Run       {printable(str(plan.directory))}",
     ]
     if plan.device.advice:
