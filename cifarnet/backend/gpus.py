@@ -103,6 +103,16 @@ def jax_gpus() -> list[str]:
     return [device.device_kind for device in devices if device.platform != "cpu"]
 
 
+def has_jax_cpu() -> bool:
+    """Return whether JAX sees the CPU: JAX_PLATFORMS=cuda hides it. Imports JAX."""
+    import jax
+
+    try:
+        return bool(jax.devices("cpu"))
+    except RuntimeError:
+        return False
+
+
 def _read(path: Path) -> str:
     try:
         return path.read_text().strip()
