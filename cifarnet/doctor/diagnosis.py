@@ -70,7 +70,8 @@ class Package:
     @property
     def is_old(self) -> bool:
         """Whether the installed version is lower than cifarnet needs."""
-        return self.version is not None and _numbers(self.version) < _numbers(self.least)
+        found = _numbers(self.version or "")
+        return bool(found) and found < _numbers(self.least)
 
 
 @dataclass(frozen=True)

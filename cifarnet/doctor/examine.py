@@ -20,6 +20,7 @@ from cifarnet.doctor.diagnosis import (
     EngineState,
     Finding,
     Folder,
+    Machine,
     Package,
     SelfTest,
 )
@@ -41,10 +42,9 @@ TOLERANCES = {
 REFERENCE = "onnx"
 """The engine whose logits others are compared with. It runs on the CPU and shares no code with Keras."""
 
-_GIB = 1 << 30
 # The images of CIFAR-10 take 0.35 GB, packed and decoded.
-_LITTLE_SPACE = _GIB
-_LITTLE_MEMORY = 2 * _GIB
+_LITTLE_SPACE = 1e9
+_LITTLE_MEMORY = 2e9
 
 _FOLDER_VARIABLES = {CACHE: "CIFARNET_CACHE", WEIGHTS: "CIFARNET_WEIGHTS", TEMPORARY: "TMPDIR"}
 
@@ -62,52 +62,64 @@ def examine(
         patience: the seconds without a sign of life after which a backend or engine counts as broken.
         probe: examines a backend or an engine, by default in a process of its own.
     """
-    run = probe or partial(run_probe, patience=patience)
     packages, folders, facts = machine.packages(), machine.folders(), GpuFacts.collect()
     versions = {package.name: package.version for package in packages}
-    findings = [*_folder_findings(folders), *_package_findings(packages)]
     chosen, refusal = _chosen_backend()
-    findings += refusal
+    findings = [*refusal, *_folder_findings(folders), *_package_findings(packages)]
+    installed = [name for name in BACKENDS if versions[name] is not None]
+    probes = len(installed) + sum(
+        name != "keras" and versions[row.requires] is not None for name, row in ENGINES.items()
+    )
+    prober = _Prober(probe or partial(run_probe, patience=patience), report, probes)
 
-    backends: list[BackendState] = []
+    backends = {name: BackendState(name, versions[name], name == chosen) for name in BACKENDS}
     answers: dict[str, dict[str, Any]] = {}
-    for name in BACKENDS:
-        state = BackendState(name, versions[name], name == chosen)
-        if state.version is not None:
-            request = {"kind": "backend", "name": name, "test": test}
-            try:
-                answers[name] = _run(run, request, report, f"{'Testing' if test else 'Starting'} {name}")
-            except ProbeError as error:
-                state = replace(state, problem=str(error))
-        backends.append(state)
+    for name in installed:
+        try:
+            activity = f"{'Testing' if test else 'Starting'} {name}"
+            answers[name] = prober.run({"kind": "backend", "name": name, "test": test}, activity)
+        except ProbeError as error:
+            backends[name] = replace(backends[name], problem=str(error))
+            findings.append(_broken(f"The backend {name}", str(error), None if error.advises else name))
 
     tensors = [test["tensors"] for answer in answers.values() for test in _tests(answer)]
-    engines, logits, broken = _examine_engines(run, report, versions, tensors or [packed(untrained_weights().tensors)])
+    engines, logits, broken = _examine_engines(prober, versions, tensors or [packed(untrained_weights().tensors)])
     findings += broken
     references = iter(logits)
-    for place, state in enumerate(backends):
-        if answer := answers.get(state.name):
-            state = backends[place] = _with_devices(state, answer, references)
-        findings += _backend_findings(state, answers.get(state.name), facts)
+    for name, answer in answers.items():
+        backends[name] = _with_devices(backends[name], answer, references)
+        findings += _device_findings(backends[name], answer)
     found = machine.machine()
-    if found.memory is not None and found.memory < _LITTLE_MEMORY:
-        findings.append(Finding(f"{found.memory / _GIB:.1f} GiB of memory are little: TensorFlow alone takes up to 2."))
+    findings += _memory_findings(found)
     return Diagnosis(
         machine=found,
         folders=folders,
         packages=packages,
         nvidia=machine.nvidia(facts),
         variables=machine.variables(),
-        backends=tuple(backends),
+        backends=tuple(backends.values()),
         engines=tuple(engines),
         findings=tuple(sorted(findings, key=lambda finding: not finding.failure)),
         tested=test,
     )
 
 
-def _run(run: Probe, request: dict[str, Any], report: Progress, activity: str) -> dict[str, Any]:
-    report(activity, 0, None)
-    return run(request, lambda device: report(f"{activity} on {device}", 0, None))
+class _Prober:
+    """Runs probes one after the other, and reports how many of the ``total`` are finished."""
+
+    def __init__(self, probe: Probe, report: Progress, total: int):
+        self._probe, self._report, self._total = probe, report, total
+        self._done = 0
+
+    def run(self, request: dict[str, Any], activity: str) -> dict[str, Any]:
+        """Return the result of a probe.
+
+        Raises:
+            ProbeError: when there is none.
+        """
+        done, self._done = self._done, self._done + 1
+        self._report(activity, done, self._total)
+        return self._probe(request, lambda device: self._report(f"{activity} on {device}", done, self._total))
 
 
 def _chosen_backend() -> tuple[str | None, list[Finding]]:
@@ -124,7 +136,7 @@ def _tests(answer: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _examine_engines(
-    run: Probe, report: Progress, versions: dict[str, str | None], tensors: list[str]
+    prober: _Prober, versions: dict[str, str | None], tensors: list[str]
 ) -> tuple[list[EngineState], list[np.ndarray], list[Finding]]:
     """Return the states of the engines, the reference's logits for each of ``tensors``, and what is broken.
 
@@ -139,7 +151,7 @@ def _examine_engines(
         if name != "keras" and state.version is not None:
             asked = tensors if name == REFERENCE else tensors[:1]
             try:
-                answer = _run(run, {"kind": "engine", "name": name, "tensors": asked}, report, f"Testing {name}")
+                answer = prober.run({"kind": "engine", "name": name, "tensors": asked}, f"Testing {name}")
                 logits = [unpacked(text)["logits"] for text in answer["logits"]]
                 if name == REFERENCE:
                     reference = logits
@@ -148,7 +160,7 @@ def _examine_engines(
             except ProbeError as error:
                 state = replace(state, problem=str(error))
         if state.problem:
-            findings.append(_broken(f"The engine {name}", state.problem, _reinstall(row.requires)))
+            findings.append(_broken(f"The engine {name}", state.problem, row.requires))
         states.append(state)
     return states, reference, findings
 
@@ -220,23 +232,24 @@ def _differs(difference: float | None, tolerance: float, reference: str) -> str 
     return f"computes other logits than {reference}: they differ by {size}, and {tolerance:.0e} is allowed"
 
 
-def _broken(what: str, problem: str, command: str | None = None) -> Finding:
-    return Finding(f"{what[0].upper()}{what[1:]} {problem.rstrip('.')}.", command, failure=True)
+def _broken(what: str, problem: str, package: str | None) -> Finding:
+    """Return the finding that ``what`` has a ``problem``. Installing ``package`` again may mend it."""
+    command = install_command(package, again=True) if package else None
+    return Finding(f"{what} {problem.rstrip('.')}.", command, failure=True)
 
 
-def _reinstall(package: str) -> str:
-    return install_command("--force-reinstall", package)
-
-
-def _backend_findings(state: BackendState, answer: dict[str, Any] | None, facts: GpuFacts) -> Iterator[Finding]:
-    """Yield what is wrong with a backend, and why it does not see a GPU of the machine."""
-    if state.problem:
-        yield _broken(f"The backend {state.name}", state.problem, _reinstall(state.name))
+def _device_findings(state: BackendState, answer: dict[str, Any]) -> Iterator[Finding]:
+    """Yield the failed self-tests of a backend, and why it does not see a GPU of the machine."""
     for device in state.devices:
         if device.test and device.test.problem:
-            yield _broken(f"{state.name} on {device.name}", device.test.problem, _reinstall(state.name))
-    if answer and (advice := answer["devices"][0]["advice"]):
+            yield _broken(f"The backend {state.name} on {device.name}", device.test.problem, state.name)
+    if advice := answer["devices"][0]["advice"]:
         yield Finding(advice)
+
+
+def _memory_findings(found: Machine) -> Iterator[Finding]:
+    if found.memory is not None and found.memory < _LITTLE_MEMORY:
+        yield Finding(f"{found.memory / 1e9:.1f} GB of memory are little. TensorFlow alone takes up to 2 GB.")
 
 
 def _package_findings(packages: Sequence[Package]) -> Iterator[Finding]:

@@ -18,6 +18,7 @@ from cifarnet.backend.memory import available_memory, memory
 from cifarnet.doctor.diagnosis import Folder, Machine, Nvidia, Package, Variable
 from cifarnet.doctor.privacy import shown_value
 from cifarnet.errors import NoHomeError
+from cifarnet.installation import is_installed
 from cifarnet.paths import cache_dir, weights_dir
 
 CURRENT, CACHE, WEIGHTS, TEMPORARY = "runs (the current folder)", "the cache", "your weights", "temporary files"
@@ -118,7 +119,12 @@ def version_of(package: str) -> str | None:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
+        pass
+    if not is_installed(package):
         return None
+    # The module may come from a package of another name, such as tensorflow-cpu.
+    others = metadata.packages_distributions().get(package)
+    return metadata.version(others[0]) if others else "of unknown version"
 
 
 def nvidia(facts: GpuFacts) -> Nvidia:

@@ -31,10 +31,11 @@ def main() -> None:
             examine = _examine_backend if request["kind"] == "backend" else _examine_engine
             send({"result": examine(request, lambda activity: send({"activity": activity}))})
         except Exception as error:
+            from cifarnet.doctor.selftest import first_line
             from cifarnet.errors import CifarnetError
 
-            known = isinstance(error, CifarnetError)
-            send({"error": str(error) if known else f"{type(error).__name__}: {error}"})
+            advises = isinstance(error, CifarnetError)
+            send({"error": str(error) if advises else first_line(error), "advises": advises})
     # Without the destructors of the libraries, which add seconds, and are not what is examined.
     os._exit(0)
 

@@ -18,7 +18,15 @@ _CHUNK = 1 << 16
 
 
 class ProbeError(Exception):
-    """A probe that gave no result. The message is the end of a sentence that begins with what was examined."""
+    """A probe that gave no result. The message is the end of a sentence that begins with what was examined.
+
+    Attributes:
+        advises: whether the message says what to do.
+    """
+
+    def __init__(self, message: str, advises: bool = False):
+        super().__init__(message)
+        self.advises = advises
 
 
 def run_probe(request: dict[str, Any], report: Callable[[str], None], patience: float = PATIENCE) -> dict[str, Any]:
@@ -79,7 +87,7 @@ def _result(
         result: dict[str, Any] = answer["result"]
         return result
     if "error" in answer:
-        raise ProbeError(f"fails: {answer['error']}")
+        raise ProbeError(f"fails: {answer['error']}", answer["advises"])
     last = bytes(log[-_LOG:]).decode(errors="replace").strip().splitlines()
     raise ProbeError(f"ends the process {_ending(status)}" + (f": {last[-1].strip()}" if last else ""))
 

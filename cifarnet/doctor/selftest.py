@@ -77,7 +77,13 @@ def _guarded(device: Device, place: str, execution: Execution) -> dict[str, Any]
     try:
         return train_on(place, execution)
     except Exception as error:
-        return {"error": f"{type(error).__name__}: {error}"}
+        return {"error": first_line(error)}
+
+
+def first_line(error: Exception) -> str:
+    """Return an error as one line. Those of XLA have hundreds."""
+    line = next(iter(str(error).strip().splitlines()), "")
+    return f"{type(error).__name__}: {line:.500}"
 
 
 def train_on(place: str, execution: Execution) -> dict[str, Any]:

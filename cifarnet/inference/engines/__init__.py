@@ -91,7 +91,7 @@ def automatic_engine() -> tuple[str, str]:
     from cifarnet.backend.gpus import has_usable_gpu
 
     if has_usable_gpu():
-        return "keras", "this machine has a GPU, which Keras uses"
+        return "keras", "this machine has an NVIDIA GPU with its driver and CUDA"
     if not is_installed(ENGINES["onnx"].requires):
         return "keras", "ONNX Runtime is not installed"
     return "onnx", "it starts fastest on a CPU"
