@@ -73,8 +73,8 @@ class Environment:
         if (self.prefix / "pipx_metadata.json").is_file():
             return [["pipx", "inject", *(["--force"] if again else []), self.prefix.name, *packages]]
         if (receipt := self.prefix / "uv-receipt.toml").is_file():
-            command, *others = _uv_tool_words(receipt, packages)
-            return [[command, *others[:2], *(["--reinstall"] if again else []), *others[2:]]]
+            words = _uv_tool_words(receipt, packages)
+            return [[*words[:3], *(["--reinstall"] if again else []), *words[3:]]]
         if self.has_pip:
             force = ["--force-reinstall"] if again else []
             return [[*self._pip, "install", *self._pip_options, *force, *packages]]

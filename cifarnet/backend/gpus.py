@@ -96,9 +96,10 @@ def jax_gpus() -> list[str]:
         devices = jax.devices()
     except RuntimeError as error:
         wanted = os.environ.get("JAX_PLATFORMS")
+        remedy = "Unset the variable JAX_PLATFORMS, or set it to cpu or cuda."
         raise BackendError(
-            f"JAX finds no device: {str(error).splitlines()[0]} Unset the variable JAX_PLATFORMS, or set it to cpu or"
-            f" cuda. Received: JAX_PLATFORMS={wanted or ''}"
+            f"JAX finds no device: {str(error).splitlines()[0]} {remedy} Received: JAX_PLATFORMS={wanted or ''}",
+            remedy=remedy,
         ) from error
     return [device.device_kind for device in devices if device.platform != "cpu"]
 

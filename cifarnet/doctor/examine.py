@@ -24,7 +24,7 @@ from cifarnet.doctor.diagnosis import (
     Package,
     SelfTest,
 )
-from cifarnet.doctor.machine import CACHE, TEMPORARY, WEIGHTS
+from cifarnet.doctor.machine import CACHE, TEMPORARY, WEIGHTS, distribution_of
 from cifarnet.doctor.probe import packed, unpacked
 from cifarnet.doctor.processes import PATIENCE, ProbeError, run_probe
 from cifarnet.doctor.selftest import IMAGES, RECIPE, test_images, untrained_weights
@@ -41,6 +41,9 @@ TOLERANCES = {
 
 REFERENCE = "onnx"
 """The engine whose logits others are compared with. It runs on the CPU and shares no code with Keras."""
+
+PROBED = tuple(name for name in ENGINES if name != "keras")
+"""The engines that are examined on their own. Keras is examined with its backends."""
 
 # The images of CIFAR-10 take 0.35 GB, packed and decoded.
 _LITTLE_SPACE = 1e9
@@ -67,9 +70,7 @@ def examine(
     chosen, refusal = _chosen_backend()
     findings = [*refusal, *_folder_findings(folders), *_package_findings(packages)]
     installed = [name for name in BACKENDS if versions[name] is not None]
-    probes = len(installed) + sum(
-        name != "keras" and versions[row.requires] is not None for name, row in ENGINES.items()
-    )
+    probes = len(installed) + sum(versions[ENGINES[name].requires] is not None for name in PROBED)
     prober = _Prober(probe or partial(run_probe, patience=patience), report, probes)
 
     backends = {name: BackendState(name, versions[name], name == chosen) for name in BACKENDS}
@@ -80,7 +81,7 @@ def examine(
             answers[name] = prober.run({"kind": "backend", "name": name, "test": test}, activity)
         except ProbeError as error:
             backends[name] = replace(backends[name], problem=str(error))
-            findings.append(_broken(f"The backend {name}", str(error), None if error.advises else name))
+            findings.append(_probe_finding(f"The backend {name}", error, name))
 
     tensors = [test["tensors"] for answer in answers.values() for test in _tests(answer)]
     engines, logits, broken = _examine_engines(prober, versions, tensors or [packed(untrained_weights().tensors)])
@@ -147,8 +148,7 @@ def _examine_engines(
     for name, row in ENGINES.items():
         is_chosen = name == chosen
         state = EngineState(name, row.requires, versions[row.requires], is_chosen, reason if is_chosen else None)
-        # Keras is examined with its backends.
-        if name != "keras" and state.version is not None:
+        if name in PROBED and state.version is not None:
             asked = tensors if name == REFERENCE else tensors[:1]
             try:
                 answer = prober.run({"kind": "engine", "name": name, "tensors": asked}, f"Testing {name}")
@@ -157,10 +157,11 @@ def _examine_engines(
                     reference = logits
                 elif reference:
                     state = _compared(state, logits[0], reference[0])
+                if state.problem:
+                    findings.append(_broken(f"The engine {name}", state.problem, row.requires))
             except ProbeError as error:
                 state = replace(state, problem=str(error))
-        if state.problem:
-            findings.append(_broken(f"The engine {name}", state.problem, row.requires))
+                findings.append(_probe_finding(f"The engine {name}", error, row.requires))
         states.append(state)
     return states, reference, findings
 
@@ -230,6 +231,15 @@ def _differs(difference: float | None, tolerance: float, reference: str) -> str 
         return None
     size = "NaN or infinite" if difference is None else f"{difference:.1e} of the largest logit"
     return f"computes other logits than {reference}: they differ by {size}, and {tolerance:.0e} is allowed"
+
+
+def _probe_finding(what: str, error: ProbeError, package: str) -> Finding:
+    """Return the finding that examining ``what``, which runs on ``package``, gave no result."""
+    if error.advises:
+        return _broken(what, str(error), None)
+    culprit = error.culprit or package
+    where = "" if culprit == package else f", in the package {culprit},"
+    return _broken(f"{what}{where}", str(error), distribution_of(culprit))
 
 
 def _broken(what: str, problem: str, package: str | None) -> Finding:

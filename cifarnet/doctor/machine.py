@@ -123,8 +123,13 @@ def version_of(package: str) -> str | None:
     if not is_installed(package):
         return None
     # The module may come from a package of another name, such as tensorflow-cpu.
-    others = metadata.packages_distributions().get(package)
-    return metadata.version(others[0]) if others else "of unknown version"
+    found = distribution_of(package)
+    return "of unknown version" if found == package else metadata.version(found)
+
+
+def distribution_of(module: str) -> str:
+    """Return the name under which the package with the top-level ``module`` is installed."""
+    return next(iter(metadata.packages_distributions().get(module, ())), module)
 
 
 def nvidia(facts: GpuFacts) -> Nvidia:

@@ -5,6 +5,7 @@ Keras runs on one backend in a process, and an installation may be broken so bad
 """
 
 import base64
+import faulthandler
 import io
 import json
 import os
@@ -19,8 +20,10 @@ import numpy as np
 def main() -> None:
     """Answer the request on stdin."""
     # Libraries print on stdout.
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers, os.fdopen(os.dup(2), "wb") as log:
         os.dup2(2, 1)
+        # To a copy, because stderr is held back while a backend starts.
+        faulthandler.enable(log)
         request = json.load(sys.stdin)
 
         def send(answer: dict[str, Any]) -> None:
@@ -30,14 +33,22 @@ def main() -> None:
         try:
             examine = _examine_backend if request["kind"] == "backend" else _examine_engine
             send({"result": examine(request, lambda activity: send({"activity": activity}))})
-        except Exception as error:
-            from cifarnet.doctor.selftest import first_line
-            from cifarnet.errors import CifarnetError
-
-            advises = isinstance(error, CifarnetError)
-            send({"error": str(error) if advises else first_line(error), "advises": advises})
+        except (Exception, SystemExit) as error:
+            send(_failure(error))
     # Without the destructors of the libraries, which add seconds, and are not what is examined.
     os._exit(0)
+
+
+def _failure(error: BaseException) -> dict[str, Any]:
+    from cifarnet.doctor.culprit import package_of_error
+    from cifarnet.doctor.selftest import first_line
+    from cifarnet.errors import CifarnetError
+
+    if isinstance(error, CifarnetError):
+        if error.remedy or error.__cause__ is None:
+            return {"error": str(error), "advises": True}
+        error = error.__cause__
+    return {"error": first_line(error), "advises": False, "culprit": package_of_error(error)}
 
 
 def _examine_backend(request: dict[str, Any], report: Any) -> dict[str, Any]:

@@ -8,13 +8,17 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import IO, Any
+
+from cifarnet.doctor.culprit import package_of_log
 
 PATIENCE = 180.0
 """The seconds without a sign of life after which a probe is ended. Importing TensorFlow from a slow disk takes 60 s."""
 
-_LOG = 4000
 _CHUNK = 1 << 16
+# Seconds for the output of a process that has ended. A process that it started may keep the pipe open.
+_AFTER_THE_END = 5
 
 
 class ProbeError(Exception):
@@ -22,11 +26,13 @@ class ProbeError(Exception):
 
     Attributes:
         advises: whether the message says what to do.
+        culprit: the package whose code failed, where it is known.
     """
 
-    def __init__(self, message: str, advises: bool = False):
+    def __init__(self, message: str, advises: bool = False, culprit: str | None = None):
         super().__init__(message)
         self.advises = advises
+        self.culprit = culprit
 
 
 def run_probe(request: dict[str, Any], report: Callable[[str], None], patience: float = PATIENCE) -> dict[str, Any]:
@@ -73,7 +79,12 @@ def _result(
         try:
             chunk = chunks.get(timeout=patience)
         except queue.Empty:
-            raise ProbeError(f"does not answer: it was ended after {patience:g} s without a sign of life") from None
+            _end_with_traceback(process)
+            threads[2].join(timeout=_AFTER_THE_END)
+            raise ProbeError(
+                f"does not answer. It was ended after {patience:g} s without a sign of life",
+                culprit=package_of_log(log.decode(errors="replace")),
+            ) from None
         if not chunk:
             break
         *lines, received = (received + chunk).split(b"\n")
@@ -82,24 +93,30 @@ def _result(
             if activity := answer.get("activity"):
                 report(activity)
     status = process.wait()
-    threads[2].join(timeout=1)
+    threads[2].join(timeout=_AFTER_THE_END)
     if "result" in answer:
         result: dict[str, Any] = answer["result"]
         return result
     if "error" in answer:
-        raise ProbeError(f"fails: {answer['error']}", answer["advises"])
-    last = bytes(log[-_LOG:]).decode(errors="replace").strip().splitlines()
-    raise ProbeError(f"ends the process {_ending(status)}" + (f": {last[-1].strip()}" if last else ""))
+        raise ProbeError(f"fails: {answer['error']}", answer["advises"], answer.get("culprit"))
+    raise ProbeError(f"ends the process {_ending(status)}", culprit=package_of_log(log.decode(errors="replace")))
+
+
+def _end_with_traceback(process: "subprocess.Popen[bytes]") -> None:
+    """End a process that hangs. Python's faulthandler writes where it is."""
+    if hasattr(signal, "SIGABRT") and os.name != "nt":
+        process.send_signal(signal.SIGABRT)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_AFTER_THE_END)
+    process.kill()
 
 
 def _send(stdin: IO[bytes] | None, request: bytes) -> None:
     assert stdin is not None
-    try:
+    with suppress(OSError):  # The process has ended, which the reader of its output notices.
         while request:
             request = request[stdin.write(request) :]
         stdin.close()
-    except OSError:  # The process has ended, which the reader of its output notices.
-        pass
 
 
 def _read(stream: IO[bytes] | None, put: Callable[[bytes], object]) -> None:

@@ -80,7 +80,7 @@ def _guarded(device: Device, place: str, execution: Execution) -> dict[str, Any]
         return {"error": first_line(error)}
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Return an error as one line. Those of XLA have hundreds."""
     line = next(iter(str(error).strip().splitlines()), "")
     return f"{type(error).__name__}: {line:.500}"
