@@ -27,7 +27,7 @@ from cifarnet.doctor.diagnosis import (
 from cifarnet.doctor.machine import CACHE, TEMPORARY, WEIGHTS, distribution_of
 from cifarnet.doctor.probe import packed, unpacked
 from cifarnet.doctor.processes import PATIENCE, ProbeError, run_probe
-from cifarnet.doctor.selftest import IMAGES, RECIPE, test_images, untrained_weights
+from cifarnet.doctor.selftest import IMAGES, RECIPE, sample_images, untrained_weights
 from cifarnet.errors import CifarnetError
 from cifarnet.evaluation.metrics import cross_entropy
 from cifarnet.inference.engines import ENGINES, automatic_engine
@@ -195,7 +195,7 @@ def _outcome(test: dict[str, Any], kind: str, references: Iterator[np.ndarray]) 
     reference = f"the engine {REFERENCE} on the CPU"
     if "error" in test:
         return SelfTest(False, None, 0, None, None, None, tolerance, reference, why, f"fails: {test['error']}")
-    labels = test_images().labels
+    labels = sample_images().labels
     logits = unpacked(test["logits"])["logits"]
     before, after = (_loss(each, labels) for each in (unpacked(test["before"])["before"], logits))
     expected = next(references, None)

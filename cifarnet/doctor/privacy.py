@@ -30,7 +30,7 @@ def _hidden(text: str) -> str:
     home = home_dir()
     if home is not None and len(home.parts) > 1:
         for path in {str(home), os.path.realpath(home)}:
-            text = re.sub(rf"{re.escape(path)}(?![\w.-])", "~", text)
+            text = re.sub(rf"{re.escape(path)}(?![\w-]|\.\w)", "~", text)
     if user := _user_name():
         text = re.sub(rf"(?<=[/\\]){re.escape(user)}(?=[/\\]|$)", "USER", text, flags=re.MULTILINE)
     return text

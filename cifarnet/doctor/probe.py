@@ -72,11 +72,11 @@ def _examine_backend(request: dict[str, Any], report: Any) -> dict[str, Any]:
 
 
 def _examine_engine(request: dict[str, Any], report: Any) -> dict[str, Any]:
-    from cifarnet.doctor.selftest import IMAGES, test_images, untrained_weights
+    from cifarnet.doctor.selftest import IMAGES, sample_images, untrained_weights
     from cifarnet.inference.engines import start_engine
     from cifarnet.models.onnx import onnx_model
 
-    weights, images = untrained_weights(), test_images().images
+    weights, images = untrained_weights(), sample_images().images
     logits = []
     for text in request["tensors"]:
         tensors = unpacked(text)

@@ -31,14 +31,14 @@ RECIPE = RECIPES["fast"].with_changes(
 )
 
 
-def test_images() -> Dataset:
+def sample_images() -> Dataset:
     """Return the images of the self-test, the same on every machine."""
     return synthetic(IMAGES).train
 
 
 def untrained_weights() -> Weights:
     """Return the initial weights of the self-test."""
-    data = test_images()
+    data = sample_images()
     return Weights(SPEC, initial_weights(SPEC, seed=0), data.class_names, Normalization.of(data.images))
 
 
@@ -101,7 +101,7 @@ def train_on(place: str, execution: Execution) -> dict[str, Any]:
     from cifarnet.training.model import TrainingModel, epoch_order
     from cifarnet.training.schedule import Plan
 
-    began, data, weights = time.monotonic(), test_images(), untrained_weights()
+    began, data, weights = time.monotonic(), sample_images(), untrained_weights()
     order = [epoch_order(RECIPE, 0, epoch, len(data)) for epoch in range(EPOCHS)]
     rows, draws = (np.concatenate(parts) for parts in zip(*order, strict=True))
     with keras.device(place):
