@@ -14,8 +14,9 @@ from typing import IO, Any
 from cifarnet.doctor.culprit import package_of_log
 
 PATIENCE = 300.0
-"""The seconds without a sign of life after which a probe is ended. Compiling a step takes 90 s
-on a core that other programs use."""
+"""The seconds without a sign of life after which a probe is ended.
+
+JAX has taken 90 s to compile and train on a core that other programs used."""
 
 _CHUNK = 1 << 16
 # Seconds for the output of a process that has ended. A process that it started may keep the pipe open.
