@@ -65,16 +65,22 @@ class Environment:
             windows=sys.platform == "win32",
         )
 
-    def install_words(self, packages: Sequence[str]) -> list[list[str]]:
-        """Return the commands that install ``packages``, each as a list of words."""
+    def install_words(self, packages: Sequence[str], again: bool = False) -> list[list[str]]:
+        """Return the commands that install ``packages``, each as a list of words.
+
+        With ``again``, packages that are installed are replaced.
+        """
         if (self.prefix / "pipx_metadata.json").is_file():
-            return [["pipx", "inject", self.prefix.name, *packages]]
+            return [["pipx", "inject", *(["--force"] if again else []), self.prefix.name, *packages]]
         if (receipt := self.prefix / "uv-receipt.toml").is_file():
-            return [_uv_tool_words(receipt, packages)]
+            words = _uv_tool_words(receipt, packages)
+            return [[*words[:3], *(["--reinstall"] if again else []), *words[3:]]]
         if self.has_pip:
-            return [[*self._pip, "install", *self._pip_options, *packages]]
+            force = ["--force-reinstall"] if again else []
+            return [[*self._pip, "install", *self._pip_options, *force, *packages]]
         if self.uv:
-            return [["uv", "pip", "install", "--python", self.python, *packages]]
+            force = ["--reinstall"] if again else []
+            return [["uv", "pip", "install", "--python", self.python, *force, *packages]]
         return [[self.python, "-m", "ensurepip"], [self.python, "-m", "pip", "install", *self._pip_options, *packages]]
 
     @property
@@ -91,16 +97,17 @@ class Environment:
         return [*user, "--break-system-packages"] if self.externally_managed else user
 
 
-def install_command(*packages: str, environment: Environment | None = None) -> str:
+def install_command(*packages: str, environment: Environment | None = None, again: bool = False) -> str:
     """Return the shell command that installs ``packages`` into the environment, with the tool that installed cifarnet.
 
     Args:
         packages: requirements in pip's format, such as ``"tensorflow[and-cuda]"``.
         environment: the environment; by default that of this process.
+        again: whether packages that are installed are replaced.
     """
     environment = environment or Environment.current()
     quoted = subprocess.list2cmdline if environment.windows else shlex.join
-    return " && ".join(quoted(words) for words in environment.install_words(packages))
+    return " && ".join(quoted(words) for words in environment.install_words(packages, again))
 
 
 def _uv_tool_words(receipt: Path, packages: Sequence[str]) -> list[str]:

@@ -109,3 +109,17 @@ def test_command_for_this_process_is_understood_by_its_installer():
     if words[0] != sys.executable and words[0] != "pip":
         pytest.skip(f"this environment was made by {words[0]}")
     assert subprocess.run([*words, "--dry-run", "--no-index", "--quiet"], check=False).returncode == 0
+
+
+def test_packages_are_installed_again(tmp_path):
+    def again(prefix, **facts):
+        environment = Environment(Path(prefix), f"{prefix}/bin/python", **facts)
+        return install_command("jax", environment=environment, again=True)
+
+    tool = uv_tool(tmp_path / "tool", '{ name = "cifarnet" }')
+    (tmp_path / "pipx").mkdir()
+    (tmp_path / "pipx" / "pipx_metadata.json").touch()
+    assert again("/venv", pip=Path("/venv/bin/pip")) == "pip install --force-reinstall jax"
+    assert again("/venv", has_pip=False, uv=True) == "uv pip install --python /venv/bin/python --reinstall jax"
+    assert again(tool) == "uv tool install --reinstall --with jax cifarnet"
+    assert again(tmp_path / "pipx") == "pipx inject --force pipx jax"

@@ -14,7 +14,7 @@ from cifarnet.cli.spelling import with_options
 PACKAGE = Path(cifarnet.__file__).parent
 OPTION = re.compile(r"(?<![\w`-])--[a-z]+")
 # A command that the reader can run stands after a colon or in brackets: "Resume it with: cifarnet train --resume RUN".
-COMMAND = re.compile(r"cifarnet (train|evaluate|predict|weights|data|compare|summary|export)\b.*")
+COMMAND = re.compile(r"cifarnet (train|evaluate|predict|weights|data|compare|summary|export|doctor)\b.*")
 # The command line, what it prints, and commands that are put together word by word.
 SPEAK_OPTIONS = {"cli", "reports", "installation.py", "environment.py"}
 

@@ -19,6 +19,7 @@ FLOORS = {
     "__main__": CLI,
     "reports": REPORTS,
     "training": SERVICES,
+    "doctor": SERVICES,
     "evaluation": SERVICES,
     "export": SERVICES,
     "inference": SERVICES,
@@ -32,7 +33,14 @@ FLOORS = {
     "weights": CORE,
 }
 # Reports show plain data and events.
-ABOVE_REPORTS = ("typer", "cifarnet.cli", "cifarnet.training", "cifarnet.evaluation", "cifarnet.inference")
+ABOVE_REPORTS = (
+    "typer",
+    "cifarnet.cli",
+    "cifarnet.training",
+    "cifarnet.doctor",
+    "cifarnet.evaluation",
+    "cifarnet.inference",
+)
 
 
 @pytest.mark.slow
@@ -80,7 +88,7 @@ def test_imports_point_down(path):
 
 
 @pytest.mark.parametrize(
-    "folder", ["backend", "data", "evaluation", "inference", "models", "runs", "training", "weights"]
+    "folder", ["backend", "data", "doctor", "evaluation", "inference", "models", "runs", "training", "weights"]
 )
 def test_services_print_and_draw_nothing(folder):
     heavy = ("typer", "rich", "matplotlib")

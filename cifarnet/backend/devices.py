@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from cifarnet.backend.gpus import GpuFacts, gpu_advice, jax_gpus, tensorflow_gpus
+from cifarnet.backend.gpus import GpuFacts, gpu_advice, has_jax_cpu, jax_gpus, tensorflow_gpus
 from cifarnet.backend.select import cache_compiled_steps, use_backend
 
 
@@ -43,8 +43,21 @@ def device() -> Device:
     gpus = gpu_names(backend)
     if gpus:
         return Device(backend, "gpu", f"GPU {gpus[0]}")
+    return _cpu(backend, gpu_advice(backend, GpuFacts.collect()))
+
+
+def devices() -> list[Device]:
+    """Return the devices that the chosen backend sees, the one that it computes on first. Imports the backend."""
+    first = device()
+    if first.kind == "cpu":
+        return [first]
+    gpus = gpu_names(first.backend)
+    has_cpu = first.backend == "tensorflow" or has_jax_cpu()
+    return [*(Device(first.backend, "gpu", f"GPU {gpu}") for gpu in gpus), *([_cpu(first.backend)] if has_cpu else [])]
+
+
+def _cpu(backend: str, advice: str | None = None) -> Device:
     cores = usable_cores()
-    advice = gpu_advice(backend, GpuFacts.collect())
     return Device(backend, "cpu", f"CPU, {cores} core{'' if cores == 1 else 's'}", advice, cores)
 
 
@@ -71,18 +84,33 @@ class Execution:
             return cls("float32", True, 1)
         return cls("bfloat16" if cpu_multiplies_bfloat16() else "float32", False, 1)
 
+    @staticmethod
+    def reasons(device: Device) -> tuple[str, str]:
+        """Return why ``best_on`` chooses its precision and its compilation, as the ends of sentences."""
+        if device.kind == "gpu":
+            return "GPUs multiply it fastest", "GPUs need compiled steps"
+        if device.backend == "jax":
+            return "bfloat16 was not measured with JAX on CPUs", "JAX compiles on every device"
+        if cpu_multiplies_bfloat16():
+            return "this CPU multiplies it (AVX512_BF16 or AMX)", "XLA is slower on CPUs"
+        return "this CPU does not multiply bfloat16 (it has neither AVX512_BF16 nor AMX)", "XLA is slower on CPUs"
+
 
 def cpu_multiplies_bfloat16() -> bool:
     """Return whether the CPU multiplies bfloat16 in hardware (AVX512_BF16 or AMX).
 
     Without that, bfloat16 is slower than float32.
     """
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(cpu_facts().get("flags", "").split())
+
+
+def cpu_facts() -> dict[str, str]:
+    """Return what Linux says about the first core, such as ``model name`` and ``flags``; nothing on other systems."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text().partition("\n\n")[0].splitlines()
     except OSError:
-        return False
-    flags = next((line for line in lines if line.startswith("flags")), "").split()
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+        return {}
+    return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
 def usable_cores() -> int:

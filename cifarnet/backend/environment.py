@@ -37,14 +37,24 @@ def ignore_number_variables() -> list[str]:
     Call it before the backend is imported. The command line does, so that its numbers don't depend on them; a program
     that imports cifarnet may choose not to. The folder of the CUDA libraries in XLA_FLAGS is kept.
     """
-    cuda = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if flag.startswith("--xla_gpu_cuda_data_dir=")]
-    # TensorFlow sets TF2_BEHAVIOR itself when it is imported.
-    wanted = {_ONEDNN: "1", "TF2_BEHAVIOR": "1", **({"XLA_FLAGS": " ".join(cuda)} if cuda else {})}
-    ignored = [name for name, value in os.environ.items() if _changes_numbers(name) and wanted.get(name) != value]
+    wanted, ignored = set_variables(), number_variables()
     for name in ignored:
         del os.environ[name]
     os.environ.update(wanted)
-    return sorted(ignored)
+    return ignored
+
+
+def number_variables() -> list[str]:
+    """Return the names of the variables that ``ignore_number_variables`` would remove."""
+    wanted = set_variables()
+    return sorted(name for name, value in os.environ.items() if _changes_numbers(name) and wanted.get(name) != value)
+
+
+def set_variables() -> dict[str, str]:
+    """Return the variables that the command line sets before it imports a backend."""
+    cuda = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if flag.startswith("--xla_gpu_cuda_data_dir=")]
+    # TensorFlow sets TF2_BEHAVIOR itself when it is imported.
+    return {_ONEDNN: "1", "TF2_BEHAVIOR": "1", **({"XLA_FLAGS": " ".join(cuda)} if cuda else {})}
 
 
 def _changes_numbers(variable: str) -> bool:

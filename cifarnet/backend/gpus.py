@@ -96,11 +96,22 @@ def jax_gpus() -> list[str]:
         devices = jax.devices()
     except RuntimeError as error:
         wanted = os.environ.get("JAX_PLATFORMS")
+        remedy = "Unset the variable JAX_PLATFORMS, or set it to cpu or cuda."
         raise BackendError(
-            f"JAX finds no device: {str(error).splitlines()[0]} Unset the variable JAX_PLATFORMS, or set it to cpu or"
-            f" cuda. Received: JAX_PLATFORMS={wanted or ''}"
+            f"JAX finds no device: {str(error).splitlines()[0]} {remedy} Received: JAX_PLATFORMS={wanted or ''}",
+            remedy=remedy,
         ) from error
     return [device.device_kind for device in devices if device.platform != "cpu"]
+
+
+def has_jax_cpu() -> bool:
+    """Return whether JAX sees the CPU: JAX_PLATFORMS=cuda hides it. Imports JAX."""
+    import jax
+
+    try:
+        return bool(jax.devices("cpu"))
+    except RuntimeError:
+        return False
 
 
 def _read(path: Path) -> str:

@@ -11,12 +11,25 @@ MEMORY_SHARE = 4
 
 # The memory limits of control groups, versions 2 and 1, in bytes. ``max`` is no limit.
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+_USED = ("/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory/memory.usage_in_bytes")
 
 
 def array_limit() -> int:
     """Return the most bytes of an array of images in memory: 4 GiB, or a quarter of the memory of the machine."""
     known = memory()
     return LARGEST_IN_MEMORY if known is None else min(LARGEST_IN_MEMORY, known // MEMORY_SHARE)
+
+
+def available_memory() -> int | None:
+    """Return the bytes of memory that programs do not use now; None where that is unknown."""
+    found = []
+    with suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        found.append(1024 * int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1]))
+    for limit, used in zip(_LIMITS, _USED, strict=True):
+        with suppress(OSError, ValueError):
+            found.append(max(0, int(Path(limit).read_text()) - int(Path(used).read_text())))
+    return min(found, default=None)
 
 
 def memory() -> int | None:

@@ -40,7 +40,7 @@ def error_message(error: Exception, words: Sequence[str]) -> tuple[str, int]:
         return _refusal(error), 1
     return (
         f"This is a fault of cifarnet: {type(error).__name__}: {error}. Set CIFARNET_TRACEBACK=1 to see where it"
-        f" happened, and report it. Received: cifarnet {shlex.join(words)}"
+        f" happened, and report it with the output of: cifarnet doctor --json. Received: cifarnet {shlex.join(words)}"
     ), 1
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from cifarnet.cli import compare, console, data, evaluate, export, predict, process, summary, train, weights
+from cifarnet.cli import compare, console, data, doctor, evaluate, export, predict, process, summary, train, weights
 from cifarnet.cli.help import SETTINGS, PanelCommand, PanelGroup, examples
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def _options(
         raise typer.Exit(2)
 
 
-for _module in (train, evaluate, compare, summary, predict, export, data):
+for _module in (train, evaluate, compare, summary, predict, export, data, doctor):
     _name = _module.__name__.rpartition(".")[2]
     app.command(_name, cls=PanelCommand, epilog=_module.EXAMPLES)(getattr(_module, _name))
 app.add_typer(weights.app)

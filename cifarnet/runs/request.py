@@ -141,8 +141,8 @@ class TrainRequest:
     devices: str | int = option(
         "auto",
         metavar="DEVICES",
-        help="Devices to split each batch over: auto, cpu, cpu:N, gpu (all GPUs), gpu:0,1, or N. Default: auto, which is"
-        " the first GPU, or the CPU.",
+        help="Devices to split each batch over: auto, cpu, cpu:N, gpu (all GPUs), gpu:0,1, or N. Default: auto, the first"
+        " GPU or the CPU.",
         panel=Panel.DEVICE,
         resumable=True,
     )

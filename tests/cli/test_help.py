@@ -44,6 +44,7 @@ OPTIONS = {
         " --backend"
     ),
     "export": words("--format --output --int8 --data --test-split --replace --json --backend"),
+    "doctor": words("--test --no-test --json"),
     "data": words("--download --clear-cache --test-split --skip-broken --image-size --mirror --grid --recipe --json"),
     "weights": words("--json"),
     "weights add": words("--replace"),

@@ -83,11 +83,18 @@ def choose_engine(name: str = "auto", *, backend: str | None = None) -> str:
     if name != "auto":
         require_package(f"The engine {name}", ENGINES[name].requires)
         return name
+    return "keras" if backend is not None else automatic_engine()[0]
+
+
+def automatic_engine() -> tuple[str, str]:
+    """Return the engine for ``"auto"`` without a chosen backend, and why it is chosen."""
     from cifarnet.backend.gpus import has_usable_gpu
 
-    if backend is not None or has_usable_gpu() or not is_installed(ENGINES["onnx"].requires):
-        return "keras"
-    return "onnx"
+    if has_usable_gpu():
+        return "keras", "this machine has an NVIDIA GPU with its driver and CUDA"
+    if not is_installed(ENGINES["onnx"].requires):
+        return "keras", "ONNX Runtime is not installed"
+    return "onnx", "it starts fastest on a CPU"
 
 
 def choose_precision(engine: str, precision: str | None) -> str:

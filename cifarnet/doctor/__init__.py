@@ -1,0 +1,1 @@
+"""``cifarnet doctor``: what the installation can use, what is missing, and whether it computes correctly."""
