@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cifarnet.backend.placement import Placement
 from cifarnet.cli import console
 from cifarnet.cli.train_options import train_request
 from cifarnet.errors import FailedSeedsError, InterruptedRunError, InvalidValueError
@@ -35,6 +36,11 @@ def is_sweep(given: dict[str, Any]) -> bool:
             f" Received: --resume {resumed} --seeds {given['seeds']}"
         )
     several = "seeds" in given
+    if several and "devices" in given and Placement.parse(given["devices"]).kind == "gpu":
+        raise InvalidValueError(
+            "--seeds gives each run a GPU of its own: leave out --devices, or train one seed on several GPUs. Received:"
+            f" --seeds {given['seeds']} --devices {given['devices']}"
+        )
     if resumed is not None:
         from cifarnet.runs import sweep
 

@@ -1,5 +1,6 @@
 """``cifarnet train``: train a network, or continue a run that was stopped."""
 
+import os
 import time
 from functools import partial
 from pathlib import Path
@@ -7,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from cifarnet.backend.cluster import Cluster
 from cifarnet.cli import console
+from cifarnet.cli.cluster_process import is_training_process, note_directory, train_in_process
 from cifarnet.cli.help import examples
 from cifarnet.cli.sweep import is_sweep, train_sweep
 from cifarnet.cli.train_options import given_options, resume_options, train_request, with_train_options
+from cifarnet.events import Event, EventHandler
 
 if TYPE_CHECKING:
     from cifarnet.training.result import Result
@@ -33,6 +37,12 @@ def train(context: typer.Context, **options: Any) -> None:
     if is_sweep(given):
         train_sweep(given)
         return
+    cluster = Cluster.from_environment()
+    if cluster and not is_training_process() and os.name == "posix":
+        raise typer.Exit(train_in_process(cluster))
+    # The others repeat what process 0 says, but for errors.
+    follows = cluster is not None and not cluster.is_writer
+    quiet = quiet or follows
     with console.transient("Starting ...", shown=not quiet):
         from cifarnet.cli.reporting import page_path
         from cifarnet.cli.training_screen import training_screen
@@ -45,21 +55,34 @@ def train(context: typer.Context, **options: Any) -> None:
     service = service or partial(train_run, train_request(given), options["output"])
     with training_screen(quiet, context.obj) as (report, data_report):
         log = None
-        if options["tensorboard"]:
+        if options["tensorboard"] and not follows:
             from cifarnet.training.tensorboard import TensorBoardLog
 
             report = log = TensorBoardLog(report)
         result = service(
+            cluster=cluster,
             mirrors=options["mirror"] or (),
             save_interval=options["save_interval"],
             started=started,
-            report=report,
+            report=_of_process(cluster, report) if cluster else report,
             data_report=data_report,
             start_backend=partial(console.start_backend, progress=None if quiet else data_report),
         )
         if log:
             log.finish(result.scored)
-    _show(result, options["report_file"])
+    if not follows:
+        _show(result, options["report_file"])
+
+
+def _of_process(cluster: Cluster, report: EventHandler) -> EventHandler:
+    """Return a handler that notes the directory of the run, and sends events to ``report`` in process 0 alone."""
+
+    def handle(event: Event) -> None:
+        note_directory(event)
+        if cluster.is_writer:
+            report(event)
+
+    return handle
 
 
 def _show(result: "Result", report_file: Path | None) -> None:

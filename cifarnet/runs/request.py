@@ -141,7 +141,7 @@ class TrainRequest:
     devices: str | int = option(
         "auto",
         metavar="DEVICES",
-        help="Devices to split each batch over: auto, cpu, cpu:N, gpu (all GPUs), gpu:0,1, or N. Default: auto, the first"
+        help="Devices to split each batch over: auto, cpu, cpu:N, gpu (all), gpu:0,1, or N. Default: auto, the first"
         " GPU or the CPU.",
         panel=Panel.DEVICE,
         resumable=True,

@@ -314,13 +314,12 @@ def start_strategy(
 
 
 def _jax_strategy(placement: Placement, gpus: Callable[[], int], cluster: Cluster | None) -> Strategy:
-    import jax
 
     count = placement.count or 1
     if placement.kind != "gpu" and count > 1:
-        _before_devices(lambda: jax.config.update("jax_num_cpu_devices", count))
+        _split_jax_cpu(count)
     if cluster:
-        _before_devices(lambda: _join(cluster))
+        _join(cluster)
     kind, count = placement.number_of(gpus())
     return JaxDataParallel(kind, count, cluster) if count > 1 or cluster else Strategy()
 
@@ -333,6 +332,7 @@ _JOINING = 300
 
 
 def _join(cluster: Cluster) -> None:
+    """Connect this process to the others."""
     import jax
 
     try:
@@ -345,8 +345,8 @@ def _join(cluster: Cluster) -> None:
             shutdown_timeout_seconds=_HEARTBEAT,
         )
     except RuntimeError as error:
-        if "before" in str(error):
-            raise
+        if "must be called before" in str(error):
+            raise _too_late("JAX") from error
         raise BackendError(
             f"The processes of the run did not find each other: {str(error).splitlines()[0]} Start all"
             f" {cluster.processes} within {_JOINING} s, with an address of process 0 that all machines reach."
@@ -354,30 +354,35 @@ def _join(cluster: Cluster) -> None:
         ) from error
 
 
-def _before_devices(change: Callable[[], object]) -> None:
-    """Make a ``change`` that JAX accepts only before it has listed its devices."""
+def _split_jax_cpu(count: int) -> None:
+    """Make ``count`` devices of the CPU, unless there are so many."""
+    import jax
+
     try:
-        change()
-    except RuntimeError as error:
-        raise BackendError(
-            "JAX has already started its devices in this process. Train on several devices in a new process."
-        ) from error
+        jax.config.update("jax_num_cpu_devices", count)
+    except RuntimeError as error:  # JAX has listed its devices.
+        if len(jax.local_devices(backend="cpu")) < count:
+            raise _too_late("JAX") from error
 
 
 def _split_tensorflow_cpu(count: int) -> None:
-    """Make ``count`` logical devices of the CPU."""
+    """Make ``count`` logical devices of the CPU, unless there are so many."""
     import tensorflow as tf
 
     processor = tf.config.list_physical_devices("CPU")[0]
-    parts = [tf.config.LogicalDeviceConfiguration() for _ in range(count)]
-    if len(tf.config.get_logical_device_configuration(processor) or parts[:1]) == count:
+    if len(tf.config.get_logical_device_configuration(processor) or ()) >= count:
         return
     try:
+        parts = [tf.config.LogicalDeviceConfiguration() for _ in range(count)]
         tf.config.set_logical_device_configuration(processor, parts)
     except RuntimeError as error:
-        raise BackendError(
-            "TensorFlow has already started its devices in this process. Train on several devices in a new process."
-        ) from error
+        raise _too_late("TensorFlow") from error
+
+
+def _too_late(library: str) -> BackendError:
+    return BackendError(
+        f"{library} has already started its devices in this process. Train on more devices in a new process."
+    )
 
 
 def _replicating() -> Any:

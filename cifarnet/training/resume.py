@@ -54,6 +54,7 @@ def resume(
     report: EventHandler = ignore,
     data_report: Progress = silent,
     start_backend: Callable[[str | None], str] = use_backend,
+    cluster: Cluster | None = None,
 ) -> Result:
     """Continue the run in ``directory`` from its newest intact checkpoint, or from the start if it has none.
 
@@ -78,6 +79,7 @@ def resume(
         report: as for ``train``.
         data_report: as for ``train``.
         start_backend: as for ``train``.
+        cluster: as for ``train``.
 
     Raises:
         InterruptedRunError: when a signal stopped it again, after its state was saved.
@@ -96,6 +98,7 @@ def resume(
         report=report,
         data_report=data_report,
         start_backend=start_backend,
+        cluster=cluster,
     )
     run = Run.open(directory)
     recorded = run.config

@@ -34,7 +34,7 @@ class Session:
     report: EventHandler = ignore
     data_report: Progress = silent
     start_backend: Callable[[str | None], str] = use_backend
-    cluster: Cluster | None = field(default_factory=Cluster.from_environment)
+    cluster: Cluster | None = None
 
     def start(self, backend: str | None, placement: Placement, synchronized: bool) -> tuple[str, Strategy]:
         """Start the backend, and return its name and the strategy for ``placement``.

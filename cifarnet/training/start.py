@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from pathlib import Path
 
+from cifarnet.backend.cluster import Cluster
 from cifarnet.backend.devices import device
 from cifarnet.backend.placement import Placement
 from cifarnet.backend.select import choose_backend, use_backend
@@ -38,6 +39,7 @@ def train(
     report: EventHandler = ignore,
     data_report: Progress = silent,
     start_backend: Callable[[str | None], str] = use_backend,
+    cluster: Cluster | None = None,
 ) -> Result:
     """Start a run in ``directory``, which must be new or empty, and train it to its end.
 
@@ -52,6 +54,7 @@ def train(
         report: receives the events of the run (``cifarnet.events``).
         data_report: receives the progress of reading images.
         start_backend: imports the backend with the given name, and returns its name.
+        cluster: the processes of the run, each of which calls this function; None for one process.
 
     Raises:
         InterruptedRunError: when a signal stopped the run, after its state was saved.
@@ -71,6 +74,7 @@ def train(
         report=report,
         data_report=data_report,
         start_backend=start_backend,
+        cluster=cluster,
     )
     placement = Placement.parse(request.devices)
     require_supported(placement, choose_backend(request.backend), session.cluster, synchronized=request.sync_batchnorm)

@@ -1,0 +1,122 @@
+"""The process that trains as one of several, and the one that starts it and says how it ended.
+
+When a process of a run dies, JAX ends the others with a stack trace of C++, which Python can't catch. So the command
+starts a second process for the training, whose C++ output goes into a file. If it dies, the command reads the file and
+names the process that was lost.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from typing import IO, Any, NoReturn
+
+from cifarnet import signals
+from cifarnet.backend.cluster import Cluster
+from cifarnet.cli import process
+from cifarnet.errors import BackendError
+from cifarnet.events import Event, Planned
+
+# The file of the C++ output and of the run's directory, in the process that trains.
+_record: IO[str] | None = None
+_DIRECTORY = "cifarnet: directory "
+# JAX's log numbers processes in two ways, among them "stopped sending heartbeats):" with a line for each.
+_LOST = re.compile(r"/task:(\d+)|stopped sending heartbeats\):((?:\s*\d+)+)")
+_LOG_BYTES = 1 << 20
+
+
+def is_training_process() -> bool:
+    """Return whether this process was started to train."""
+    return _record is not None
+
+
+def train_in_process(cluster: Cluster) -> int:
+    """Run this command in a second process, and return its exit status.
+
+    Raises:
+        BackendError: when the process was ended because another one of the run was lost, or died itself.
+    """
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as record:
+        # The exact path of this process, in which the current folder need not be.
+        code = f"import sys; sys.path[:] = {sys.path!r}; from cifarnet.cli.cluster_process import main; main()"
+        trainer = subprocess.Popen(
+            [sys.executable, "-P", "-c", code, str(record.fileno()), *sys.argv[1:]],
+            stdin=subprocess.PIPE,
+            pass_fds=[record.fileno()],
+            # Signals of the terminal reach this process alone, which passes them on.
+            process_group=0,
+        )
+        before = signals.install(lambda number, frame: trainer.send_signal(number))
+        try:
+            status = trainer.wait()
+        finally:
+            signals.restore(before)
+        if status >= 0:
+            return status
+        record.seek(0)
+        raise BackendError(_explanation(record.read(_LOG_BYTES), -status, cluster))
+
+
+def _explanation(log: str, number: int, cluster: Cluster) -> str:
+    directory = re.search(f"^{_DIRECTORY}(.+)$", log, re.MULTILINE)
+    remedy = f"Start all {cluster.processes} processes again"
+    if directory:
+        remedy += f", to continue from the last checkpoint: cifarnet train --resume {directory[1]}"
+    lost = {int(each) for match in _LOST.findall(log) for text in match for each in text.split()} - {cluster.index}
+    lost = {each for each in lost if each < cluster.processes}
+    if number == signal.SIGABRT and not lost and cluster.index and "distributed service" in log:
+        lost = {0}  # The others learn of it from their connection to process 0, which has no name in the log.
+    if lost:
+        names = " and ".join(f"{each}" for each in sorted(lost))
+        ended = "processes" if len(lost) > 1 else "process"
+        at = f" (at {cluster.address})" if lost == {0} else ""
+        return (
+            f"Training stopped, because {ended} {names}{at} of the run ended or does not answer. {remedy}. This was"
+            f" process {cluster.index} of {cluster.processes}."
+        )
+    name = signal.Signals(number).name
+    return f"Process {cluster.index} of {cluster.processes} was ended by the signal {name}. {remedy}."
+
+
+def note_directory(event: Event) -> None:
+    """Record the directory of the run for the message of the process that waits."""
+    if _record and isinstance(event, Planned):
+        print(f"{_DIRECTORY}{event.directory}", file=_record, flush=True)
+
+
+def main() -> NoReturn:
+    """Train, with the command in ``sys.argv`` after the number of the file for C++ output."""
+    global _record
+    number, sys.argv[1:] = int(sys.argv[1]), sys.argv[2:]
+    _record = os.fdopen(number, "a", encoding="utf-8")
+    for name, descriptor in (("stdout", 1), ("stderr", 2)):
+        own = os.dup(descriptor)
+        stream: Any = open(own, "w", encoding=getattr(sys, name).encoding, errors="backslashreplace")  # noqa: SIM115
+        stream.reconfigure(line_buffering=stream.isatty() or name == "stderr")
+        setattr(sys, name, stream)
+        os.dup2(number, descriptor)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    process.end_at_once_by_signals()
+    from cifarnet.cli.main import main as run
+
+    status: Any = 0
+    try:
+        run()
+    except SystemExit as ended:
+        status = ended.code
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if status:
+        # Python's ending would wait for the other processes, which may be waiting for this one.
+        os._exit(status if isinstance(status, int) else 1)
+    sys.exit(0)
+
+
+def _end_with_parent() -> None:
+    # A killed command takes its training with it. Not sys.stdin, whose lock would be held when Python exits.
+    while os.read(0, 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGKILL)
