@@ -161,6 +161,8 @@ def predict(
             _print_csv(predictions, top_k, reject)
         else:
             _print_blocks(predictions, [source.name for source in sources], loaded.class_names, reject)
+    if explain and len(failed) < len(sources):
+        console.warn(f"The heat maps are in {explain}", style="dim")
     if report_file:
         _write_page(report_file, cards, len(sources), loaded, name)
     if failed:

@@ -104,7 +104,8 @@ def _require_backend(format: str, row: ExportFormat) -> None:
 
     if row.backends and (chosen := choose_backend()) not in row.backends:
         raise BackendError(
-            f"The format {format} is written by Keras on {row.backends[0]}: set KERAS_BACKEND={row.backends[0]}."
+            f"The format {format} is written by Keras on {row.backends[0]}: use `backend` {row.backends[0]}, or set the"
+            f" variable KERAS_BACKEND={row.backends[0]} before Keras is imported."
             f" Received: {chosen}"
         )
 

@@ -328,3 +328,17 @@ def test_pytorch_reference_prints_its_rate():
     result = json.loads(done.stdout)
     assert result["trainable_parameters"] == 75_290  # As cifarnet summary --depth 8 counts them.
     assert result["train_images_per_s"] > 1
+
+
+def test_scaling_adds_the_exchange_to_the_steps(run, module):
+    scaling = module("scaling")
+    link = scaling.Link(bandwidth=1e9, latency=1e-3)
+    assert link.all_reduce(1e9, 1) == 0
+    assert link.all_reduce(1e9, 4) == pytest.approx(2 * 3 / 4 + 2 * 2 * 1e-3)
+    network = scaling.Network.of(20)
+    assert (network.parameters, network.batch_norms, network.work) == (269_722, 19, 1)
+    # The measured epochs of the docstring.
+    assert [network.seconds_per_step(batch) * 50_000 / batch for batch in (128, 512)] == pytest.approx([0.88, 0.49])
+    rows = run("scaling", "--gpus", 1, 8, 3, "--batch", 512)
+    assert [row[:2] for row in rows[:3]] == [["ResNet-20", "1"], ["ResNet-20", "8"], ["ResNet-32", "1"]]
+    assert [row[3] for row in rows[:2]] == ["0%", "56%"]

@@ -31,7 +31,7 @@ OPTIONS = {
         --freeze-base --teacher --distillation --distillation-temperature
         --checks --save-interval --on-nan
         --report --tensorboard --quiet -q
-        --precision --jit --no-jit --backend
+        --precision --jit --no-jit --backend --devices --sync-batchnorm --no-sync-batchnorm
         """
     ),
     "evaluate": words(

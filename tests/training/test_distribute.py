@@ -28,9 +28,7 @@ CLUSTER = Cluster("10.0.0.1:1234", 2, 1)
     ("batch_size", "devices", "nearest"), [(100, 3, "99 or 102"), (2, 3, "3"), (128, 5, "125 or 130")]
 )
 def test_batches_that_do_not_divide_are_refused(batch_size, devices, nearest):
-    with pytest.raises(
-        InvalidValueError, match=f"devices, {devices}: {nearest}. Received: {batch_size}"
-    ):
+    with pytest.raises(InvalidValueError, match=f"devices, {devices}: {nearest}. Received: {batch_size}"):
         require_divisible(batch_size, devices)
 
 
