@@ -88,7 +88,7 @@ class _Lines:
         if isinstance(event, Warned):
             self._print([printable(line) for line in with_options(event.message).split("\n")], style="yellow", indent=0)
         else:
-            self._print(self._events.of(event, self._width))
+            self._print([with_options(line) for line in self._events.of(event, self._width)])
 
     @property
     def _width(self) -> int | None:

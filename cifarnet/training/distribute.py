@@ -98,10 +98,17 @@ class JaxDataParallel(Strategy):
     """
 
     def __init__(self, kind: str, count: int, cluster: Cluster | None):
-        import keras
+        """Use the first ``count`` devices of each process."""
+        import jax
 
-        names = keras.distribution.list_devices(kind)
-        self._distribution = _replicating()(devices=names if cluster else names[:count], auto_shard_dataset=False)
+        known = [[each for each in jax.devices(kind) if each.process_index == index] for index in _processes(cluster)]
+        if lacking := [index for index, each in enumerate(known) if len(each) < count]:
+            raise BackendError(
+                f"All processes of a run must have {count} devices, as process {jax.process_index()} has. Received:"
+                f" fewer in process {', '.join(map(str, lacking))}"
+            )
+        names = [f"{each.platform}:{each.id}" for of_process in known for each in of_process[:count]]
+        self._distribution = _replicating()(devices=names, auto_shard_dataset=False)
         self.devices = int(self._distribution.num_model_replicas)
         self.processes = cluster.processes if cluster else 1
         self.is_writer = cluster is None or cluster.is_writer
@@ -157,9 +164,8 @@ class JaxDataParallel(Strategy):
         Raises:
             RunError: when one has another.
         """
-        found = self._gathered(*np.frombuffer(digest, np.float64))
-        words = found.view(np.uint32).reshape(len(found), -1)
-        if others := [index for index, row in enumerate(words) if (row != words[0]).any()]:
+        found = self._gathered(*np.frombuffer(digest, np.uint32))
+        if others := [index for index, row in enumerate(found) if (row != found[0]).any()]:
             raise RunError(
                 f"The processes of a run must have the same {what}. Start all of them with the same command and"
                 f" environment. Received: another {what} in process {', '.join(map(str, others))} than in process 0"
@@ -315,13 +321,20 @@ def start_strategy(
 
 def _jax_strategy(placement: Placement, gpus: Callable[[], int], cluster: Cluster | None) -> Strategy:
 
+    import jax
+
     count = placement.count or 1
     if placement.kind != "gpu" and count > 1:
         _split_jax_cpu(count)
     if cluster:
         _join(cluster)
-    kind, count = placement.number_of(gpus())
+    seen = sum(each.platform != "cpu" for each in jax.local_devices()) if cluster else gpus()
+    kind, count = placement.number_of(seen)
     return JaxDataParallel(kind, count, cluster) if count > 1 or cluster else Strategy()
+
+
+def _processes(cluster: Cluster | None) -> range:
+    return range(cluster.processes if cluster else 1)
 
 
 # Seconds after which a process that sends no sign of life is taken for dead. JAX then ends the others.

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass, replace
 
 from cifarnet import places
-from cifarnet.backend.devices import Device, Execution, usable_cores
+from cifarnet.backend.devices import Device, Execution, gpu_names, usable_cores
 from cifarnet.data.dataset import Splits
 from cifarnet.data.sources import load_data, source_name
 from cifarnet.errors import InvalidValueError
@@ -249,6 +249,9 @@ def resolve(
         on_nan=request.on_nan,
     )
     strategy.require_trainable(config, ModelSpec(prepared.model))
+    if device.kind == "gpu" and strategy.devices == 1 and (idle := len(gpu_names(backend)) - 1):
+        others = "another GPU is" if idle == 1 else f"{idle} other GPUs are"
+        notes += (f"{others} idle: use them for more seeds (`seeds`), or split the batches (`devices` gpu)",)
     return config, notes
 
 

@@ -280,9 +280,7 @@ def test_a_missing_package_is_named_with_the_command(monkeypatch, tmp_path):
 
 def test_formats_of_tensorflow_are_refused_on_jax(monkeypatch, tmp_path):
     monkeypatch.setattr("cifarnet.backend.select.choose_backend", lambda: "jax")
-    with pytest.raises(
-        BackendError, match=r"use `backend` tensorflow, or .* KERAS_BACKEND=tensorflow .* jax"
-    ):
+    with pytest.raises(BackendError, match=r"use `backend` tensorflow, or .* KERAS_BACKEND=tensorflow .* jax"):
         export_model(WEIGHTS, tmp_path / "s", "savedmodel")
 
 
