@@ -12,13 +12,15 @@ import subprocess
 import sys
 import tempfile
 import threading
-from typing import IO, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from cifarnet import signals
 from cifarnet.backend.cluster import Cluster
 from cifarnet.cli import process
 from cifarnet.errors import BackendError
-from cifarnet.events import Event, Planned
+
+if TYPE_CHECKING:
+    from cifarnet.events import Event
 
 # The file of the C++ output and of the run's directory, in the process that trains.
 _record: IO[str] | None = None
@@ -81,8 +83,10 @@ def _explanation(log: str, number: int, cluster: Cluster) -> str:
     return f"Process {cluster.index} of {cluster.processes} was ended by the signal {name}. {remedy}."
 
 
-def note_directory(event: Event) -> None:
+def note_directory(event: "Event") -> None:
     """Record the directory of the run for the message of the process that waits."""
+    from cifarnet.events import Planned
+
     if _record and isinstance(event, Planned):
         print(f"{_DIRECTORY}{event.directory}", file=_record, flush=True)
 

@@ -14,9 +14,9 @@ from cifarnet.cli.cluster_process import is_training_process, note_directory, tr
 from cifarnet.cli.help import examples
 from cifarnet.cli.sweep import is_sweep, train_sweep
 from cifarnet.cli.train_options import given_options, resume_options, train_request, with_train_options
-from cifarnet.events import Event, EventHandler
 
 if TYPE_CHECKING:
+    from cifarnet.events import Event, EventHandler
     from cifarnet.training.result import Result
 
 EXAMPLES = examples(
@@ -74,10 +74,10 @@ def train(context: typer.Context, **options: Any) -> None:
         _show(result, options["report_file"])
 
 
-def _of_process(cluster: Cluster, report: EventHandler) -> EventHandler:
+def _of_process(cluster: Cluster, report: "EventHandler") -> "EventHandler":
     """Return a handler that notes the directory of the run, and sends events to ``report`` in process 0 alone."""
 
-    def handle(event: Event) -> None:
+    def handle(event: "Event") -> None:
         note_directory(event)
         if cluster.is_writer:
             report(event)

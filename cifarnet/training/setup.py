@@ -249,7 +249,7 @@ def resolve(
         on_nan=request.on_nan,
     )
     strategy.require_trainable(config, ModelSpec(prepared.model))
-    if device.kind == "gpu" and strategy.devices == 1 and (idle := len(gpu_names(backend)) - 1):
+    if device.kind == "gpu" and strategy.devices == 1 and (idle := len(gpu_names(backend)) - 1) > 0:
         others = "another GPU is" if idle == 1 else f"{idle} other GPUs are"
         notes += (f"{others} idle: use them for more seeds (`seeds`), or split the batches (`devices` gpu)",)
     return config, notes

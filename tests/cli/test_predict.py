@@ -326,7 +326,8 @@ def test_json_names_explanations_and_pictures_are_kept(weights, tmp_path):
 def test_explanations_go_with_every_way_to_look_and_to_print(weights, tmp_path, options):
     plain = predict("a[red].png", "--weights", weights, *options)
     result = predict("a[red].png", "--weights", weights, "--explain", "why", *options)
-    assert (result.exit_code, result.stdout, result.stderr) == (0, plain.stdout, network(weights))
+    told = f"{network(weights)}The heat maps are in why\n"
+    assert (result.exit_code, result.stdout, result.stderr) == (0, plain.stdout, told)
     assert (tmp_path / "why" / "a[red]-explained.png").is_file()
 
 

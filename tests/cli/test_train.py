@@ -24,6 +24,7 @@ from cifarnet.recipes import RECIPES
 from cifarnet.reports.terminal import training_lines
 from cifarnet.runs.request import SAVE_INTERVAL, TrainRequest
 from cifarnet.training.advice import BUDGETS, guessed_seconds, with_advice
+from cifarnet.training.distribute import Strategy
 from cifarnet.training.session import Session
 from cifarnet.training.setup import named_recipe_of, prepare, read_images, resolve
 from tests.support.reports import PLAN as LIVE_PLAN
@@ -131,7 +132,7 @@ def test_a_run_on_a_gpu_has_no_small_images(kind, resolutions):
     # Long enough for small images where they pay.
     prepared = prepare(TrainRequest("fast", "synthetic:50", changes={"steps": 2000}))
     inputs, data, _ = read_images(prepared, Session())
-    config, _ = resolve(prepared, inputs, data, "tensorflow", Device("tensorflow", kind, "a device"))
+    config, _ = resolve(prepared, inputs, data, "tensorflow", Device("tensorflow", kind, "a device"), Strategy())
     assert config.recipe.resolutions == resolutions
 
 

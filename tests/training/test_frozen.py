@@ -18,6 +18,7 @@ from cifarnet.recipes import RECIPES
 from cifarnet.runs import files
 from cifarnet.runs.config import RunConfig
 from cifarnet.runs.request import TrainRequest
+from cifarnet.training.distribute import Strategy
 from cifarnet.training.frozen import FeatureEvaluator, base_features
 from cifarnet.training.session import Session
 from cifarnet.training.setup import prepare, read_images, resolve
@@ -108,7 +109,7 @@ def test_a_head_is_trained_and_reported_in_float32(base):
     assert Execution.best_on(gpu).precision == "bfloat16"
     prepared = prepare(TrainRequest(STILL, data="synthetic:50", weights=str(base), freeze_base=True))
     inputs, data, _ = read_images(prepared, Session())
-    config, _ = resolve(prepared, inputs, data, "jax", gpu)
+    config, _ = resolve(prepared, inputs, data, "jax", gpu, Strategy())
     assert config.execution(gpu).precision == "float32"
     with pytest.raises(InvalidValueError, match=r"leave out `precision`\. Received: bfloat16"):
         replace(config, precision="bfloat16")

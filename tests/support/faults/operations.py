@@ -30,7 +30,7 @@ from cifarnet.reports.figures import plots
 from cifarnet.runs import files
 from cifarnet.runs.directory import Run
 from cifarnet.training import checkpoints as checkpoints_module
-from cifarnet.training import result, resume
+from cifarnet.training import resume
 from cifarnet.training.checkpoints import CheckpointManager, latest_checkpoint
 from cifarnet.weights import catalog
 from cifarnet.weights.formats.hdf5 import save_weights
@@ -320,7 +320,7 @@ def _quick_files() -> Iterator[None]:
             (checkpoints_module, "load_checkpoint"),
             (catalog, "load_weights"),
             (catalog, "load_header"),
-            (result, "load_weights"),
+            (checkpoints_module, "load_weights"),
             (resume, "load_weights"),
         ):
             patch.setattr(module, name, loading(getattr(module, name)))
