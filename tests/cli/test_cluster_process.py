@@ -45,7 +45,18 @@ def test_the_message_names_the_lost_processes(log, number, index, message):
     assert re.search(message, _explanation(log, number, Cluster("10.0.0.1:1234", 4, index)))
 
 
-def start_all(count, options, directory, of_last=""):
+@pytest.fixture
+def start_all():
+    """A function that starts processes, which are killed at the end of the test."""
+    started = []
+    yield lambda *given: started.extend(new := _start_all(*given)) or new
+    for process, messages in started:
+        process.kill()
+        process.wait()
+        messages.close()
+
+
+def _start_all(count, options, directory, of_last=""):
     """Start the processes of a run, the last with more options; return them with the files of their messages."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -73,7 +84,7 @@ def text(messages):
 def wait_for_epoch(started, number):
     ending = time.monotonic() + 200
     process, messages = started[0]
-    while f"Epoch {number}/" not in text(messages):
+    while not re.search(rf"^Epoch +{number}/", text(messages), re.MULTILINE):
         assert process.poll() is None, text(messages)
         assert time.monotonic() < ending
         time.sleep(0.2)
@@ -85,7 +96,7 @@ def statuses(started, seconds=200):
 
 
 @pytest.mark.slow
-def test_a_killed_process_ends_the_others_which_resume(tmp_path):
+def test_a_killed_process_ends_the_others_which_resume(tmp_path, start_all):
     run = tmp_path / "run"
     started = start_all(2, f"{ENDLESS} --output {run}", run)
     wait_for_epoch(started, 2)
@@ -107,7 +118,7 @@ def test_a_killed_process_ends_the_others_which_resume(tmp_path):
 
 
 @pytest.mark.slow
-def test_four_processes_train_what_one_does(tmp_path):
+def test_four_processes_train_what_one_does(tmp_path, start_all):
     one, four = tmp_path / "one", tmp_path / "four"
     started = start_all(4, f"{OPTIONS} --steps 8 --output {four}", four)
     assert statuses(started) == [0, 0, 0, 0], [text(messages) for _, messages in started]
@@ -123,7 +134,7 @@ def test_four_processes_train_what_one_does(tmp_path):
 
 
 @pytest.mark.slow
-def test_processes_with_other_settings_are_refused(tmp_path):
+def test_processes_with_other_settings_are_refused(tmp_path, start_all):
     run = tmp_path / "run"
     started = start_all(2, f"{OPTIONS} --steps 8 --output {run}", run, " --seed 4")
     assert statuses(started, 100) == [1, 1]
