@@ -99,6 +99,7 @@ def test_on_a_gpu_the_fast_recipe_trains_at_full_size():
         ("vgg16", "documented", {"l2": 5e-4}),
         ("vgg16", "revised", {}),
         ("vgg16", "fast", {"learning_rate": 0.03, "batch_size": 128}),
+        ("airbench94", "paper", {}),
     ],
 )
 def test_networks_change_named_recipes(model, recipe, changes):

@@ -43,10 +43,11 @@ class BatchNormalization(keras.layers.BatchNormalization):
 def _fused(layer: BatchNormalization, inputs: Any, mean: Any, variance: Any, *, is_training: bool) -> Any:
     import tensorflow as tf
 
+    scale = tf.ones_like(layer.beta) if layer.gamma is None else layer.gamma
     # The operation takes feature maps only: vectors become maps of one position.
     outputs, *moments = tf.raw_ops.FusedBatchNormV3(
         x=inputs if len(inputs.shape) == 4 else inputs[:, None, None],
-        scale=layer.gamma,
+        scale=scale,
         offset=layer.beta,
         mean=tf.convert_to_tensor(mean, tf.float32),
         variance=tf.convert_to_tensor(variance, tf.float32),

@@ -16,7 +16,8 @@ class Family:
     """
 
     pattern: re.Pattern[str]
-    """Matches the names of the networks. Its group ``depth`` is the number of layers with weights."""
+    """Matches the names of the networks. Its group ``depth`` is the number of layers with weights, unless there is
+    ``only_depth``."""
     names: tuple[str, ...]
     """Names of the documented networks."""
     form: str
@@ -32,9 +33,11 @@ class Family:
     smallest_image: int
     """The smallest image side, in pixels."""
     image_multiple: int
-    """Image sides are multiples of this, because the feature maps are halved without a remainder."""
+    """Image sides are multiples of this, because most networks halve their feature maps without a remainder."""
     recipe_changes: Callable[[str, int], Mapping[str, Any]] = lambda recipe, depth: {}
     """Returns the fields in which a named recipe differs for the network with a depth, for (recipe, depth)."""
+    only_depth: int | None = None
+    """The number of layers with weights where the name does not have it."""
     grows: bool = False
     """Whether a deeper network can start with the weights of a shallower one."""
 

@@ -14,18 +14,30 @@ _STREAM = 2**32 - 1
 def initial_weights(spec: ModelSpec, seed: int) -> dict[str, np.ndarray]:
     """Return initial weights by full name, float32.
 
-    Kernels are He normal (He et al. 2015, arXiv:1502.01852), other weights zeros or ones. A ``seed`` gives the same
-    weights on every backend.
+    Each weight has the initial value of its description. A ``seed`` gives the same weights on every backend. Weights
+    that depend on the training images (``cifarnet.models.whitening``) are drawn like other kernels here.
     """
     rng = np.random.default_rng([seed, _STREAM])
     return {name: _initial(weight, rng) for name, weight in named_weights(describe(spec)).items()}
 
 
 def _initial(weight: Weight, rng: np.random.Generator) -> np.ndarray:
-    if weight.initial == "he_normal":
-        fan_in = int(np.prod(weight.shape[:-1]))
+    fan_in = int(np.prod(weight.shape[:-1]))
+    if weight.initial in ("he_normal", "whitening"):
         return rng.standard_normal(weight.shape, np.float32) * np.float32(np.sqrt(2 / fan_in))
+    if weight.initial in ("uniform", "partial_identity"):
+        kernel = (2 * rng.random(weight.shape, np.float32) - 1) * np.float32(fan_in**-0.5)
+        return _partial_identity(kernel) if weight.initial == "partial_identity" else kernel
     return np.full(weight.shape, weight.initial == "ones", np.float32)
+
+
+def _partial_identity(kernel: np.ndarray) -> np.ndarray:
+    """Return the ``kernel`` of a convolution with its first outputs replaced by one input each, in their order."""
+    rows, columns, inputs, outputs = kernel.shape
+    for channel in range(min(inputs, outputs)):
+        kernel[..., channel] = 0
+        kernel[rows // 2, columns // 2, channel, channel] = 1
+    return kernel
 
 
 def adopted_weights(

@@ -20,7 +20,10 @@ class Weight:
         shape: its shape.
         trainable: whether gradients change it. They don't change moving averages.
         regularized: whether the L2 penalty of a recipe applies to it.
-        initial: its initial value: ``"zeros"``, ``"ones"`` or ``"he_normal"`` (He et al. 2015, arXiv:1502.01852).
+        initial: its initial value: ``"zeros"``, ``"ones"``, ``"he_normal"`` (He et al. 2015, arXiv:1502.01852),
+            ``"uniform"`` (between -b and b, with b the reciprocal of the root of the inputs of an output, PyTorch's
+            default), ``"partial_identity"`` (``"uniform"``, but each of the first outputs is one of the inputs), or
+            ``"whitening"`` (computed from the training images, ``cifarnet.models.whitening``).
         zero_when_added: whether it is zero at first in a unit that is added to a trained network. The residual unit is
             then an identity, so that the larger network starts with the function of the smaller one.
     """
@@ -126,26 +129,37 @@ def conv2d(
     use_bias: bool = False,
     zero_when_added: bool = False,
     full_precision: bool = False,
+    initial: str = "he_normal",
+    trains_kernel: bool = True,
 ) -> Layer:
     """Describe a convolution with an L2 penalty, from a side of n pixels to one of ceil(n / ``strides``).
+
+    With the padding ``valid`` the side becomes (n - ``kernel``) // ``strides`` + 1.
 
     Args:
         name: the name of the layer.
         input_shape: (height, width, channels).
         filters: channels of the output.
-        kernel: side of the kernel in pixels, an odd number.
+        kernel: side of the kernel in pixels, an odd number if the padding is symmetric.
         strides: pixels from one position of the kernel to the next.
         padding: where the zeros around the image are. ``"symmetric"``: (``kernel`` - 1) / 2 at each edge, as in Caffe
             and PyTorch. ``"same"``: as few as suffice, of which the bottom and the right get one more if they are odd,
-            as in TensorFlow. Both are equal without strides.
+            as in TensorFlow. Both are equal without strides. ``"valid"``: none.
         use_bias: whether a bias is added.
         zero_when_added: that of the kernel.
         full_precision: that of the layer.
+        initial: that of the kernel.
+        trains_kernel: whether the kernel is trained. Otherwise it has no L2 penalty.
     """
     height, width, channels = input_shape
-    output_shape = (-(-height // strides), -(-width // strides), filters)
+    lost = kernel - 1 if padding == "valid" else 0
+    output_shape = (-(-(height - lost) // strides), -(-(width - lost) // strides), filters)
     shape = (kernel, kernel, channels, filters)
-    weights = [Weight("kernel", shape, regularized=True, initial="he_normal", zero_when_added=zero_when_added)]
+    weights = [
+        Weight(
+            "kernel", shape, trains_kernel, regularized=trains_kernel, initial=initial, zero_when_added=zero_when_added
+        )
+    ]
     if use_bias:
         weights.append(Weight("bias", (filters,)))
     return Layer(
@@ -172,48 +186,64 @@ def batch_normalization(
     momentum: float = 0.99,
     epsilon: float = 1e-3,
     zero_when_added: bool = False,
+    scale: bool = True,
 ) -> Layer:
     """Describe batch normalization over the channels. The defaults of ``momentum`` and ``epsilon`` are Keras's.
 
     Training multiplies the moving moments by ``momentum``, which PyTorch calls 1 - momentum. ``zero_when_added`` is
-    that of the scale gamma.
+    that of the scale gamma. Without ``scale`` there is no gamma.
     """
     channels = (input_shape[-1],)
+    gamma = Weight("gamma", channels, initial="ones", zero_when_added=zero_when_added)
     return Layer(
         name,
         "BatchNormalization",
         input_shape,
         (
-            Weight("gamma", channels, initial="ones", zero_when_added=zero_when_added),
+            *((gamma,) if scale else ()),
             Weight("beta", channels),
             Weight("moving_mean", channels, trainable=False),
             Weight("moving_variance", channels, trainable=False, initial="ones"),
         ),
-        config={"momentum": momentum, "epsilon": epsilon},
+        config={"momentum": momentum, "epsilon": epsilon, "scale": scale},
     )
 
 
-def dense(name: str, inputs: int, units: int, *, regularized: bool = False, full_precision: bool = False) -> Layer:
-    """Describe a fully connected layer from a vector of ``inputs`` values to ``units`` values."""
+def dense(
+    name: str,
+    inputs: int,
+    units: int,
+    *,
+    regularized: bool = False,
+    full_precision: bool = False,
+    use_bias: bool = True,
+    initial: str = "he_normal",
+) -> Layer:
+    """Describe a fully connected layer from a vector of ``inputs`` values to ``units`` values.
+
+    ``initial`` is that of the kernel.
+    """
+    kernel = Weight("kernel", (inputs, units), regularized=regularized, initial=initial)
     return Layer(
         name,
         "Dense",
         (units,),
-        (
-            Weight("kernel", (inputs, units), regularized=regularized, initial="he_normal"),
-            Weight("bias", (units,)),
-        ),
+        (kernel, Weight("bias", (units,))) if use_bias else (kernel,),
         own_macs=inputs * units,
-        config={"units": units},
+        config={"units": units, "use_bias": use_bias},
         full_precision=full_precision,
     )
 
 
-def max_pooling(name: str, input_shape: tuple[int, int, int]) -> Layer:
-    """Describe the maximum over blocks of 2x2 positions. At an odd side, the last block is smaller."""
+def max_pooling(name: str, input_shape: tuple[int, int, int], *, padding: str = "same") -> Layer:
+    """Describe the maximum over blocks of 2x2 positions.
+
+    At an odd side, the last block is smaller, or with the ``padding`` ``"valid"`` left out.
+    """
     height, width, channels = input_shape
-    config = {"pool_size": 2, "strides": 2, "padding": "same"}
-    return Layer(name, "MaxPooling2D", (-(-height // 2), -(-width // 2), channels), config=config)
+    added = 1 if padding == "same" else 0
+    config = {"pool_size": 2, "strides": 2, "padding": padding}
+    return Layer(name, "MaxPooling2D", ((height + added) // 2, (width + added) // 2, channels), config=config)
 
 
 def average_pooling(name: str, input_shape: tuple[int, int, int], pool_size: int, strides: int) -> Layer:
@@ -240,6 +270,16 @@ def relu(input_shape: tuple[int, ...], name: str = "relu") -> Layer:
     return Layer(name, "ReLU", input_shape, in_table=False)
 
 
+def gelu(input_shape: tuple[int, ...], name: str = "gelu") -> Layer:
+    """Describe a GELU, x times the normal distribution function of x (arXiv:1606.08415), without a row in the table."""
+    return Layer(name, "GELU", input_shape, in_table=False)
+
+
+def rescaling(name: str, input_shape: tuple[int, ...], scale: float) -> Layer:
+    """Describe a multiplication by the fixed number ``scale``, without a row in the table."""
+    return Layer(name, "Rescaling", input_shape, config={"scale": scale}, in_table=False, full_precision=True)
+
+
 def dropout(name: str, input_shape: tuple[int, ...], rate: float) -> Layer:
     """Describe dropout of the fraction ``rate`` of the values in training (Srivastava et al. 2014)."""
     return Layer(name, "Dropout", input_shape, config={"rate": rate})
@@ -249,6 +289,12 @@ def global_average_pooling(input_shape: tuple[int, int, int]) -> Layer:
     """Describe the mean over all positions, (height, width, channels) to (1, 1, channels), without a table row."""
     shape = (1, 1, input_shape[-1])
     return Layer("global_average_pooling2d", "GlobalAveragePooling2D", shape, in_table=False, full_precision=True)
+
+
+def global_max_pooling(input_shape: tuple[int, int, int]) -> Layer:
+    """Describe the maximum over all positions, (height, width, channels) to (1, 1, channels), without a table row."""
+    shape = (1, 1, input_shape[-1])
+    return Layer("global_max_pooling2d", "GlobalMaxPooling2D", shape, in_table=False, full_precision=True)
 
 
 def flatten(input_shape: tuple[int, ...]) -> Layer:

@@ -32,6 +32,12 @@ class Conv2D(keras.layers.Conv2D):
     def __init__(self, description: Layer, dtype: str):
         config, self._edge = keras_convolution(description)
         super().__init__(name=description.name, data_format=LAYOUT, dtype=dtype, kernel_initializer="zeros", **config)
+        self._trains_kernel = description.weights[0].trainable
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Create the variables for feature maps of ``input_shape`` (None, height, width, channels)."""
+        super().build(input_shape)
+        self.kernel.trainable = self._trains_kernel
 
     def call(self, inputs: Any) -> Any:
         """Convolve feature maps ``inputs``."""
@@ -303,7 +309,10 @@ _OPERATIONS: dict[str, Callable[[Any, Layer], Any]] = {
     "ReLU": lambda x, _: ops.relu(x),
     "AveragePooling2D": _average_pool,
     "ZeroChannels": _zero_channels,
+    "GELU": lambda x, _: ops.gelu(x, approximate=False),
     "GlobalAveragePooling2D": lambda x, _: ops.mean(x, axis=(1, 2), keepdims=True),
+    "GlobalMaxPooling2D": lambda x, _: ops.max(x, axis=(1, 2), keepdims=True),
+    "Rescaling": lambda x, description: x * description.config["scale"],
     "Flatten": lambda x, description: ops.reshape(x, (-1, *description.output_shape)),
 }
 
@@ -334,8 +343,10 @@ _BUILDERS: dict[str, Callable[[Layer, str], keras.layers.Layer]] = {
         name=d.name, data_format=LAYOUT, dtype=dtype, **d.config
     ),
     "ReLU": lambda d, dtype: keras.layers.ReLU(name=d.name, dtype=dtype),
+    "GELU": lambda d, dtype: keras.layers.Activation("gelu", name=d.name, dtype=dtype),
     "Sequential": _sequential,
     "ConvBNReLU": _sequential,
+    "ConvGroup": _sequential,
     "ResidualUnit": ResidualUnit,
     "Dropout": lambda d, dtype: keras.layers.Dropout(name=d.name, dtype=dtype, **d.config),
     "Activation": lambda d, dtype: keras.layers.Activation("softmax", name=d.name, dtype=dtype),

@@ -162,12 +162,29 @@ def _pooling(operator: str) -> Callable[[_Graph, Layer, str, _Value], str]:
 
 
 def _batch_normalization(graph: _Graph, layer: Layer, path: str, x: _Value) -> str:
-    weights = [graph.weight(path, name) for name in ("gamma", "beta", "moving_mean", "moving_variance")]
-    return graph.add("BatchNormalization", path, x.name, *weights, epsilon=layer.config["epsilon"])
+    weights = [graph.weight(path, name) for name in ("beta", "moving_mean", "moving_variance")]
+    ones = np.ones(x.shape[-1], np.float32)
+    gamma = graph.weight(path, "gamma") if layer.config["scale"] else graph.constant(f"{path}/scale", ones)
+    return graph.add("BatchNormalization", path, x.name, gamma, *weights, epsilon=layer.config["epsilon"])
 
 
 def _dense(graph: _Graph, layer: Layer, path: str, x: _Value) -> str:
-    return graph.add("Gemm", path, x.name, graph.weight(path, "kernel"), graph.weight(path, "bias"))
+    return graph.add("Gemm", path, x.name, *(graph.weight(path, weight.name) for weight in layer.weights))
+
+
+def _gelu(graph: _Graph, layer: Layer, path: str, x: _Value) -> str:
+    # The operators of opset 20's Gelu in an order that ONNX Runtime fuses to one operation.
+    root, one, half = (
+        graph.constant(f"{path}/{name}", np.float32(value))
+        for name, value in (("root", 2**0.5), ("one", 1), ("half", 0.5))
+    )
+    error = graph.add("Erf", f"{path}/erf", graph.add("Div", f"{path}/divided", x.name, root))
+    product = graph.add("Mul", f"{path}/product", x.name, graph.add("Add", f"{path}/shifted", error, one))
+    return graph.add("Mul", path, product, half)
+
+
+def _rescaling(graph: _Graph, layer: Layer, path: str, x: _Value) -> str:
+    return graph.add("Mul", path, x.name, graph.constant(f"{path}/scale", np.float32(layer.config["scale"])))
 
 
 def _zero_channels(graph: _Graph, layer: Layer, path: str, x: _Value) -> str:
@@ -193,9 +210,13 @@ _BUILDERS: dict[str, Callable[[_Graph, Layer, str, _Value], str]] = {
     "ZeroChannels": _zero_channels,
     "Sequential": _container,
     "ConvBNReLU": _container,
+    "ConvGroup": _container,
     "ResidualUnit": _residual_unit,
     "ReLU": lambda graph, layer, path, x: graph.add("Relu", path, x.name),
     "GlobalAveragePooling2D": lambda graph, layer, path, x: graph.add("GlobalAveragePool", path, x.name),
+    "GlobalMaxPooling2D": lambda graph, layer, path, x: graph.add("GlobalMaxPool", path, x.name),
+    "GELU": _gelu,
+    "Rescaling": _rescaling,
     "Flatten": _flatten,
     "Dropout": lambda graph, layer, path, x: x.name,
 }

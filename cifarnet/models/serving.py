@@ -57,6 +57,7 @@ def documented_model(
     """Return a model to probabilities, float32 (batch, classes), whose layers are those of the documented table.
 
     Stages and units are models within the model, so that layers have the documented names. Its weights can be trained.
+    Keras does not save that a single kernel of a layer, such as that of whitening, is not trained.
 
     Args:
         spec: the network.
@@ -77,12 +78,14 @@ def documented_model(
     if temperature != 1:
         x = layers.Rescaling(1 / temperature, dtype="float32", name="calibration")(x)
     model = keras.Model(inputs, layers.Activation("softmax", name=softmax.name)(x), name=spec.name)
-    for name in named_weights(tuple(body)):
+    for name, described in named_weights(tuple(body)).items():
         *path, weight = name.split("/")
         layer = model
         for part in path:
             layer = layer.get_layer(part)
-        getattr(layer, weight).assign(tensors[name])
+        variable = getattr(layer, weight)
+        variable.assign(tensors[name])
+        variable.trainable = described.trainable
     return model
 
 
@@ -145,6 +148,10 @@ def _batch_normalization(description: Layer, path: str, x: Any) -> Any:
     return layers.BatchNormalization(name=path, **description.config)(x)
 
 
+def _global_max_pooling(description: Layer, path: str, x: Any) -> Any:
+    return layers.GlobalMaxPooling2D(name=path, data_format=LAYOUT, keepdims=True)(x)
+
+
 def _global_average_pooling(description: Layer, path: str, x: Any) -> Any:
     return layers.GlobalAveragePooling2D(name=path, data_format=LAYOUT, keepdims=True)(x)
 
@@ -162,9 +169,13 @@ _BUILDERS: dict[str, Callable[[Layer, str, Any], Any]] = {
     "ZeroChannels": _zero_channels,
     "Sequential": lambda description, path, x: _run(description.layers, path, x),
     "ConvBNReLU": lambda description, path, x: _run(description.layers, path, x),
+    "ConvGroup": lambda description, path, x: _run(description.layers, path, x),
     "ResidualUnit": _residual_unit,
     "ReLU": lambda description, path, x: layers.ReLU(name=path)(x),
+    "GELU": lambda description, path, x: layers.Activation("gelu", name=path)(x),
+    "Rescaling": lambda description, path, x: layers.Rescaling(name=path, **description.config)(x),
     "GlobalAveragePooling2D": _global_average_pooling,
+    "GlobalMaxPooling2D": _global_max_pooling,
     "Flatten": lambda description, path, x: layers.Flatten(data_format=LAYOUT, name=path)(x),
     "Dropout": lambda description, path, x: layers.Dropout(name=path, **description.config)(x),
 }

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from cifarnet.errors import InvalidValueError, did_you_mean, invalid
 from cifarnet.fields import require_whole
+from cifarnet.models.airbench import AIRBENCH
 from cifarnet.models.family import Family
 from cifarnet.models.layers import Layer, named_weights
 from cifarnet.models.preactresnet import PREACT_RESNET
@@ -20,6 +21,7 @@ MODELS = {
     "resnet-v1b": RESNET_V1B,
     "preactresnet": PREACT_RESNET,
     "vgg": VGG,
+    "airbench": AIRBENCH,
 }
 """The families of networks. A new family is a module with its ``Family`` and a row here."""
 
@@ -68,7 +70,7 @@ class ModelSpec:
 
     @property
     def depth(self) -> int:
-        """The number in the network's name, which counts the layers with weights on the longest path."""
+        """The number of layers with weights on the longest path, which most networks have in their name."""
         return _parse(self.name)[1]
 
     @property
@@ -148,7 +150,7 @@ def _parse(name: str) -> tuple[Family, int]:
         raise invalid("name", problem, name, remedy=meant.strip(), received=shown, what="A network")
     for family in MODELS.values():
         if match := family.pattern.fullmatch(name):
-            return family, int(match["depth"])
+            return family, family.only_depth or int(match["depth"])
     known = [each for family in MODELS.values() for each in family.names]
     forms = ", ".join(family.form for family in MODELS.values())
     raise InvalidValueError(

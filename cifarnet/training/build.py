@@ -11,6 +11,7 @@ from cifarnet.data.dataset import Dataset
 from cifarnet.data.progress import Progress
 from cifarnet.models.initial import adopted_weights, initial_weights
 from cifarnet.models.network import Network, build_model
+from cifarnet.models.whitening import whitening_weights
 from cifarnet.training.distillation import Student
 from cifarnet.training.distribute import Strategy
 from cifarnet.training.evaluator import Evaluator, ImageEvaluator
@@ -38,10 +39,14 @@ class Parts:
 
 
 def start_weights(setup: Setup) -> dict[str, np.ndarray]:
-    """Return the initial weights by name: random ones, or those of the base, with a new head for new classes."""
+    """Return the initial weights by name: random ones, or those of the base, with a new head for new classes.
+
+    Whitening kernels are those of the base, or computed from the training images.
+    """
     base = setup.origins.base
     if base is None:
-        return initial_weights(setup.spec, setup.config.seed)
+        whitening = whitening_weights(setup.spec, setup.data.train.images, setup.normalization)
+        return initial_weights(setup.spec, setup.config.seed) | whitening
     return adopted_weights(setup.spec, setup.config.seed, base.tensors, keep_head=setup.keeps_head)
 
 

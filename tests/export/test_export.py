@@ -93,7 +93,9 @@ def test_an_onnx_file_answers_as_the_weights_do(alone, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "spec", [ModelSpec("resnet8-v1", 3, 20), ModelSpec("vgg16", 3, 12)], ids=lambda spec: spec.name
+    "spec",
+    [ModelSpec("resnet8-v1", 3, 20), ModelSpec("vgg16", 3, 12), ModelSpec("airbench94", 3, 16)],
+    ids=lambda spec: spec.name,
 )
 def test_onnx_files_of_other_families_keep_the_logits(alone, tmp_path, spec):
     normalization = Normalization((125.0, 110.0, 60.0), (60.0, 40.0, 90.0))

@@ -21,6 +21,8 @@ NETWORKS = [
     (ModelSpec("preactresnet18", 3, 16), GREY),
     (ModelSpec("vgg16", 3, 12), COLOURS),
     (ModelSpec("vgg16", 3, 36), GREY),
+    (ModelSpec("airbench94", 3, 16), COLOURS),
+    (ModelSpec("airbench94", 10, 32), GREY),
 ]
 
 

@@ -29,6 +29,7 @@ MODELS = [
     (ModelSpec("resnet8-v1b", 3, 12), GREY),
     (ModelSpec("preactresnet18", 3, 16), GREY),
     (ModelSpec("vgg16", 3, 20), COLOURS),
+    (ModelSpec("airbench94", 3, 20), COLOURS),
 ]
 
 

@@ -32,9 +32,9 @@ _SEAL_SIZE = len(_SEAL) + 64
 
 _OPERATORS = frozenset(
     {
-        *("Add", "AveragePool", "BatchNormalization", "Cast", "Conv", "DequantizeLinear", "Div", "Flatten", "Gemm"),
-        *("GlobalAveragePool", "Identity", "MaxPool", "Mul", "Pad", "QuantizeLinear", "Relu", "Softmax", "Sub"),
-        "Transpose",
+        *("Add", "AveragePool", "BatchNormalization", "Cast", "Conv", "DequantizeLinear", "Div", "Erf", "Flatten"),
+        *("Gemm", "GlobalAveragePool", "GlobalMaxPool", "Identity", "MaxPool", "Mul", "Pad", "QuantizeLinear", "Relu"),
+        *("Softmax", "Sub", "Transpose"),
     }
 )
 """The operators of exported networks. None runs code, reads a file or repeats a part of the graph."""
