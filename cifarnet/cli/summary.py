@@ -71,7 +71,9 @@ def summary(
             raise InvalidValueError(
                 "--plain and --units show one network: give its --model, --depth or --weights. Received: neither"
             )
-        specs = [replace(preset, classes=spec.classes, image_size=spec.image_size) for preset in PRESETS.values()]
+        specs = [found for preset in PRESETS.values() if (found := _resized(preset, spec))]
+        if left_out := PRESETS.keys() - {each.name for each in specs}:
+            console.warn(f"Left out, because images of {spec.image_size} pixels don't fit: {', '.join(sorted(left_out))}")
         facts = [reports.summary_data(spec, describe(spec)) for spec in specs]
         if as_json:
             console.print_json(facts)
@@ -85,6 +87,14 @@ def summary(
         print(reports.plain_summary(data))
     else:
         console.stdout().print(reports.render_network(data, header.header() if header else None))
+
+
+def _resized(preset: "ModelSpec", asked: "ModelSpec") -> "ModelSpec | None":
+    """Return ``preset`` with the classes and the image size of ``asked``; None if the network doesn't take the size."""
+    try:
+        return replace(preset, classes=asked.classes, image_size=asked.image_size)
+    except InvalidValueError:
+        return None
 
 
 def _at_size(spec: "ModelSpec", image_size: int, weights: Path) -> "ModelSpec":
