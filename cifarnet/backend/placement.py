@@ -9,7 +9,7 @@ from cifarnet.errors import BackendError, invalid
 from cifarnet.json_files import shown
 
 FORMS = "auto, cpu, cpu:N, gpu, gpu:0,1, or a number of devices"
-LARGEST = 4096
+MOST_DEVICES = 4096
 """The largest number of devices of a run."""
 
 _FORM = re.compile(
@@ -42,14 +42,12 @@ class Placement:
         match = _FORM.fullmatch(str(text)) if isinstance(text, str | int) and not isinstance(text, bool) else None
         if match is None:
             raise invalid("devices", f"must be {FORMS}", text, valid=FORMS, received=shown(text))
-        count, gpus = (
-            match["count"] or match["cpus"],
-            tuple(int(gpu) for gpu in (match["gpus"] or "").split(",") if gpu),
-        )
+        count = match["count"] or match["cpus"]
+        gpus = tuple(int(gpu) for gpu in (match["gpus"] or "").split(",") if gpu)
         if len(set(gpus)) != len(gpus):
             raise invalid("devices", "must name each GPU once", text, received=shown(text))
-        if count and not 1 <= int(count) <= LARGEST:
-            raise invalid("devices", f"must be 1 to {LARGEST:,} devices", text, received=shown(text))
+        if count and not 1 <= int(count) <= MOST_DEVICES:
+            raise invalid("devices", f"must be 1 to {MOST_DEVICES:,} devices", text, received=shown(text))
         kind = "auto" if match["count"] else str(text).partition(":")[0]
         return cls(kind, int(count) if count else len(gpus) or None, gpus)
 
@@ -63,15 +61,12 @@ class Placement:
             os.environ[_VISIBLE] = ""
             os.environ["JAX_PLATFORMS"] = "cpu"
         elif self.gpus:
-            visible = [part.strip() for part in os.environ.get(_VISIBLE, "").split(",") if part.strip()]
-            if visible and max(self.gpus) >= len(visible):
-                raise invalid(
-                    "devices",
-                    f"counts GPUs from 0 to {len(visible) - 1}, as {_VISIBLE}={','.join(visible)} lists {len(visible)}",
-                    self.gpus,
-                    received=str(self),
-                )
-            os.environ[_VISIBLE] = ",".join(visible[gpu] if visible else str(gpu) for gpu in self.gpus)
+            found = os.environ.get(_VISIBLE)
+            visible = None if found is None else [part.strip() for part in found.split(",") if part.strip()]
+            if visible is not None and max(self.gpus) >= len(visible):
+                problem = f"counts the GPUs that {_VISIBLE} lists, from 0: {found or 'none'}"
+                raise invalid("devices", problem, self.gpus, received=str(self))
+            os.environ[_VISIBLE] = ",".join(str(gpu) if visible is None else visible[gpu] for gpu in self.gpus)
 
     def number_of(self, gpus: int) -> tuple[str, int]:
         """Return the kind and the number of the devices on a machine where the backend sees ``gpus`` GPUs.

@@ -28,6 +28,8 @@ _DIRECTORY = "cifarnet: directory "
 # JAX's log numbers processes in two ways, among them "stopped sending heartbeats):" with a line for each.
 _LOST = re.compile(r"/task:(\d+)|stopped sending heartbeats\):((?:\s*\d+)+)")
 _LOG_BYTES = 1 << 20
+# The signal by which the command asks the process that trains to stop.
+_STOP = signal.SIGUSR1
 
 
 def is_training_process() -> bool:
@@ -51,15 +53,26 @@ def train_in_process(cluster: Cluster) -> int:
             # Signals of the terminal reach this process alone, which passes them on.
             process_group=0,
         )
-        before = signals.install(lambda number, frame: trainer.send_signal(number))
+        received: list[int] = []
+
+        def forward(number: int, frame: Any) -> None:
+            received.append(number)
+            trainer.send_signal(_STOP)
+
+        before = signals.install(forward)
         try:
             status = trainer.wait()
         finally:
             signals.restore(before)
+        if status == 128 + _STOP:  # This process or another one was stopped.
+            return 128 + (received[0] if received else signal.SIGTERM)
         if status >= 0:
             return status
+        # The directory is at the beginning, and what ended the process at the end.
         record.seek(0)
-        raise BackendError(_explanation(record.read(_LOG_BYTES), -status, cluster))
+        log = record.read(_LOG_BYTES)
+        record.seek(max(_LOG_BYTES, os.fstat(record.fileno()).st_size - _LOG_BYTES))
+        raise BackendError(_explanation(log + record.read(), -status, cluster))
 
 
 def _explanation(log: str, number: int, cluster: Cluster) -> str:
@@ -72,12 +85,16 @@ def _explanation(log: str, number: int, cluster: Cluster) -> str:
     if number == signal.SIGABRT and not lost and cluster.index and "distributed service" in log:
         lost = {0}  # The others learn of it from their connection to process 0, which has no name in the log.
     if lost:
-        names = " and ".join(f"{each}" for each in sorted(lost))
-        ended = "processes" if len(lost) > 1 else "process"
+        names = " and ".join(map(str, sorted(lost)))
         at = f" (at {cluster.address})" if lost == {0} else ""
+        which = (
+            f"processes {names} of the run ended or do"
+            if len(lost) > 1
+            else f"process {names}{at} of the run ended or does"
+        )
         return (
-            f"Training stopped, because {ended} {names}{at} of the run ended or does not answer. {remedy}. This was"
-            f" process {cluster.index} of {cluster.processes}."
+            f"Training stopped, because {which} not answer. {remedy}. This was process {cluster.index} of"
+            f" {cluster.processes}."
         )
     name = signal.Signals(number).name
     return f"Process {cluster.index} of {cluster.processes} was ended by the signal {name}. {remedy}."
@@ -103,6 +120,11 @@ def main() -> NoReturn:
         setattr(sys, name, stream)
         os.dup2(number, descriptor)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    # A service manager sends its signal to all processes, and the command that waits passes it on. So this process
+    # listens to that command alone; otherwise the second signal would end it at once.
+    for each in signals.SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
+    signals.SIGNALS[:] = [_STOP]
     process.end_at_once_by_signals()
     from cifarnet.cli.main import main as run
 

@@ -73,7 +73,9 @@ def summary(
             )
         specs = [found for preset in PRESETS.values() if (found := _resized(preset, spec))]
         if left_out := PRESETS.keys() - {each.name for each in specs}:
-            console.warn(f"Left out, because images of {spec.image_size} pixels don't fit: {', '.join(sorted(left_out))}")
+            console.warn(
+                f"Left out, because images of {spec.image_size} pixels don't fit: {', '.join(sorted(left_out))}"
+            )
         facts = [reports.summary_data(spec, describe(spec)) for spec in specs]
         if as_json:
             console.print_json(facts)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cifarnet.backend.placement import Placement
 from cifarnet.cli import console
 from cifarnet.cli.train_options import train_request
-from cifarnet.errors import FailedSeedsError, InterruptedRunError, InvalidValueError
+from cifarnet.errors import BackendError, FailedSeedsError, InterruptedRunError, InvalidValueError
 from cifarnet.fields import option_name
 from cifarnet.printable import printable
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
+    from cifarnet.backend.cluster import Cluster
     from cifarnet.runs.sweep import Sweep, SweepPlan
     from cifarnet.training.sweep import Ended, Failure, Machine, Message, Outcome, Slot, SweepEvent
 
@@ -52,6 +53,19 @@ def is_sweep(given: dict[str, Any]) -> bool:
     return several
 
 
+def refuse_cluster(cluster: "Cluster | None") -> None:
+    """Refuse to train several seeds in the processes of a ``cluster``.
+
+    Raises:
+        BackendError: when there is one.
+    """
+    if cluster:
+        raise BackendError(
+            "Several seeds are trained by one process, which starts the others. Leave the variables of several"
+            f" processes out of its environment. Received: {cluster}"
+        )
+
+
 def train_sweep(given: dict[str, Any]) -> None:
     """Train the runs of the ``given_options``, show their progress, and print their comparison.
 
@@ -62,7 +76,6 @@ def train_sweep(given: dict[str, Any]) -> None:
         CifarnetError: when options, data, weights or folder can't be used. Nothing has been trained then.
     """
     from cifarnet.training.signals import stopping_with
-    from cifarnet.training.sweep import Machine
 
     report_file = given.get("report_file")
     if report_file:
@@ -70,7 +83,8 @@ def train_sweep(given: dict[str, Any]) -> None:
 
         page_path(report_file)
     with ExitStack() as stack:
-        sweep, machine = stack.enter_context(_resumed(given) if "resume" in given else _new(given)), Machine.here()
+        sweep = stack.enter_context(_resumed(given) if "resume" in given else _new(given))
+        machine = _machine(sweep.plan.request(sweep.plan.seed).devices)
         outcome = _train(sweep, machine, given)
         advice = f"cifarnet train --resume {sweep.path}"
         with stopping_with(f"Stopped before the comparison was printed. Print it with: cifarnet compare {sweep.path}"):
@@ -88,6 +102,25 @@ def train_sweep(given: dict[str, Any]) -> None:
             others = "The others are finished. " if finished else ""
             message = "\n".join([count, *failed, f"{others}Try again with: {advice}"])
             raise FailedSeedsError(message, outcome.failures[0].status)
+
+
+def _machine(devices: str | int) -> "Machine":
+    """Return this machine, with the processors that runs on ``devices`` may use.
+
+    Raises:
+        InvalidValueError: for several devices on a machine with GPUs, of which each run gets one.
+    """
+    from cifarnet.training.sweep import Machine
+
+    machine, placement = Machine.here(), Placement.parse(devices)
+    if placement.kind == "cpu":
+        return replace(machine, gpus=())
+    if machine.gpus and (placement.count or 1) > 1:
+        raise InvalidValueError(
+            "With several seeds each run gets a GPU of its own: leave out `devices`, or train one seed on several GPUs."
+            f" Received: `devices` {placement}"
+        )
+    return machine
 
 
 def _failure_lines(failures: "Sequence[Failure]") -> list[str]:
@@ -119,12 +152,11 @@ def _new(given: dict[str, Any]) -> "Iterator[Sweep]":
     from cifarnet.training.session import Session
     from cifarnet.training.setup import network_for, prepare, read_images
     from cifarnet.training.start import FOLDER, make_default_directory
-    from cifarnet.training.sweep import Machine
 
     seeds, path = given["seeds"], given.get("output")
     request = train_request(given)
     require_seeds(request.seed, seeds)
-    machine = Machine.here()
+    machine = _machine(request.devices)
     jobs = machine.jobs(seeds, request.budget, given.get("jobs"))
     # A later --resume may have another default.
     request = replace(request, backend=choose_backend(request.backend))
@@ -260,7 +292,8 @@ class _Screen:
 
         sweep, seed = self._sweep, event.seed
         if event.failure:
-            self._print(seed, f"failed: {event.failure.message}", "yellow")
+            self._printed.discard(failure := f"failed: {event.failure.message}")
+            self._print(seed, failure, "yellow")
         elif sweep and not self._quiet and sweep.is_finished(seed):
             accuracy = Run(sweep.directory(seed)).result_values("accuracy")
             done = sum(map(sweep.is_finished, sweep.plan.all_seeds))

@@ -12,7 +12,7 @@ from cifarnet.backend.cluster import Cluster
 from cifarnet.cli import console
 from cifarnet.cli.cluster_process import is_training_process, note_directory, train_in_process
 from cifarnet.cli.help import examples
-from cifarnet.cli.sweep import is_sweep, train_sweep
+from cifarnet.cli.sweep import is_sweep, refuse_cluster, train_sweep
 from cifarnet.cli.train_options import given_options, resume_options, train_request, with_train_options
 
 if TYPE_CHECKING:
@@ -34,10 +34,11 @@ def train(context: typer.Context, **options: Any) -> None:
     """
     started = time.monotonic()
     given, quiet, run = given_options(context), options["quiet"], options["resume"]
+    cluster = Cluster.from_environment()
     if is_sweep(given):
+        refuse_cluster(cluster)
         train_sweep(given)
         return
-    cluster = Cluster.from_environment()
     if cluster and not is_training_process() and os.name == "posix":
         raise typer.Exit(train_in_process(cluster))
     # The others repeat what process 0 says, but for errors.

@@ -99,7 +99,7 @@ def folders() -> tuple[Folder, ...]:
             found.append(Folder(purpose, None, None, False))
             continue
         # A folder that does not exist yet is made in the first one above it that does.
-        existing = next(each for each in (path, *path.parents) if each.exists())
+        existing = next(each for each in (path, *path.parents) if os.path.exists(each))
         writable = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
         try:
             free = shutil.disk_usage(existing).free

@@ -1,5 +1,6 @@
 """The resolved configuration of a run: the content of its config.json."""
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any, Self
 
 from cifarnet import __version__, places
 from cifarnet.backend.devices import Device, Execution
-from cifarnet.backend.placement import LARGEST as LARGEST_NUMBER
+from cifarnet.backend.placement import MOST_DEVICES
 from cifarnet.choices import ON_NAN
 from cifarnet.errors import InvalidValueError, invalid
 from cifarnet.fields import Range, convert_fields, options_of, require_valid, typed_fields
@@ -21,7 +22,7 @@ PLACES = ("data", "weights", "teacher")
 """The fields that may be paths, each with its absolute path beside it: ``data_path``, ``weights_path`` ..."""
 
 _CORES = Range(1, 2**20)
-_DEVICES = Range(1, LARGEST_NUMBER)
+_DEVICES = Range(1, MOST_DEVICES)
 _DEPTHS = Range(0, LARGEST["depth"])
 _OPTIONS = options_of(TrainRequest)
 _DEFAULTS = {field.name: field.default for field in fields(TrainRequest)} | {
@@ -141,6 +142,12 @@ class RunConfig(RunInputs):
         """Whether only the head is trained, on features that are computed once; see ``trains_head_alone``."""
         return trains_head_alone(self, self.recipe)
 
+    @property
+    def common_text(self) -> str:
+        """What the processes of a run must have in common, as text: all but the paths and the cores of a machine."""
+        machine = dict.fromkeys((*(f"{place}_path" for place in PLACES), "cores"))
+        return json.dumps({**self.to_dict(), **machine}, sort_keys=True)
+
     def execution(self, device: Device) -> Execution:
         """Return how the run's steps are executed on ``device``."""
         return Execution(self.precision, self.jit, Execution.best_on(device).steps_per_call)
@@ -155,6 +162,7 @@ class RunConfig(RunInputs):
             **vars(self),
             **{name: self.place(name) for name in PLACES},
             "recipe": self.recipe.name if named else str(file),
+            "devices": f"cpu:{self.devices}" if self.cores and self.devices > 1 else self.devices,
         }
         words = ["cifarnet", "train"]
         # Without the option, the image size would be that of the weights, which may change.

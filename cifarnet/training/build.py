@@ -68,7 +68,8 @@ def _network_parts(setup: Setup, tensors: dict[str, np.ndarray], strategy: Strat
     config, data = setup.config, setup.data
     execution = config.execution(device())
     images, teacher = data.train.images, setup.origins.teacher
-    inputs = HostArray(images) if is_large(images.shape) else images
+    # In all processes, if the memory of one is too small.
+    inputs = HostArray(images) if strategy.largest(float(is_large(images.shape))) else images
     given = (inputs, setup.normalization, config.recipe, execution, strategy)
     with strategy.scope():
         network = build_model(setup.spec, tensors, precision=execution.precision)

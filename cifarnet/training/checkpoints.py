@@ -76,6 +76,9 @@ class CheckpointManager:
         self.run.require_in_place()
         remove_previous(self.directory)
 
+    def hold(self, checkpoint: Checkpoint) -> None:
+        """Keep ``checkpoint``, which is in the run directory, where there is no file to read it from."""
+
     def latest(self) -> Checkpoint | None:
         """Return the newest intact checkpoint; see ``latest_checkpoint``."""
         return latest_checkpoint(self.directory, self.report)
@@ -111,12 +114,16 @@ class HeldCheckpoints(CheckpointManager):
 
     _last: Checkpoint | None = None
 
-    def _write(self, checkpoint: Checkpoint) -> None:
+    def hold(self, checkpoint: Checkpoint) -> None:
+        """Keep a copy of ``checkpoint``."""
         state = checkpoint.train_state
         self._last = replace(checkpoint, train_state=replace(state, history=list(state.history)))
 
+    def _write(self, checkpoint: Checkpoint) -> None:
+        """Write nothing. The checkpoint is held when the other process has written it."""
+
     def latest(self) -> Checkpoint | None:
-        """Return the checkpoint of the last save."""
+        """Return the checkpoint of the last save that the other process could write."""
         if self._last is None:
             return None
         state = self._last.train_state
@@ -136,11 +143,11 @@ def remove_previous(directory: Path) -> None:
         (directory / files.PREVIOUS_CHECKPOINT).unlink(missing_ok=True)
 
 
-def latest_checkpoint(directory: Path, report: EventHandler) -> Checkpoint | None:
+def latest_checkpoint(directory: Path, report: EventHandler, *, writes: bool = True) -> Checkpoint | None:
     """Return the newest intact checkpoint in ``directory``; None if there is no checkpoint.
 
-    A damaged checkpoint is reported as a warning and renamed, so that the next save does not keep it as the previous
-    one.
+    A damaged checkpoint is reported as a warning and, if this process ``writes``, renamed, so that the next save does
+    not keep it as the previous one.
 
     Raises:
         WeightsError: when all checkpoints are damaged.
@@ -156,6 +163,8 @@ def latest_checkpoint(directory: Path, report: EventHandler) -> Checkpoint | Non
         if not previous.exists():
             raise
         checkpoint = load_checkpoint(previous)
+        if not writes:
+            return checkpoint
         aside = directory / DAMAGED
         try:
             newest.replace(aside)

@@ -5,6 +5,7 @@ Batches are split over the devices (data parallelism), by Keras's ``DataParallel
 those of one device, up to rounding.
 """
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -28,6 +29,7 @@ class Strategy:
         processes: the number of processes.
         is_writer: whether this process writes the run directory.
         synchronized: whether layers of batch normalization must exchange their moments themselves.
+        compiles: whether XLA can compile the step.
     """
 
     devices = 1
@@ -35,7 +37,6 @@ class Strategy:
     is_writer = True
     synchronized = False
     compiles = True
-    """Whether XLA can compile the step."""
 
     def require_trainable(self, config: RunConfig, spec: ModelSpec) -> None:
         """Check that the run of ``config`` can be trained on these devices.
@@ -81,12 +82,16 @@ class Strategy:
         """Return the largest ``number`` of all processes. All processes must call it at the same step."""
         return number
 
-    def require_same(self, what: str, digest: bytes) -> None:
-        """Check that all processes have the same ``digest`` (32 bytes) of ``what``.
+    def require_same(self, what: str, text: str) -> None:
+        """Check that all processes have the same ``text`` of ``what``.
 
         Raises:
             RunError: when one has another.
         """
+
+    def together(self) -> AbstractContextManager[None]:
+        """Return the context of work that needs all processes."""
+        return nullcontext()
 
 
 class JaxDataParallel(Strategy):
@@ -101,12 +106,13 @@ class JaxDataParallel(Strategy):
         """Use the first ``count`` devices of each process."""
         import jax
 
-        known = [[each for each in jax.devices(kind) if each.process_index == index] for index in _processes(cluster)]
-        if lacking := [index for index, each in enumerate(known) if len(each) < count]:
+        if cluster and jax.device_count() != cluster.processes * jax.local_device_count():
             raise BackendError(
-                f"All processes of a run must have {count} devices, as process {jax.process_index()} has. Received:"
-                f" fewer in process {', '.join(map(str, lacking))}"
+                "All processes of a run must see the same number of devices. Hide the others with the variable"
+                f" CUDA_VISIBLE_DEVICES. Received: {jax.local_device_count()} in process {cluster.index},"
+                f" {jax.device_count()} in all {cluster.processes}"
             )
+        known = [[each for each in jax.devices(kind) if each.process_index == index] for index in _processes(cluster)]
         names = [f"{each.platform}:{each.id}" for of_process in known for each in of_process[:count]]
         self._distribution = _replicating()(devices=names, auto_shard_dataset=False)
         self.devices = int(self._distribution.num_model_replicas)
@@ -117,15 +123,14 @@ class JaxDataParallel(Strategy):
         """Refuse to train on features."""
         _refuse_features(config)
 
-    @contextmanager
-    def scope(self) -> Iterator[None]:
-        """Yield in the scope of Keras's distribution."""
-        with self._distribution.scope(), self._together():
-            yield
+    def scope(self) -> AbstractContextManager[Any]:
+        """Return the scope of Keras's distribution."""
+        scope: AbstractContextManager[Any] = self._distribution.scope()
+        return scope
 
     @contextmanager
-    def _together(self) -> Iterator[None]:
-        """Wait, after an error in a block that needs all processes, for JAX to name the one that is missing."""
+    def together(self) -> Iterator[None]:
+        """Wait, after an error in the block that comes from the connection, for JAX to name the lost process."""
         try:
             yield
         except (RuntimeError, ValueError) as error:
@@ -158,12 +163,13 @@ class JaxDataParallel(Strategy):
         """Return the largest ``number`` of all processes."""
         return float(self._gathered(number).max())
 
-    def require_same(self, what: str, digest: bytes) -> None:
-        """Check that all processes have the same ``digest`` (32 bytes) of ``what``.
+    def require_same(self, what: str, text: str) -> None:
+        """Check that all processes have the same ``text`` of ``what``.
 
         Raises:
             RunError: when one has another.
         """
+        digest = hashlib.sha256(text.encode()).digest()
         found = self._gathered(*np.frombuffer(digest, np.uint32))
         if others := [index for index, row in enumerate(found) if (row != found[0]).any()]:
             raise RunError(
@@ -179,8 +185,7 @@ class JaxDataParallel(Strategy):
         from jax.experimental import multihost_utils
 
         # JAX rounds float64 to float32, so the numbers are sent as pairs of integers.
-        with self._together():
-            found = np.asarray(multihost_utils.process_allgather(mine.view(np.uint32)[0]))
+        found = np.asarray(multihost_utils.process_allgather(mine.view(np.uint32)[0]))
         return np.ascontiguousarray(found).view(np.float64)
 
 
@@ -205,6 +210,13 @@ class TensorflowMirrored(Strategy):
         if config.jit:
             raise invalid(
                 "jit", "is not possible on several devices of TensorFlow (Keras issue 17187). Use `backend` jax", True
+            )
+        if config.precision == "float16":
+            raise invalid(
+                "precision",
+                "is not possible on several devices of TensorFlow: Keras would miss a gradient that is too large on"
+                " one of them. Use bfloat16, or `backend` jax",
+                config.precision,
             )
         dropout = any(layer.type == "Dropout" for _, layer in leaves(describe(spec)))
         if dropout:
@@ -284,7 +296,8 @@ def require_supported(placement: Placement, backend: str, cluster: Cluster | Non
     if cluster and backend != "jax":
         raise BackendError(
             "A run on several processes needs JAX, because Keras 3 does not support several processes on TensorFlow"
-            f" (Keras issue 20585): add `backend` jax. Received: {cluster}"
+            f" (Keras issue 20585): add `backend` jax. For separate runs in the tasks of SLURM, unset SLURM_PROCID."
+            f" Received: {cluster}"
         )
     one = cluster is None and (placement.kind == "cpu" or placement.kind == "auto") and (placement.count or 1) == 1
     if backend == "jax" and not synchronized and not one:
@@ -311,7 +324,7 @@ def start_strategy(
     """
     if backend == "jax":
         return _jax_strategy(placement, gpus, cluster)
-    kind, count = placement.number_of(gpus())
+    kind, count = _resolved(placement, gpus())
     if count == 1:
         return Strategy()
     if kind == "cpu":
@@ -320,7 +333,6 @@ def start_strategy(
 
 
 def _jax_strategy(placement: Placement, gpus: Callable[[], int], cluster: Cluster | None) -> Strategy:
-
     import jax
 
     count = placement.count or 1
@@ -329,8 +341,18 @@ def _jax_strategy(placement: Placement, gpus: Callable[[], int], cluster: Cluste
     if cluster:
         _join(cluster)
     seen = sum(each.platform != "cpu" for each in jax.local_devices()) if cluster else gpus()
-    kind, count = placement.number_of(seen)
+    kind, count = _resolved(placement, seen)
     return JaxDataParallel(kind, count, cluster) if count > 1 or cluster else Strategy()
+
+
+def _resolved(placement: Placement, gpus: int) -> tuple[str, int]:
+    """Return the kind and the number of devices, where the backend sees ``gpus`` GPUs."""
+    if placement.kind == "cpu" and gpus:
+        raise BackendError(
+            "The backend has already started the GPU in this process. Train on the CPU in a new process."
+            f" Received: `devices` {placement}"
+        )
+    return placement.number_of(gpus)
 
 
 def _processes(cluster: Cluster | None) -> range:
@@ -355,7 +377,8 @@ def _join(cluster: Cluster) -> None:
             cluster.index,
             initialization_timeout=_JOINING,
             heartbeat_timeout_seconds=_HEARTBEAT,
-            shutdown_timeout_seconds=_HEARTBEAT,
+            # Process 0 writes plots and the page while the others wait.
+            shutdown_timeout_seconds=_JOINING,
         )
     except RuntimeError as error:
         if "must be called before" in str(error):

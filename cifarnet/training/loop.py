@@ -241,7 +241,7 @@ class Loop:
         size = self.model.full_size if last else self.model.image_size
         try:
             if self.parts.precise:
-                self.parts.precise.update(self.model.network, size, stop_if_requested)
+                self.parts.precise.update(self.model.network, size, stop_if_requested, self.strategy.of_writer)
             logits = self.parts.evaluator.logits(self.model.network.get_tensors(), size, check)
         except WeightsError as error:
             raise NonFiniteLoss("Logits became NaN or infinite", self.train_state.step) from error
@@ -318,8 +318,8 @@ class Loop:
         return due or self.control.stop_requested() or not math.isfinite(self._loss)
 
     def _save_due(self) -> bool:
-        (passed,) = self.strategy.of_writer(time.monotonic() - self._saved_at)
-        return passed >= self.control.save_interval
+        (due,) = self.strategy.of_writer(float(time.monotonic() - self._saved_at >= self.control.save_interval))
+        return due > 0
 
     def _seconds_left(self) -> float | None:
         if self.planner:

@@ -5,7 +5,7 @@ the weights. After a change of the image size, or in a short run, they are still
 their initial zeros and ones. Good weights may then score no better than chance.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -13,6 +13,7 @@ import numpy as np
 from keras import ops
 
 from cifarnet.data.augmentation import normalize, shrink
+from cifarnet.errors import WeightsError
 from cifarnet.models.memory import images_within_limit
 from cifarnet.models.network import Network
 from cifarnet.preprocessing import Normalization
@@ -59,13 +60,23 @@ class PreciseBatchnorm:
         """Run the network in training mode on ``inputs`` (batch, ...), shrunk to ``image_size`` pixels."""
         raise NotImplementedError
 
-    def update(self, trained: Network, image_size: int, check: Callable[[], None] = lambda: None) -> None:
+    def update(
+        self,
+        trained: Network,
+        image_size: int,
+        check: Callable[[], None] = lambda: None,
+        agreed: Callable[..., Sequence[float]] = lambda *numbers: numbers,
+    ) -> None:
         """Set the moments of ``trained`` to those of its current weights.
 
         Args:
             trained: the trained network.
             image_size: side of the images in pixels.
             check: is called before every batch. If it raises an exception, ``trained`` is unchanged.
+            agreed: returns the numbers that all processes of a run use, for those of this one.
+
+        Raises:
+            WeightsError: when a moment is NaN or infinite.
         """
         layers = [layer for layer in trained.batch_norms if layer.trainable]
         if not layers:
@@ -79,7 +90,9 @@ class PreciseBatchnorm:
             means.append(mean)
             squares.append(variance + mean**2)
         mean = np.mean(means, axis=0)
-        variance = np.mean(squares, axis=0) - mean**2
+        mean, variance = np.array(agreed(*mean)), np.array(agreed(*(np.mean(squares, axis=0) - mean**2)))
+        if not (np.isfinite(mean).all() and np.isfinite(variance).all()):
+            raise WeightsError("Moments of batch normalization are NaN or infinite.")
         start = 0
         for layer in layers:
             end = start + layer.moving_mean.shape[0]

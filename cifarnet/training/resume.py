@@ -116,10 +116,12 @@ def resume(
         if writes:
             run.remove_leftovers()
         config = found_again(config, run.path)
+        if done and session.cluster:
+            raise RunError(f"The run in {run.path} is finished. Write its plots and page with one process.")
         if done:
-            session.start(config.backend, Placement(), config.sync_batchnorm)
+            session.start(config.backend, placement, config.sync_batchnorm)
             return _scored_again(run, config, session)
-        checkpoint = latest_checkpoint(run.path, report)
+        checkpoint = latest_checkpoint(run.path, report, writes=writes)
         if checkpoint is None and is_longer and _has_result(run):
             raise RunError(
                 f"The run in {run.path} can't be made longer: its {files.CHECKPOINT} is missing. Continue from its"
@@ -128,6 +130,7 @@ def resume(
         setup = _setup(run, config, checkpoint, session)
         _, strategy = session.start(config.backend, placement, config.sync_batchnorm)
         config = _on_devices(config, strategy, run, report)
+        strategy.require_same("configuration", config.common_text)
         if not writes:
             run = FollowedRun(run.path, recorded)
         _write_changes(run, config)
@@ -150,9 +153,10 @@ def _changed(config: RunConfig, data: StrPath | None, teacher: StrPath | None, o
 
 def _placement(devices: str | int | None, config: RunConfig, cluster: Cluster | None) -> Placement:
     """Return the given placement, or as many devices as before."""
-    if devices is not None or cluster or config.devices == 1:
-        return Placement.parse("auto" if devices is None else devices)
-    return Placement(count=config.devices)
+    if devices is not None:
+        return Placement.parse(devices)
+    kind = "auto" if config.cores is None else "cpu"
+    return Placement(kind, None if cluster or config.devices == 1 else config.devices)
 
 
 def _on_devices(config: RunConfig, strategy: Strategy, run: Run, report: EventHandler) -> RunConfig:

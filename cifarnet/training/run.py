@@ -1,7 +1,5 @@
 """A training run, from its first or next step to its result."""
 
-import hashlib
-import json
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -11,7 +9,6 @@ import numpy as np
 from cifarnet.backend.devices import device
 from cifarnet.errors import StorageError
 from cifarnet.events import Planned, Warned
-from cifarnet.runs.config import RunConfig
 from cifarnet.runs.directory import Run
 from cifarnet.training import messages
 from cifarnet.training.advice import with_advice
@@ -45,6 +42,8 @@ class TrainingRun:
         manager = CheckpointManager if strategy.is_writer else HeldCheckpoints
         self.checkpoints = manager(run, setup.data.held_name, session.report)
         self._began = session.started
+        self._unsaved = False
+        """Whether the last save failed, in the process that writes."""
 
     def train(self, checkpoint: Checkpoint | None) -> Result:
         """Train to the end, from ``checkpoint`` or from the beginning, and write the result.
@@ -59,17 +58,18 @@ class TrainingRun:
         if not train_state.plan.steps:
             train_state.plan = Plan(self.setup.config.recipe.total_steps(len(self.setup.data.train)))
         self._began = self.session.started - train_state.seconds
-        self.strategy.require_same("configuration", _digest(self.setup.config))
-        with StopRequest() as stop:
+        self._require_same(checkpoint)
+        with StopRequest() as stop, self.strategy.together():
             loop = self._loop(train_state, checkpoint, stop)
             if checkpoint:
                 loop.restore(checkpoint)
+                self.checkpoints.hold(checkpoint)
             else:
                 loop.save_now()
             self.session.report(with_advice(self._planned(loop)))
             self._train(loop, stop)
         try:
-            with stopping_with(messages.unwritten(self.run.path)):
+            with stopping_with(messages.unwritten(self.run.path)), self.strategy.together():
                 result = self._finish(loop)
         except StorageError as error:
             raise error.with_advice(
@@ -79,6 +79,11 @@ class TrainingRun:
         # The others end after the result is written.
         self.strategy.largest(0)
         return result
+
+    def _require_same(self, checkpoint: Checkpoint | None) -> None:
+        """Check that all processes continue from the same checkpoint."""
+        state = f"{checkpoint.train_state.step} {checkpoint.weights.sha256()}" if checkpoint else "none"
+        self.strategy.require_same("checkpoint", state)
 
     def _used(self) -> float:
         """Return the seconds spent so far, including those before an interruption: those of the writing process."""
@@ -94,7 +99,12 @@ class TrainingRun:
 
         def save() -> None:
             loop.train_state.seconds = self._used()
-            self.checkpoints.save(loop.checkpoint(self._weights(loop)))
+            checkpoint = loop.checkpoint(self._weights(loop))
+            self.checkpoints.save(checkpoint)
+            (failed,) = self.strategy.of_writer(float(self.checkpoints.failure is not None))
+            self._unsaved = failed > 0
+            if not self._unsaved:
+                self.checkpoints.hold(checkpoint)
 
         def stop_requested() -> bool:
             return self.strategy.largest(stop.signal_number or 0) > 0
@@ -128,7 +138,13 @@ class TrainingRun:
                 checkpoint = self.checkpoints.latest()
                 raise messages.diverged(self.run.path, loop.train_state, error, checkpoint) from None
             number = int(self.strategy.largest(stop.signal_number or 0))
-            raise messages.interruption(self.run.path, loop, number, self.checkpoints.failure) from None
+            failure = self._save_failure() if self._unsaved else None
+            raise messages.interruption(self.run.path, loop, number, failure) from None
+
+    def _save_failure(self) -> StorageError:
+        """Return why the state was not saved. Only the process that writes knows the reason."""
+        reason = OSError("process 0 could not save the run; its own message has the reason")
+        return self.checkpoints.failure or StorageError(self.run.path, reason)
 
     def _plan_budget(self, loop: "Loop", budget: float) -> None:
         """Plan the run by timed steps, and store the recipe if it was adapted to the budget."""
@@ -144,6 +160,7 @@ class TrainingRun:
         """Restore the last good checkpoint, to continue at half the learning rate, or end the run as diverged."""
         config, report = self.setup.config, self.session.report
         checkpoint = self.checkpoints.latest()
+        self._require_same(checkpoint)
         if checkpoint:
             at_length(checkpoint, config, len(self.setup.data.train), self.run.path)
         if config.on_nan == "stop" or not checkpoint or loop.train_state.restores >= RESTORES:
@@ -201,10 +218,10 @@ class TrainingRun:
     def _finish(self, loop: "Loop") -> Result:
         """Select the weights, score them on the test images, and write the result."""
         self.run.require_in_place()
-        if self.checkpoints.failure:
+        if self._unsaved:
             loop.save_now()
-        if self.checkpoints.failure:
-            raise self.checkpoints.failure
+        if self._unsaved:
+            raise self._save_failure()
         history, data = loop.train_state.history, self.setup.data
         self.checkpoints.write_history(history)
         best = self.checkpoints.best_weights() if data.has_validation else None
@@ -213,9 +230,3 @@ class TrainingRun:
         messages.warn_of_better_check(history, data.held_name, on_held_out or 0.0, self.session.report)
         self.checkpoints.write_result(weights, result.to_dict())
         return result
-
-
-def _digest(config: RunConfig) -> bytes:
-    """Return the SHA-256 of what the processes of a run must have in common."""
-    common = {**config.to_dict(), **dict.fromkeys(("data_path", "weights_path", "teacher_path", "cores"))}
-    return hashlib.sha256(json.dumps(common, sort_keys=True).encode()).digest()

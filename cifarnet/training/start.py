@@ -80,6 +80,10 @@ def train(
     require_supported(placement, choose_backend(request.backend), session.cluster, synchronized=request.sync_batchnorm)
     prepared = prepare(request)
     path = None if directory is None else as_path(directory, "directory")
+    if cluster and path is None:
+        raise invalid(
+            "output", "must be given for several processes, such as `output` runs/mine", None, received="none"
+        )
     if session.cluster is None or session.cluster.is_writer:
         if path is not None:
             _require_free(Run(path))
@@ -89,6 +93,7 @@ def train(
     backend, strategy = session.start(request.backend, placement, request.sync_batchnorm)
     config, notes = resolve(prepared, inputs, data, backend, device(), strategy)
     setup = Setup(config, data, prepared.origins, spec, normalization, data_seconds, notes)
+    strategy.require_same("configuration", config.common_text)
     with _new_run(path, config, strategy) as run:
         return TrainingRun(run, setup, session, strategy).train(None)
 

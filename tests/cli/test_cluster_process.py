@@ -34,7 +34,7 @@ client.h:80] Terminating process because the JAX distributed service detected fa
 @pytest.mark.parametrize(
     ("log", "number", "index", "message"),
     [
-        (HEARTBEATS, signal.SIGABRT, 0, "because processes 1 and 3 of the run ended or does not answer. Start all 4"),
+        (HEARTBEATS, signal.SIGABRT, 0, "because processes 1 and 3 of the run ended or do not answer. Start all 4"),
         (HEARTBEATS, signal.SIGABRT, 3, r"because process 1 of .*--resume runs/a b\. This was process 3 of 4"),
         (CONNECTION, signal.SIGABRT, 2, r"because process 0 \(at 10\.0\.0\.1:1234\) of the run"),
         ("", signal.SIGKILL, 2, r"^Process 2 of 4 was ended by the signal SIGKILL\. Start all 4 processes again\.$"),
