@@ -44,10 +44,8 @@ def train_in_process(cluster: Cluster) -> int:
         BackendError: when the process was ended because another one of the run was lost, or died itself.
     """
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as record:
-        # The exact path of this process, in which the current folder need not be.
-        code = f"import sys; sys.path[:] = {sys.path!r}; from cifarnet.cli.cluster_process import main; main()"
         trainer = subprocess.Popen(
-            [sys.executable, "-P", "-c", code, str(record.fileno()), *sys.argv[1:]],
+            [*process.python_command("cifarnet.cli.cluster_process"), str(record.fileno()), *sys.argv[1:]],
             stdin=subprocess.PIPE,
             pass_fds=[record.fileno()],
             # Signals of the terminal reach this process alone, which passes them on.

@@ -202,6 +202,13 @@ def stopping_by_signals() -> Iterator[None]:
         signals.restore(before)
 
 
+def python_command(module: str) -> list[str]:
+    """Return the words that run the function ``main`` of ``module`` in a new Python, which finds the same modules."""
+    # The exact path of this process, in which the current folder need not be.
+    code = f"import sys; sys.path[:] = {sys.path!r}; from {module} import main; main()"
+    return [sys.executable, "-P", "-c", code]
+
+
 def end_at_once_by_signals() -> None:
     """End the process at the first signal, without a traceback and without cleanup."""
 

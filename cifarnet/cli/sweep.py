@@ -1,5 +1,7 @@
 """``cifarnet train --seeds``: train a run for each of several seeds, and compare them."""
 
+import os
+import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -7,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cifarnet.backend.placement import Placement
-from cifarnet.cli import console
+from cifarnet.cli import console, process
 from cifarnet.cli.train_options import train_request
 from cifarnet.errors import BackendError, FailedSeedsError, InterruptedRunError, InvalidValueError
 from cifarnet.fields import option_name
@@ -176,8 +178,30 @@ def _new(given: dict[str, Any]) -> "Iterator[Sweep]":
         yield sweep
 
 
+def start_process(words: Sequence[str], slot: "Slot") -> "subprocess.Popen[str]":
+    """Start a process that runs the command ``words`` of cifarnet on the processors of ``slot``.
+
+    It stops and saves its run when its stdin is closed, which also happens when this process is killed.
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "FORCE_COLOR"}
+    environment |= {"NO_COLOR": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"}
+    if slot.gpu is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = slot.gpu
+    return subprocess.Popen(
+        [*process.python_command("cifarnet.cli.seed_process"), ",".join(map(str, slot.cores)), *words],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+        encoding="utf-8",
+        errors="replace",
+        # Ctrl-C in a terminal reaches a whole process group, and a second signal would end a run without saving it.
+        start_new_session=True,
+    )
+
+
 def _train(sweep: "Sweep", machine: "Machine", given: dict[str, Any]) -> "Outcome":
-    from cifarnet.training.sweep import start_process, train_seeds
+    from cifarnet.training.sweep import train_seeds
 
     plan, quiet = sweep.plan, given.get("quiet", False)
     seeds = [seed for seed in plan.all_seeds if not sweep.is_complete(seed)]

@@ -5,7 +5,6 @@ import os
 import queue
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -182,30 +181,6 @@ class Ended:
 
 
 SweepEvent = Started | Message | Ended
-
-
-def start_process(words: Sequence[str], slot: Slot) -> "subprocess.Popen[str]":
-    """Start a process that runs the command ``words`` of cifarnet on the processors of ``slot``.
-
-    It stops and saves its run when its stdin is closed, which also happens when this process is killed.
-    """
-    # The exact path of this process, in which the current folder need not be.
-    code = f"import sys; sys.path[:] = {sys.path!r}; from cifarnet.cli.seed_process import main; main()"
-    environment = {name: value for name, value in os.environ.items() if name != "FORCE_COLOR"}
-    environment |= {"NO_COLOR": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"}
-    if slot.gpu is not None:
-        environment["CUDA_VISIBLE_DEVICES"] = slot.gpu
-    return subprocess.Popen(
-        [sys.executable, "-P", "-c", code, ",".join(map(str, slot.cores)), *words],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment,
-        encoding="utf-8",
-        errors="replace",
-        # Ctrl-C in a terminal reaches a whole process group, and a second signal would end a run without saving it.
-        start_new_session=True,
-    )
 
 
 def train_seeds(

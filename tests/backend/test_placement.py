@@ -62,13 +62,16 @@ def test_missing_gpus_are_named(text, gpus, found):
     [("gpu:1,0", None, "1,0"), ("gpu:0,1", "5, 7", "5,7"), ("cpu", "3", ""), ("auto", "3", "3"), ("gpu", "2,3", "2,3")],
 )
 def test_claim_shows_the_chosen_gpus_alone(text, before, after, monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", before or "")
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", before or "")
+    if before is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     Placement.parse(text).claim()
     assert os.environ["CUDA_VISIBLE_DEVICES"] == after
 
 
 def test_claim_refuses_a_gpu_that_is_hidden(monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
-    with pytest.raises(InvalidValueError, match=r"from 0 to 1, as CUDA_VISIBLE_DEVICES=5,7 lists 2.*gpu:2"):
-        Placement.parse("gpu:2").claim()
+    for listed, shown in (("5,7", "5,7"), ("", "none")):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", listed)
+        with pytest.raises(InvalidValueError, match=f"CUDA_VISIBLE_DEVICES lists, from 0: {shown}. Received: gpu:2"):
+            Placement.parse("gpu:2").claim()

@@ -6,13 +6,14 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 import cifarnet
 from cifarnet.cli.main import app
-from cifarnet.cli.sweep import plan_lines
+from cifarnet.cli.sweep import plan_lines, start_process
 from cifarnet.errors import InvalidValueError, RunError
 from cifarnet.runs import files
 from cifarnet.runs.request import TrainRequest
@@ -170,3 +171,20 @@ def test_a_stopped_sweep_goes_on_as_if_it_never_stopped(tmp_path):
     assert one == other
     recorded = [json.loads((run / files.CONFIG).read_text()) for run in (folder / "seed-0", tmp_path / "alone")]
     assert recorded[0] == recorded[1]
+
+
+def test_the_process_of_a_seed_has_its_processors_and_ends_with_its_parent():
+    """The system closes its stdin when the parent is killed."""
+    core = max(os.sched_getaffinity(0))
+    process = start_process(["train", "--data", "synthetic:64", "--output", os.devnull], Slot((core,), "1"))
+    assert process.stdin
+    assert "CUDA_VISIBLE_DEVICES=1" in Path(f"/proc/{process.pid}/environ").read_text().split("\0")
+    ending = time.monotonic() + 30
+    while os.sched_getaffinity(process.pid) != {core}:
+        assert time.monotonic() < ending
+        time.sleep(0.01)
+    process.stdin.close()
+    assert process.wait(30) == 128 + signal.SIGUSR1
+    for pipe in (process.stdout, process.stderr):
+        assert pipe
+        pipe.close()

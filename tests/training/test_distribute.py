@@ -1,4 +1,3 @@
-import hashlib
 import json
 import os
 import subprocess
@@ -17,8 +16,13 @@ from cifarnet.recipes import RECIPES
 from cifarnet.runs.directory import FollowedRun
 from cifarnet.training.checkpoint import Checkpoint, TrainState
 from cifarnet.training.checkpoints import HeldCheckpoints
-from cifarnet.training.distribute import Strategy, TensorflowMirrored, require_divisible, require_supported
-from cifarnet.training.run import _digest
+from cifarnet.training.distribute import (
+    Strategy,
+    TensorflowMirrored,
+    require_divisible,
+    require_supported,
+    start_strategy,
+)
 from tests.support.runs import CONFIG
 
 CLUSTER = Cluster("10.0.0.1:1234", 2, 1)
@@ -40,7 +44,7 @@ def test_batches_that_divide_are_taken(batch_size, devices):
 @pytest.mark.parametrize(
     ("devices", "backend", "cluster", "synchronized", "message"),
     [
-        ("auto", "tensorflow", CLUSTER, True, "needs JAX.*add `backend` jax. Received: process 1 of 2"),
+        ("auto", "tensorflow", CLUSTER, True, "needs JAX.*add `backend` jax.*SLURM_PROCID. Received: process 1 of 2"),
         ("2", "jax", None, False, "use `backend` tensorflow. Received: `sync_batchnorm` false"),
         ("auto", "jax", CLUSTER, False, "use `backend` tensorflow. Received: `sync_batchnorm` false"),
     ],
@@ -67,6 +71,8 @@ def test_dropout_and_jit_on_tensorflow_are_refused():
     strategy.devices = 2
     with pytest.raises(InvalidValueError, match=r"VGG-16 on TensorFlow: its dropout .* `backend` jax. Received: 2"):
         strategy.require_trainable(_config(model="vgg16"), ModelSpec("vgg16"))
+    with pytest.raises(InvalidValueError, match="Use bfloat16, or"):
+        strategy.require_trainable(_config(precision="float16"), ModelSpec("resnet20"))
     with pytest.raises(InvalidValueError, match=r"`jit` is not possible .* `backend` jax"):
         strategy.require_trainable(_config(jit=True), ModelSpec("resnet20"))
 
@@ -75,7 +81,10 @@ def test_a_follower_keeps_its_checkpoints_in_memory(tmp_path):
     held = HeldCheckpoints(FollowedRun(tmp_path / "run", CONFIG), "test", print)
     assert held.latest() is None
     state = TrainState(1, 0, 9, 0.0, [])
-    held.save(Checkpoint("weights", state, [np.ones(2)], []))
+    checkpoint = Checkpoint("weights", state, [np.ones(2)], [])
+    held.save(checkpoint)
+    assert held.latest() is None
+    held.hold(checkpoint)
     state.step = 12
     state.history.append("row")
     assert (held.latest().train_state.step, held.latest().train_state.history) == (9, [])
@@ -129,7 +138,12 @@ def _config(**changes):
     return replace(CONFIG, **changes)
 
 
-def test_configurations_of_processes_are_compared_by_their_digest():
-    assert _digest(CONFIG) == _digest(_config(cores=7, data_path="/elsewhere"))
-    assert _digest(CONFIG) != _digest(_config(seed=CONFIG.seed + 1))
-    assert len(_digest(CONFIG)) == len(hashlib.sha256().digest())
+def test_processes_may_have_other_paths_and_cores():
+    assert CONFIG.common_text == _config(cores=7, data_path="/elsewhere").common_text
+    assert CONFIG.common_text != _config(seed=CONFIG.seed + 1).common_text
+
+
+def test_a_started_gpu_is_not_taken_for_the_cpu():
+    with pytest.raises(BackendError, match=r"already started the GPU .* Received: `devices` cpu"):
+        start_strategy(Placement.parse("cpu"), "tensorflow", lambda: 1, cluster=None)
+    assert start_strategy(Placement.parse("cpu"), "tensorflow", lambda: 0, cluster=None).devices == 1

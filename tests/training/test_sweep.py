@@ -2,7 +2,6 @@ import os
 import signal
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 
@@ -14,7 +13,6 @@ from cifarnet.training.sweep import (
     Slot,
     Started,
     fastest_jobs,
-    start_process,
     train_seeds,
     visible_gpus,
 )
@@ -175,20 +173,3 @@ def test_a_second_signal_kills_the_processes(interruptible):
         train_seeds(range(2), [Slot(), Slot()], children("sleep 60 & echo '{\"lines\": []}'; wait", started), report)
     assert time.monotonic() - began < 20
     assert [process.returncode for process in started] == [-signal.SIGKILL] * len(started)
-
-
-def test_the_process_of_a_seed_has_its_processors_and_ends_with_its_parent():
-    """The system closes its stdin when the parent is killed."""
-    core = max(os.sched_getaffinity(0))
-    process = start_process(["train", "--data", "synthetic:64", "--output", os.devnull], Slot((core,), "1"))
-    assert process.stdin
-    assert "CUDA_VISIBLE_DEVICES=1" in Path(f"/proc/{process.pid}/environ").read_text().split("\0")
-    ending = time.monotonic() + 30
-    while os.sched_getaffinity(process.pid) != {core}:
-        assert time.monotonic() < ending
-        time.sleep(0.01)
-    process.stdin.close()
-    assert process.wait(30) == 128 + signal.SIGUSR1
-    for pipe in (process.stdout, process.stderr):
-        assert pipe
-        pipe.close()
