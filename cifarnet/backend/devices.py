@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cifarnet.backend.gpus import GpuFacts, gpu_advice, has_jax_cpu, jax_gpus, tensorflow_gpus
-from cifarnet.backend.select import cache_compiled_steps, use_backend
+from cifarnet.backend.select import use_backend
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,6 @@ def gpu_names(backend: str) -> list[str]:
 def device() -> Device:
     """Return the device that the chosen backend computes on. Imports the backend."""
     backend = use_backend()
-    if backend == "jax":
-        cache_compiled_steps()
     gpus = gpu_names(backend)
     if gpus:
         return Device(backend, "gpu", f"GPU {gpus[0]}")

@@ -8,6 +8,9 @@ from pathlib import Path
 from cifarnet.errors import BackendError
 from cifarnet.installation import install_command, is_installed
 
+# Of the packages of JAX for CUDA.
+_CUDA_VERSIONS = (12, 13)
+
 
 @dataclass(frozen=True)
 class GpuFacts:
@@ -54,6 +57,16 @@ def has_usable_gpu() -> bool:
     """Return whether the machine has an NVIDIA GPU with a driver and CUDA's Python packages. Loads no driver."""
     facts = GpuFacts.collect()
     return facts.nvidia_driver and facts.cuda_libraries and not facts.hidden
+
+
+def has_jax_gpu() -> bool:
+    """Return whether JAX can use a GPU of this machine, without listing its devices.
+
+    Listing them starts JAX's client, after which a process can't join the others of a run.
+    """
+    facts = GpuFacts.collect()
+    plugins = any(is_installed(f"jax_cuda{version}_plugin") for version in _CUDA_VERSIONS)
+    return facts.nvidia_driver and plugins and not facts.hidden
 
 
 def gpu_advice(backend: str, facts: GpuFacts) -> str | None:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from cifarnet.backend.environment import account_without_home, default_keras_settings, native_notices_held
-from cifarnet.backend.gpus import jax_gpus, tensorflow_gpus
+from cifarnet.backend.gpus import has_jax_gpu, tensorflow_gpus
 from cifarnet.choices import BACKENDS
 from cifarnet.errors import BackendError, NoHomeError, unknown_value
 from cifarnet.installation import install_command, is_installed
@@ -68,6 +68,8 @@ def use_backend(name: str | None = None) -> str:
 
         if chosen == "tensorflow":
             tensorflow_gpus()  # Here, so that what its C++ code logs is held back too.
+        elif has_jax_gpu():
+            _cache_compiled_steps()
     return chosen
 
 
@@ -91,7 +93,7 @@ def _require_keras_settings(keras: Any) -> None:
             )
 
 
-def cache_compiled_steps() -> None:
+def _cache_compiled_steps() -> None:
     """Let JAX cache what it compiles for a GPU in cifarnet's cache folder, unless the user has set another folder.
 
     Compiling the training step of ResNet-20 takes half a minute on an H100, most of it to time candidate kernels. With
@@ -101,6 +103,6 @@ def cache_compiled_steps() -> None:
 
     from cifarnet.data.cache import compiled_dir
 
-    if jax_gpus() and jax.config.jax_compilation_cache_dir is None:
+    if jax.config.jax_compilation_cache_dir is None:
         with suppress(NoHomeError):
             jax.config.update("jax_compilation_cache_dir", str(compiled_dir()))

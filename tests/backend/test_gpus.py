@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from cifarnet.backend import gpus
 from cifarnet.backend.gpus import GpuFacts, gpu_advice, jax_gpus
 from cifarnet.errors import BackendError
 
@@ -36,3 +37,20 @@ def test_unusable_gpu_gets_reason_and_command(facts, advice):
 
 def test_machine_without_gpu_gets_no_advice():
     assert gpu_advice("tensorflow", GpuFacts("linux", False, False, None, False)) is None
+
+
+@pytest.mark.parametrize(
+    ("driver", "visible", "installed", "expected"),
+    [
+        (True, None, {"jax_cuda12_plugin"}, True),
+        (True, "1", {"jax_cuda13_plugin"}, True),
+        (True, "", {"jax_cuda12_plugin"}, False),
+        (True, None, {"nvidia"}, False),
+        (False, None, {"jax_cuda12_plugin"}, False),
+    ],
+)
+def test_jax_needs_a_driver_and_its_plugin_for_a_gpu(monkeypatch, driver, visible, installed, expected):
+    facts = gpus.GpuFacts("linux", True, driver, visible, True)
+    monkeypatch.setattr(gpus.GpuFacts, "collect", lambda: facts)
+    monkeypatch.setattr(gpus, "is_installed", installed.__contains__)
+    assert gpus.has_jax_gpu() is expected
