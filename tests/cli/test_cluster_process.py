@@ -15,7 +15,7 @@ from cifarnet.backend.cluster import Cluster
 from cifarnet.cli.cluster_process import _explanation
 from cifarnet.weights.formats import load_weights
 
-OPTIONS = "--backend jax --data synthetic:254 --depth 8 --recipe paper --batch-size 64 --learning-rate 0.001 --seed 3"
+OPTIONS = "--backend jax --data synthetic:256 --depth 8 --recipe paper --batch-size 64 --learning-rate 0.001 --seed 3"
 ENDLESS = f"{OPTIONS} --steps 30000 --save-interval 2"
 HEARTBEATS = """
 coordination_service.cc:1549] Use error polling to propagate the following error to all tasks: UNAVAILABLE: The \
