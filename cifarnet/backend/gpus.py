@@ -53,6 +53,18 @@ class GpuFacts:
         return self.visible_devices is not None and self.visible_devices.strip() in ("", "-1")
 
 
+def visible_gpus(variable: str | None, count: int) -> tuple[str, ...]:
+    """Return the GPUs of a machine with ``count`` that CUDA_VISIBLE_DEVICES=``variable`` shows.
+
+    CUDA ignores the names from the first invalid one on.
+    """
+    if variable is None:
+        return tuple(map(str, range(count)))
+    names = [name.strip() for name in variable.split(",")]
+    invalid_at = next((index for index, name in enumerate(names) if name in ("", "-1")), len(names))
+    return tuple(names[:invalid_at])
+
+
 def has_usable_gpu() -> bool:
     """Return whether the machine has an NVIDIA GPU with a driver and CUDA's Python packages. Loads no driver."""
     facts = GpuFacts.collect()

@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
+from cifarnet.backend.gpus import visible_gpus
 from cifarnet.errors import BackendError, invalid
 from cifarnet.json_files import shown
 
@@ -62,11 +63,12 @@ class Placement:
             os.environ["JAX_PLATFORMS"] = "cpu"
         elif self.gpus:
             found = os.environ.get(_VISIBLE)
-            visible = None if found is None else [part.strip() for part in found.split(",") if part.strip()]
-            if visible is not None and max(self.gpus) >= len(visible):
+            # How many GPUs there are without the variable is not known yet.
+            visible = visible_gpus(found, max(self.gpus) + 1)
+            if max(self.gpus) >= len(visible):
                 problem = f"counts the GPUs that {_VISIBLE} lists, from 0: {found or 'none'}"
                 raise invalid("devices", problem, self.gpus, received=str(self))
-            os.environ[_VISIBLE] = ",".join(str(gpu) if visible is None else visible[gpu] for gpu in self.gpus)
+            os.environ[_VISIBLE] = ",".join(visible[gpu] for gpu in self.gpus)
 
     def number_of(self, gpus: int) -> tuple[str, int]:
         """Return the kind and the number of the devices on a machine where the backend sees ``gpus`` GPUs.

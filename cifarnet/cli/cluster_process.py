@@ -8,9 +8,7 @@ names the process that was lost.
 import os
 import re
 import signal
-import subprocess
 import sys
-import tempfile
 import threading
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
@@ -43,6 +41,10 @@ def train_in_process(cluster: Cluster) -> int:
     Raises:
         BackendError: when the process was ended because another one of the run was lost, or died itself.
     """
+    # Here, because the command line imports this module to print its help.
+    import subprocess
+    import tempfile
+
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as record:
         trainer = subprocess.Popen(
             [*process.python_command("cifarnet.cli.cluster_process"), str(record.fileno()), *sys.argv[1:]],

@@ -1,7 +1,6 @@
 """``cifarnet train --seeds``: train a run for each of several seeds, and compare them."""
 
 import os
-import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -16,6 +15,8 @@ from cifarnet.fields import option_name
 from cifarnet.printable import printable
 
 if TYPE_CHECKING:
+    import subprocess
+
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
@@ -39,11 +40,6 @@ def is_sweep(given: dict[str, Any]) -> bool:
             f" Received: --resume {resumed} --seeds {given['seeds']}"
         )
     several = "seeds" in given
-    if several and "devices" in given and Placement.parse(given["devices"]).kind == "gpu":
-        raise InvalidValueError(
-            "--seeds gives each run a GPU of its own: leave out --devices, or train one seed on several GPUs. Received:"
-            f" --seeds {given['seeds']} --devices {given['devices']}"
-        )
     if resumed is not None:
         from cifarnet.runs import sweep
 
@@ -117,7 +113,7 @@ def _machine(devices: str | int) -> "Machine":
     machine, placement = Machine.here(), Placement.parse(devices)
     if placement.kind == "cpu":
         return replace(machine, gpus=())
-    if machine.gpus and (placement.count or 1) > 1:
+    if placement.kind == "gpu" or (machine.gpus and (placement.count or 1) > 1):
         raise InvalidValueError(
             "With several seeds each run gets a GPU of its own: leave out `devices`, or train one seed on several GPUs."
             f" Received: `devices` {placement}"
@@ -183,6 +179,8 @@ def start_process(words: Sequence[str], slot: "Slot") -> "subprocess.Popen[str]"
 
     It stops and saves its run when its stdin is closed, which also happens when this process is killed.
     """
+    import subprocess
+
     environment = {name: value for name, value in os.environ.items() if name != "FORCE_COLOR"}
     environment |= {"NO_COLOR": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"}
     if slot.gpu is not None:

@@ -105,15 +105,14 @@ def resume(
     config = with_length(recorded, run.path, {"epochs": epochs, "steps": steps, "budget": budget})
     config = _changed(config, data, teacher, on_nan)
     placement = _placement(devices, config, session.cluster)
-    writes = session.cluster is None or session.cluster.is_writer
-    with run.locked() if writes else nullcontext():
+    with run.locked() if session.writes else nullcontext():
         is_longer = config.recipe != recorded.recipe
         done = not is_longer and _has_result(run)
         if done and not (pictures and run.missing_pictures):
             raise RunError(messages.finished_message(recorded, run.path))
         _require_backend(run, backend)
         require_supported(placement, config.backend, session.cluster, synchronized=config.sync_batchnorm)
-        if writes:
+        if session.writes:
             run.remove_leftovers()
         config = found_again(config, run.path)
         if done and session.cluster:
@@ -121,7 +120,7 @@ def resume(
         if done:
             session.start(config.backend, placement, config.sync_batchnorm)
             return _scored_again(run, config, session)
-        checkpoint = latest_checkpoint(run.path, report, writes=writes)
+        checkpoint = latest_checkpoint(run.path, report, writes=session.writes)
         if checkpoint is None and is_longer and _has_result(run):
             raise RunError(
                 f"The run in {run.path} can't be made longer: its {files.CHECKPOINT} is missing. Continue from its"
@@ -131,7 +130,7 @@ def resume(
         _, strategy = session.start(config.backend, placement, config.sync_batchnorm)
         config = _on_devices(config, strategy, run, report)
         strategy.require_same("configuration", config.common_text)
-        if not writes:
+        if not session.writes:
             run = FollowedRun(run.path, recorded)
         _write_changes(run, config)
         messages.warn_of_other_cores(config, run.path, report)

@@ -36,6 +36,11 @@ class Session:
     start_backend: Callable[[str | None], str] = use_backend
     cluster: Cluster | None = None
 
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes the run directory."""
+        return self.cluster is None or self.cluster.is_writer
+
     def start(self, backend: str | None, placement: Placement, synchronized: bool) -> tuple[str, Strategy]:
         """Start the backend, and return its name and the strategy for ``placement``.
 

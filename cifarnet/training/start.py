@@ -84,7 +84,7 @@ def train(
         raise invalid(
             "output", "must be given for several processes, such as `output` runs/mine", None, received="none"
         )
-    if session.cluster is None or session.cluster.is_writer:
+    if session.writes:
         if path is not None:
             _require_free(Run(path))
         require_writable(path or FOLDER)

@@ -15,7 +15,7 @@ from types import FrameType
 from typing import IO, Any
 
 from cifarnet.backend.devices import usable_cores
-from cifarnet.backend.gpus import has_usable_gpu
+from cifarnet.backend.gpus import has_usable_gpu, visible_gpus
 from cifarnet.backend.memory import memory
 from cifarnet.errors import invalid
 from cifarnet.training.signals import StopRequest
@@ -109,18 +109,6 @@ class Machine:
         each = min(cores or len(self.cores), len(self.cores))
         count = min(jobs, len(self.cores) // each)
         return [Slot(self.cores[number * each : (number + 1) * each]) for number in range(count)]
-
-
-def visible_gpus(variable: str | None, count: int) -> tuple[str, ...]:
-    """Return the GPUs of a machine with ``count`` that CUDA_VISIBLE_DEVICES=``variable`` shows.
-
-    CUDA ignores the names from the first invalid one on.
-    """
-    if variable is None:
-        return tuple(map(str, range(count)))
-    names = [name.strip() for name in variable.split(",")]
-    invalid_at = next((index for index, name in enumerate(names) if name in ("", "-1")), len(names))
-    return tuple(names[:invalid_at])
 
 
 def fastest_jobs(seeds: int, cores: int, most: int) -> int:

@@ -56,6 +56,7 @@ def wait_for(condition, process) -> None:
         ("--seeds 2 --resume runs/a", "leave out --seeds, or give a new --output"),
         ("--seeds 2 --epochs 3 --steps 4", "`epochs` and `steps`"),
         ("--seeds 2 --recipe fst", "Did you mean fast?"),
+        ("--seeds 2 --devices gpu", "each run gets a GPU of its own"),
     ],
 )
 def test_invalid_options_are_refused_before_anything_is_made(tmp_path, monkeypatch, options, message):

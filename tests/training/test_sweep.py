@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from cifarnet.backend.gpus import visible_gpus
 from cifarnet.errors import InvalidValueError
 from cifarnet.training.sweep import (
     Ended,
@@ -14,7 +15,6 @@ from cifarnet.training.sweep import (
     Started,
     fastest_jobs,
     train_seeds,
-    visible_gpus,
 )
 
 GB = 1 << 30
