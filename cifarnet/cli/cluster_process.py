@@ -25,6 +25,8 @@ _record: IO[str] | None = None
 _DIRECTORY = "cifarnet: directory "
 # JAX's log numbers processes in two ways, among them "stopped sending heartbeats):" with a line for each.
 _LOST = re.compile(r"/task:(\d+)|stopped sending heartbeats\):((?:\s*\d+)+)")
+# What Python's faulthandler writes when ``JaxDataParallel.together`` ends a process that is stuck.
+_STUCK = re.compile(r"^Timeout \((\d+:\d\d):\d\d(?:\.\d+)?\)!$", re.MULTILINE)
 _LOG_BYTES = 1 << 20
 # The signal by which the command asks the process that trains to stop.
 _STOP = signal.SIGUSR1
@@ -66,20 +68,27 @@ def train_in_process(cluster: Cluster) -> int:
             signals.restore(before)
         if status == 128 + _STOP:  # This process or another one was stopped.
             return 128 + (received[0] if received else signal.SIGTERM)
-        if status >= 0:
-            return status
         # The directory is at the beginning, and what ended the process at the end.
         record.seek(0)
         log = record.read(_LOG_BYTES)
         record.seek(max(_LOG_BYTES, os.fstat(record.fileno()).st_size - _LOG_BYTES))
-        raise BackendError(_explanation(log + record.read(), -status, cluster))
+        log += record.read()
+    if status >= 0 and not _STUCK.search(log):
+        return status
+    raise BackendError(_explanation(log, -status, cluster))
 
 
 def _explanation(log: str, number: int, cluster: Cluster) -> str:
+    """Return why the process that trained died by the signal ``number``, or was stuck, with the next step."""
     directory = re.search(f"^{_DIRECTORY}(.+)$", log, re.MULTILINE)
     remedy = f"Start all {cluster.processes} processes again"
     if directory:
-        remedy += f", to continue from the last checkpoint: cifarnet train --resume {directory[1]}"
+        remedy += f" with the same command, to continue the run in {directory[1]} from its last checkpoint"
+    this = f"process {cluster.index} of {cluster.processes}"
+    if stuck := _STUCK.search(log):
+        where = re.findall(r'File "(.+)", line (\d+) in', log[stuck.end() :].rpartition("most recent call")[2])
+        at = f" in {where[0][0]}, line {where[0][1]}" if where else ""
+        return f"Training stopped, because this process, {this}, was stuck for {stuck[1]} h{at}. {remedy}."
     lost = {int(each) for match in _LOST.findall(log) for text in match for each in text.split()} - {cluster.index}
     lost = {each for each in lost if each < cluster.processes}
     if number == signal.SIGABRT and not lost and cluster.index and "distributed service" in log:
@@ -92,12 +101,9 @@ def _explanation(log: str, number: int, cluster: Cluster) -> str:
             if len(lost) > 1
             else f"process {names}{at} of the run ended or does"
         )
-        return (
-            f"Training stopped, because {which} not answer. {remedy}. This was process {cluster.index} of"
-            f" {cluster.processes}."
-        )
+        return f"Training stopped, because {which} not answer. {remedy}. This was {this}."
     name = signal.Signals(number).name
-    return f"Process {cluster.index} of {cluster.processes} was ended by the signal {name}. {remedy}."
+    return f"{this.capitalize()} was ended by the signal {name}. {remedy}."
 
 
 def note_directory(event: "Event") -> None:

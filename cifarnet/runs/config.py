@@ -105,6 +105,8 @@ class RunConfig(RunInputs):
         budget: seconds, which replace the length of the recipe; None for none.
         on_nan: what to do when the loss or a weight becomes NaN or infinite: ``stop``, or ``restore`` the last good
             checkpoint at half the learning rate.
+        request_sha256: the digest of the request (``setup.request_sha256``), by which the same command finds its run;
+            None for runs of earlier versions.
 
     Raises:
         InvalidValueError: for a value out of range, and for fields that contradict each other.
@@ -124,6 +126,7 @@ class RunConfig(RunInputs):
     freeze_base: bool = False
     budget: float | None = None
     on_nan: str = ON_NAN[0]
+    request_sha256: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -145,7 +148,7 @@ class RunConfig(RunInputs):
     @property
     def common_text(self) -> str:
         """What the processes of a run must have in common, as text: all but the paths and the cores of a machine."""
-        machine = dict.fromkeys((*(f"{place}_path" for place in PLACES), "cores"))
+        machine = dict.fromkeys((*(f"{place}_path" for place in PLACES), "cores", "request_sha256"))
         return json.dumps({**self.to_dict(), **machine}, sort_keys=True)
 
     def execution(self, device: Device) -> Execution:

@@ -90,6 +90,14 @@ class Run:
                 next_step = ": it has a finished run"
         raise RunError(f"{path} exists and is not an empty folder. Choose another `directory`{next_step}.")
 
+    def is_interrupted(self, request_sha256: str) -> bool:
+        """Return whether this is a run of the request with this digest that has no result yet."""
+        if not (self.path / files.CONFIG).is_file():
+            return False
+        with suppress(RunError):  # ``require_unused`` refuses a damaged run.
+            return self.record.get("request_sha256") == request_sha256 and self.result is None
+        return False
+
     def require_result(self) -> None:
         """Check that the result that was just written is still there.
 

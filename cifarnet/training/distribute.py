@@ -5,6 +5,7 @@ Batches are split over the devices (data parallelism), by Keras's ``DataParallel
 those of one device, up to rounding.
 """
 
+import faulthandler
 import hashlib
 import time
 from collections.abc import Callable, Iterator
@@ -118,6 +119,7 @@ class JaxDataParallel(Strategy):
         self.devices = int(self._distribution.num_model_replicas)
         self.processes = cluster.processes if cluster else 1
         self.is_writer = cluster is None or cluster.is_writer
+        self._watched = False
 
     def require_trainable(self, config: RunConfig, spec: ModelSpec) -> None:
         """Refuse to train on features."""
@@ -130,7 +132,12 @@ class JaxDataParallel(Strategy):
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Wait, after an error in the block that comes from the connection, for JAX to name the lost process."""
+        """End this process if it is stuck in the block. After an error of the connection, wait for JAX to act.
+
+        JAX notices a process that has died, but for one whose Python thread is stuck the others would wait for ever
+        (JAX issue 38503). So each ends itself when its own work between two exchanges takes too long.
+        """
+        self._watch(True)
         try:
             yield
         except (RuntimeError, ValueError) as error:
@@ -141,6 +148,17 @@ class JaxDataParallel(Strategy):
             raise BackendError(
                 f"The connection to another process of the run is lost: {str(error).splitlines()[0]:.200}"
             ) from error
+        finally:
+            self._watch(False)
+
+    def _watch(self, watched: bool) -> None:
+        """Begin or end to watch this process, of several."""
+        self._watched = watched and self.processes > 1
+        if self._watched:
+            # Into the file of the C++ output, in the process that trains.
+            faulthandler.dump_traceback_later(_STUCK, exit=True, file=2)
+        elif self.processes > 1:
+            faulthandler.cancel_dump_traceback_later()
 
     def split(self, batch: Any) -> Any:
         """Return arrays of a batch with a device's part on each device."""
@@ -185,7 +203,10 @@ class JaxDataParallel(Strategy):
         from jax.experimental import multihost_utils
 
         # JAX rounds float64 to float32, so the numbers are sent as pairs of integers.
+        watched = self._watched
+        self._watch(False)  # Here it waits for the others, which watch themselves.
         found = np.asarray(multihost_utils.process_allgather(mine.view(np.uint32)[0]))
+        self._watch(watched)
         return np.ascontiguousarray(found).view(np.float64)
 
 
@@ -362,6 +383,9 @@ def _processes(cluster: Cluster | None) -> range:
 # Seconds after which a process that sends no sign of life is taken for dead. JAX then ends the others.
 _HEARTBEAT = 20
 _MARGIN = 10
+# Seconds of work between two exchanges after which a process is taken for stuck. Compiling a step takes minutes, and
+# classifying many test images too.
+_STUCK = 1800
 # Seconds in which all processes must start. Each reads the images and imports JAX before.
 _JOINING = 300
 

@@ -1,7 +1,9 @@
 """Set up a run: resolve a request to a recipe, a network, images and a configuration."""
 
+import hashlib
+import json
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from cifarnet import places
 from cifarnet.backend.devices import Device, Execution, gpu_names, usable_cores
@@ -101,6 +103,23 @@ def prepare(request: TrainRequest) -> Prepared:
         recipe = scaled(recipe, spec)
     require_sizes(recipe, spec)
     return Prepared(request, recipe, model, replace(inputs, image_size=spec.image_size), origins)
+
+
+def request_sha256(prepared: Prepared) -> str:
+    """Return the SHA-256 of a request, its recipe and the absolute paths of its inputs, in hexadecimal digits.
+
+    It is that of the same command in the same folder.
+    """
+    request = prepared.request
+    # These are in the recipe and the inputs, and the backend is that of an interrupted run.
+    resolved = {"recipe", "changes", "model", "backend", *(field.name for field in fields(RunInputs))}
+    settings = {
+        "recipe": prepared.recipe.to_dict(),
+        "model": prepared.model,
+        **vars(prepared.inputs),
+        **{field.name: getattr(request, field.name) for field in fields(request) if field.name not in resolved},
+    }
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def located_inputs(request: TrainRequest) -> RunInputs:
@@ -247,6 +266,7 @@ def resolve(
         freeze_base=request.freeze_base,
         budget=request.budget,
         on_nan=request.on_nan,
+        request_sha256=request_sha256(prepared),
     )
     strategy.require_trainable(config, ModelSpec(prepared.model))
     if device.kind == "gpu" and strategy.devices == 1 and (idle := len(gpu_names(backend)) - 1) > 0:

@@ -21,9 +21,10 @@ from cifarnet.runs.lock import LOCK
 from cifarnet.runs.request import SAVE_INTERVAL, TrainRequest
 from cifarnet.training.distribute import Strategy, require_supported
 from cifarnet.training.result import Result
+from cifarnet.training.resume import resume
 from cifarnet.training.run import TrainingRun
 from cifarnet.training.session import Session
-from cifarnet.training.setup import Prepared, Setup, network_for, prepare, read_images, resolve
+from cifarnet.training.setup import Prepared, Setup, network_for, prepare, read_images, request_sha256, resolve
 
 FOLDER = Path("runs")
 """The folder for runs without a given directory, relative to the current folder."""
@@ -43,7 +44,8 @@ def train(
 ) -> Result:
     """Start a run in ``directory``, which must be new or empty, and train it to its end.
 
-    Arguments and data are checked before the backend is imported.
+    If the directory has an interrupted run of the same request, that run continues (``resume``). Arguments and data are
+    checked before the backend is imported.
 
     Args:
         request: the network, the recipe, the data and the other settings.
@@ -83,6 +85,19 @@ def train(
     if cluster and path is None:
         raise invalid(
             "output", "must be given for several processes, such as `output` runs/mine", None, received="none"
+        )
+    if path is not None and Run(path).is_interrupted(request_sha256(prepared)):
+        return resume(
+            path,
+            devices=None if request.devices == "auto" else request.devices,
+            backend=request.backend,
+            mirrors=mirrors,
+            save_interval=save_interval,
+            started=session.started,
+            report=report,
+            data_report=data_report,
+            start_backend=start_backend,
+            cluster=cluster,
         )
     if session.writes:
         if path is not None:

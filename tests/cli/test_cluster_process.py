@@ -26,6 +26,15 @@ The tasks have crashed.
 cifarnet: directory runs/a b
 client.h:80] Terminating process because the JAX distributed service detected fatal errors.
 """
+STUCK = """
+cifarnet: directory runs/a
+Timeout (0:30:00)!
+Thread 0x1 (most recent call first):
+  File "/a/threading.py", line 1 in wait
+Thread 0x2 (most recent call first):
+  File "/b/files.py", line 7 in write
+  File "/b/run.py", line 9 in save
+"""
 CONNECTION = """
 client.h:80] Terminating process because the JAX distributed service detected fatal errors. absl::Status: UNAVAILABLE
 """
@@ -35,9 +44,20 @@ client.h:80] Terminating process because the JAX distributed service detected fa
     ("log", "number", "index", "message"),
     [
         (HEARTBEATS, signal.SIGABRT, 0, "because processes 1 and 3 of the run ended or do not answer. Start all 4"),
-        (HEARTBEATS, signal.SIGABRT, 3, r"because process 1 of .*--resume runs/a b\. This was process 3 of 4"),
+        (
+            HEARTBEATS,
+            signal.SIGABRT,
+            3,
+            r"because process 1 of .*continue the run in runs/a b from its last .* process 3 of",
+        ),
         (CONNECTION, signal.SIGABRT, 2, r"because process 0 \(at 10\.0\.0\.1:1234\) of the run"),
         ("", signal.SIGKILL, 2, r"^Process 2 of 4 was ended by the signal SIGKILL\. Start all 4 processes again\.$"),
+        (
+            STUCK,
+            0,
+            1,
+            r"this process, process 1 of 4, was stuck for 0:30 h in /b/files.py, line 7\. Start all 4 .* in runs",
+        ),
         (CONNECTION, signal.SIGABRT, 0, "^Process 0 of 4 was ended by the signal SIGABRT"),
     ],
 )
@@ -106,10 +126,10 @@ def test_a_killed_process_ends_the_others_which_resume(tmp_path, start_all):
     assert statuses(started, 60) == [1, 1]
     assert time.monotonic() - killed < 60
     assert "because process 1 of the run ended or does not answer" in text(started[0][1])
-    assert f"cifarnet train --resume {run}" in text(started[0][1])
+    assert f"with the same command, to continue the run in {run}" in text(started[0][1])
     assert "Process 1 of 2 was ended by the signal SIGKILL" in text(started[1][1])
-    # Then a signal to one process stops all of them.
-    started = start_all(2, f"--resume {run}", run)
+    # The same command continues. Then a signal to one process stops all of them.
+    started = start_all(2, f"{ENDLESS} --output {run}", run)
     wait_for_epoch(started, 3)
     started[1][0].send_signal(signal.SIGTERM)
     assert statuses(started) == [143, 143]

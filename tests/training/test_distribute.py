@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -136,6 +137,21 @@ _STILL = {"flip": False, "rotation": 0.0, "shift": 0.0}
 
 def _config(**changes):
     return replace(CONFIG, **changes)
+
+
+def test_a_process_that_is_stuck_ends_itself():
+    code = """
+import time
+from cifarnet.training import distribute
+distribute._STUCK = 1
+strategy = object.__new__(distribute.JaxDataParallel)
+strategy.processes = 2
+with strategy.together():
+    time.sleep(60)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False)
+    assert ended.returncode == 1
+    assert re.search(r"^Timeout \(0:00:01\)!$", ended.stderr, re.MULTILINE)
 
 
 def test_processes_may_have_other_paths_and_cores():

@@ -291,6 +291,18 @@ def test_an_existing_run_is_not_overwritten(reference):
     assert (reference[0].directory / files.WEIGHTS).read_bytes() == before
 
 
+@pytest.mark.slow
+def test_the_same_request_continues_its_interrupted_run(reference, tmp_path):
+    with pytest.raises(InterruptedRunError):
+        train(CONFIG, tmp_path / "run", report=Recorder(lambda event: isinstance(event, StepDone) and event.step == 3))
+    with pytest.raises(RunError, match=r"or continue its run: .*--resume"):
+        train(replace(CONFIG, seed=CONFIG.seed + 1), tmp_path / "run")
+    events = Recorder()
+    result = train(CONFIG, tmp_path / "run", report=events)
+    assert events.of(Planned)[0].start_batch == 3
+    assert result.weights_sha256 == reference[0].weights_sha256
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [(files.CONFIG, r"or continue its run: .*--resume .*photos\.$"), ("a.png", r"another `directory`\.$")],
