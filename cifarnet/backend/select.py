@@ -5,6 +5,7 @@ Keras takes its backend from the environment when it is imported. So every modul
 """
 
 import importlib
+import logging
 import os
 import sys
 from contextlib import suppress
@@ -68,9 +69,15 @@ def use_backend(name: str | None = None) -> str:
 
         if chosen == "tensorflow":
             tensorflow_gpus()  # Here, so that what its C++ code logs is held back too.
+            logging.getLogger("tensorflow").addFilter(_is_no_retracing)
         elif has_jax_gpu():
             _cache_compiled_steps()
     return chosen
+
+
+def _is_no_retracing(record: logging.LogRecord) -> bool:
+    # A run that begins with small images traces its step once for each of five sizes, and TensorFlow advises against it.
+    return "tf.function retracing" not in record.getMessage()
 
 
 def _require_keras_settings(keras: Any) -> None:

@@ -81,3 +81,18 @@ def test_jax_caches_what_it_compiles_for_a_gpu(tmp_path, chosen):
         [sys.executable, "-c", JAX_CACHE], capture_output=True, text=True, check=True, env=environment
     )
     assert done.stdout.strip() == str(tmp_path / ("mine" if chosen else "xla"))
+
+
+def test_a_step_for_many_image_sizes_has_no_advice_of_tensorflow():
+    code = """
+from cifarnet.backend.select import use_backend
+use_backend("tensorflow")
+import tensorflow as tf
+double = tf.function(lambda images: 2 * images)
+for size in range(1, 9):
+    double(tf.zeros((size, size)))
+tf.get_logger().warning("Other warnings are shown.")
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "retracing" not in ended.stderr
+    assert "Other warnings are shown." in ended.stderr
