@@ -92,8 +92,7 @@ class Advice:
     """What takes less time than a run.
 
     Attributes:
-        budgets: time budgets, each with the accuracy of the default network within it.
-        budget_model: name of the network to train within a budget; None for the network of the run.
+        budgets: time budgets, each with the accuracy of the network that it chooses.
         replaced: options of the run that a budget replaces.
         smaller_model: name of a smaller network to train instead; None without one.
         smaller_share: the time that the smaller network takes, as a share of the run's.
@@ -101,7 +100,6 @@ class Advice:
     """
 
     budgets: tuple[tuple[str, str], ...]
-    budget_model: str | None
     replaced: tuple[str, ...]
     smaller_model: str | None
     smaller_share: float

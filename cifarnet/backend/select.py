@@ -76,7 +76,7 @@ def use_backend(name: str | None = None) -> str:
 
 
 def _is_no_retracing(record: logging.LogRecord) -> bool:
-    # A run that begins with small images traces its step once for each of five sizes, and TensorFlow advises against it.
+    # A run that begins with small images traces its step once for each size, and TensorFlow advises against it.
     return "tf.function retracing" not in record.getMessage()
 
 

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from cifarnet.errors import InvalidValueError, did_you_mean, invalid
 from cifarnet.fields import require_whole
-from cifarnet.models.airbench import AIRBENCH
+from cifarnet.models.airbench import AIRBENCH, AIRBENCH_SLIM
 from cifarnet.models.family import Family
 from cifarnet.models.layers import Layer, named_weights
 from cifarnet.models.preactresnet import PREACT_RESNET
@@ -22,6 +22,7 @@ MODELS = {
     "preactresnet": PREACT_RESNET,
     "vgg": VGG,
     "airbench": AIRBENCH,
+    "airbench-slim": AIRBENCH_SLIM,
 }
 """The families of networks. A new family is a module with its ``Family`` and a row here."""
 

@@ -8,7 +8,7 @@ from cifarnet.models.layers import total_macs
 from cifarnet.models.spec import ModelSpec, describe
 
 BUDGETS = (("20m", "85.6 %"), ("2h", "88.5 %"))
-"""Time budgets and the accuracy of ResNet-20 on CIFAR-10 within them, on two AVX2 cores (the table in README.md)."""
+"""Time budgets and the accuracy on CIFAR-10 within them, on two AVX2 cores (the table in README.md)."""
 
 # Training a ResNet-20 on images of full size, by one core of a CPU: 400 images/s on two AVX2 cores, 223 on two Zen 1
 # cores, 750 on one with AMX (benchmarks/README.md).
@@ -37,14 +37,12 @@ def guessed_seconds(plan: Planned) -> float | None:
 
 
 def _advice(plan: Planned) -> Advice:
-    default = ModelSpec().name
     # A network can grow from smaller weights, but it can't shrink.
     model = plan.spec.name if plan.weights and not plan.grown_from else (plan.grown_from or ModelSpec()).name
     share = _macs(replace(plan.spec, name=model)) / _macs(plan.spec)
     is_new = not (plan.start_epoch or plan.start_batch)
     return Advice(
         budgets=BUDGETS,
-        budget_model=None if plan.weights or plan.spec.name == default else default,
         replaced=_replaced_by_budget(plan),
         smaller_model=model if share < 1 and is_new else None,
         smaller_share=share,
@@ -54,10 +52,12 @@ def _advice(plan: Planned) -> Advice:
 
 def _replaced_by_budget(plan: Planned) -> tuple[str, ...]:
     """Return the options of the run that a time budget replaces."""
+    # Without its option, the budget chooses the network.
+    model = () if plan.weights or plan.spec.name == ModelSpec().name else ("--model",)
     default = "fine-tune" if plan.weights else "documented"
     recipe = ("--recipe",) if plan.recipe.name not in (default, "fast") else ()
     changed = plan.recipe.differences()
-    return recipe + tuple(f"--{name}" for name in ("epochs", "steps") if changed.get(name) is not None)
+    return model + recipe + tuple(f"--{name}" for name in ("epochs", "steps") if changed.get(name) is not None)
 
 
 def _macs(spec: ModelSpec) -> int:

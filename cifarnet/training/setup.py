@@ -18,6 +18,7 @@ from cifarnet.runs.config import RunConfig, RunInputs, require_consistent, train
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.budget import too_little_time
 from cifarnet.training.distribute import Strategy, require_divisible
+from cifarnet.training.network_choice import best_network
 from cifarnet.training.origins import (
     Origins,
     common_test_split,
@@ -97,12 +98,36 @@ def prepare(request: TrainRequest) -> Prepared:
     require_storable(spec)
     if origins.base:
         refuse_other_network(inputs, known, spec, request.freeze_base)
-    if request.model is None:
-        recipe = named_recipe_of(request, model)
+    recipe = _recipe_for(request, spec)
+    return Prepared(request, recipe, model, replace(inputs, image_size=spec.image_size), origins)
+
+
+def _recipe_for(request: TrainRequest, spec: ModelSpec) -> Recipe:
+    """Return the recipe of ``request`` for the network ``spec``."""
+    recipe = named_recipe_of(request, spec.name)
     if request.adapts_to_device:
         recipe = scaled(recipe, spec)
     require_sizes(recipe, spec)
-    return Prepared(request, recipe, model, replace(inputs, image_size=spec.image_size), origins)
+    return recipe
+
+
+def with_best_network(prepared: Prepared, device: Device, data: RunData) -> tuple[Prepared, tuple[str, ...]]:
+    """Return ``prepared`` with the best network for its budget on ``device``, if the request leaves it open, and notes.
+
+    A network was measured without a teacher and without initial weights, with the recipe ``fast``.
+    """
+    request = prepared.request
+    if request.budget is None or request.recipe not in (None, "fast"):
+        return prepared, ()
+    if request.model or request.weights or request.teacher:
+        return prepared, ()
+    size = prepared.inputs.image_size
+    model = best_network(request.budget, device, len(data.train), size)
+    if model == prepared.model:
+        return prepared, ()
+    spec = ModelSpec(model, image_size=size)
+    note = f"{spec.title} is the best network for so much time on this device; `model` chooses another"
+    return replace(prepared, model=model, recipe=_recipe_for(request, spec)), (note,)
 
 
 def request_sha256(prepared: Prepared) -> str:
@@ -266,7 +291,6 @@ def resolve(
         freeze_base=request.freeze_base,
         budget=request.budget,
         on_nan=request.on_nan,
-        request_sha256=request_sha256(prepared),
     )
     strategy.require_trainable(config, ModelSpec(prepared.model))
     if device.kind == "gpu" and strategy.devices == 1 and (idle := len(gpu_names(backend)) - 1) > 0:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -24,7 +25,16 @@ from cifarnet.training.result import Result
 from cifarnet.training.resume import resume
 from cifarnet.training.run import TrainingRun
 from cifarnet.training.session import Session
-from cifarnet.training.setup import Prepared, Setup, network_for, prepare, read_images, request_sha256, resolve
+from cifarnet.training.setup import (
+    Prepared,
+    Setup,
+    network_for,
+    prepare,
+    read_images,
+    request_sha256,
+    resolve,
+    with_best_network,
+)
 
 FOLDER = Path("runs")
 """The folder for runs without a given directory, relative to the current folder."""
@@ -86,7 +96,8 @@ def train(
         raise invalid(
             "output", "must be given for several processes, such as `output` runs/mine", None, received="none"
         )
-    if path is not None and Run(path).is_interrupted(request_sha256(prepared)):
+    digest = request_sha256(prepared)
+    if path is not None and Run(path).is_interrupted(digest):
         return resume(
             path,
             devices=None if request.devices == "auto" else request.devices,
@@ -106,8 +117,10 @@ def train(
     inputs, data, data_seconds = read_images(prepared, session)
     spec, normalization = network_for(prepared.model, prepared.recipe, prepared.origins.base, data)
     backend, strategy = session.start(request.backend, placement, request.sync_batchnorm)
+    prepared, choice = with_best_network(prepared, device(), data)
     config, notes = resolve(prepared, inputs, data, backend, device(), strategy)
-    setup = Setup(config, data, prepared.origins, spec, normalization, data_seconds, notes)
+    config, spec = replace(config, request_sha256=digest), replace(spec, name=config.model)
+    setup = Setup(config, data, prepared.origins, spec, normalization, data_seconds, (*choice, *notes))
     strategy.require_same("configuration", config.common_text)
     with _new_run(path, config, strategy) as run:
         return TrainingRun(run, setup, session, strategy).train(None)

@@ -102,8 +102,7 @@ def _faster(plan: Planned, seconds_left: float) -> list[str]:
     lines = [f"          Ctrl-C stops and saves. What would be sooner{', as a new run' if resumed else ''}:"]
     (budget, accuracy), *more = advice.budgets
     replaced = f" in place of {' and '.join(advice.replaced)}" if advice.replaced else ""
-    network = "" if advice.budget_model is None else f"--model {advice.budget_model} "
-    choice = f"          {network}--budget {budget}{replaced}: "
+    choice = f"          --budget {budget}{replaced}: "
     if plan.weights:
         lines.append(f"{choice}the best that can be made of this time")
     else:
