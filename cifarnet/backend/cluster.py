@@ -15,7 +15,8 @@ of this process from 0."""
 
 # Those of a job step of SLURM (srun).
 _SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID")
-_WHOLE = re.compile(r"[0-9]{1,6}")
+_DIGITS = 6
+_JOB_DIGITS = 10
 _ADDRESS = re.compile(r"(?P<host>[^\s:,]+|\[[0-9a-fA-F:]+\]):(?P<port>[0-9]{1,5})")
 # SLURM gives no port. All processes must choose the same one, and different jobs on a machine different ones.
 _FIRST_PORT, _PORTS = 61440, 4096
@@ -54,7 +55,7 @@ class Cluster:
             count, index = _whole(found, COUNT), _whole(found, INDEX)
             names = COUNT, INDEX
         elif all(name in found for name in _SLURM) and _whole(found, _SLURM[2]) > 1:
-            port = _FIRST_PORT + _whole(found, _SLURM[0]) % _PORTS
+            port = _FIRST_PORT + _whole(found, _SLURM[0], _JOB_DIGITS) % _PORTS
             address = f"{_first_host(found[_SLURM[1]])}:{port}"
             count, index = _whole(found, _SLURM[2]), _whole(found, _SLURM[3])
             names = _SLURM[2], _SLURM[3]
@@ -78,8 +79,8 @@ class Cluster:
         return f"process {self.index} of {self.processes} (process 0 is at {self.address})"
 
 
-def _whole(found: Mapping[str, str], name: str) -> int:
-    if not _WHOLE.fullmatch(found[name].strip()):
+def _whole(found: Mapping[str, str], name: str, digits: int = _DIGITS) -> int:
+    if not re.fullmatch(f"[0-9]{{1,{digits}}}", found[name].strip()):
         raise BackendError(f"The variable {name} must be a whole number. Received: {shown(found[name])}")
     return int(found[name])
 

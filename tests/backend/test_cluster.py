@@ -23,6 +23,7 @@ SLURM = {
         (KERAS, Cluster("10.0.0.1:1234", 2, 1)),
         ({**KERAS, "KERAS_DISTRIBUTION_NUM_PROCESSES": "1", "KERAS_DISTRIBUTION_PROCESS_ID": "0"}, None),
         (SLURM, Cluster("gpu003:61441", 4, 0)),
+        ({**SLURM, "SLURM_JOB_ID": "4294967295"}, Cluster("gpu003:65535", 4, 0)),
         ({**SLURM, "SLURM_STEP_NODELIST": "node7,node9"}, Cluster("node7:61441", 4, 0)),
         ({**SLURM, "SLURM_STEP_NODELIST": "rack[1-2]-a"}, Cluster("rack1-a:61441", 4, 0)),
         ({**SLURM, "SLURM_STEP_NUM_TASKS": "1"}, None),
