@@ -106,7 +106,7 @@ class RunConfig(RunInputs):
         on_nan: what to do when the loss or a weight becomes NaN or infinite: ``stop``, or ``restore`` the last good
             checkpoint at half the learning rate.
         request_sha256: the digest of the request (``setup.request_sha256``), by which the same command finds its run;
-            None for runs of earlier versions.
+            None for runs of earlier versions, and for those that got another length or ``on_nan`` since.
 
     Raises:
         InvalidValueError: for a value out of range, and for fields that contradict each other.

@@ -215,7 +215,7 @@ def found_again(config: RunConfig, directory: Path) -> RunConfig:
             if use == "data" and not places.is_there(found["data_path"]):
                 raise RunError(
                     f"There is nothing at {path} any more, where the images of the run in {directory} were. Give their"
-                    " current path with `data`."
+                    f" current path: cifarnet train --resume {directory} --data PATH"
                 )
     return replace(config, **found)
 

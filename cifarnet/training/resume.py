@@ -104,6 +104,9 @@ def resume(
     recorded = run.config
     config = with_length(recorded, run.path, {"epochs": epochs, "steps": steps, "budget": budget})
     config = _changed(config, data, teacher, on_nan)
+    if (config.recipe, config.on_nan) != (recorded.recipe, recorded.on_nan):
+        # This is not what the command that started the run asks for, so that command no longer continues it.
+        config = replace(config, request_sha256=None)
     placement = _placement(devices, config, session.cluster)
     with run.locked() if session.writes else nullcontext():
         is_longer = config.recipe != recorded.recipe
@@ -216,7 +219,7 @@ def _same_data(run: Run, config: RunConfig, session: Session) -> RunData:
     if data.sha256 != config.data_sha256:
         raise RunError(
             f"{config.source} does not hold the images that the run in {run.path} was started with (their SHA-256"
-            " differs). Give the path of those with `data`."
+            f" differs). Give the path of those: cifarnet train --resume {run.path} --data PATH"
         )
     return data
 
