@@ -18,8 +18,10 @@ ON_NAN = ("stop", "restore")
 CROPS = ("center", "pad", "stretch")
 """How a picture is made square: crop the centre, add grey margins, or stretch."""
 
-TTA = ("none", "flip")
-"""Test-time augmentation of images: none, or the mean logits of each image and its mirror image."""
+TTA = ("none", "flip", "shift", "shift-unsure")
+"""Test-time augmentation of images: none, or the mean logits of each image and its mirror image, without or with views
+that are shifted by a pixel, of all images or of the least confident quarter (``cifarnet.inference.tta``)."""
 
-VIEWS = (*TTA, "views")
-"""Test-time augmentation of pictures: as for images, or the mean logits over all ``CROPS`` and their mirror images."""
+VIEWS = ("none", "flip", "shift", "views")
+"""Test-time augmentation of pictures: as for images, or the mean logits over all ``CROPS`` and their mirror images. The
+prediction for a picture does not depend on other pictures, so there is no least confident quarter."""

@@ -44,7 +44,9 @@ def evaluate(
         choice(
             "--tta",
             TTA,
-            "Test-time augmentation: flip averages the logits of each image and its mirror image. Default: none.",
+            "Test-time augmentation: flip averages the logits of each image and its mirror image, shift those of views"
+            " that are shifted by a pixel too, shift-unsure the same for the least confident quarter of the images"
+            " only. Default: none.",
             show_default=False,
         ),
     ] = "none",
@@ -106,5 +108,5 @@ def evaluate(
         from cifarnet.reports.html.evaluation_page import about_evaluation
 
         title = f"{scores['network']} on {Path(scores['data']).name}"
-        about = about_evaluation(scores, tta)
+        about = about_evaluation(scores)
         write_page(report_file, evaluation_html(scores, evaluation.scored, title, about, these_commands(), source.run))

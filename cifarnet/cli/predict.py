@@ -72,8 +72,8 @@ def predict(
         choice(
             "--tta",
             VIEWS,
-            "Test-time augmentation: flip averages over a picture and its mirror image, views over all three crops and"
-            " their mirror images. Default: none.",
+            "Test-time augmentation: flip averages over a picture and its mirror image, shift over views that are"
+            " shifted by a pixel too, views over all three crops and their mirror images. Default: none.",
             show_default=False,
         ),
     ] = "none",

@@ -19,6 +19,7 @@ from cifarnet.evaluation.source import Source, find_source, refuse_other_classes
 from cifarnet.files import StrPath, as_path
 from cifarnet.inference.classifier import Classifier
 from cifarnet.inference.engines import default_batch_size
+from cifarnet.inference.tta import Averaged
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,19 @@ class Rounding:
 
     float32_accuracy: float
     changed: int
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What test-time augmentation changes.
+
+    Attributes:
+        accuracy_by_tta: the accuracy by the name of the augmentation: from none to the one that was asked for.
+        shifted_images: the number of images that have shifted views.
+    """
+
+    accuracy_by_tta: dict[str, float]
+    shifted_images: int
 
 
 @dataclass(frozen=True)
@@ -52,6 +66,8 @@ class Evaluation:
         precision: the data type of the computation.
         rounding: what the precision changes; None in float32, and for an exported network in int8, which lacks the
             tensors in float32.
+        tta: the test-time augmentation.
+        augmentation: what it changes; None without it.
     """
 
     metrics: Metrics
@@ -65,6 +81,8 @@ class Evaluation:
     engine: str = "keras"
     precision: str = "float32"
     rounding: Rounding | None = None
+    tta: str = "none"
+    augmentation: Augmentation | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the scores as JSON-ready data, as ``cifarnet evaluate --json`` prints them."""
@@ -74,6 +92,8 @@ class Evaluation:
             "engine": self.engine,
             "precision": self.precision,
             **({} if self.rounding is None else asdict(self.rounding)),
+            "tta": self.tta,
+            **({} if self.augmentation is None else asdict(self.augmentation)),
             "network": self.network,
             "weights": str(self.weights),
             "data": self.data,
@@ -97,8 +117,9 @@ def evaluate(
 ) -> Evaluation:
     """Score weights on the test images of a data source.
 
-    Loss and calibration error are those of the calibrated probabilities (``Weights.calibrated``). Weights and data are
-    read and checked before the engine starts.
+    Loss and calibration error are those of the calibrated probabilities (``Weights.calibrated``). Their temperature is
+    fitted to logits without test-time augmentation, whatever ``tta`` is. Weights and data are read and checked before
+    the engine starts.
 
     Args:
         weights_path: a run directory, a weight file or a name of weights.
@@ -172,9 +193,9 @@ def score(
     # The first batch compiles the network, which takes as long as thousands of images, so the time does not include it.
     classifier.logits(test.images[:batch_size], tta=tta, batch_size=batch_size)
     start = perf_counter()
-    logits = classifier.logits(test.images, tta=tta, batch_size=batch_size, report=report)
+    averaged = classifier.averaged_logits(test.images, tta=tta, batch_size=batch_size, report=report)
     seconds = perf_counter() - start
-    scored = Scored(test, weights.calibrated(logits))
+    scored = Scored(test, weights.calibrated(averaged.logits))
     metrics = measure(scored.logits, test.labels, test.class_names)
     return Evaluation(
         metrics,
@@ -188,7 +209,14 @@ def score(
         engine=classifier.engine_name,
         precision=classifier.precision,
         rounding=_rounding(classifier, scored, tta, batch_size, report) if classifier.precision == "bfloat16" else None,
+        tta=tta,
+        augmentation=None if tta == "none" else _augmentation(averaged, test.labels),
     )
+
+
+def _augmentation(averaged: Averaged, labels: np.ndarray) -> Augmentation:
+    by_tta = {name: accuracy(logits, labels) for name, logits in averaged.by_tta.items()}
+    return Augmentation(by_tta, averaged.shifted_images)
 
 
 def _rounding(classifier: Classifier, scored: Scored, tta: str, batch_size: int, report: Progress) -> Rounding:

@@ -13,6 +13,7 @@ from cifarnet.errors import CifarnetError, DataError, InvalidValueError, Weights
 from cifarnet.fields import require_whole
 from cifarnet.files import StrPath, as_path
 from cifarnet.inference.engines import Engine, choose_engine, choose_precision, default_batch_size, start_engine
+from cifarnet.inference.tta import Averaged, average_views
 from cifarnet.weights.record import Weights
 
 if TYPE_CHECKING:
@@ -194,8 +195,8 @@ class Classifier:
             top_k: number of classes in a prediction. By default 3, or all where there are fewer.
             crop: how pictures become square: ``"center"`` cuts out the centre, ``"pad"`` adds grey margins,
                 ``"stretch"`` distorts.
-            tta: test-time augmentation. ``"flip"`` averages over a picture and its mirror image, ``"views"`` over all
-                crops and their mirror images.
+            tta: test-time augmentation. ``"flip"`` averages over a picture and its mirror image, ``"shift"`` over views
+                shifted by a pixel too, ``"views"`` over all crops and their mirror images.
             reject: whether to mark pictures that probably belong to none of the classes (``Prediction.rejected``).
             report: called with the progress after every batch.
 
@@ -230,7 +231,9 @@ class Classifier:
 
         Args:
             images: the images. Normalization is part of the network.
-            tta: test-time augmentation. ``"flip"`` averages the logits of each image and its mirror image.
+            tta: test-time augmentation. ``"flip"`` averages the logits of each image and its mirror image, ``"shift"``
+                those of its views shifted by a pixel too, and ``"shift-unsure"`` these for the least confident quarter
+                of ``images`` only; see ``cifarnet.inference.tta.average_views``.
             batch_size: images per batch. None means 250, or fewer large images.
             compiled: whether to compile the network, as in ``Engine.logits``.
             report: called with the progress, as in ``Engine.logits``.
@@ -239,6 +242,25 @@ class Classifier:
             DataError: for images of the wrong type or size.
             InvalidValueError: for an unknown ``tta``, or a ``batch_size`` below 1.
             WeightsError: when a logit is not a finite number.
+        """
+        averaged = self.averaged_logits(images, tta=tta, batch_size=batch_size, compiled=compiled, report=report)
+        return averaged.logits
+
+    def averaged_logits(
+        self,
+        images: np.ndarray,
+        *,
+        tta: str,
+        batch_size: int | None = None,
+        compiled: bool = True,
+        report: Progress | None = None,
+    ) -> Averaged:
+        """Return the logits of ``images`` with test-time augmentation, and those with fewer views; see ``logits``.
+
+        Raises:
+            DataError: as for ``logits``.
+            InvalidValueError: as for ``logits``.
+            WeightsError: as for ``logits``.
         """
         size = self.weights.spec.image_size
         if images.dtype != np.uint8 or images.shape[1:] != (size, size, 3):
@@ -251,18 +273,21 @@ class Classifier:
         if batch_size is None:
             batch_size = default_batch_size(self.weights.spec)
         require_whole("batch_size", batch_size, low=1)
+        per_batch = batch_size
+
+        def compute(views: np.ndarray, report: Progress | None) -> np.ndarray:
+            logits = self.engine.logits(views, batch_size=per_batch, compiled=compiled, report=report)
+            return require_finite(logits, self.weights.spec.title)
+
         try:
-            logits = self.engine.logits(images, batch_size=batch_size, compiled=compiled, report=report)
-            if tta == "flip":
-                mirrored = images[:, :, ::-1]
-                logits += self.engine.logits(mirrored, batch_size=batch_size, compiled=compiled, report=report)
-                logits /= 2
+            return average_views(
+                compute, images, tta, batch_size=batch_size, calibrated=self.weights.calibrated, report=report
+            )
         except Exception as error:
             # Only a crafted file, whose checksum is right, can hold a graph that does not run.
             if self.weights.graph is None or isinstance(error, CifarnetError):
                 raise
             raise WeightsError(f"The exported {self.weights.spec.title} can't be run: {error!s:.200}.") from error
-        return require_finite(logits, self.weights.spec.title)
 
     def evaluate(
         self,

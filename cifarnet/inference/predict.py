@@ -227,7 +227,8 @@ def predict(
         top_k: number of classes in a prediction. By default 3, or all where there are fewer.
         crop: how pictures become square, one of ``CROPS``.
         tta: test-time augmentation, one of ``VIEWS``. ``"flip"`` averages over a picture and its mirror image,
-            ``"views"`` over all crops and their mirror images.
+            ``"shift"`` over views shifted by a pixel too (``cifarnet.inference.tta``), ``"views"`` over all crops and
+            their mirror images.
         reject: whether to mark pictures that probably belong to none of the classes.
         batch_size: pictures per batch.
         keep: called with every decoded picture in the thread that decodes it. Its result becomes ``Prediction.kept``.
@@ -243,10 +244,10 @@ def predict(
         if value not in known:
             raise unknown_value(name, value, known)
     crops = CROPS if tta == "views" else (crop,)
-    mirror = "none" if tta == "none" else "flip"
+    per_crop = "flip" if tta == "views" else tta
     threshold = required_threshold(classifier.weights) if reject else None
     pictures = _Pictures(sources, classifier.weights.spec.image_size, crops, batch_size, keep)
-    return _predictions(pictures, classifier, top_k, mirror, threshold, report)
+    return _predictions(pictures, classifier, top_k, per_crop, threshold, report)
 
 
 def required_threshold(weights: Weights) -> float:
@@ -327,7 +328,7 @@ def _predictions(
     pictures: _Pictures,
     classifier: Classifier,
     top_k: int,
-    mirror: str,
+    per_crop: str,
     threshold: float | None,
     report: Progress,
 ) -> Iterator[Prediction]:
@@ -344,7 +345,7 @@ def _predictions(
         if not all(isinstance(content, DataError) for content in contents):
             views = images.reshape(-1, size, size, 3)
             batch_size = images_within_limit(classifier.weights.spec, len(views))
-            by_view = classifier.logits(views, tta=mirror, batch_size=batch_size, compiled=total > len(images))
+            by_view = classifier.logits(views, tta=per_crop, batch_size=batch_size, compiled=total > len(images))
             logits = by_view.reshape(len(images), len(pictures.crops), -1).mean(axis=1)[: len(batch)]
         probabilities = softmax(classifier.weights.calibrated(logits))
         tops = ranking(probabilities, top_k)

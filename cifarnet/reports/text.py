@@ -21,6 +21,18 @@ def rounding(evaluation: Mapping[str, Any]) -> list[str]:
     return [f"float32 {percent(exact)}   {loss:+.2f} points, {changed:,} images have another likeliest class"]
 
 
+def views(evaluation: Mapping[str, Any]) -> list[str]:
+    """Return lines on what test-time augmentation changed in an ``evaluation``; none without it."""
+    if "accuracy_by_tta" not in evaluation:
+        return []
+    single, mirrored, *shifted = (percent(share) for share in evaluation["accuracy_by_tta"].values())
+    lines = [f"one view {single}   with the mirror image {mirrored}"]
+    if shifted:
+        images = f"{evaluation['shifted_images']:,} of {evaluation['images']:,} images"
+        lines.append(f"with shifted views of {images} {shifted[0]}")
+    return lines
+
+
 def percent(share: float, decimals: int = 2) -> str:
     """Return a share of 0 to 1 in percent: ``79.47 %``."""
     return f"{100 * share:.{decimals}f} %"

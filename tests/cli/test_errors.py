@@ -68,8 +68,9 @@ USAGE = [
     ("summary --classes 1", "A classifier needs at least 2 classes."),
     # One of a few names.
     ("predict a.png --crop centre", "--crop must be center, pad or stretch. Did you mean center?"),
-    ("predict a.png --tta view", "--tta must be none, flip or views. Did you mean views?"),
-    ("evaluate --tta mirror", "--tta must be none or flip."),
+    ("predict a.png --tta view", "--tta must be none, flip, shift or views. Did you mean views?"),
+    ("predict a.png --tta shift-unsure", "--tta must be none, flip, shift or views."),
+    ("evaluate --tta mirror", "--tta must be none, flip, shift or shift-unsure."),
     ("train --precision bf16", "--precision must be float32, bfloat16 or float16. Did you mean bfloat16?"),
     ("train --backend tf", "--backend must be tensorflow or jax. Did you mean tensorflow?"),
     ("evaluate --backend JAX", "--backend must be tensorflow or jax. Did you mean jax?"),

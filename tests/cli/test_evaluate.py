@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from cifarnet.cli.main import app
 from cifarnet.data.sources import load_data
 from cifarnet.errors import DataError, InvalidValueError, RunError, StorageError, WeightsError
-from cifarnet.evaluation.metrics import cross_entropy
+from cifarnet.evaluation.metrics import accuracy, cross_entropy
 from cifarnet.inference.classifier import Classifier
 from cifarnet.recipes import RECIPES
 from cifarnet.runs import files
@@ -57,7 +57,12 @@ def test_json_has_exactly_promised_keys_and_is_alone_on_stdout(weights, folder):
         "weights",
         "data",
         "data_changed",
+        "tta",
+        "accuracy_by_tta",
+        "shifted_images",
     }
+    assert (scores["tta"], scores["shifted_images"]) == ("flip", 0)
+    assert scores["accuracy_by_tta"] == {"none": scores["accuracy"], "flip": scores["accuracy"]}
     assert set(scores["per_class"][0]) == {"class", "precision", "recall", "f1", "support"}
     assert scores["confusion_matrix"] == [[0, 3, 0], [0, 1, 0], [0, 2, 0]]
 
@@ -73,6 +78,25 @@ def test_tta_flip_scores_mean_logits_of_image_and_mirror_image(folder, tmp_path)
         losses.append(cross_entropy(logits, test.labels))
         assert printed["loss"] == pytest.approx(losses[-1], rel=1e-5)
     assert losses[0] != pytest.approx(losses[1], rel=1e-3)
+
+
+def test_unsure_images_with_shifted_views_are_counted_everywhere(folder, tmp_path):
+    weights = save_tiny_weights(tmp_path / "seeing.h5", CLASSES)
+    options = [str(weights), "--data", folder, "--tta", "shift-unsure"]
+    printed = json.loads(evaluate(*options, "--json").stdout)
+    test = load_data(folder, image_size=SIZE).test
+    averaged = Classifier(load_weights(weights)).averaged_logits(test.images, tta="shift-unsure")
+    assert printed["loss"] == pytest.approx(cross_entropy(averaged.logits, test.labels), rel=1e-5)
+    by_tta = {name: accuracy(logits, test.labels) for name, logits in averaged.by_tta.items()}
+    assert (printed["tta"], printed["shifted_images"]) == ("shift-unsure", 2)  # Of 6.
+    assert list(printed["accuracy_by_tta"].items()) == list(by_tta.items())
+    assert printed["accuracy"] == by_tta["shift-unsure"]
+    result = evaluate(*options, "--report", str(tmp_path / "page.html"))
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    for text in (" ".join(result.stdout.split()), " ".join(page.split())):
+        assert f"one view {by_tta['none']:.2%}"[:-1] in text
+        assert "with shifted views of 2 of 6 images" in text
+    assert "Classifying shifted images" in result.stderr
 
 
 def test_the_tables_show_the_scores_and_progress_goes_to_stderr(weights, folder):

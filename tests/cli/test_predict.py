@@ -187,6 +187,7 @@ def test_crop_and_tta_say_which_views_of_a_picture_are_answered(seeing_weights, 
         "--crop stretch": seen[stretch],
         "--tta flip": (seen[center] + mirrored[center]) / 2,
         "--crop pad --tta flip": (seen[pad] + mirrored[pad]) / 2,
+        "--tta shift": classifier.logits(views[center : center + 1], tta="shift")[0],
         "--tta views": (seen.mean(axis=0) + mirrored.mean(axis=0)) / 2,
     }
     found = {}

@@ -13,7 +13,7 @@ from cifarnet.reports.confusions import worst_errors
 from cifarnet.reports.figures import plots
 from cifarnet.reports.html.gallery import Gallery
 from cifarnet.reports.html.page import Drawing, Page, Section, Table, commands, facts, render
-from cifarnet.reports.text import percent, rounding, speed
+from cifarnet.reports.text import percent, rounding, speed, views
 
 _BAR_CLASSES = 30
 """The most classes whose precision and recall are drawn as bars."""
@@ -75,12 +75,13 @@ def evaluation_page(
     return render(Page(title, lead, sections, gallery.style, "gallery.js"))
 
 
-def about_evaluation(evaluation: Mapping[str, Any], tta: str) -> Facts:
-    """Return what the page of ``cifarnet evaluate`` says of weights, data and speed; ``tta`` is the option's value."""
+def about_evaluation(evaluation: Mapping[str, Any]) -> Facts:
+    """Return what the page of ``cifarnet evaluate`` says of weights, data, test-time augmentation and speed."""
     return [
         ("Weights", evaluation["weights"]),
         ("Data", evaluation["data"] + (", changed since the training" if evaluation["data_changed"] else "")),
-        ("Test-time augmentation", tta),
+        ("Test-time augmentation", evaluation["tta"]),
+        *(("Accuracy by views", line) for line in views(evaluation)),
         ("Speed", speed(evaluation)),
         *(("Rounding", line) for line in rounding(evaluation)),
     ]

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from cifarnet.printable import printable
 from cifarnet.reports.confusions import worst_confusions, worst_errors
-from cifarnet.reports.text import percent, rounding, speed
+from cifarnet.reports.text import percent, rounding, speed, views
 
 _HIT = (31, 119, 180)
 _MISS = (214, 39, 40)
@@ -46,6 +46,7 @@ def headline(evaluation: Mapping[str, Any]) -> Table:
         ("Calibration error", f"{percent(evaluation['ece'])}   expected, over 15 bins of confidence", ""),
         ("Speed", speed(evaluation), ""),
         *(("Rounding", line, "") for line in rounding(evaluation)),
+        *(("Accuracy by views", line, "") for line in views(evaluation)),
     ):
         table.add_row(Text(label, style="dim"), Text(value, style=style))
     return table
