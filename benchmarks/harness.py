@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import date
 from importlib import metadata
@@ -122,21 +122,55 @@ def measure_one(task: dict[str, Any], environment: dict[str, str] | None = None)
     return result
 
 
-def pytorch(python: str, *options: object) -> dict[str, Any]:
-    """Return the result of ``pytorch_reference.py``, run by ``python``.
+def kept(file: Path, measured: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return the result in ``file``. If there is no such file, measure it and write the file."""
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        note(file.stem)
+        file.write_text(json.dumps(measured()) + "\n")
+    return dict(json.loads(file.read_text()))
+
+
+def trained(directory: Path, **settings: Any) -> dict[str, Any]:
+    """Return the result of ``measure.train`` with the run ``directory``; see ``kept``. The file is next to the run.
+
+    The result has ``process_seconds`` too, those of the process from start to end.
 
     Raises:
-        SystemExit: with its last line of error output when it fails.
+        SystemExit: when ``directory`` holds a run without a result.
     """
-    command = [python, str(HERE / "pytorch_reference.py"), *map(str, options)]
+    file = directory.with_name(f"{directory.name}.json")
+    if directory.exists() and not file.exists():
+        raise SystemExit(f"{directory} holds a run that was interrupted: its time is lost. Remove it first.")
+
+    def measured() -> dict[str, Any]:
+        began = time.monotonic()
+        result = measure_one({"task": "train", "output": str(directory), **settings})
+        return {**result, "process_seconds": time.monotonic() - began}
+
+    return kept(file, measured)
+
+
+def pytorch(python: str, script: str, *options: object) -> dict[str, Any]:
+    """Return the result of ``script``, run by ``python``: its last line of JSON. Lines about epochs go to stderr.
+
+    Raises:
+        SystemExit: with its last line of output when it fails.
+    """
+    lines: list[str] = []
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        command = [python, str(HERE / script), *map(str, options)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
+            assert run.stdout is not None
+            for line in run.stdout:
+                lines.append(line.rstrip())
+                if line.startswith("Epoch "):
+                    note(lines[-1])
     except OSError as error:
         raise SystemExit(f"PyTorch can't be measured: {error}") from error
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
-        raise SystemExit(f"PyTorch can't be measured: {reason}")
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    if run.returncode:
+        raise SystemExit(f"PyTorch can't be measured: {(lines or [f'status {run.returncode}'])[-1]}")
+    return dict(json.loads([line for line in lines if line.startswith("{")][-1]))
 
 
 def note(text: str) -> None:

@@ -12,7 +12,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ class _Events:
         self.precision = ""
         self.images = 0
         self.below_one_epoch = False
+        self.tested = 0.0
         self.steps: list[tuple[float, Any]] = []
         self.epochs: list[tuple[float, float | None]] = []
 
@@ -58,11 +60,30 @@ class _Events:
         if isinstance(event, StepDone):
             self.steps.append((now, event))
         if isinstance(event, EpochDone):
-            self.epochs.append((now - self.began, event.row.held_accuracy))
+            self.epochs.append((now - self.began - self.tested, event.row.held_accuracy))
             harness.note(f"Epoch {event.row.epoch} of {event.epochs}: {now - self.began:.0f} s")
         if isinstance(event, Warned):
             self.below_one_epoch |= "is enough for" in event.message
         self.watch(event)
+
+    @contextmanager
+    def timing_tests(self) -> Iterator[None]:
+        """Add the seconds of classifying the held-out images to ``tested``."""
+        from cifarnet.training.evaluator import Evaluator
+
+        classify = Evaluator.logits
+
+        def timed(*arguments: Any) -> Any:
+            began = time.monotonic()
+            logits = classify(*arguments)
+            self.tested += time.monotonic() - began
+            return logits
+
+        Evaluator.logits = timed  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            Evaluator.logits = classify  # type: ignore[method-assign]
 
     def step_seconds(self, batch_size: int) -> float | None:
         """Return the median time of a step after the warm-up, over calls of full batches; None without any."""
@@ -105,9 +126,10 @@ def train(
         fields: other fields of ``cifarnet.TrainRequest``.
 
     Returns:
-        A dictionary. ``epochs`` has (seconds since training began, test accuracy or None) for each epoch.
-        ``start_seconds`` are those before training, after ``import_seconds`` from the start of the process. A budget
-        counts from the start of the process. ``refused`` alone is the message about a budget that is too small.
+        A dictionary. ``epochs`` has (seconds since training began, test accuracy or None) for each epoch, without the
+        seconds of the tests. ``start_seconds`` are those before training, after ``import_seconds`` from the start of
+        the process. A budget counts from the start of the process. ``refused`` alone is the message about a budget
+        that is too small.
     """
     from cifarnet.errors import InvalidValueError
     from cifarnet.training import start
@@ -119,7 +141,8 @@ def train(
         request = cifarnet.TrainRequest(recipe, data=source, model=model, **fields)
         directory, started = output or f"{temporary}/run", STARTED if request.budget else called
         try:
-            result = start.train(request, directory, started=started, report=events)
+            with events.timing_tests():
+                result = start.train(request, directory, started=started, report=events)
         except InvalidValueError as error:
             if not request.budget:
                 raise

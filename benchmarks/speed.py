@@ -83,7 +83,8 @@ def _cifarnet(args: Any, depth: int, batch: int, precision: str) -> tuple[dict[s
 def _pytorch(args: Any, depth: int, batch: int, precision: str, *, on_gpu: bool) -> dict[str, Any]:
     options = ["--depth", depth, "--batch", batch, "--steps", args.steps]
     options += ["--device", "cuda", "--compile"] if on_gpu else ["--device", "cpu"]
-    return harness.pytorch(args.torch_python, *options, *(["--bf16"] if precision == "bfloat16" else []))
+    options += ["--bf16"] if precision == "bfloat16" else []
+    return harness.pytorch(args.torch_python, "pytorch_reference.py", *options)
 
 
 def _compared(pairs: list[list[float]]) -> list[str]:

@@ -18,6 +18,7 @@ from cifarnet.cli.main import app
 from cifarnet.data.sources import load_data
 from cifarnet.models.initial import initial_weights
 from cifarnet.models.spec import ModelSpec
+from cifarnet.models.whitening import whitening_kernel
 from cifarnet.preprocessing import Normalization
 from cifarnet.weights.catalog import load as load_weights
 from cifarnet.weights.formats.hdf5 import save_weights
@@ -225,16 +226,66 @@ def test_fine_tuning_is_compared_with_training_from_nothing(run, tmp_path, small
 
 @pytest.mark.slow
 def test_times_to_accuracy_are_measured_once(run, tmp_path):
-    options = ["--data", "synthetic:50", "--depth", 8, "--budgets", "1s", "--sources", "cifar10"]
+    options = ["--data", "synthetic:50", "--models", "resnet8", "--depth", 8, "--seeds", 1, "--budgets", "1s"]
     options += ["--epochs", 1, "--paper-epochs", 0.01, "--output", tmp_path / "runs"]
-    rows = run("budgets", *options)
+    rows = run("time_to_accuracy", *options)
     budget, fast, paper = rows
-    assert budget[:3] == ["cifar10", "1s", "0"]
-    assert budget[5:] == ["-", "-", "refused", "-", ""]  # A second is not enough for a step.
-    assert [row[0] for row in (fast, paper)] == ["fast-1", "paper-0.01"]
-    assert all(len(row) == 7 for row in (fast, paper))  # The times to four accuracies, and the end.
-    assert json.loads((tmp_path / "runs/paper-0.01.json").read_text())["steps"] == 4  # 0.01 of 391
-    assert run("budgets", *options) == rows
+    assert budget == ["resnet8", "1s", "-", "0, 1 refused", *["-"] * 7]  # A second is not enough for a step.
+    assert [fast[:4], paper[:3]] == [
+        ["resnet8", "1 epochs", "float32", "1"],
+        ["resnet8, He et al. recipe", "0.01 epochs", "float32"],
+    ]
+    kept = json.loads((tmp_path / "runs/resnet8-paper-0.01-0.json").read_text())
+    assert kept["steps"] == 4  # 0.01 of 391
+    end = kept["import_seconds"] + kept["start_seconds"] + kept["epochs"][-1][0]
+    assert paper[9:] == [f"{end / 60:.2f}", f"{100 * kept['accuracy']:.2f}"]
+    assert run("time_to_accuracy", *options) == rows
+
+
+def test_times_to_accuracy_are_medians_of_seeds(run, module, monkeypatch, tmp_path):
+    asked = []
+
+    def train(**settings):
+        asked.append(settings)
+        seed = settings["seed"]
+        epochs = [[54 + 6 * seed, 0.8], [114, 0.85 + 0.02 * seed]]
+        times = {"import_seconds": 4, "start_seconds": 2, "epochs": epochs}
+        return {**times, "precision": "float32", "accuracy": epochs[-1][1]}
+
+    monkeypatch.setitem(module("measure").TASKS, "train", train)
+    monkeypatch.setitem(module("measure").TASKS, "execution", lambda: {"device": "a CPU", "kind": "cpu"})
+    (row,) = run("time_to_accuracy", "--models", "resnet8", "--epochs", 2, "--output", tmp_path)
+    assert row[:4] == ["resnet8", "2 epochs", "float32", "3"]
+    times = ["1.10 (1.00 - 1.20)", "2 of 3", "1 of 3", "-", "-", "2.00 (2.00 - 2.00)"]
+    assert row[4:] == [*times, "87.00 (85.00 - 89.00)"]
+    assert [(each["changes"], each["seed"]) for each in asked] == [({"epochs": 2, "checks": 0}, k) for k in range(3)]
+
+
+def test_pytorch_is_timed_on_the_same_images(run, module, monkeypatch, tmp_path):
+    answer = {"framework": "torch 0.0", "precision": "bfloat16", "epochs": [[90, 0.9]], "accuracy": 0.9}
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\necho $@ >> {tmp_path}/asked\ncp $3 {tmp_path}\necho '{json.dumps(answer)}'\n")
+    program.chmod(0o755)
+    here = {"device": "a CPU", "kind": "cpu", "precision": "bfloat16"}
+    monkeypatch.setitem(module("measure").TASKS, "execution", lambda: here)
+    options = ["--data", "synthetic:50", "--models", "--budgets", "2m", "--seeds", 1, "--torch-python", program]
+    for _ in range(2):
+        (row,) = run("time_to_accuracy", *options, "--output", tmp_path / "runs")
+    assert row == ["airbench94, PyTorch", "2m", "bfloat16", "1", *["1.50"] * 4, "-", "1.50", "90.00"]
+    (asked,) = (tmp_path / "asked").read_text().splitlines()  # A finished run is not repeated.
+    assert asked.split()[0].endswith("pytorch_airbench.py")
+    assert asked.endswith("--seed 0 --budget 120.0 --bf16")
+    with np.load(tmp_path / "images.npz") as images:
+        np.testing.assert_array_equal(images["x_test"], load_data("synthetic:50").test.images)
+
+
+def test_failing_pytorch_is_named_with_its_last_line(module, tmp_path):
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\necho Traceback >&2\necho No module named torch >&2\nexit 1\n")
+    program.chmod(0o755)
+    for python, reason in ((program, "No module named torch"), (tmp_path / "none", "No such file")):
+        with pytest.raises(SystemExit, match=f"PyTorch can't be measured: .*{reason}"):
+            module("harness").pytorch(str(python), "pytorch_airbench.py")
 
 
 def test_budget_has_accuracies_and_seconds_over(run, module, monkeypatch, tmp_path):
@@ -328,6 +379,49 @@ def test_pytorch_reference_prints_its_rate():
     result = json.loads(done.stdout)
     assert result["trainable_parameters"] == 75_290  # As cifarnet summary --depth 8 counts them.
     assert result["train_images_per_s"] > 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("torch") is None, reason="needs torch")
+def test_airbench_of_pytorch_has_cifarnets_network_and_whitening(module):
+    peer, images = module("pytorch_airbench"), load_data("synthetic:50").train.images
+    mean, std = images.mean((0, 1, 2)), images.std((0, 1, 2))
+    train = peer.Images(images, np.zeros(len(images)), mean, std, "cpu")
+    rows = peer.torch.arange(4)
+    whitening = peer.whitening_kernel(train.batch(peer.torch.arange(len(images))))
+    normalization = Normalization(tuple(map(float, mean)), tuple(map(float, std)))
+    wanted = whitening_kernel(images, normalization, 2).transpose(3, 2, 0, 1)
+    found = whitening.numpy()[:12]
+    # The signs of principal components are arbitrary. The components without variance are too.
+    steady = np.abs(wanted[:12]).max((1, 2, 3)) < 5
+    signs = np.sign((found * wanted[:12]).sum((1, 2, 3), keepdims=True))
+    assert steady.sum() >= 6
+    np.testing.assert_allclose((signs * found)[steady], wanted[:12][steady], rtol=0.05, atol=0.05)
+    np.testing.assert_array_equal(whitening[12:], -whitening[:12])
+    network = peer.Airbench(whitening, 10)
+    trained = sum(each.numel() for each in network.parameters() if each.requires_grad)
+    assert trained == 1_971_352  # As cifarnet summary --model airbench94 counts them.
+    assert network(train.batch(rows)).shape == (4, 10)
+    whole = np.pad(images[:4], ((0, 0), (2, 2), (2, 2), (0, 0)), "reflect")
+    moved = train.batch(rows, peer.torch.tensor([0, 1, -2, 2]), peer.torch.tensor([0, -1, 2, 0]), rows > 1)
+    crops = [whole[0, 2:34, 2:34], whole[1, 3:35, 1:33], whole[2, 0:32, 4:36][:, ::-1], whole[3, 4:36, 2:34][:, ::-1]]
+    np.testing.assert_allclose(moved.permute(0, 2, 3, 1), (np.stack(crops) - mean) / std, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("torch") is None, reason="needs torch")
+def test_airbench_of_pytorch_trains_within_a_length_or_budget(module, tmp_path):
+    module("pictures").save_splits(tmp_path / "images.npz", load_data("synthetic:50"))
+    command = [sys.executable, BENCHMARKS / "pytorch_airbench.py", "--data", tmp_path / "images.npz"]
+    results = []
+    for options in (["--epochs", "1"], ["--budget", "0.01"]):
+        done = subprocess.run([*command, *options], capture_output=True, text=True, check=True)
+        results.append(json.loads(done.stdout.splitlines()[-1]))
+    trained, refused = results
+    ((seconds, accuracy),) = trained["epochs"]
+    assert seconds > 0
+    assert (trained["steps"], trained["accuracy"]) == (1, accuracy)
+    assert refused["refused"].endswith("Received: --budget 0.01")
 
 
 def test_scaling_adds_the_exchange_to_the_steps(run, module):
