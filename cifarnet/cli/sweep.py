@@ -147,6 +147,7 @@ def _new(given: dict[str, Any]) -> "Iterator[Sweep]":
     from cifarnet.backend.select import choose_backend
     from cifarnet.files import require_writable
     from cifarnet.runs.sweep import Sweep, SweepPlan, require_seeds, require_unused
+    from cifarnet.training.distribute import require_divisible, require_supported
     from cifarnet.training.session import Session
     from cifarnet.training.setup import network_for, prepare, read_images
     from cifarnet.training.start import FOLDER, make_default_directory
@@ -158,6 +159,8 @@ def _new(given: dict[str, Any]) -> "Iterator[Sweep]":
     jobs = machine.jobs(seeds, request.budget, given.get("jobs"))
     # A later --resume may have another default.
     request = replace(request, backend=choose_backend(request.backend))
+    placement = Placement.parse(request.devices)
+    require_supported(placement, request.backend, None, synchronized=request.sync_batchnorm)
     prepared = prepare(request)
     if path is not None:
         require_unused(path)
@@ -168,6 +171,8 @@ def _new(given: dict[str, Any]) -> "Iterator[Sweep]":
         # The budget is that of a run, which reads its images again.
         _, data, _ = read_images(replace(prepared, request=replace(request, budget=None)), session)
         network_for(prepared.model, prepared.recipe, prepared.origins.base, data)
+    batch_size = prepared.recipe.for_images(len(data.train), prepared.model).batch_size
+    require_divisible(batch_size, placement.count or 1)
     del data
     plan = SweepPlan.of(request, seeds, jobs, machine.cores_of_each(jobs))
     with Sweep.create(path or make_default_directory(prepared), plan) as sweep:

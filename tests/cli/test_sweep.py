@@ -57,6 +57,7 @@ def wait_for(condition, process) -> None:
         ("--seeds 2 --epochs 3 --steps 4", "`epochs` and `steps`"),
         ("--seeds 2 --recipe fst", "Did you mean fast?"),
         ("--seeds 2 --devices gpu", "each run gets a GPU of its own"),
+        ("--seeds 2 --devices cpu:3 --data synthetic:64", "divisible by the number of devices, 3: 126 or 129"),
     ],
 )
 def test_invalid_options_are_refused_before_anything_is_made(tmp_path, monkeypatch, options, message):
