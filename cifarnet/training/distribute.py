@@ -22,6 +22,9 @@ from cifarnet.models.spec import ModelSpec, describe
 from cifarnet.runs.config import RunConfig
 
 
+_SAME_COMMAND = "Start all of them with the same command and environment"
+
+
 class Strategy:
     """A run on one device, and the interface of the others.
 
@@ -83,11 +86,11 @@ class Strategy:
         """Return the largest ``number`` of all processes. All processes must call it at the same step."""
         return number
 
-    def require_same(self, what: str, text: str) -> None:
+    def require_same(self, what: str, text: str, remedy: str = _SAME_COMMAND) -> None:
         """Check that all processes have the same ``text`` of ``what``.
 
         Raises:
-            RunError: when one has another.
+            RunError: when one has another. The message has the ``remedy``.
         """
 
     def together(self) -> AbstractContextManager[None]:
@@ -181,18 +184,18 @@ class JaxDataParallel(Strategy):
         """Return the largest ``number`` of all processes."""
         return float(self._gathered(number).max())
 
-    def require_same(self, what: str, text: str) -> None:
+    def require_same(self, what: str, text: str, remedy: str = _SAME_COMMAND) -> None:
         """Check that all processes have the same ``text`` of ``what``.
 
         Raises:
-            RunError: when one has another.
+            RunError: when one has another. The message has the ``remedy``.
         """
         digest = hashlib.sha256(text.encode()).digest()
         found = self._gathered(*np.frombuffer(digest, np.uint32))
         if others := [index for index, row in enumerate(found) if (row != found[0]).any()]:
             raise RunError(
-                f"The processes of a run must have the same {what}. Start all of them with the same command and"
-                f" environment. Received: another {what} in process {', '.join(map(str, others))} than in process 0"
+                f"The processes of a run must have the same {what}. {remedy}. Received: another {what} in process"
+                f" {', '.join(map(str, others))} than in process 0"
             )
 
     def _gathered(self, *numbers: float) -> np.ndarray:

@@ -83,7 +83,9 @@ class TrainingRun:
     def _require_same(self, checkpoint: Checkpoint | None) -> None:
         """Check that all processes continue from the same checkpoint."""
         state = f"{checkpoint.train_state.step} {checkpoint.weights.sha256()}" if checkpoint else "none"
-        self.strategy.require_same("checkpoint", state)
+        path = self.run.path
+        remedy = f"All of them must find it in {path}: keep that on a file system that they share, or copy it"
+        self.strategy.require_same("checkpoint", state, remedy)
 
     def _used(self) -> float:
         """Return the seconds spent so far, including those before an interruption: those of the writing process."""

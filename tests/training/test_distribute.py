@@ -11,13 +11,14 @@ import pytest
 
 from cifarnet.backend.cluster import Cluster
 from cifarnet.backend.placement import Placement
-from cifarnet.errors import BackendError, InvalidValueError
+from cifarnet.errors import BackendError, InvalidValueError, RunError
 from cifarnet.models.spec import ModelSpec
 from cifarnet.recipes import RECIPES
 from cifarnet.runs.directory import FollowedRun
 from cifarnet.training.checkpoint import Checkpoint, TrainState
 from cifarnet.training.checkpoints import HeldCheckpoints
 from cifarnet.training.distribute import (
+    JaxDataParallel,
     Strategy,
     TensorflowMirrored,
     require_divisible,
@@ -152,6 +153,20 @@ with strategy.together():
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False)
     assert ended.returncode == 1
     assert re.search(r"^Timeout \(0:00:01\)!$", ended.stderr, re.MULTILINE)
+
+
+def test_a_difference_between_processes_is_told_with_its_remedy():
+    class Two(JaxDataParallel):
+        def __init__(self):
+            self.processes = 2
+
+        def _gathered(self, *numbers):
+            return np.array([numbers, [0.0] * len(numbers)])
+
+    with pytest.raises(RunError, match="same command and environment. Received: another configuration in process 1"):
+        Two().require_same("configuration", "a")
+    with pytest.raises(RunError, match="must have the same checkpoint. Copy it. Received: another checkpoint in"):
+        Two().require_same("checkpoint", "a", "Copy it")
 
 
 def test_processes_may_have_other_paths_and_cores():
