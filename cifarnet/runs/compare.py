@@ -192,7 +192,8 @@ def read_run(directory: Path) -> RunRecord:
     fields = {**asdict(config), "cifarnet": run.version}
     for place in PLACES:
         fields[place] = fields.pop(f"{place}_path") or fields[place]
-    del fields["recipe"], fields["seed"]
+    # The digest of the request includes the seed.
+    del fields["recipe"], fields["seed"], fields["request_sha256"]
     recipe = config.recipe.to_dict()
     settings = {"recipe": recipe.pop("name"), **recipe, **fields}
     return RunRecord(directory, config.seed, settings, run.history, _outcome(run))

@@ -38,4 +38,7 @@ def save_run(
 
 
 def save_seeds(folder: Path, accuracies: dict[int, float | None], config: RunConfig = CONFIG) -> list[Path]:
-    return [save_run(folder / f"s{seed}", a, replace(config, seed=seed)) for seed, a in accuracies.items()]
+    return [
+        save_run(folder / f"s{seed}", a, replace(config, seed=seed, request_sha256=f"{seed:064x}"))
+        for seed, a in accuracies.items()
+    ]
