@@ -158,9 +158,10 @@ def _new(given: dict[str, Any]) -> "Iterator[Sweep]":
     machine = _machine(request.devices)
     jobs = machine.jobs(seeds, request.budget, given.get("jobs"))
     # A later --resume may have another default.
-    request = replace(request, backend=choose_backend(request.backend))
+    backend = choose_backend(request.backend)
+    request = replace(request, backend=backend)
     placement = Placement.parse(request.devices)
-    require_supported(placement, request.backend, None, synchronized=request.sync_batchnorm)
+    require_supported(placement, backend, None, synchronized=request.sync_batchnorm)
     prepared = prepare(request)
     if path is not None:
         require_unused(path)

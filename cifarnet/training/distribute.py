@@ -21,7 +21,6 @@ from cifarnet.models.layers import leaves
 from cifarnet.models.spec import ModelSpec, describe
 from cifarnet.runs.config import RunConfig
 
-
 _SAME_COMMAND = "Start all of them with the same command and environment"
 
 

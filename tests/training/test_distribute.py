@@ -163,9 +163,9 @@ def test_a_difference_between_processes_is_told_with_its_remedy():
         def _gathered(self, *numbers):
             return np.array([numbers, [0.0] * len(numbers)])
 
-    with pytest.raises(RunError, match="same command and environment. Received: another configuration in process 1"):
+    with pytest.raises(RunError, match=r"command and environment\. Received: another configuration in process 1"):
         Two().require_same("configuration", "a")
-    with pytest.raises(RunError, match="must have the same checkpoint. Copy it. Received: another checkpoint in"):
+    with pytest.raises(RunError, match=r"must have the same checkpoint\. Copy it\. Received: another checkpoint in"):
         Two().require_same("checkpoint", "a", "Copy it")
 
 
