@@ -143,10 +143,10 @@ def _resumed(given: dict[str, Any]) -> "Iterator[Sweep]":
 
 @contextmanager
 def _new(given: dict[str, Any]) -> "Iterator[Sweep]":
-    """Make a new sweep after all that can be checked before a run has been checked."""
+    """Make a new sweep after all that can be checked before a run has been checked, or continue it if it is there."""
     from cifarnet.backend.select import choose_backend
     from cifarnet.files import require_writable
-    from cifarnet.runs.sweep import Sweep, SweepPlan, require_seeds, require_unused
+    from cifarnet.runs.sweep import Sweep, SweepPlan, is_sweep, read_plan, require_seeds, require_unused
     from cifarnet.training.distribute import require_divisible, require_supported
     from cifarnet.training.session import Session
     from cifarnet.training.setup import network_for, prepare, read_images
@@ -163,6 +163,11 @@ def _new(given: dict[str, Any]) -> "Iterator[Sweep]":
     placement = Placement.parse(request.devices)
     require_supported(placement, backend, None, synchronized=request.sync_batchnorm)
     prepared = prepare(request)
+    plan = SweepPlan.of(request, seeds, jobs, machine.cores_of_each(jobs))
+    if path is not None and is_sweep(path) and read_plan(path) == plan:
+        with Sweep.open(path) as sweep:
+            yield sweep
+        return
     if path is not None:
         require_unused(path)
     require_writable(path or FOLDER)
@@ -175,7 +180,6 @@ def _new(given: dict[str, Any]) -> "Iterator[Sweep]":
     batch_size = prepared.recipe.for_images(len(data.train), prepared.model).batch_size
     require_divisible(batch_size, placement.count or 1)
     del data
-    plan = SweepPlan.of(request, seeds, jobs, machine.cores_of_each(jobs))
     with Sweep.create(path or make_default_directory(prepared), plan) as sweep:
         yield sweep
 

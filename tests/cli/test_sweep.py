@@ -160,7 +160,7 @@ def test_a_stopped_sweep_goes_on_as_if_it_never_stopped(tmp_path):
 
     (folder / "seed-1").mkdir()
     (folder / "seed-1" / files.CONFIG).write_text("{")
-    process = start("train", "--resume", folder, **pinned)
+    process = start("train", *OPTIONS, "--seeds", 2, "--output", folder, **pinned)  # As well as --resume.
     output, errors = process.communicate(timeout=120)
     assert process.returncode == 1, errors
     assert "1 of 2 seeds failed:\n  seed 1: " in errors
