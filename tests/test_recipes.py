@@ -100,6 +100,18 @@ def test_on_a_gpu_the_fast_recipe_trains_at_full_size():
         ("vgg16", "revised", {}),
         ("vgg16", "fast", {"learning_rate": 0.03, "batch_size": 128}),
         ("airbench94", "paper", {}),
+        (
+            "airbench94-slim",
+            "fast",
+            {
+                "batch_size": 256,
+                "learning_rate": 1.0,
+                "momentum": 0.85,
+                "l2": 3.3e-4,
+                "label_smoothing": 0.2,
+                "batchnorm_momentum": 0.6,
+            },
+        ),
     ],
 )
 def test_networks_change_named_recipes(model, recipe, changes):

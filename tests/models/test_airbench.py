@@ -11,8 +11,9 @@ import pytest
 from cifarnet.errors import InvalidValueError
 from cifarnet.models.airbench import describe
 from cifarnet.models.initial import adopted_weights, initial_weights
-from cifarnet.models.layers import leaves, named_weights, relu, total_macs, total_params
+from cifarnet.models.layers import leaves, named_weights, total_macs, total_params
 from cifarnet.models.spec import ModelSpec, base_and_head
+from cifarnet.models.spec import describe as spec_layers
 from cifarnet.models.whitening import EPSILON, whitening_kernel, whitening_weights
 from cifarnet.preprocessing import Normalization
 from cifarnet.recipes import RECIPES
@@ -24,7 +25,7 @@ from tests.support.jax import quick_jax
 from tests.support.training import assert_same_state
 from tests.support.weights import random_weights
 
-SPEC = ModelSpec("airbench94")
+SPEC, SLIM = ModelSpec("airbench94"), "airbench94-slim"
 COLOURS = Normalization((125.0, 110.0, 60.0), (60.0, 40.0, 90.0))
 # Type, output shape, parameters and multiply-accumulates of all layers with a row in the table.
 GROUPS = [
@@ -69,11 +70,12 @@ def test_kernels_but_that_of_the_whitening_are_trained():
     assert not any(name.endswith("/gamma") for name in weights)
 
 
-def test_the_activation_can_be_a_relu():
-    types = {each.type for _, each in leaves(describe(8, 10, 32, activation=relu))}
-    assert "ReLU" in types
-    assert "GELU" not in types
-    assert "GELU" in {each.type for _, each in leaves(describe(8, 10, 32))}
+def test_the_slim_network_has_fewer_channels_and_relu():
+    wide, slim = ([each for _, each in leaves(spec_layers(ModelSpec(name)))] for name in ("airbench94", SLIM))
+    assert [each.type for each in slim] == [each.type.replace("GELU", "ReLU") for each in wide]
+    assert "GELU" in {each.type for each in wide}
+    assert [each.output_shape[-1] for each in slim if each.type == "Conv2D"] == [24, 48, 48, 128, 128, 128, 128]
+    assert total_macs(slim) == 43_126_688
 
 
 @pytest.mark.parametrize(("size", "side"), [(12, 1), (16, 1), (20, 2), (24, 2), (28, 3), (32, 3), (64, 7)])
@@ -90,13 +92,15 @@ def test_other_image_sizes_are_refused(size, nearest):
         ModelSpec("airbench94", image_size=size)
 
 
-@pytest.mark.parametrize("name", ["airbench", "airbench95", "airbench94x"])
-def test_there_is_one_airbench(name):
+@pytest.mark.parametrize("name", ["airbench", "airbench95", "airbench94x", "airbench94-slimm"])
+def test_other_names_get_the_nearest(name):
     with pytest.raises(InvalidValueError, match="Did you mean airbench94"):
         ModelSpec(name)
 
 
-@pytest.mark.parametrize(("base", "wanted"), [("resnet20", "airbench94"), ("airbench94", "resnet20")])
+@pytest.mark.parametrize(
+    ("base", "wanted"), [("resnet20", "airbench94"), ("airbench94", "resnet20"), (SLIM, "airbench94")]
+)
 def test_weights_of_one_network_do_not_fit_the_other(base, wanted):
     inputs = TrainRequest(data="synthetic", weights="w.h5")
     spec, known = ModelSpec(wanted), ModelSpec(base)

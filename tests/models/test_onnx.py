@@ -22,7 +22,7 @@ NETWORKS = [
     (ModelSpec("vgg16", 3, 12), COLOURS),
     (ModelSpec("vgg16", 3, 36), GREY),
     (ModelSpec("airbench94", 3, 16), COLOURS),
-    (ModelSpec("airbench94", 10, 32), GREY),
+    (ModelSpec("airbench94-slim", 10, 32), GREY),
 ]
 
 
