@@ -111,10 +111,11 @@ def _recipe_for(request: TrainRequest, spec: ModelSpec) -> Recipe:
     return recipe
 
 
-def with_best_network(prepared: Prepared, device: Device, data: RunData) -> tuple[Prepared, tuple[str, ...]]:
-    """Return ``prepared`` with the best network for its budget on ``device``, if the request leaves it open, and notes.
+def with_best_network(prepared: Prepared, device: Device) -> tuple[Prepared, tuple[str, ...]]:
+    """Return ``prepared`` with the best network within a budget on ``device``, and a note on it.
 
-    A network was measured without a teacher and without initial weights, with the recipe ``fast``.
+    A request without a budget, or with a network, weights, a teacher or a recipe other than ``fast``, keeps its
+    network. The networks were compared without these.
     """
     request = prepared.request
     if request.budget is None or request.recipe not in (None, "fast"):
@@ -122,11 +123,11 @@ def with_best_network(prepared: Prepared, device: Device, data: RunData) -> tupl
     if request.model or request.weights or request.teacher:
         return prepared, ()
     size = prepared.inputs.image_size
-    model = best_network(request.budget, device, len(data.train), size)
+    model = best_network(device, size)
     if model == prepared.model:
         return prepared, ()
     spec = ModelSpec(model, image_size=size)
-    note = f"{spec.title} is the best network for so much time on this device; `model` chooses another"
+    note = f"{spec.title} is the best network within a budget on a CPU; `model` chooses another"
     return replace(prepared, model=model, recipe=_recipe_for(request, spec)), (note,)
 
 

@@ -117,7 +117,7 @@ def train(
     inputs, data, data_seconds = read_images(prepared, session)
     spec, normalization = network_for(prepared.model, prepared.recipe, prepared.origins.base, data)
     backend, strategy = session.start(request.backend, placement, request.sync_batchnorm)
-    prepared, choice = with_best_network(prepared, device(), data)
+    prepared, choice = with_best_network(prepared, device())
     config, notes = resolve(prepared, inputs, data, backend, device(), strategy)
     config, spec = replace(config, request_sha256=digest), replace(spec, name=config.model)
     setup = Setup(config, data, prepared.origins, spec, normalization, data_seconds, (*choice, *notes))
