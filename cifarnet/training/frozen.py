@@ -88,7 +88,8 @@ def _fill(features: keras.Variable | HostArray, start: int, chunk: Any) -> None:
 
         features.value.scatter_update(tf.IndexedSlices(chunk, tf.range(start, start + len(chunk))))
     else:
-        features.assign(ops.slice_update(features, (start, 0, 0, 0), chunk))
+        # JAX 0.10 takes no variables where it takes arrays.
+        features.assign(ops.slice_update(ops.convert_to_tensor(features), (start, 0, 0, 0), chunk))
 
 
 def _take(features: keras.Variable, rows: Any) -> Any:

@@ -54,6 +54,8 @@ for name, kind, step in (("inside", StepDone, 5), ("between", EpochDone, 4)):
     except InterruptedRunError:
         resume(there / name)
 train(replace(config, teacher=str(there / "alone")), there / "taught")
+still = recipe.with_changes(rotation=0.0, shift=0.0, flip=False, resolutions=())
+train(replace(config, recipe=still, weights=str(there / "alone"), freeze_base=True), there / "head")
 memory.array_limit = lambda: 2000  # Larger images stay on the host.
 train(config, there / "host")
 """
@@ -88,6 +90,9 @@ def test_with_jax_a_stopped_run_equals_one_left_alone(tmp_path):
         assert load_weights(alone / files.WEIGHTS).sha256() == load_weights(stopped / files.WEIGHTS).sha256()
         assert_same_state(stopped, alone)
         assert json.loads((stopped / files.CONFIG).read_text())["backend"] == "jax"
+    alone_tensors, tuned = (load_weights(each / files.WEIGHTS).tensors for each in (alone, tmp_path / "head"))
+    changed = {name.partition("/")[0] for name in tuned if not np.array_equal(tuned[name], alone_tensors[name])}
+    assert changed == {"norm", "classifier"}
     taught = tmp_path / "taught"
     assert json.loads((taught / files.CONFIG).read_text())["teacher"] == str(alone)
     assert load_weights(taught / files.WEIGHTS).sha256() != load_weights(alone / files.WEIGHTS).sha256()
