@@ -210,6 +210,14 @@ class Recipe:
         panel=Panel.AUGMENTATION,
     )
     """DeVries and Taylor 2017, arXiv:1708.04552."""
+    jitter: float = option(
+        0.0,
+        range=Range(0, 1),
+        metavar="FRACTION",
+        help="Change the brightness and the contrast of each image at random by up to this fraction.",
+        panel=Panel.AUGMENTATION,
+    )
+    """Each by a factor of its own, which is uniform from 1 - ``jitter`` to 1 + ``jitter``."""
     resolutions: tuple[tuple[int, float], ...] = option(
         (),
         notation=_SIZE_LIST,
@@ -331,7 +339,7 @@ class Recipe:
     @property
     def varies_images(self) -> bool:
         """Whether an image differs between epochs."""
-        return bool(self.moves_images or self.cutout or self.resolutions)
+        return bool(self.moves_images or self.cutout or self.jitter or self.resolutions)
 
     @property
     def settling_steps(self) -> int:

@@ -1,14 +1,16 @@
 """Normalization and augmentation of batches, on the device.
 
-Rotation, shift, crop and flip are one affine map per image. The random numbers are an argument. They are uniform and
-drawn on the host from (seed, epoch): ``MOVE_DRAWS`` per image for the map, then ``CUTOUT_DRAWS`` for the hidden square.
+Rotation, shift, crop and flip are one affine map per image. The random numbers are an argument. They are drawn on the
+host from (seed, epoch): one row per image, with the ``draw_columns`` of each augmentation.
 """
 
 from functools import cache
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
+from cifarnet.data.colors import JITTER_DRAWS, jitter
 from cifarnet.preprocessing import Normalization
 from cifarnet.recipes import Recipe
 
@@ -17,8 +19,38 @@ FLIP = 3
 CUTOUT_DRAWS = 2  # vertical and horizontal position
 
 
+def draw_columns(recipe: Recipe) -> dict[str, slice]:
+    """Return the columns of the draws by the augmentation that uses them; none for one that ``recipe`` lacks."""
+    counts = {
+        "moves": MOVE_DRAWS,
+        "cutout": CUTOUT_DRAWS if recipe.cutout else 0,
+        "jitter": JITTER_DRAWS if recipe.jitter else 0,
+    }
+    ends = accumulate(counts.values())
+    return {name: slice(end - count, end) for (name, count), end in zip(counts.items(), ends, strict=True)}
+
+
+def training_images(pixels: Any, draws: Any, recipe: Recipe, normalization: Normalization) -> Any:
+    """Return uint8 ``pixels`` (batch, size, size, 3) normalized and augmented according to ``recipe``.
+
+    In this order: jitter, normalization, moves, cutout.
+
+    Args:
+        pixels: uint8 (batch, size, size, 3).
+        draws: float32 (batch, draws), from ``cifarnet.training.model.epoch_order``.
+        recipe: the augmentation settings.
+        normalization: of the images.
+    """
+    from keras import ops
+
+    if recipe.jitter:
+        pixels = jitter(ops.cast(pixels, "float32"), draws[:, draw_columns(recipe)["jitter"]], recipe.jitter)
+    images = augment(normalize(pixels, normalization), draws, recipe)
+    return hide_squares(images, draws, recipe.cutout)
+
+
 def normalize(pixels: Any, normalization: Normalization) -> Any:
-    """Return uint8 ``pixels`` (batch, size, size, channels) normalized, as float32 of the same shape."""
+    """Return ``pixels`` from 0 to 255 (batch, size, size, channels) normalized, as float32 of the same shape."""
     from keras import ops
 
     return normalization.apply(ops.cast(pixels, "float32"))

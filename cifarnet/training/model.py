@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from cifarnet.backend.devices import Execution
-from cifarnet.data.augmentation import CUTOUT_DRAWS, FLIP, MOVE_DRAWS, augment, hide_squares, normalize, shrink
+from cifarnet.data.augmentation import CUTOUT_DRAWS, FLIP, MOVE_DRAWS, draw_columns, shrink, training_images
 from cifarnet.models.network import KERAS_POLICIES, Network
 from cifarnet.preprocessing import Normalization
 from cifarnet.recipes import Recipe
@@ -107,9 +107,7 @@ class TrainingModel(keras.Model):
 
     def augmented(self, batch: dict[str, Any]) -> Any:
         """Return the training images of ``batch``, normalized and augmented: float32 (batch, size, size, 3)."""
-        images = normalize(self.inputs_of(batch), self.normalization)
-        images = augment(images, batch["draws"], self.recipe)
-        return hide_squares(images, batch["draws"], self.recipe.cutout)
+        return training_images(self.inputs_of(batch), batch["draws"], self.recipe, self.normalization)
 
     def inputs_of(self, batch: dict[str, Any]) -> Any:
         """Return the training images of ``batch`` as they are stored."""
@@ -232,8 +230,17 @@ def epoch_order(recipe: Recipe, seed: int, epoch: int, images: int) -> tuple[np.
         draws[:, FLIP] = np.where(sides[rows] ^ bool(epoch % 2), 0.25, 0.75)
     if recipe.cutout:
         draws = np.concatenate([draws, rng.random((images, CUTOUT_DRAWS), np.float32)], axis=1)
+    # Each in a stream of its own, so that an augmentation does not change the draws of the others.
+    for name, stream in _STREAMS.items():
+        columns = draw_columns(recipe)[name]
+        if count := columns.stop - columns.start:
+            own = np.random.default_rng([seed, epoch, stream]).random((images, count), np.float32)
+            draws = np.concatenate([draws, own], axis=1)
     return rows, draws
 
 
 # Separates the random side of each image's first flip from the streams of the epochs and of the initial weights.
 _FLIP_STREAM = 2**32 - 2
+# The streams of augmentations, in the order of their columns. 2**32 - 3 and 2**32 - 4 are those of precise batch
+# normalization and of dropout.
+_STREAMS = {"jitter": 2**32 - 5}

@@ -36,7 +36,7 @@ def training_samples(data: Dataset, recipe: Recipe, per_class: int = 6, seed: in
         seed: the seed of the run.
     """
     use_backend()
-    from cifarnet.data.augmentation import augment, hide_squares, normalize
+    from cifarnet.data.augmentation import training_images
     from cifarnet.training.model import epoch_order
 
     rows, draws = epoch_order(recipe, seed, 0, len(data))
@@ -45,8 +45,7 @@ def training_samples(data: Dataset, recipe: Recipe, per_class: int = 6, seed: in
     chosen = np.concatenate(places)
     raw = data.images[rows[chosen]]
     normalization = Normalization.of(data.images)
-    moved = augment(normalize(raw, normalization), draws[chosen], recipe)
-    seen = np.asarray(hide_squares(moved, draws[chosen], recipe.cutout))
+    seen = np.asarray(training_images(raw, draws[chosen], recipe, normalization))
     pixels = np.clip(np.rint(normalization.invert(seen)), 0, 255).astype(np.uint8)
     ends = np.cumsum([len(each) for each in places])[:-1]
     return Samples(tuple(np.split(raw, ends)), tuple(np.split(pixels, ends)))

@@ -27,7 +27,8 @@ OPTIONS = {
         --steps --batch-size --learning-rate --momentum --nesterov --no-nesterov --l2 --label-smoothing
         --batchnorm-momentum --precise-batchnorm
         --lr-decay --lr-drop --lr-boundaries --cycle-peak --warmup-steps --warmup-learning-rate
-        --rotation --shift --crop-padding --flip --no-flip --alternate-flips --no-alternate-flips --cutout --resolutions
+        --rotation --shift --crop-padding --flip --no-flip --alternate-flips --no-alternate-flips --cutout --jitter
+        --resolutions
         --freeze-base --teacher --distillation --distillation-temperature
         --checks --save-interval --on-nan
         --report --tensorboard --quiet -q

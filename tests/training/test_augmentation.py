@@ -2,11 +2,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cifarnet.data.augmentation import CUTOUT_DRAWS, FLIP, MOVE_DRAWS, augment, hide_squares, shrink
+from cifarnet.data.augmentation import (
+    CUTOUT_DRAWS,
+    FLIP,
+    MOVE_DRAWS,
+    augment,
+    draw_columns,
+    hide_squares,
+    shrink,
+    training_images,
+)
+from cifarnet.data.colors import jitter
+from cifarnet.preprocessing import Normalization
 from cifarnet.recipes import RECIPES
 from cifarnet.training.model import epoch_order
 
 IMAGES = np.random.default_rng(0).standard_normal((3, 8, 8, 3)).astype(np.float32)
+PIXELS = np.random.default_rng(1).integers(0, 256, (13, 8, 8, 3), np.uint8)
 NOTHING = RECIPES["paper"].with_changes(crop_padding=0, flip=False)
 CENTRE = 0.5  # a draw of 0.5 moves and turns nothing
 
@@ -80,12 +92,51 @@ def test_alternate_flips_and_cutout_leave_the_other_draws_alone():
     assert draws.shape == (50, MOVE_DRAWS + CUTOUT_DRAWS)
 
 
+ALL = {"cutout": 4, "jitter": 0.4}
+
+
+def draws_of(recipe, name):
+    return epoch_order(recipe, 2, 3, 50)[1][:, draw_columns(recipe)[name]]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_draws_of_an_augmentation_do_not_depend_on_the_others(name):
+    together = NOTHING.with_changes(**ALL)
+    assert epoch_order(together, 2, 3, 50)[1].shape == (50, max(each.stop for each in draw_columns(together).values()))
+    alone = draws_of(NOTHING.with_changes(**{name: ALL[name]}), name)
+    np.testing.assert_array_equal(draws_of(together, name), alone)
+    assert alone.size
+    others = [draws_of(together, other)[:, 0] for other in ("moves", *ALL) if other != name]
+    assert not any(np.array_equal(other, alone[:, 0]) for other in others)
+
+
 @pytest.mark.parametrize(("place", "rows"), [(0.5, slice(2, 6)), (0.0, slice(0, 2)), (0.99, slice(5, 8))])
 def test_cutout_hides_a_square_that_the_border_may_cut(place, rows):
     draws = np.full((3, MOVE_DRAWS + CUTOUT_DRAWS), place, np.float32)
     wanted = IMAGES.copy()
     wanted[:, rows, rows] = 0
     np.testing.assert_array_equal(np.asarray(hide_squares(IMAGES, draws, 4)), wanted)
+
+
+def test_jitter_multiplies_brightness_then_contrast():
+    draws = np.random.default_rng(2).random((len(PIXELS), 2), np.float32)
+    found = np.asarray(jitter(PIXELS.astype(np.float32), draws, 0.5))
+    for image, (bright, contrast), changed in zip(PIXELS, 0.5 + draws, found, strict=True):
+        wanted = np.clip(image * bright, 0, 255)
+        mean = (wanted @ [0.299, 0.587, 0.114]).mean()
+        np.testing.assert_allclose(changed, np.clip(mean + contrast * (wanted - mean), 0, 255), atol=1e-3)
+    assert found.min() == 0
+    assert found.max() == 255
+
+
+def test_jitter_comes_before_normalization_and_moves():
+    recipe, normalization = NOTHING.with_changes(jitter=0.3, crop_padding=2, cutout=3), Normalization(100.0, 50.0)
+    draws = epoch_order(recipe, 0, 0, len(PIXELS))[1]
+    jittered = np.asarray(jitter(PIXELS.astype(np.float32), draws[:, draw_columns(recipe)["jitter"]], 0.3))
+    moved = augment(((jittered - 100) / 50).astype(np.float32), draws, recipe)
+    found = np.asarray(training_images(PIXELS, draws, recipe, normalization))
+    np.testing.assert_allclose(found, np.asarray(hide_squares(moved, draws, 3)), atol=1e-5)
+    assert (found == 0).any()
 
 
 def test_shrinking_is_pillows_bilinear():

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -96,6 +97,14 @@ def test_with_jax_a_stopped_run_equals_one_left_alone(tmp_path):
     taught = tmp_path / "taught"
     assert json.loads((taught / files.CONFIG).read_text())["teacher"] == str(alone)
     assert load_weights(taught / files.WEIGHTS).sha256() != load_weights(alone / files.WEIGHTS).sha256()
+
+
+@pytest.mark.slow
+def test_augmentation_is_that_of_numpy_with_jax():
+    tests = Path(__file__).with_name("test_augmentation.py")
+    options = ("-n", "0", "-p", "no:cacheprovider", "-q")
+    command = [sys.executable, "-m", "pytest", *options, str(tests)]
+    subprocess.run(command, check=True, env=os.environ | {"KERAS_BACKEND": "jax"})
 
 
 @pytest.mark.slow

@@ -50,6 +50,7 @@ def base(tmp_path):
         ({"rotation": 5.0}, False),
         ({"shift": 0.1}, False),
         ({"cutout": 4}, False),
+        ({"jitter": 0.2}, False),
         ({"resolutions": ((16, 0.5),)}, False),
     ],
 )
