@@ -218,6 +218,12 @@ class Recipe:
         panel=Panel.AUGMENTATION,
     )
     """Each by a factor of its own, which is uniform from 1 - ``jitter`` to 1 + ``jitter``."""
+    trivial_augment: bool = option(
+        False,
+        help="Change each image by one random operation: shear, shift, rotate, or change its colours.",
+        panel=Panel.AUGMENTATION,
+    )
+    """Müller and Hutter 2021, arXiv:2103.10158; ``cifarnet.data.trivial_augment`` lists the operations."""
     resolutions: tuple[tuple[int, float], ...] = option(
         (),
         notation=_SIZE_LIST,
@@ -333,8 +339,8 @@ class Recipe:
 
     @property
     def moves_images(self) -> bool:
-        """Whether images are rotated, shifted, cropped or flipped."""
-        return bool(self.rotation or self.shift or self.crop_padding or self.flip)
+        """Whether images are rotated, shifted, cropped, flipped or sheared."""
+        return bool(self.rotation or self.shift or self.crop_padding or self.flip or self.trivial_augment)
 
     @property
     def varies_images(self) -> bool:

@@ -1,7 +1,8 @@
 """Normalization and augmentation of batches, on the device.
 
-Rotation, shift, crop and flip are one affine map per image. The random numbers are an argument. They are drawn on the
-host from (seed, epoch): one row per image, with the ``draw_columns`` of each augmentation.
+Rotation, shift, crop, flip and the geometric operations of TrivialAugment are one affine map per image. The random
+numbers are an argument. They are drawn on the host from (seed, epoch): one row per image, with the ``draw_columns`` of
+each augmentation.
 """
 
 from functools import cache
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from cifarnet.data.colors import JITTER_DRAWS, jitter
+from cifarnet.data.trivial_augment import TRIVIAL_DRAWS, choose, geometric_maps, recolor
 from cifarnet.preprocessing import Normalization
 from cifarnet.recipes import Recipe
 
@@ -25,6 +27,7 @@ def draw_columns(recipe: Recipe) -> dict[str, slice]:
         "moves": MOVE_DRAWS,
         "cutout": CUTOUT_DRAWS if recipe.cutout else 0,
         "jitter": JITTER_DRAWS if recipe.jitter else 0,
+        "trivial_augment": TRIVIAL_DRAWS if recipe.trivial_augment else 0,
     }
     ends = accumulate(counts.values())
     return {name: slice(end - count, end) for (name, count), end in zip(counts.items(), ends, strict=True)}
@@ -33,7 +36,7 @@ def draw_columns(recipe: Recipe) -> dict[str, slice]:
 def training_images(pixels: Any, draws: Any, recipe: Recipe, normalization: Normalization) -> Any:
     """Return uint8 ``pixels`` (batch, size, size, 3) normalized and augmented according to ``recipe``.
 
-    In this order: jitter, normalization, moves, cutout.
+    In this order: TrivialAugment, jitter, normalization, moves, cutout.
 
     Args:
         pixels: uint8 (batch, size, size, 3).
@@ -43,8 +46,11 @@ def training_images(pixels: Any, draws: Any, recipe: Recipe, normalization: Norm
     """
     from keras import ops
 
+    columns = draw_columns(recipe)
+    if recipe.trivial_augment:
+        pixels = recolor(ops.cast(pixels, "float32"), choose(draws[:, columns["trivial_augment"]]))
     if recipe.jitter:
-        pixels = jitter(ops.cast(pixels, "float32"), draws[:, draw_columns(recipe)["jitter"]], recipe.jitter)
+        pixels = jitter(ops.cast(pixels, "float32"), draws[:, columns["jitter"]], recipe.jitter)
     images = augment(normalize(pixels, normalization), draws, recipe)
     return hide_squares(images, draws, recipe.cutout)
 
@@ -60,7 +66,8 @@ def augment(images: Any, draws: Any, recipe: Recipe) -> Any:
     """Return ``images`` randomly rotated, shifted, cropped and flipped according to ``recipe``.
 
     Crops are padded with zeros, the mean colour after normalization (He et al. 2015). Rotations and shifts repeat the
-    border, like Keras's ImageDataGenerator, which the original project used.
+    border, like Keras's ImageDataGenerator, which the original project used. A geometric operation of TrivialAugment
+    comes first, and its border is that of the others.
 
     Args:
         images: float32 (batch, size, size, channels), normalized.
@@ -69,7 +76,10 @@ def augment(images: Any, draws: Any, recipe: Recipe) -> Any:
     """
     if not recipe.moves_images:
         return images
-    maps = affine_maps(draws, recipe, images.shape[1])
+    size = images.shape[1]
+    maps = affine_maps(draws, recipe, size)
+    if recipe.trivial_augment:
+        maps = _composed(geometric_maps(choose(draws[:, draw_columns(recipe)["trivial_augment"]]), size), maps)
     if recipe.rotation or recipe.shift:
         return _sample_between(images, maps)
     return _sample_whole(images, maps)
@@ -152,6 +162,16 @@ def affine_maps(draws: Any, recipe: Recipe, size: int) -> Any:
         cos,
         centre + dy - sign * sin * centre - cos * centre,
     )
+    return ops.stack(rows, axis=1)
+
+
+def _composed(outer: Any, inner: Any) -> Any:
+    """Return the maps (batch, 6) that apply ``inner``, then ``outer``, to the coordinates of an output pixel."""
+    from keras import ops
+
+    a, b, c, d, e, f = ops.unstack(outer, axis=1)
+    g, h, i, j, k, m = ops.unstack(inner, axis=1)
+    rows = (a * g + b * j, a * h + b * k, a * i + b * m + c, d * g + e * j, d * h + e * k, d * i + e * m + f)
     return ops.stack(rows, axis=1)
 
 

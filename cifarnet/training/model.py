@@ -243,4 +243,4 @@ def epoch_order(recipe: Recipe, seed: int, epoch: int, images: int) -> tuple[np.
 _FLIP_STREAM = 2**32 - 2
 # The streams of augmentations, in the order of their columns. 2**32 - 3 and 2**32 - 4 are those of precise batch
 # normalization and of dropout.
-_STREAMS = {"jitter": 2**32 - 5}
+_STREAMS = {"jitter": 2**32 - 5, "trivial_augment": 2**32 - 6}

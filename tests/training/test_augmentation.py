@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageEnhance, ImageOps
 
 from cifarnet.data.augmentation import (
     CUTOUT_DRAWS,
@@ -13,6 +13,7 @@ from cifarnet.data.augmentation import (
     training_images,
 )
 from cifarnet.data.colors import jitter
+from cifarnet.data.trivial_augment import OPERATIONS, STRENGTHS, TRIVIAL_DRAWS, choose
 from cifarnet.preprocessing import Normalization
 from cifarnet.recipes import RECIPES
 from cifarnet.training.model import epoch_order
@@ -92,7 +93,7 @@ def test_alternate_flips_and_cutout_leave_the_other_draws_alone():
     assert draws.shape == (50, MOVE_DRAWS + CUTOUT_DRAWS)
 
 
-ALL = {"cutout": 4, "jitter": 0.4}
+ALL = {"cutout": 4, "jitter": 0.4, "trivial_augment": True}
 
 
 def draws_of(recipe, name):
@@ -137,6 +138,79 @@ def test_jitter_comes_before_normalization_and_moves():
     found = np.asarray(training_images(PIXELS, draws, recipe, normalization))
     np.testing.assert_allclose(found, np.asarray(hide_squares(moved, draws, 3)), atol=1e-5)
     assert (found == 0).any()
+
+
+def by_pillow(image, operation, strength):
+    """What TrivialAugment does by Pillow, with a signed strength of -1 to 1."""
+    affine = {
+        "identity": (0, 0, 0, 0),
+        "shear_x": (0.99 * strength, 0, 0, 0),
+        "shear_y": (0, 0, 0.99 * strength, 0),
+        "translate_x": (0, 32 * strength, 0, 0),
+        "translate_y": (0, 0, 0, 32 * strength),
+    }
+    if operation in affine:
+        b, c, d, f = affine[operation]
+        return image.transform(image.size, Image.Transform.AFFINE, (1, b, c, d, 1, f))
+    if operation == "rotate":
+        return image.rotate(135 * strength)
+    if operation == "posterize":
+        return ImageOps.posterize(image, 8 - round(6 * abs(strength)))
+    if operation == "solarize":
+        return ImageOps.solarize(image, 255 * (1 - abs(strength)))
+    if operation == "autocontrast":
+        return ImageOps.autocontrast(image)
+    return getattr(ImageEnhance, operation.capitalize())(image).enhance(1 + 0.99 * strength)
+
+
+PICTURE = np.random.default_rng(3).integers(40, 200, (32, 32, 3), np.uint8)
+PICTURES = np.stack([PICTURE] * 8)
+TRIVIAL = NOTHING.with_changes(trivial_augment=True)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_trivial_augment_is_pillows(operation):
+    levels, signs = np.repeat([0, 7, 18, 30], 2), np.tile([-1, 1], 4)
+    draws = np.full((8, MOVE_DRAWS + TRIVIAL_DRAWS), CENTRE, np.float32)
+    draws[:, MOVE_DRAWS] = (OPERATIONS.index(operation) + 0.5) / len(OPERATIONS)
+    draws[:, MOVE_DRAWS + 1] = (levels + 0.5) / STRENGTHS
+    draws[:, MOVE_DRAWS + 2] = 0.5 + signs / 4
+    found = np.asarray(training_images(PICTURES, draws, TRIVIAL, Normalization(0.0, 1.0)))
+    for image, level, sign in zip(found, levels, signs, strict=True):
+        wanted = np.asarray(by_pillow(Image.fromarray(PICTURE), operation, sign * level / 30), np.float32)
+        # Pillow rounds to whole numbers, in the blend and in the mean grey. After a turn of 135 degrees some pixels are
+        # from halfway between two.
+        assert np.mean(np.abs(image - wanted) > 1.5) < (0.03 if operation == "rotate" else 1e-9), (level, sign)
+
+
+def test_a_constant_image_survives_autocontrast():
+    draws = np.full((8, MOVE_DRAWS + TRIVIAL_DRAWS), 0.999, np.float32)
+    pixels = np.full(PICTURES.shape, 77, np.uint8)
+    found = training_images(pixels, draws, TRIVIAL, Normalization(0.0, 1.0))
+    np.testing.assert_array_equal(np.asarray(found), pixels)
+
+
+def test_every_operation_and_strength_is_equally_likely():
+    draws = np.repeat(np.linspace(0, 1, 20_000, endpoint=False, dtype=np.float32)[:, None], 3, axis=1)
+    draws[-1] = np.nextafter(np.float32(1), np.float32(0))
+    operation, strength, sign = map(np.asarray, choose(draws))
+    for values, count in ((operation, len(OPERATIONS)), (np.rint(strength * 30), STRENGTHS), (sign, 2)):
+        assert (np.bincount(np.unique(values, return_inverse=True)[1]) > 0.95 * len(draws) / count).all()
+        assert len(np.unique(values)) == count
+    assert (operation.max(), strength.max()) == (len(OPERATIONS) - 1, 1)
+
+
+def test_a_shear_is_cropped_and_flipped_afterwards():
+    recipe = TRIVIAL.with_changes(crop_padding=2, flip=True)
+    draws = np.full((8, MOVE_DRAWS + TRIVIAL_DRAWS), 0.9, np.float32)
+    draws[:, 1:3] = 0.9999, 0.0  # two pixels up, two to the right
+    draws[:, FLIP] = 0.1
+    draws[:, MOVE_DRAWS:] = 1.5 / len(OPERATIONS), 20.5 / STRENGTHS, 0.9
+    sheared = np.asarray(by_pillow(Image.fromarray(PICTURE), "shear_x", 20 / 30))
+    padded = np.pad(sheared, ((2, 2), (2, 2), (0, 0)))[4:, 0:32]
+    found = np.asarray(training_images(PICTURES, draws, recipe, Normalization(0.0, 1.0)))[-1]
+    # The crop's border shows what the shear had moved out of the image, so only the inside is compared.
+    np.testing.assert_array_equal(found[:30, :30], padded[:, ::-1][:30, :30])
 
 
 def test_shrinking_is_pillows_bilinear():

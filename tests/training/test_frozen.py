@@ -51,6 +51,7 @@ def base(tmp_path):
         ({"shift": 0.1}, False),
         ({"cutout": 4}, False),
         ({"jitter": 0.2}, False),
+        ({"trivial_augment": True}, False),
         ({"resolutions": ((16, 0.5),)}, False),
     ],
 )
