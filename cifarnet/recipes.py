@@ -39,6 +39,8 @@ _COUNT, _EPOCHS, _PIXELS = Range(0, 1_000_000_000), 500_000, Range(0, 1024)
 _STEPS = Range(1, _COUNT.high)
 _POSITIVE, _NOT_NEGATIVE = Range(0, FLOAT_LIMIT, low_excluded=True), Range(0, FLOAT_LIMIT)
 _BELOW_ONE = Range(0, 1, high_excluded=True)
+# The parameter of a Beta distribution. With 1,000 nearly all shares are a half.
+_SHAPE = Range(0, 1000)
 
 
 def _steps(text: str) -> tuple[int, ...]:
@@ -224,6 +226,14 @@ class Recipe:
         panel=Panel.AUGMENTATION,
     )
     """Müller and Hutter 2021, arXiv:2103.10158; ``cifarnet.data.trivial_augment`` lists the operations."""
+    mixup: float = option(
+        0.0,
+        range=_SHAPE,
+        metavar="ALPHA",
+        help="Mix each image and its label with another: the share is a random number, Beta(ALPHA, ALPHA). Usual: 0.2.",
+        panel=Panel.AUGMENTATION,
+    )
+    """Zhang et al. 2018, arXiv:1710.09412."""
     resolutions: tuple[tuple[int, float], ...] = option(
         (),
         notation=_SIZE_LIST,
@@ -343,9 +353,14 @@ class Recipe:
         return bool(self.rotation or self.shift or self.crop_padding or self.flip or self.trivial_augment)
 
     @property
+    def mixes_images(self) -> bool:
+        """Whether images and labels are mixed with one another."""
+        return bool(self.mixup)
+
+    @property
     def varies_images(self) -> bool:
         """Whether an image differs between epochs."""
-        return bool(self.moves_images or self.cutout or self.jitter or self.resolutions)
+        return bool(self.moves_images or self.cutout or self.jitter or self.mixes_images or self.resolutions)
 
     @property
     def settling_steps(self) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from cifarnet.data.colors import JITTER_DRAWS, jitter
+from cifarnet.data.mixing import MIXUP_DRAWS
 from cifarnet.data.trivial_augment import TRIVIAL_DRAWS, choose, geometric_maps, recolor
 from cifarnet.preprocessing import Normalization
 from cifarnet.recipes import Recipe
@@ -28,6 +29,7 @@ def draw_columns(recipe: Recipe) -> dict[str, slice]:
         "cutout": CUTOUT_DRAWS if recipe.cutout else 0,
         "jitter": JITTER_DRAWS if recipe.jitter else 0,
         "trivial_augment": TRIVIAL_DRAWS if recipe.trivial_augment else 0,
+        "mixup": MIXUP_DRAWS if recipe.mixup else 0,
     }
     ends = accumulate(counts.values())
     return {name: slice(end - count, end) for (name, count), end in zip(counts.items(), ends, strict=True)}
@@ -36,7 +38,7 @@ def draw_columns(recipe: Recipe) -> dict[str, slice]:
 def training_images(pixels: Any, draws: Any, recipe: Recipe, normalization: Normalization) -> Any:
     """Return uint8 ``pixels`` (batch, size, size, 3) normalized and augmented according to ``recipe``.
 
-    In this order: TrivialAugment, jitter, normalization, moves, cutout.
+    In this order: TrivialAugment, jitter, normalization, moves, cutout. ``cifarnet.data.mixing`` mixes the result.
 
     Args:
         pixels: uint8 (batch, size, size, 3).

@@ -1,6 +1,6 @@
 """Knowledge distillation (Hinton et al. 2015, arXiv:1503.02531): train a network on the outputs of a teacher.
 
-The teacher classifies the same augmented images as the student in each step (Beyer et al. 2022, "Knowledge
+The teacher classifies the same augmented and mixed images as the student in each step (Beyer et al. 2022, "Knowledge
 distillation: A good teacher is patient and consistent", arXiv:2106.05237).
 """
 
@@ -15,7 +15,7 @@ from cifarnet.models.network import Network, build_model
 from cifarnet.preprocessing import Normalization
 from cifarnet.recipes import Recipe
 from cifarnet.training.distribute import Strategy
-from cifarnet.training.model import HostArray, TrainingModel
+from cifarnet.training.model import HostArray, Targets, TrainingModel
 from cifarnet.weights.record import Weights
 
 
@@ -61,12 +61,12 @@ class Student(TrainingModel):
         teacher = total_macs(self.teacher.description) / total_macs(self.network.description) / 3
         return (super().relative_cost(image_size) + teacher) / (1 + teacher)
 
-    def image_losses(self, labels: Any, logits: Any) -> Any:
+    def image_losses(self, targets: Targets, logits: Any) -> Any:
         """Return the loss of each image: (batch,)."""
         share, temperature = self.recipe.distillation, self.recipe.distillation_temperature
         assert share is not None
         assert temperature is not None
-        by_labels = super().image_losses(labels, logits[:, 0])
+        by_labels = super().image_losses(targets, logits[:, 0])
         student, teacher = ops.unstack(ops.log_softmax(logits / temperature), axis=1)
         divergence = ops.sum(ops.exp(teacher) * (teacher - student), axis=-1)
         return share * temperature**2 * divergence + (1 - share) * by_labels

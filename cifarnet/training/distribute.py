@@ -56,6 +56,15 @@ class Strategy:
         """Return arrays of a batch, in a step that is traced, as they are spread over the devices."""
         return batch
 
+    def following(self, array: Any) -> Any:
+        """Return what belongs to the next image of a batch, on whichever device that is; after the last, to the first.
+
+        ``array`` has a row for each image, spread over the devices as by ``split``.
+        """
+        from keras import ops
+
+        return ops.roll(array, -1, axis=0)
+
     def mean(self, losses: Any) -> Any:
         """Return this device's part of the mean of the ``losses`` of a batch. The parts add up to the mean."""
         from keras import ops
@@ -254,6 +263,16 @@ class TensorflowMirrored(Strategy):
         """Return the strategy's scope."""
         scope: AbstractContextManager[Any] = self._strategy.scope()
         return scope
+
+    def following(self, array: Any) -> Any:
+        """Return what belongs to the next images of the batch, one of which is on another device."""
+        import tensorflow as tf
+
+        context = tf.distribute.get_replica_context()
+        whole = context.all_gather(array, axis=0)
+        counts = context.all_gather(tf.shape(array)[:1], axis=0)
+        begin = tf.reduce_sum(counts[: context.replica_id_in_sync_group])
+        return tf.roll(whole, -1, axis=0)[begin : begin + tf.shape(array)[0]]
 
     def mean(self, losses: Any) -> Any:
         """Return the sum of this device's ``losses``, divided by the images of the batch on all devices."""

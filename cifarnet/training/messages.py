@@ -34,6 +34,13 @@ def memory_note(inputs: object) -> tuple[str, ...]:
     )
 
 
+def mixing_note(recipe: Recipe) -> tuple[str, ...]:
+    """Return a note for the plan on the training loss and accuracy of mixed images; none for others."""
+    if not recipe.mixes_images:
+        return ()
+    return ("training loss and accuracy are those of mixed images: an answer counts as its class's share of the label",)
+
+
 def warn_of_short_run(recipe: Recipe, steps: int, image_size: int, report: EventHandler) -> None:
     """Warn if ``steps`` are too few for moving averages, or for the small images at the beginning of the run."""
     if not recipe.precise_batchnorm and steps < recipe.settling_steps:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -10,6 +10,7 @@ from keras import ops
 
 from cifarnet.backend.devices import Execution
 from cifarnet.data.augmentation import CUTOUT_DRAWS, FLIP, MOVE_DRAWS, draw_columns, shrink, training_images
+from cifarnet.data.mixing import mixed, mixup_draws, own_shares, own_weights
 from cifarnet.models.network import KERAS_POLICIES, Network
 from cifarnet.preprocessing import Normalization
 from cifarnet.recipes import Recipe
@@ -36,13 +37,28 @@ class HostArray:
         return taken
 
 
+class Targets(NamedTuple):
+    """What a network should answer to the images of a batch.
+
+    Attributes:
+        labels: int32 (batch,).
+        others: of mixed images: the labels of the images that they are mixed with, int32 (batch,).
+        shares: of mixed images: the share of ``labels``, float32 (batch,).
+    """
+
+    labels: Any
+    others: Any = None
+    shares: Any = None
+
+
 class TrainingModel(keras.Model):
     """A network and the training images, which are uploaded to the device once, as uint8.
 
     A batch is ``{"rows": int32 (batch,), "draws": float32 (batch, draws)}``. Its images are gathered, normalized,
     augmented and shrunk to ``image_size`` on the device. The loss is the cross-entropy plus the recipe's L2 penalty.
     The metrics are means over the epoch: ``accuracy``, and ``cross_entropy`` without smoothing and penalty, which is
-    comparable with that of a test set.
+    comparable with that of a test set. Of mixed images they are not: the cross-entropy is that of the shared label, and
+    an answer counts as much as its class has of the label.
 
     Images that are too large for the device (``HostArray``) are in the batch instead: ``"inputs"``.
 
@@ -106,8 +122,22 @@ class TrainingModel(keras.Model):
         return (image_size / self.full_size) ** 2
 
     def augmented(self, batch: dict[str, Any]) -> Any:
-        """Return the training images of ``batch``, normalized and augmented: float32 (batch, size, size, 3)."""
-        return training_images(self.inputs_of(batch), batch["draws"], self.recipe, self.normalization)
+        """Return the training images of ``batch``, augmented and mixed: float32 (batch, size, size, 3)."""
+        images = training_images(self.inputs_of(batch), batch["draws"], self.recipe, self.normalization)
+        if self.recipe.mixes_images:
+            images = mixed(images, self.strategy.following(images), self._own_weights(batch["draws"]))
+        return images
+
+    def _own_weights(self, draws: Any) -> Any:
+        return own_weights(draws, draw_columns(self.recipe))
+
+    def targets(self, x: dict[str, Any] | None, y: Any) -> Targets:
+        """Return what the network should answer to the batch ``x`` with the labels ``y``."""
+        labels = self.strategy.split(y)
+        if x is None or not self.recipe.mixes_images:
+            return Targets(labels)
+        shares = own_shares(self._own_weights(self.strategy.split(x["draws"])))
+        return Targets(labels, self.strategy.following(labels), shares)
 
     def inputs_of(self, batch: dict[str, Any]) -> Any:
         """Return the training images of ``batch`` as they are stored."""
@@ -122,13 +152,19 @@ class TrainingModel(keras.Model):
     ) -> Any:
         """Return the mean of the ``image_losses`` plus the L2 penalty, a scalar."""
         penalty = sum(ops.sum(ops.square(kernel)) for kernel in self.network.regularized)
-        return self.strategy.mean(self.image_losses(self.strategy.split(y), y_pred)) + self.strategy.share(
+        return self.strategy.mean(self.image_losses(self.targets(x, y), y_pred)) + self.strategy.share(
             self.recipe.l2 * penalty
         )
 
-    def image_losses(self, labels: Any, logits: Any) -> Any:
-        """Return the cross-entropy of each image with smoothed labels: (batch,). Update the unsmoothed metric."""
-        losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+    def image_losses(self, targets: Targets, logits: Any) -> Any:
+        """Return the cross-entropy of each image with smoothed labels: (batch,). Update the unsmoothed metric.
+
+        The labels of mixed images are smoothed after they are mixed. The other order gives the same.
+        """
+        losses = keras.losses.sparse_categorical_crossentropy(targets.labels, logits, from_logits=True)
+        if targets.shares is not None:
+            of_others = keras.losses.sparse_categorical_crossentropy(targets.others, logits, from_logits=True)
+            losses = targets.shares * losses + (1 - targets.shares) * of_others
         self.cross_entropy.update_state(losses)
         if smoothing := self.recipe.label_smoothing:
             uniform = -ops.mean(ops.log_softmax(logits), axis=-1)
@@ -137,7 +173,10 @@ class TrainingModel(keras.Model):
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
         """Update the accuracy and return all metrics."""
-        self.accuracy.update_state(self.strategy.split(y), y_pred)
+        targets = self.targets(x, y)
+        self.accuracy.update_state(targets.labels, y_pred, targets.shares)
+        if targets.shares is not None:
+            self.accuracy.update_state(targets.others, y_pred, 1 - targets.shares)
         return self.get_metrics_result()
 
     def make_train_function(self, force: bool = False) -> None:
@@ -232,9 +271,10 @@ def epoch_order(recipe: Recipe, seed: int, epoch: int, images: int) -> tuple[np.
         draws = np.concatenate([draws, rng.random((images, CUTOUT_DRAWS), np.float32)], axis=1)
     # Each in a stream of its own, so that an augmentation does not change the draws of the others.
     for name, stream in _STREAMS.items():
-        columns = draw_columns(recipe)[name]
+        columns, rng = draw_columns(recipe)[name], np.random.default_rng([seed, epoch, stream])
         if count := columns.stop - columns.start:
-            own = np.random.default_rng([seed, epoch, stream]).random((images, count), np.float32)
+            uniform = name != "mixup"
+            own = rng.random((images, count), np.float32) if uniform else mixup_draws(rng, images, recipe.mixup)
             draws = np.concatenate([draws, own], axis=1)
     return rows, draws
 
@@ -243,4 +283,4 @@ def epoch_order(recipe: Recipe, seed: int, epoch: int, images: int) -> tuple[np.
 _FLIP_STREAM = 2**32 - 2
 # The streams of augmentations, in the order of their columns. 2**32 - 3 and 2**32 - 4 are those of precise batch
 # normalization and of dropout.
-_STREAMS = {"jitter": 2**32 - 5, "trivial_augment": 2**32 - 6}
+_STREAMS = {"jitter": 2**32 - 5, "trivial_augment": 2**32 - 6, "mixup": 2**32 - 7}

@@ -214,7 +214,7 @@ class TrainingRun:
             grown_from=setup.grown_from,
             history=tuple(train_state.history),
             best_epoch=train_state.best_epoch,
-            notes=(*setup.notes, *messages.memory_note(loop.model.images)),
+            notes=(*setup.notes, *messages.mixing_note(config.recipe), *messages.memory_note(loop.model.images)),
         )
 
     def _finish(self, loop: "Loop") -> Result:

@@ -36,7 +36,8 @@ def training_samples(data: Dataset, recipe: Recipe, per_class: int = 6, seed: in
         seed: the seed of the run.
     """
     use_backend()
-    from cifarnet.data.augmentation import training_images
+    from cifarnet.data.augmentation import draw_columns, training_images
+    from cifarnet.data.mixing import mixed, own_weights
     from cifarnet.training.model import epoch_order
 
     rows, draws = epoch_order(recipe, seed, 0, len(data))
@@ -45,7 +46,19 @@ def training_samples(data: Dataset, recipe: Recipe, per_class: int = 6, seed: in
     chosen = np.concatenate(places)
     raw = data.images[rows[chosen]]
     normalization = Normalization.of(data.images)
-    seen = np.asarray(training_images(raw, draws[chosen], recipe, normalization))
+    seen = training_images(raw, draws[chosen], recipe, normalization)
+    if recipe.mixes_images:
+        following = _following(chosen, recipe.batch_size, len(rows))
+        others = training_images(data.images[rows[following]], draws[following], recipe, normalization)
+        seen = mixed(seen, others, own_weights(draws[chosen], draw_columns(recipe)))
+    seen = np.asarray(seen)
     pixels = np.clip(np.rint(normalization.invert(seen)), 0, 255).astype(np.uint8)
     ends = np.cumsum([len(each) for each in places])[:-1]
     return Samples(tuple(np.split(raw, ends)), tuple(np.split(pixels, ends)))
+
+
+def _following(places: np.ndarray, batch_size: int, images: int) -> np.ndarray:
+    """Return the place after each of ``places`` in an epoch of ``images``; after the last of a batch, its first."""
+    begins = places // batch_size * batch_size
+    counts = np.minimum(batch_size, images - begins)
+    return begins + (places - begins + 1) % counts

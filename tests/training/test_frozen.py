@@ -52,6 +52,7 @@ def base(tmp_path):
         ({"cutout": 4}, False),
         ({"jitter": 0.2}, False),
         ({"trivial_augment": True}, False),
+        ({"mixup": 0.2}, False),
         ({"resolutions": ((16, 0.5),)}, False),
     ],
 )

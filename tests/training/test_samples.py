@@ -17,8 +17,12 @@ def shapes():
     return load_data("synthetic:100").train
 
 
-def test_samples_are_augmented_as_in_training(shapes):
-    recipe = RECIPES["documented"].with_changes(batch_size=100, cutout=8)
+VARIED = {"jitter": 0.3, "trivial_augment": True, "mixup": 0.5}
+
+
+@pytest.mark.parametrize("changes", [{"batch_size": 100, "cutout": 8}, {"batch_size": 40, **VARIED}])
+def test_samples_are_augmented_as_in_training(shapes, changes):
+    recipe = RECIPES["documented"].with_changes(**changes)
     samples = training_samples(shapes, recipe, per_class=3)
     seen = []
     network = build_model(ModelSpec("resnet8"))
@@ -28,8 +32,10 @@ def test_samples_are_augmented_as_in_training(shapes):
     )
     network.logits = lambda images, training: seen.append(keras.ops.convert_to_numpy(images))
     rows, draws = epoch_order(recipe, 0, 0, len(shapes))
-    model.call({"rows": rows, "draws": draws})
-    shown = np.clip(np.rint(seen[0] * normalization.std + normalization.mean), 0, 255)
+    for begin in range(0, len(rows), recipe.batch_size):
+        part = slice(begin, begin + recipe.batch_size)
+        model.call({"rows": rows[part], "draws": draws[part]})
+    shown = np.clip(np.rint(np.concatenate(seen) * normalization.std + normalization.mean), 0, 255)
     for label in range(10):
         of_class = np.flatnonzero(shapes.labels[rows] == label)[:3]
         np.testing.assert_array_equal(samples.raw[label], shapes.images[rows[of_class]])
