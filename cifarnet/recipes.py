@@ -234,6 +234,16 @@ class Recipe:
         panel=Panel.AUGMENTATION,
     )
     """Zhang et al. 2018, arXiv:1710.09412."""
+    cutmix: float = option(
+        0.0,
+        range=Range(0, 1),
+        metavar="PROBABILITY",
+        help="Replace a square of an image by that of another, and share the label by area, with this probability. The"
+        " images without a square get `mixup`.",
+        panel=Panel.AUGMENTATION,
+    )
+    """Yun et al. 2019, arXiv:1905.04899: 0.5 for CIFAR. The areas of the squares are uniform, as with the paper's alpha
+    of 1."""
     resolutions: tuple[tuple[int, float], ...] = option(
         (),
         notation=_SIZE_LIST,
@@ -355,7 +365,7 @@ class Recipe:
     @property
     def mixes_images(self) -> bool:
         """Whether images and labels are mixed with one another."""
-        return bool(self.mixup)
+        return bool(self.mixup or self.cutmix)
 
     @property
     def varies_images(self) -> bool:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from cifarnet.data.colors import JITTER_DRAWS, jitter
-from cifarnet.data.mixing import MIXUP_DRAWS
 from cifarnet.data.trivial_augment import TRIVIAL_DRAWS, choose, geometric_maps, recolor
 from cifarnet.preprocessing import Normalization
 from cifarnet.recipes import Recipe
@@ -20,6 +19,8 @@ from cifarnet.recipes import Recipe
 MOVE_DRAWS = 4  # rotation, vertical shift, horizontal shift, flip
 FLIP = 3
 CUTOUT_DRAWS = 2  # vertical and horizontal position
+MIXUP_DRAWS = 1  # the share of the image itself
+CUTMIX_DRAWS = 3  # side, vertical and horizontal position
 
 
 def draw_columns(recipe: Recipe) -> dict[str, slice]:
@@ -30,6 +31,7 @@ def draw_columns(recipe: Recipe) -> dict[str, slice]:
         "jitter": JITTER_DRAWS if recipe.jitter else 0,
         "trivial_augment": TRIVIAL_DRAWS if recipe.trivial_augment else 0,
         "mixup": MIXUP_DRAWS if recipe.mixup else 0,
+        "cutmix": CUTMIX_DRAWS if recipe.cutmix else 0,
     }
     ends = accumulate(counts.values())
     return {name: slice(end - count, end) for (name, count), end in zip(counts.items(), ends, strict=True)}
@@ -183,16 +185,28 @@ def hide_squares(images: Any, draws: Any, side: int) -> Any:
         return images
     from keras import ops
 
-    pixels = ops.arange(images.shape[1], dtype="float32")
+    places = draws[:, MOVE_DRAWS : MOVE_DRAWS + CUTOUT_DRAWS]
+    return ops.where(squares(places, side, images.shape[1]), 0.0, images)
 
-    def inside(draw: Any) -> Any:  # (batch,) -> (batch, size)
-        centre = ops.floor(draw * images.shape[1])[:, None]
-        begin = centre - side // 2
-        return ops.logical_and(pixels[None] >= begin, pixels[None] < begin + side)
 
-    down, right = (inside(draws[:, MOVE_DRAWS + k]) for k in range(CUTOUT_DRAWS))
-    hidden = ops.logical_and(down[:, :, None], right[:, None, :])[..., None]
-    return ops.where(hidden, 0.0, images)
+def squares(places: Any, sides: Any, size: int) -> Any:
+    """Return which pixels are in a square, whose centre may be anywhere in the image: bool (batch, size, size, 1).
+
+    Args:
+        places: the centres, vertical and horizontal, float32 (batch, 2), in [0, 1).
+        sides: whole numbers of pixels, one for all or float32 (batch, 1).
+        size: the side of the images in pixels.
+    """
+    from keras import ops
+
+    pixels = ops.arange(size, dtype="float32")
+
+    def inside(place: Any) -> Any:  # (batch,) -> (batch, size)
+        begin = ops.floor(place * size)[:, None] - sides // 2
+        return ops.logical_and(pixels[None] >= begin, pixels[None] < begin + sides)
+
+    down, right = (inside(places[:, k]) for k in range(2))
+    return ops.logical_and(down[:, :, None], right[:, None, :])[..., None]
 
 
 def shrink(images: Any, size: int) -> Any:

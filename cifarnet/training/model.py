@@ -10,7 +10,7 @@ from keras import ops
 
 from cifarnet.backend.devices import Execution
 from cifarnet.data.augmentation import CUTOUT_DRAWS, FLIP, MOVE_DRAWS, draw_columns, shrink, training_images
-from cifarnet.data.mixing import mixed, mixup_draws, own_shares, own_weights
+from cifarnet.data.mixing import cutmix_draws, mixed, mixup_draws, own_shares, own_weights
 from cifarnet.models.network import KERAS_POLICIES, Network
 from cifarnet.preprocessing import Normalization
 from cifarnet.recipes import Recipe
@@ -129,7 +129,7 @@ class TrainingModel(keras.Model):
         return images
 
     def _own_weights(self, draws: Any) -> Any:
-        return own_weights(draws, draw_columns(self.recipe))
+        return own_weights(draws, self.recipe, self.full_size)
 
     def targets(self, x: dict[str, Any] | None, y: Any) -> Targets:
         """Return what the network should answer to the batch ``x`` with the labels ``y``."""
@@ -270,17 +270,26 @@ def epoch_order(recipe: Recipe, seed: int, epoch: int, images: int) -> tuple[np.
     if recipe.cutout:
         draws = np.concatenate([draws, rng.random((images, CUTOUT_DRAWS), np.float32)], axis=1)
     # Each in a stream of its own, so that an augmentation does not change the draws of the others.
-    for name, stream in _STREAMS.items():
-        columns, rng = draw_columns(recipe)[name], np.random.default_rng([seed, epoch, stream])
-        if count := columns.stop - columns.start:
-            uniform = name != "mixup"
-            own = rng.random((images, count), np.float32) if uniform else mixup_draws(rng, images, recipe.mixup)
-            draws = np.concatenate([draws, own], axis=1)
-    return rows, draws
+    own = [
+        _own_draws(name, recipe, np.random.default_rng([seed, epoch, stream]), images)
+        for name, stream in _STREAMS.items()
+        if getattr(recipe, name)
+    ]
+    return rows, np.concatenate([draws, *own], axis=1)
+
+
+def _own_draws(name: str, recipe: Recipe, rng: np.random.Generator, images: int) -> np.ndarray:
+    """Return the draws of the augmentation ``name`` for ``images`` images."""
+    if name == "mixup":
+        return mixup_draws(rng, images, recipe.mixup)
+    if name == "cutmix":
+        return cutmix_draws(rng, images, recipe.cutmix)
+    columns = draw_columns(recipe)[name]
+    return rng.random((images, columns.stop - columns.start), np.float32)
 
 
 # Separates the random side of each image's first flip from the streams of the epochs and of the initial weights.
 _FLIP_STREAM = 2**32 - 2
 # The streams of augmentations, in the order of their columns. 2**32 - 3 and 2**32 - 4 are those of precise batch
 # normalization and of dropout.
-_STREAMS = {"jitter": 2**32 - 5, "trivial_augment": 2**32 - 6, "mixup": 2**32 - 7}
+_STREAMS = {"jitter": 2**32 - 5, "trivial_augment": 2**32 - 6, "mixup": 2**32 - 7, "cutmix": 2**32 - 8}

@@ -36,7 +36,7 @@ def training_samples(data: Dataset, recipe: Recipe, per_class: int = 6, seed: in
         seed: the seed of the run.
     """
     use_backend()
-    from cifarnet.data.augmentation import draw_columns, training_images
+    from cifarnet.data.augmentation import training_images
     from cifarnet.data.mixing import mixed, own_weights
     from cifarnet.training.model import epoch_order
 
@@ -50,7 +50,7 @@ def training_samples(data: Dataset, recipe: Recipe, per_class: int = 6, seed: in
     if recipe.mixes_images:
         following = _following(chosen, recipe.batch_size, len(rows))
         others = training_images(data.images[rows[following]], draws[following], recipe, normalization)
-        seen = mixed(seen, others, own_weights(draws[chosen], draw_columns(recipe)))
+        seen = mixed(seen, others, own_weights(draws[chosen], recipe, data.images.shape[1]))
     seen = np.asarray(seen)
     pixels = np.clip(np.rint(normalization.invert(seen)), 0, 255).astype(np.uint8)
     ends = np.cumsum([len(each) for each in places])[:-1]

@@ -28,7 +28,7 @@ OPTIONS = {
         --batchnorm-momentum --precise-batchnorm
         --lr-decay --lr-drop --lr-boundaries --cycle-peak --warmup-steps --warmup-learning-rate
         --rotation --shift --crop-padding --flip --no-flip --alternate-flips --no-alternate-flips --cutout --jitter
-        --trivial-augment --no-trivial-augment --mixup --resolutions
+        --trivial-augment --no-trivial-augment --mixup --cutmix --resolutions
         --freeze-base --teacher --distillation --distillation-temperature
         --checks --save-interval --on-nan
         --report --tensorboard --quiet -q

@@ -93,7 +93,7 @@ def test_alternate_flips_and_cutout_leave_the_other_draws_alone():
     assert draws.shape == (50, MOVE_DRAWS + CUTOUT_DRAWS)
 
 
-ALL = {"cutout": 4, "jitter": 0.4, "trivial_augment": True, "mixup": 0.2}
+ALL = {"cutout": 4, "jitter": 0.4, "trivial_augment": True, "mixup": 0.2, "cutmix": 0.5}
 
 
 def draws_of(recipe, name):

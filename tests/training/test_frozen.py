@@ -53,6 +53,7 @@ def base(tmp_path):
         ({"jitter": 0.2}, False),
         ({"trivial_augment": True}, False),
         ({"mixup": 0.2}, False),
+        ({"cutmix": 0.5}, False),
         ({"resolutions": ((16, 0.5),)}, False),
     ],
 )

@@ -5,7 +5,7 @@ import pytest
 
 from cifarnet.backend.devices import Execution
 from cifarnet.data.augmentation import draw_columns, training_images
-from cifarnet.data.mixing import mixup_draws
+from cifarnet.data.mixing import cutmix_draws, mixup_draws, own_weights
 from cifarnet.models.initial import initial_weights
 from cifarnet.models.network import build_model
 from cifarnet.models.spec import ModelSpec
@@ -22,7 +22,9 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (COUNT, 32, 32, 3), np.uint8)
 LABELS = np.array([3, 1, 4, 1, 5, 9], np.int32)
 LOGITS = np.random.default_rng(1).normal(0, 3, (2, COUNT, 10)).astype(np.float32)
 RECIPE = RECIPES["paper"].with_changes(batch_size=COUNT, l2=0.0, cutout=8)
-MIXUP = RECIPE.with_changes(mixup=0.5)
+MIXUP, CUTMIX = RECIPE.with_changes(mixup=0.5), RECIPE.with_changes(cutmix=1.0)
+BOTH = RECIPE.with_changes(mixup=0.5, cutmix=0.5)
+MIXING = pytest.mark.parametrize("recipe", [MIXUP, CUTMIX, BOTH], ids=["mixup", "cutmix", "both"])
 
 
 def batch(recipe):
@@ -38,7 +40,17 @@ def weights_of(recipe, draws):
     """The weight of each image's pixels in its mixture."""
     columns = draw_columns(recipe)
     weights = np.ones((len(draws), 32, 32, 1), np.float32)
-    return weights * draws[:, columns["mixup"], None, None]
+    if recipe.mixup:
+        weights *= draws[:, columns["mixup"], None, None]
+    if recipe.cutmix:
+        for weight, (side, *place) in zip(weights, draws[:, columns["cutmix"]], strict=True):
+            if side:
+                weight[:] = 1
+            side = int(32 * side)
+            begin = np.floor(32 * np.array(place)).astype(int) - side // 2
+            (top, left), (bottom, right) = np.clip(begin, 0, 32), np.clip(begin + side, 0, 32)
+            weight[top:bottom, left:right] = 0
+    return weights
 
 
 def soft_labels(shares, smoothing=0.0):
@@ -59,7 +71,27 @@ def test_shares_of_mixup_have_a_beta_distribution():
         assert shares.var() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.02)
 
 
-@pytest.mark.parametrize("recipe", [MIXUP], ids=["mixup"])
+@pytest.mark.parametrize("probability", [0.25, 1.0])
+def test_squares_of_cutmix_have_uniform_areas_and_places(probability):
+    draws = cutmix_draws(np.random.default_rng(0), 20_000, probability)
+    assert (draws.shape, draws.dtype) == ((20_000, 3), np.float32)
+    cut = draws[:, 0] > 0
+    assert cut.mean() == pytest.approx(probability, abs=0.01)
+    for uniform in (draws[cut, 0] ** 2, draws[:, 1], draws[:, 2]):
+        np.testing.assert_allclose(np.histogram(uniform, 4, (0, 1))[0] / len(uniform), 0.25, atol=0.02)
+
+
+def test_with_both_an_image_is_cut_or_added():
+    given = batch(BOTH)
+    weights = np.asarray(own_weights(given["draws"], BOTH, 32))
+    np.testing.assert_allclose(weights, weights_of(BOTH, given["draws"]), atol=1e-6)
+    cut = given["draws"][:, draw_columns(BOTH)["cutmix"]][:, 0] > 0
+    assert 0 < cut.sum() < COUNT
+    assert set(np.unique(weights[cut])) == {0.0, 1.0}
+    assert all(len(np.unique(weight)) == 1 for weight in weights[~cut])
+
+
+@MIXING
 def test_an_augmented_image_is_mixed_with_the_next_of_its_batch(recipe):
     given = batch(recipe)
     alone = np.asarray(training_images(IMAGES[given["rows"]], given["draws"], recipe, NORMALIZATION))
@@ -71,7 +103,7 @@ def test_an_augmented_image_is_mixed_with_the_next_of_its_batch(recipe):
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
-@pytest.mark.parametrize("recipe", [MIXUP], ids=["mixup"])
+@MIXING
 def test_the_loss_is_the_cross_entropy_of_the_shared_label(recipe, smoothing):
     given, made = batch(recipe), training_model(recipe.with_changes(label_smoothing=smoothing))
     shares = weights_of(recipe, given["draws"]).mean(axis=(1, 2, 3))
@@ -82,7 +114,7 @@ def test_the_loss_is_the_cross_entropy_of_the_shared_label(recipe, smoothing):
     assert shown == pytest.approx(-(soft_labels(shares) * logs).sum(axis=1).mean(), rel=1e-5)
 
 
-@pytest.mark.parametrize("recipe", [MIXUP], ids=["mixup"])
+@MIXING
 def test_an_answer_counts_as_its_share_of_the_label(recipe):
     given, made = batch(recipe), training_model(recipe)
     shares = weights_of(recipe, given["draws"]).mean(axis=(1, 2, 3))

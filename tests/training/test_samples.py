@@ -17,7 +17,7 @@ def shapes():
     return load_data("synthetic:100").train
 
 
-VARIED = {"jitter": 0.3, "trivial_augment": True, "mixup": 0.5}
+VARIED = {"jitter": 0.3, "trivial_augment": True, "mixup": 0.5, "cutmix": 0.5}
 
 
 @pytest.mark.parametrize("changes", [{"batch_size": 100, "cutout": 8}, {"batch_size": 40, **VARIED}])
