@@ -140,6 +140,15 @@ class Recipe:
         panel=Panel.RECIPE,
     )
     """Computed before each check and at the end of the run (Wu and Johnson 2021, arXiv:2105.07576)."""
+    ema: float = option(
+        0.0,
+        range=_BELOW_ONE,
+        metavar="DECAY",
+        help="Check and keep the exponential moving average of the weights: 0.999 averages about 1,000 steps; 0: none."
+        " Needs `precise_batchnorm`.",
+        panel=Panel.RECIPE,
+    )
+    """Polyak and Juditsky 1992. ``cifarnet.training.optimizer.average_decay`` is the decay at each step."""
     lr_decay: float = option(
         0.0,
         range=_NOT_NEGATIVE,
@@ -337,6 +346,16 @@ class Recipe:
             )
         if self.alternate_flips and not self.flip:
             raise InvalidValueError("`alternate_flips` needs `flip`. Received: no `flip`", field="flip", value=False)
+        if self.ema and not self.precise_batchnorm:
+            remedy = "Set `precise_batchnorm` 1024."
+            raise InvalidValueError(
+                "`ema` needs `precise_batchnorm`, because the moving averages of batch normalization are those of the"
+                f" weights in training, and do not fit averaged weights. {remedy} Received: `ema` {self.ema},"
+                " `precise_batchnorm` 0",
+                field="ema",
+                value=self.ema,
+                remedy=remedy,
+            )
         if self.nesterov and not self.momentum:
             raise InvalidValueError("`nesterov` needs a `momentum` above 0. Received: `momentum` 0")
 

@@ -143,6 +143,11 @@ def test_a_new_length_in_epochs_replaces_one_in_steps():
         ({"crop_padding": 4}, "crop_padding"),
         ({"warmup_learning_rate": 0.02}, "warmup_steps"),
         ({"momentum": 0.0}, "nesterov"),
+        ({"jitter": 1.1}, "jitter"),
+        ({"mixup": -0.1}, "mixup"),
+        ({"cutmix": 1.5}, "cutmix"),
+        ({"ema": 1.0, "precise_batchnorm": 64}, "ema"),
+        ({"ema": 0.9}, "`precise_batchnorm` 1024"),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_name(change, named):

@@ -29,12 +29,14 @@ class Parts:
         model: the model that ``fit`` trains.
         evaluator: classifies the held-out images, on one device.
         precise: computes the moments of batch normalization before each check; None for moving averages.
+        averaged: a float32 network for the averaged weights, with the same layers frozen; None without averages.
         strategy: the devices of the training model.
     """
 
     model: TrainingModel
     evaluator: Evaluator
     precise: PreciseBatchnorm | None
+    averaged: Network | None
     strategy: Strategy
 
 
@@ -79,7 +81,8 @@ def _network_parts(setup: Setup, tensors: dict[str, np.ndarray], strategy: Strat
     precise = None
     if count := config.recipe.precise_batchnorm:
         precise = PreciseImages(_float32_copy(setup), data.train.images, setup.normalization, count, config.seed)
-    return Parts(model, ImageEvaluator(setup.spec, setup.normalization, data.held_out.images), precise, strategy)
+    evaluator = ImageEvaluator(setup.spec, setup.normalization, data.held_out.images)
+    return Parts(model, evaluator, precise, _averaged(setup), strategy)
 
 
 def _head_parts(setup: Setup, tensors: dict[str, np.ndarray], strategy: Strategy, progress: Progress) -> Parts:
@@ -95,12 +98,17 @@ def _head_parts(setup: Setup, tensors: dict[str, np.ndarray], strategy: Strategy
     execution = replace(execution, steps_per_call=max(execution.steps_per_call, HEAD_STEPS))
     train = features(data.train, "training")
     model = HeadTrainingModel(network, train, setup.normalization, config.recipe, execution)
-    evaluator = FeatureEvaluator(network, features(data.held_out, data.held_name))
+    # A network of its own, because the weights to check may be averages.
+    evaluator = FeatureEvaluator(_float32_copy(setup), features(data.held_out, data.held_name))
     precise = None
     if count := config.recipe.precise_batchnorm:
         inputs = train.array if isinstance(train, HostArray) else train
         precise = PreciseFeatures(_float32_copy(setup), inputs, count, config.seed)
-    return Parts(model, evaluator, precise, strategy)
+    return Parts(model, evaluator, precise, _averaged(setup), strategy)
+
+
+def _averaged(setup: Setup) -> Network | None:
+    return _float32_copy(setup) if setup.config.recipe.ema else None
 
 
 def _float32_copy(setup: Setup) -> Network:

@@ -7,7 +7,7 @@ or in the next.
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import takewhile
 from typing import Any
 
@@ -18,6 +18,7 @@ from keras import ops
 from cifarnet.errors import WeightsError
 from cifarnet.evaluation.metrics import accuracy, cross_entropy
 from cifarnet.events import Classifying, EpochDone, Estimated, HistoryRow, StepDone
+from cifarnet.models.network import Network
 from cifarnet.recipes import Recipe
 from cifarnet.training.budget import Planner
 from cifarnet.training.build import Parts
@@ -240,9 +241,8 @@ class Loop:
         last = self.train_state.step >= self.steps
         size = self.model.full_size if last else self.model.image_size
         try:
-            if self.parts.precise:
-                self.parts.precise.update(self.model.network, size, stop_if_requested, self.strategy.of_writer)
-            logits = self.parts.evaluator.logits(self.model.network.get_tensors(), size, check)
+            network = self._network_to_check(size, stop_if_requested)
+            logits = self.parts.evaluator.logits(network.get_tensors(), size, check)
         except WeightsError as error:
             raise NonFiniteLoss("Logits became NaN or infinite", self.train_state.step) from error
         # The same in all processes, because the plan of a budget depends on it.
@@ -250,6 +250,26 @@ class Loop:
         if self.planner:
             self.planner.note_check(self._check_seconds)
         return logits
+
+    def _network_to_check(self, size: int, check: Callable[[], None]) -> Network:
+        """Return the network to classify images of ``size`` pixels with; ``check`` is called now and then."""
+        network = self.model.network
+        if self.parts.averaged:
+            network = self.parts.averaged
+            network.set_tensors(self.model.averaged_tensors())
+        if self.parts.precise:
+            self.parts.precise.update(network, size, check, self.strategy.of_writer)
+        return network
+
+    def result_tensors(self) -> dict[str, np.ndarray]:
+        """Return the weights of the network that the last check has classified with: averages with ``ema``."""
+        if not self.parts.averaged:
+            return self.model.network.get_tensors()
+        # The averages are in the state of the optimizer, but their moments are not: a run that was stopped after its
+        # last check computes them again.
+        if self.last_logits is None:
+            self._network_to_check(self.model.full_size, lambda: None)
+        return self.parts.averaged.get_tensors()
 
     def _row(self, logits: np.ndarray | None) -> HistoryRow:
         values = self.model.get_metrics_result()

@@ -113,6 +113,14 @@ class TrainingModel(keras.Model):
         self.image_size = image_size
         self.train_function = self._train_functions.get(image_size)
 
+    def averaged_tensors(self) -> dict[str, np.ndarray]:
+        """Return the network's weights by full name: averages of those that are trained, and the others as they are."""
+        averages = {id(each): its for each, its in zip(self.trainable_variables, self.sgd.averages, strict=True)}
+        return {
+            name: np.array(ops.convert_to_numpy(averages.get(id(variable), variable)))
+            for name, variable in self.network.tensors().items()
+        }
+
     def call(self, batch: dict[str, Any], training: bool | None = None) -> Any:
         """Return logits (batch, classes) of the training images of ``batch``."""
         return self.logits(self.augmented(self.strategy.split(batch)), training)

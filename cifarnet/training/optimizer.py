@@ -1,4 +1,4 @@
-"""SGD with the learning rate of a recipe, along a plan that may change during the run."""
+"""SGD with the learning rate of a recipe, along a plan that may change during the run, and averages of the weights."""
 
 from typing import Any
 
@@ -13,6 +13,10 @@ from cifarnet.training.schedule import Plan, learning_rate
 class PlannedSGD(keras.optimizers.SGD):
     """Keras's SGD with momentum. The learning rate of a step is that of the recipe at the step's position in the plan.
 
+    With ``recipe.ema`` the variables of the optimizer include ``averages``, the exponential moving averages of those
+    that it trains, in their order. Keras's own ``use_ema`` would replace the weights by them after every ``fit``, of
+    which a run has many.
+
     The plan is the last variable of the optimizer, because Keras's JAX trainer passes no other variables to it.
     """
 
@@ -20,15 +24,35 @@ class PlannedSGD(keras.optimizers.SGD):
         super().__init__(
             _Schedule(self, recipe, steps_per_epoch), momentum=recipe.momentum, nesterov=recipe.nesterov, name="sgd"
         )
+        self.decay = recipe.ema
 
     def build(self, variables: list[Any]) -> None:
         """Create the variables."""
         super().build(variables)
+        self.averages = self.add_optimizer_variables(variables, "average") if self.decay else []
         self.plan = self.add_variable(shape=(4,), dtype="float32", name="plan")
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Update ``variable``, then its average."""
+        super().update_step(gradient, variable, learning_rate)
+        if self.averages:
+            average = self.averages[self._get_variable_index(variable)]
+            decay = average_decay(self.decay, ops.cast(self.iterations, "float32"), ops)
+            self.assign(average, decay * average + (1 - decay) * variable)
 
     def follow(self, plan: Plan, factor: float = 1.0) -> None:
         """Follow ``plan`` from the next step on, with ``factor`` times the learning rate of the recipe."""
         self.plan.assign(np.array([plan.step, plan.position, plan.slope, factor], np.float32))
+
+
+def average_decay(decay: float, step: Any, xp: Any = np) -> Any:
+    """Return the weight of the old average in the update after ``step``, which is 0 for the first.
+
+    It rises to ``decay`` in 9 / (1 - decay) steps, so that the initial weights are soon forgotten: until then, most of
+    the average is from the last ninth of the run. It is that of TensorFlow's ``ExponentialMovingAverage`` with
+    ``num_updates``, one step later, so that the first average is that of the first weights.
+    """
+    return xp.minimum(decay, step / (step + 9.0))
 
 
 class _Schedule(keras.optimizers.schedules.LearningRateSchedule):

@@ -101,7 +101,7 @@ class TrainingRun:
 
         def save() -> None:
             loop.train_state.seconds = self._used()
-            checkpoint = loop.checkpoint(self._weights(loop))
+            checkpoint = loop.checkpoint(self._weights(loop.model.network.get_tensors()))
             self.checkpoints.save(checkpoint)
             (failed,) = self.strategy.of_writer(float(self.checkpoints.failure is not None))
             self._unsaved = failed > 0
@@ -127,7 +127,7 @@ class TrainingRun:
                 try:
                     row = loop.run_epoch()
                     if loop.train_state.best_epoch == row.epoch:
-                        self.checkpoints.best = self._weights(loop)
+                        self.checkpoints.best = self._weights(loop.result_tensors())
                     loop.save_now()
                 except NonFiniteLoss as error:
                     self._restore(loop, error)
@@ -173,12 +173,12 @@ class TrainingRun:
         report(Warned(f"{error}. Continuing from step {step:,} at {factor:g} times the learning rate."))
         loop.save_now()
 
-    def _weights(self, loop: "Loop") -> Weights:
-        """Return the current weights of the network, with everything that evaluation and prediction need."""
+    def _weights(self, tensors: dict[str, np.ndarray]) -> Weights:
+        """Return ``tensors`` of the network by full name, with everything that evaluation and prediction need."""
         setup, config = self.setup, self.setup.config
         return Weights(
             setup.spec,
-            loop.model.network.get_tensors(),
+            tensors,
             setup.data.train.class_names,
             setup.normalization,
             config.recipe.to_dict(),
@@ -227,7 +227,8 @@ class TrainingRun:
         history, data = loop.train_state.history, self.setup.data
         self.checkpoints.write_history(history)
         best = self.checkpoints.best_weights() if data.has_validation else None
-        result, weights = scored_result(self.run, self.setup, loop, self._weights(loop), best, self._used)
+        last = self._weights(loop.result_tensors())
+        result, weights = scored_result(self.run, self.setup, loop, last, best, self._used)
         on_held_out = loop.train_state.best_accuracy if data.has_validation else result.metrics.accuracy
         messages.warn_of_better_check(history, data.held_name, on_held_out or 0.0, self.session.report)
         self.checkpoints.write_result(weights, result.to_dict())

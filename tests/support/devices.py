@@ -22,6 +22,7 @@ from cifarnet.weights.formats import load_weights
 # higher ones multiply differences of rounding from step to step.
 LENGTH, STOP = 50, 21
 CHANGES = {"batch_size": 64, "steps": LENGTH, "learning_rate": 3e-4, "warmup_steps": 0, "checks": 1}
+CHANGES |= {"jitter": 0.2, "trivial_augment": True, "mixup": 0.2, "cutmix": 0.5, "ema": 0.9, "precise_batchnorm": 64}
 
 
 def request(backend: str, devices: int) -> TrainRequest:

@@ -37,7 +37,10 @@ from cifarnet.models.spec import MODELS
 from tests.support.families import TINY
 
 MODELS["tiny"] = TINY
-recipe = RECIPES["documented"].with_changes(epochs=2, batch_size=25, precise_batchnorm=50, resolutions=((16, 0.3),))
+varied = {"jitter": 0.2, "trivial_augment": True, "mixup": 0.2, "cutmix": 0.5}
+recipe = RECIPES["documented"].with_changes(
+    epochs=2, batch_size=25, precise_batchnorm=50, resolutions=((16, 0.3),), ema=0.9, **varied
+)
 config = TrainRequest(recipe, data="synthetic:100", model="tiny2", backend="jax")
 there = Path(sys.argv[1])
 train(config, there / "alone")
@@ -55,7 +58,8 @@ for name, kind, step in (("inside", StepDone, 5), ("between", EpochDone, 4)):
     except InterruptedRunError:
         resume(there / name)
 train(replace(config, teacher=str(there / "alone")), there / "taught")
-still = recipe.with_changes(rotation=0.0, shift=0.0, flip=False, resolutions=())
+nothing = {name: type(value)() for name, value in varied.items()}
+still = recipe.with_changes(rotation=0.0, shift=0.0, flip=False, resolutions=(), **nothing)
 train(replace(config, recipe=still, weights=str(there / "alone"), freeze_base=True), there / "head")
 memory.array_limit = lambda: 2000  # Larger images stay on the host.
 train(config, there / "host")

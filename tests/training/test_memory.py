@@ -27,7 +27,7 @@ from tests.support.training import Recorder, assert_same_result
 pytestmark = pytest.mark.usefixtures("tiny_family")
 
 RECIPE = RECIPES["fast"].with_changes(
-    epochs=2, batch_size=8, learning_rate=0.05, resolutions=((16, 0.3),), precise_batchnorm=16, cutout=4
+    epochs=2, batch_size=8, learning_rate=0.05, resolutions=((16, 0.3),), precise_batchnorm=16, cutout=4, mixup=0.5
 )
 FROZEN = RECIPES["fine-tune"].with_changes(epochs=2, batch_size=8, flip=False, crop_padding=0, precise_batchnorm=16)
 
