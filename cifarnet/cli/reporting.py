@@ -92,6 +92,7 @@ def _training(run: "Run") -> "Training | None":
         "seed": config.seed,
         "backend": config.backend,
         "precision": config.precision,
+        "mixes_images": config.recipe.mixes_images,
     }
     facts = training_facts(settings, config.recipe.differences(), int(run.history[-1]["epoch"] or 0))
     return Training(run.history, run.held_out, facts)

@@ -7,6 +7,7 @@ from rich.console import Console
 from cifarnet.preprocessing import CIFAR10_CLASSES
 from cifarnet.printable import printable
 from cifarnet.reports.confusions import worst_confusions, worst_errors
+from cifarnet.reports.html.evaluation_page import training_facts
 from cifarnet.reports.terminal.evaluation_tables import class_table, confusion_table, render_evaluation
 from tests.support.reports import evaluation
 
@@ -153,3 +154,11 @@ def test_class_names_are_no_markup():
 )
 def test_what_moves_the_cursor_or_can_not_be_encoded_is_escaped(text, safe):
     assert printable(text) == safe
+
+
+@pytest.mark.parametrize("mixes", [False, True])
+def test_the_page_says_what_the_training_accuracy_of_mixed_images_is(mixes):
+    settings = dict.fromkeys(("recipe", "data", "backend", "precision"), "x")
+    settings |= {"weights": None, "teacher": None, "seed": 1, "mixes_images": mixes}
+    facts = dict(training_facts(settings, {}, 3))
+    assert ("an answer counts as" in facts.get("Training loss and accuracy", "")) is mixes

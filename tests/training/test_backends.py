@@ -104,8 +104,8 @@ def test_with_jax_a_stopped_run_equals_one_left_alone(tmp_path):
 
 
 @pytest.mark.slow
-def test_augmentation_is_that_of_numpy_with_jax():
-    tests = (Path(__file__).with_name(name) for name in ("test_augmentation.py", "test_mixing.py"))
+def test_arithmetic_is_that_of_numpy_with_jax():
+    tests = (Path(__file__).with_name(name) for name in ("test_augmentation.py", "test_mixing.py", "test_ema.py"))
     options = ("-n", "0", "-p", "no:cacheprovider", "-q", "-m", "not slow")
     command = [sys.executable, "-m", "pytest", *options, *map(str, tests)]
     subprocess.run(command, check=True, env=os.environ | {"KERAS_BACKEND": "jax"})

@@ -103,11 +103,13 @@ def training_facts(settings: Mapping[str, Any], changes: Mapping[str, Any], epoc
     """Return what the page of a run says of its settings.
 
     Args:
-        settings: recipe (its name), data, weights, teacher, seed, backend and precision; None for what is not used.
+        settings: recipe (its name), data, weights, teacher, seed, backend, precision, and whether it mixes images; None
+            for what is not used.
         changes: the fields of the recipe that differ from the recipe of that name.
         epochs: the epochs that were trained.
     """
     changed = {name: value for name, value in changes.items() if value is not None and name != "name"}
+    mixed = "those of mixed images: an answer counts as its class's share of the label"
     origins = (("Began with", settings["weights"]), ("Teacher", settings["teacher"]))
     return [
         ("Recipe", settings["recipe"] + "".join(f", {name} {value}" for name, value in changed.items())),
@@ -115,6 +117,7 @@ def training_facts(settings: Mapping[str, Any], changes: Mapping[str, Any], epoc
         *((use, place) for use, place in origins if place),
         ("Seed", str(settings["seed"])),
         ("Epochs", str(epochs)),
+        *([("Training loss and accuracy", mixed)] if settings["mixes_images"] else []),
         ("Computed with", f"{settings['backend']}, {settings['precision']}"),
     ]
 
