@@ -65,8 +65,8 @@ def recolor(pixels: Any, choice: Choice) -> Any:
         pixels: whole numbers from 0 to 255 as float32 (batch, height, width, 3).
         choice: what is done to each image.
     """
-    # Every image goes through every operation, at a strength that changes nothing unless the operation is its own. To
-    # choose among the results with ``ops.where`` took four times as long with TensorFlow on a CPU.
+    # Every image goes through every operation, at a strength that changes nothing unless the operation is its own. With
+    # ``ops.where`` on the results, 128 images of 32 pixels took 22 ms instead of 7 (TensorFlow, one AVX2 core).
     from keras import ops
 
     def own(name: str) -> Any:  # 1 where the operation is that of the image, 0 elsewhere: (batch, 1, 1, 1)

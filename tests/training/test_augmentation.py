@@ -101,7 +101,7 @@ def draws_of(recipe, name):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_the_draws_of_an_augmentation_do_not_depend_on_the_others(name):
+def test_draws_do_not_depend_on_other_augmentations(name):
     together = NOTHING.with_changes(**ALL)
     assert epoch_order(together, 2, 3, 50)[1].shape == (50, max(each.stop for each in draw_columns(together).values()))
     alone = draws_of(NOTHING.with_changes(**{name: ALL[name]}), name)
