@@ -227,22 +227,22 @@ def test_a_deep_network_on_a_cpu_is_advised_a_budget_at_once():
 def test_a_long_recipe_on_a_cpu_is_advised_a_budget_at_once():
     output = "\n".join(plan_lines(replace(CIFAR10, spec=ModelSpec("resnet20"))))
     assert "roughly 8.7 hours" in output
-    assert " --budget 20m" in output
+    assert f" --budget {BUDGETS[0][0]}: {BUDGETS[0][1]} on CIFAR-10" in output
     assert "--model" not in output
 
 
 @pytest.mark.parametrize(
     ("recipe", "message"),
     [
-        (RECIPES["documented"], "--budget 20m: 85.6 % on CIFAR-10"),
-        (RECIPES["paper"], "--budget 20m in place of --recipe: "),
-        (RECIPES["paper"].with_changes(steps=63_000), "--budget 20m in place of --recipe and --steps: "),
-        (RECIPES["documented"].with_changes(epochs=240), "--budget 20m in place of --epochs: "),
+        (RECIPES["documented"], "--budget {}: "),
+        (RECIPES["paper"], "--budget {} in place of --recipe: "),
+        (RECIPES["paper"].with_changes(steps=63_000), "--budget {} in place of --recipe and --steps: "),
+        (RECIPES["documented"].with_changes(epochs=240), "--budget {} in place of --epochs: "),
     ],
 )
 def test_advice_names_the_options_a_budget_replaces(recipe, message):
     plan = replace(CIFAR10, spec=ModelSpec("resnet20"), recipe=recipe)
-    assert message in "\n".join(plan_lines(plan))
+    assert message.format(BUDGETS[0][0]) in "\n".join(plan_lines(plan))
 
 
 def test_a_short_run_is_planned_without_advice():
@@ -274,7 +274,7 @@ def test_long_plans_are_shown_with_faster_alternatives():
     ("changes", "message", "never"),
     [
         ({"weights": "resnet32", "grown_from": ModelSpec("resnet32")}, "--model resnet32: about", "--model resnet20"),
-        ({"weights": "runs/a"}, "--budget 20m", "--model"),
+        ({"weights": "runs/a"}, f"--budget {BUDGETS[0][0]}", "--model"),
         ({"start_epoch": 1}, "What would be sooner, as a new run:", "--model resnet20: "),
         ({"device": replace(CPU, backend="jax")}, "jax[cuda12]", "tensorflow"),
         ({"device": Device("tensorflow", "gpu", "GPU")}, "--budget", "a machine with"),
