@@ -30,6 +30,15 @@ def graphs_dir() -> Path:
     return cache_dir() / "onnx"
 
 
+def duplicates_dir() -> Path:
+    """Return the cache folder of near-duplicates of test images.
+
+    Raises:
+        NoHomeError: as ``cache_dir``.
+    """
+    return cache_dir() / "duplicates"
+
+
 def weights_dir() -> Path:
     """Return the folder of the user's weights: $CIFARNET_WEIGHTS, else one in the platform's user data folder.
 

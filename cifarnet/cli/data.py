@@ -43,7 +43,8 @@ def data(
         bool,
         typer.Option(
             "--clear-cache",
-            help="Delete the decoded images, the ONNX graphs, and what JAX compiled for a GPU, from the cache.",
+            help="Delete the decoded images, near-duplicates, ONNX graphs, and what JAX compiled for a GPU, from the"
+            " cache.",
         ),
     ] = False,
     test_split: TestSplit = None,

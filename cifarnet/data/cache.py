@@ -20,7 +20,7 @@ from cifarnet.errors import DataError, NoHomeError, StorageError
 from cifarnet.fields import typed_fields
 from cifarnet.files import is_leftover, remove_leftovers, replacing
 from cifarnet.json_files import parse
-from cifarnet.paths import cache_dir, graphs_dir
+from cifarnet.paths import cache_dir, duplicates_dir, graphs_dir
 
 _LOGGER = logging.getLogger(__name__)
 # Part of every fingerprint. Increase it when decoding changes, so that older entries are not used.
@@ -173,8 +173,11 @@ def decoded_sets() -> dict[Path, str]:
 
 
 def clear() -> None:
-    """Delete all decoded images, ONNX graphs and compiled programs. They are created again when needed."""
-    for folder in (compiled_dir(), graphs_dir()):
+    """Delete all decoded images, near-duplicates, ONNX graphs and compiled programs.
+
+    They are created again when needed.
+    """
+    for folder in (compiled_dir(), graphs_dir(), duplicates_dir()):
         shutil.rmtree(folder, ignore_errors=True)
     for path in decoded_dir().glob("*.npz"):
         path.unlink(missing_ok=True)
