@@ -198,6 +198,20 @@ def test_pictures_of_no_class_are_counted_and_photos_named(run, tmp_path, small_
     assert len(rows["snow"]) == 4
 
 
+def test_near_duplicates_are_counted_and_drawn(run, tmp_path):
+    rng = np.random.default_rng(0)
+    train = rng.integers(0, 256, (4, 32, 32, 3), np.uint8)
+    test = np.concatenate([train[:1], rng.integers(0, 256, (3, 32, 32, 3), np.uint8)])
+    labels = np.arange(4) % 2
+    np.savez(tmp_path / "data.npz", x_train=train, y_train=labels, x_test=test, y_test=labels)
+    options = ["--data", tmp_path / "data.npz", "--high", 1.1, "--output", tmp_path / "pairs.png"]
+    rows = run("near_duplicates", *options)
+    assert [row[1:] for row in rows] == [["1", "25.00%"]] * 15
+    pairs = np.asarray(Image.open(tmp_path / "pairs.png"))
+    assert (pairs[12:108:3, :96:3] == train[0]).all()
+    assert (pairs[12:108, :96] == pairs[12:108, 96:192]).all()
+
+
 def test_halves_of_a_texture_are_training_and_test_images(module, tmp_path):
     picture = np.random.default_rng(0).integers(1, 256, (512, 512, 3), np.uint8)
     picture[:, :256] //= 2  # The left half is the darker one.
