@@ -6,7 +6,7 @@ https://github.com/hendrycks/robustness), whose images are 32x32 pixels. Lengths
 Differences from the published images:
 
 - The random numbers are others.
-- The photos of frost are replaced by noise with their mean colours and contrast.
+- The photos of frost are replaced by noise with their mean colours, contrast and roughness.
 - Motion blur, which the program computes with ImageMagick, is a one-sided Gaussian along a line of nearest pixels.
 - Levels are rounded, not cut off, at the end.
 
@@ -138,22 +138,28 @@ def _snow(images: np.ndarray, snow: tuple[float, ...], rng: np.random.Generator)
     return whitened + flakes + flakes[:, ::-1, ::-1]
 
 
-# Mean red, green and blue of crops of the published photos of frost, reduced to a fifth as in the program, and the
-# standard deviation of a crop of 32x32 pixels. The second photo is there twice.
+# Of crops of 32x32 pixels of the published photos of frost, in which the program keeps every fifth pixel: the mean red,
+# green and blue, and the standard deviation within a crop. The second photo is there twice.
 _FROST = np.array(
-    [(78, 149, 165, 11), (198, 203, 212, 13), (198, 203, 212, 13), (143, 158, 170, 15), (103, 114, 126, 24)],
+    [(78, 149, 165, 14), (198, 203, 212, 18), (198, 203, 212, 18), (143, 158, 171, 26), (103, 114, 126, 34)],
     np.float32,
 ) / np.float32(255)
+_FROST_CROPS = 10 / 255
+"""The standard deviation of the mean level of crops of one photo."""
+_FROST_DECAY = 0.95
+"""The ``decay`` whose clouds differ from pixel to pixel by 0.85 standard deviations on average, as the crops do."""
 
 
 def _frost(images: np.ndarray, shares: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
     """``shares`` are the weights of the image and of the frost."""
     of_image, of_frost = shares
-    kind = _FROST[rng.integers(0, len(_FROST), len(images)), None, None]
-    texture = _plasma(len(images), images.shape[1], 1.4, rng)
+    count = len(images)
+    kind = _FROST[rng.integers(0, len(_FROST), count), None, None]
+    texture = _plasma(count, images.shape[1], _FROST_DECAY, rng)[..., None]
     texture -= texture.mean((1, 2), keepdims=True)
     texture /= np.maximum(texture.std((1, 2), keepdims=True), 1e-6)
-    ice = np.clip(kind[..., :3] + kind[..., 3:] * texture[..., None], 0, 1)
+    level = rng.normal(0, _FROST_CROPS, (count, 1, 1, 1)).astype(np.float32)
+    ice = np.clip(kind[..., :3] + level + kind[..., 3:] * texture, 0, 1)
     return of_image * images + of_frost * ice
 
 

@@ -157,14 +157,19 @@ def test_snow_adds_white_flakes():
     assert all((each == each[..., :1]).all() for each in snowy)
 
 
-def test_frost_has_the_mean_colours_of_the_photos():
-    images = grey(0, count=400)
-    frost = corrupt(images, "frost", 2).mean(axis=(1, 2))
-    kinds = np.array([(78, 149, 165), (198, 203, 212), (143, 158, 170), (103, 114, 126)]) * 0.3
-    nearest = np.abs(frost[:, None] - kinds).sum(axis=2)
-    assert nearest.min(axis=1).max() < 3
-    shares = np.bincount(nearest.argmin(axis=1), minlength=4) / 400
-    assert shares == pytest.approx([0.2, 0.4, 0.2, 0.2], abs=0.07)
+def test_frost_has_the_colours_and_contrast_of_the_photos():
+    frost = corrupt(grey(0, count=600), "frost", 2) / 0.3
+    kinds = np.array([(78, 149, 165), (198, 203, 212), (143, 158, 171), (103, 114, 126)])
+    means = frost.mean(axis=(1, 2))
+    nearest = np.abs(means[:, None] - kinds).sum(axis=2).argmin(axis=1)
+    assert np.bincount(nearest, minlength=4) / 600 == pytest.approx([0.2, 0.4, 0.2, 0.2], abs=0.06)
+    assert (means - kinds[nearest]).mean(axis=1).std() == pytest.approx(10, rel=0.15)
+    deviations = frost.std(axis=(1, 2)).mean(axis=1)
+    contrasts = [deviations[nearest == kind].mean() for kind in range(4)]
+    assert contrasts == pytest.approx([14, 17, 26, 34], rel=0.12)
+    level = frost[..., 1]
+    roughness = np.abs(np.diff(level, axis=2)).mean(axis=(1, 2)) / level.std(axis=(1, 2))
+    assert 0.8 < roughness.mean() < 0.95
 
 
 def test_fog_lightens_by_clouds_and_keeps_the_brightest_level():
