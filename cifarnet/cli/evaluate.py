@@ -53,6 +53,25 @@ def evaluate(
     batch_size: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Images per batch. Default: 250, or fewer large images.")
     ] = None,
+    fair: Annotated[
+        bool,
+        typer.Option(
+            "--fair",
+            help="Score also without the test images that have a near-duplicate among the training images of the data.",
+        ),
+    ] = False,
+    corrupt: Annotated[
+        bool,
+        typer.Option(
+            "--corrupt",
+            help="Score also on test images with noise, blur, snow, ... (the 15 corruptions of CIFAR-10-C at five"
+            " severities), which takes 75 times as long.",
+        ),
+    ] = False,
+    corrupt_images: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Corrupt only N test images, evenly spaced among all. Default: all."),
+    ] = None,
     report_file: ReportFile = None,
     as_json: Json = False,
     engine: Engine = "auto",
@@ -87,6 +106,9 @@ def evaluate(
             mirrors=mirror or (),
             skip_broken=skip_broken,
             batch_size=batch_size,
+            fair=fair,
+            corrupt=corrupt,
+            corrupt_images=corrupt_images,
             report=report,
         )
     console.warn_of_left_out(evaluation.left_out)

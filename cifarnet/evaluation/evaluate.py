@@ -10,12 +10,15 @@ import numpy as np
 
 from cifarnet.choices import TTA
 from cifarnet.data.dataset import LeftOut, Splits
+from cifarnet.data.duplicates import nearest_training_images
 from cifarnet.data.progress import Progress, silent
 from cifarnet.data.sources import load_data, source_name
-from cifarnet.errors import invalid, unknown_value
-from cifarnet.evaluation.metrics import Metrics, accuracy, measure, ranking
+from cifarnet.errors import DataError, invalid, unknown_value
+from cifarnet.evaluation.metrics import Metrics, accuracy, measure, ranking, wilson_interval
+from cifarnet.evaluation.robustness import CorruptionErrors, corruption_errors
 from cifarnet.evaluation.scored import Scored
 from cifarnet.evaluation.source import Source, find_source, refuse_other_classes
+from cifarnet.fields import require_whole
 from cifarnet.files import StrPath, as_path
 from cifarnet.inference.classifier import Classifier
 from cifarnet.inference.engines import default_batch_size
@@ -49,6 +52,29 @@ class Augmentation:
 
 
 @dataclass(frozen=True)
+class FairScores:
+    """The accuracy without the test images that have a near-duplicate among the training images.
+
+    Attributes:
+        accuracy: the accuracy on the other images.
+        accuracy_interval: its 95 % interval (``wilson_interval``).
+        near_duplicates: the number of images that are left out.
+    """
+
+    accuracy: float
+    accuracy_interval: tuple[float, float]
+    near_duplicates: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the scores as JSON-ready data, under the names of ``cifarnet evaluate --fair --json``."""
+        return {
+            "fair_accuracy": self.accuracy,
+            "fair_accuracy_interval": list(self.accuracy_interval),
+            "near_duplicates": self.near_duplicates,
+        }
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """The scores of weights on the test images of a data source.
 
@@ -68,6 +94,8 @@ class Evaluation:
             tensors in float32.
         tta: the test-time augmentation.
         augmentation: what it changes; None without it.
+        fair: the scores without near-duplicates; None where they were not asked for.
+        corruptions: the errors on corrupted images; None where they were not asked for.
     """
 
     metrics: Metrics
@@ -83,11 +111,15 @@ class Evaluation:
     rounding: Rounding | None = None
     tta: str = "none"
     augmentation: Augmentation | None = None
+    fair: FairScores | None = None
+    corruptions: CorruptionErrors | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the scores as JSON-ready data, as ``cifarnet evaluate --json`` prints them."""
         return {
             **self.metrics.to_dict(),
+            **({} if self.fair is None else self.fair.to_dict()),
+            **({} if self.corruptions is None else {"corruptions": self.corruptions.to_dict()}),
             "images_per_second": self.images_per_second,
             "engine": self.engine,
             "precision": self.precision,
@@ -110,6 +142,9 @@ def evaluate(
     mirrors: Sequence[str] = (),
     skip_broken: bool = False,
     batch_size: int | None = None,
+    fair: bool = False,
+    corrupt: bool = False,
+    corrupt_images: int | None = None,
     report: Progress = silent,
     engine: str = "auto",
     precision: str | None = None,
@@ -131,6 +166,11 @@ def evaluate(
         skip_broken: whether to leave out pictures that can't be read. If the training left them out, they are always
             left out.
         batch_size: images per batch. None means 250, or fewer large images.
+        fair: whether to score also without the test images that have a near-duplicate among the training images of the
+            data source (``cifarnet.data.duplicates``).
+        corrupt: whether to score also on corrupted test images (``cifarnet.evaluation.corruptions``), which takes 75
+            times as long.
+        corrupt_images: the number of test images to corrupt, evenly spaced among all. None means all.
         report: called with the progress.
         engine: the engine that computes the logits, as for ``Classifier``.
         precision: the data type of the computation, as for ``Classifier``. With bfloat16, the images are also
@@ -140,9 +180,11 @@ def evaluate(
     Raises:
         WeightsError: when there are no readable weights at ``weights_path``.
         DataError: when the data can't be read, when its classes differ from those of the weights or have another order,
-            when the recorded source is missing, or when it has changed and test images were held out of it.
-        InvalidValueError: for an invalid ``tta``, ``test_split``, ``batch_size`` or source, for a ``test_split`` that
-            differs from that of the training, or when no source is given or recorded for classes other than CIFAR-10's.
+            when the recorded source is missing, when it has changed and test images were held out of it, or when
+            ``fair`` would leave out all images.
+        InvalidValueError: for an invalid ``tta``, ``test_split``, ``batch_size``, ``corrupt_images`` or source, for a
+            ``test_split`` that differs from that of the training, or when no source is given or recorded for classes
+            other than CIFAR-10's.
     """
     source = find_source(as_path(weights_path, "weights_path"), None if data is None else source_name(data))
     return score(
@@ -153,6 +195,9 @@ def evaluate(
         mirrors=mirrors,
         skip_broken=skip_broken,
         batch_size=batch_size,
+        fair=fair,
+        corrupt=corrupt,
+        corrupt_images=corrupt_images,
         report=report,
     )
 
@@ -166,6 +211,9 @@ def score(
     mirrors: Sequence[str] = (),
     skip_broken: bool = False,
     batch_size: int | None = None,
+    fair: bool = False,
+    corrupt: bool = False,
+    corrupt_images: int | None = None,
     report: Progress = silent,
 ) -> Evaluation:
     """Score ``classifier`` on the test images of ``source``; see ``evaluate``."""
@@ -175,6 +223,10 @@ def score(
         raise unknown_value("tta", tta, TTA)
     if batch_size is not None and batch_size < 1:
         raise invalid("batch_size", "must be at least 1", batch_size)
+    if corrupt_images is not None:
+        require_whole("corrupt_images", corrupt_images, low=1)
+        if not corrupt:
+            raise invalid("corrupt_images", "is for corrupted images", corrupt_images, remedy="Give `corrupt` too.")
     batch_size = default_batch_size(weights.spec) if batch_size is None else batch_size
 
     def load(name: str, split: float | None) -> Splits:
@@ -190,6 +242,8 @@ def score(
     splits, changed = source.load(test_split, load)
     test = splits.test
     refuse_other_classes(source.name, test.class_names, weights_file, weights.class_names, splits.note)
+    chosen = _evenly_spaced(len(test), corrupt_images) if corrupt else None
+    kept = _without_near_duplicates(splits, source.name, report) if fair else None
     # The first batch compiles the network, which takes as long as thousands of images, so the time does not include it.
     classifier.logits(test.images[:batch_size], tta=tta, batch_size=batch_size)
     start = perf_counter()
@@ -197,6 +251,10 @@ def score(
     seconds = perf_counter() - start
     scored = Scored(test, weights.calibrated(averaged.logits))
     metrics = measure(scored.logits, test.labels, test.class_names)
+
+    def classify(images: np.ndarray) -> np.ndarray:
+        return classifier.logits(images, tta=tta, batch_size=batch_size)
+
     return Evaluation(
         metrics,
         len(test) / seconds,
@@ -211,12 +269,56 @@ def score(
         rounding=_rounding(classifier, scored, tta, batch_size, report) if classifier.precision == "bfloat16" else None,
         tta=tta,
         augmentation=None if tta == "none" else _augmentation(averaged, test.labels),
+        fair=None if kept is None else _fair_scores(scored, kept),
+        corruptions=None if chosen is None else _corruption_errors(classify, scored, chosen, report),
     )
 
 
 def _augmentation(averaged: Averaged, labels: np.ndarray) -> Augmentation:
     by_tta = {name: accuracy(logits, labels) for name, logits in averaged.by_tta.items()}
     return Augmentation(by_tta, averaged.shifted_images)
+
+
+def _without_near_duplicates(splits: Splits, source: str, report: Progress) -> np.ndarray:
+    """Return the rows of the test images without a near-duplicate among the training images.
+
+    Raises:
+        DataError: when there is none.
+    """
+    nearest = nearest_training_images(splits.test.images, splits.train.images, report)
+    kept = np.flatnonzero(~nearest.near_duplicates)
+    if not len(kept):
+        raise DataError(
+            f"All {len(splits.test):,} test images of {source} have a near-duplicate among its training images, so"
+            f" `fair` leaves none to score. Give other test images, or leave `fair` out. Received: {source}"
+        )
+    return kept
+
+
+def _fair_scores(scored: Scored, kept: np.ndarray) -> FairScores:
+    labels = scored.data.labels
+    share = accuracy(scored.logits[kept], labels[kept])
+    return FairScores(share, wilson_interval(share, len(kept)), len(labels) - len(kept))
+
+
+def _evenly_spaced(total: int, count: int | None) -> np.ndarray:
+    """Return ``count`` rows of ``total``, evenly spaced, so that images sorted by class keep their shares.
+
+    Raises:
+        InvalidValueError: when there are not as many.
+    """
+    if count is None:
+        return np.arange(total)
+    if count > total:
+        raise invalid("corrupt_images", f"must be at most the {total:,} test images", count)
+    return np.arange(count) * total // count
+
+
+def _corruption_errors(
+    classify: Callable[[np.ndarray], np.ndarray], scored: Scored, rows: np.ndarray, report: Progress
+) -> CorruptionErrors:
+    data = scored.data.take(rows)
+    return corruption_errors(classify, data, 1 - accuracy(scored.logits[rows], data.labels), report)
 
 
 def _rounding(classifier: Classifier, scored: Scored, tta: str, batch_size: int, report: Progress) -> Rounding:

@@ -298,6 +298,9 @@ class Classifier:
         mirrors: Sequence[str] = (),
         skip_broken: bool = False,
         batch_size: int | None = None,
+        fair: bool = False,
+        corrupt: bool = False,
+        corrupt_images: int | None = None,
         report: Progress = silent,
     ) -> "Evaluation":
         """Return the scores of the weights on the test images of ``data``; see ``cifarnet.evaluate``.
@@ -322,6 +325,9 @@ class Classifier:
             mirrors=mirrors,
             skip_broken=skip_broken,
             batch_size=batch_size,
+            fair=fair,
+            corrupt=corrupt,
+            corrupt_images=corrupt_images,
             report=report,
         )
 

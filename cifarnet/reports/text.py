@@ -33,6 +33,49 @@ def views(evaluation: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def fair_scores(evaluation: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return names and values of the scores of an ``evaluation`` without near-duplicates; none without ``--fair``."""
+    if "fair_accuracy" not in evaluation:
+        return []
+    low, high = evaluation["fair_accuracy_interval"]
+    return [
+        ("Fair accuracy", f"{percent(evaluation['fair_accuracy'])}   95 % interval {percent(low)} to {percent(high)}"),
+        ("Near-duplicates", f"{evaluation['near_duplicates']:,} test images, left out of the fair accuracy"),
+    ]
+
+
+def corruption_scores(evaluation: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return names and values of the mean scores of an ``evaluation`` on corrupted images; none without
+    ``--corrupt``.
+    """
+    if "corruptions" not in evaluation:
+        return []
+    found = evaluation["corruptions"]
+    ways, severities = len(found["per_corruption"]), len(found["per_corruption"][0]["errors"])
+    return [
+        ("Corruption error", f"{percent(found['mean_error'])}   mean of {ways} corruptions at {severities} severities"),
+        ("Without corruption", f"{percent(found['clean_error'])}   error on the same {found['images']:,} images"),
+    ]
+
+
+def corruption_rows(corruptions: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Return the head and the rows of the table of errors on corrupted images, in percent.
+
+    ``corruptions`` is the value of that name in ``cifarnet evaluate --corrupt --json``.
+    """
+    rows = corruptions["per_corruption"]
+    severities = [f"Severity {number}" for number in range(1, len(rows[0]["errors"]) + 1)]
+    return ["Corruption", *severities, "Mean"], [
+        [corruption_name(row), *(percent(error, 1) for error in (*row["errors"], row["mean_error"]))] for row in rows
+    ]
+
+
+def corruption_name(row: Mapping[str, Any]) -> str:
+    """Return the name of the corruption of a ``row`` of ``per_corruption`` in prose: ``Gaussian noise``."""
+    name: str = row["corruption"].replace("_", " ").replace("jpeg", "JPEG")
+    return name[0].upper() + name[1:]
+
+
 def percent(share: float, decimals: int = 2) -> str:
     """Return a share of 0 to 1 in percent: ``79.47 %``."""
     return f"{100 * share:.{decimals}f} %"

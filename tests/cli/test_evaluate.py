@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cifarnet.cli.main import app
+from cifarnet.cli.spelling import with_options
 from cifarnet.data.sources import load_data
 from cifarnet.errors import DataError, InvalidValueError, RunError, StorageError, WeightsError
 from cifarnet.evaluation.metrics import accuracy, cross_entropy
@@ -65,6 +66,53 @@ def test_json_has_exactly_promised_keys_and_is_alone_on_stdout(weights, folder):
     assert scores["accuracy_by_tta"] == {"none": scores["accuracy"], "flip": scores["accuracy"]}
     assert set(scores["per_class"][0]) == {"class", "precision", "recall", "f1", "support"}
     assert scores["confusion_matrix"] == [[0, 3, 0], [0, 1, 0], [0, 2, 0]]
+
+
+def test_json_of_fair_and_corrupted_scores_has_the_promised_keys(weights, folder):
+    plain = json.loads(evaluate(weights, "--data", folder, "--json").stdout)
+    result = evaluate(weights, "--data", folder, "--json", "--fair", "--corrupt", "--corrupt-images", "2")
+    assert result.exit_code == 0, result.output
+    scores = json.loads(result.stdout)
+    assert scores.keys() - plain.keys() == {
+        "fair_accuracy",
+        "fair_accuracy_interval",
+        "near_duplicates",
+        "corruptions",
+    }
+    assert set(scores["corruptions"]) == {"mean_error", "clean_error", "images", "per_corruption"}
+    first = scores["corruptions"]["per_corruption"][0]
+    assert (first["corruption"], len(first["errors"]), len(scores["corruptions"]["per_corruption"])) == (
+        "gaussian_noise",
+        5,
+        15,
+    )
+
+
+def test_tables_and_page_show_fair_and_corrupted_scores(weights, folder, tmp_path):
+    page = tmp_path / "report.html"
+    result = evaluate(weights, "--data", folder, "--fair", "--corrupt", "--report", str(page))
+    assert result.exit_code == 0, result.output
+    assert "Fair accuracy       16.67 %   95 % interval 3.01 % to 56.35 %" in result.stdout
+    assert "Near-duplicates     0 test images, left out of the fair accuracy" in result.stdout
+    # The weights answer the same whatever the image.
+    assert "Corruption error    83.33 %   mean of 15 corruptions at 5 severities" in result.stdout
+    assert "Without corruption  83.33 %   error on the same 6 images" in result.stdout
+    assert any(
+        line.split("│")[1:] and line.split("│")[1].strip() == "Gaussian noise" for line in result.stdout.split("\n")
+    )
+    assert "Classifying corrupted images" in result.stderr
+    html = page.read_text(encoding="utf-8")
+    assert '<section id="corruptions">' in html
+    assert "the highest is 83.3 %, Gaussian noise" in html
+    assert "JPEG compression" in html
+
+
+def test_corrupt_images_without_corrupt_names_the_options(weights, folder):
+    result = evaluate(weights, "--data", folder, "--corrupt-images", "2")
+    assert isinstance(result.exception, InvalidValueError)
+    assert "--corrupt-images is for corrupted images. Give --corrupt too. Received: 2" in with_options(
+        str(result.exception)
+    )
 
 
 def test_tta_flip_scores_mean_logits_of_image_and_mirror_image(folder, tmp_path):

@@ -36,7 +36,8 @@ OPTIONS = {
         """
     ),
     "evaluate": words(
-        "--data --tta --batch-size --test-split --skip-broken --mirror --report --json --engine --precision --backend"
+        "--data --tta --batch-size --fair --corrupt --corrupt-images --test-split --skip-broken --mirror --report"
+        " --json --engine --precision --backend"
     ),
     "compare": words("--report --json"),
     "summary": words("--model --depth --weights --classes --image-size --units --plain --json"),

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 
 from cifarnet.data.sources import load_data
 from cifarnet.errors import DataError, InvalidValueError, WeightsError
 from cifarnet.evaluation import evaluate as evaluation
+from cifarnet.evaluation.corruptions import corrupt
 from cifarnet.evaluation.evaluate import evaluate
 from cifarnet.inference.classifier import Classifier
 from cifarnet.inference.engines.onnx import OnnxEngine
@@ -114,6 +116,96 @@ def test_weights_that_do_not_exist_are_refused(tmp_path):
 def test_an_unknown_kind_of_test_time_augmentation_is_refused(folder, constant_weights):
     with pytest.raises(InvalidValueError, match="Received: rotate"):
         evaluate(constant_weights, str(folder), tta="rotate")
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory):
+    """The images of ``folder``; ant's second test image is its first training image, bee's is a mirrored one."""
+    root = save_image_folder(tmp_path_factory.mktemp("copied"), {"ant": (2, 3), "bee": (2, 1), "cow": (2, 2)})
+    (root / "test/ant/1.png").write_bytes((root / "train/ant/0.png").read_bytes())
+    with Image.open(root / "train/cow/1.png") as picture:
+        ImageOps.mirror(picture).save(root / "test/bee/0.png")
+    return root
+
+
+def test_fair_scores_leave_near_duplicates_out(copied, constant_weights):
+    found = evaluate(constant_weights, str(copied), fair=True)
+    plain = evaluate(constant_weights, str(copied)).to_dict()
+    scores = found.to_dict()
+    # All images are taken for bees. The only bee and an ant are left out.
+    assert (scores["accuracy"], scores["fair_accuracy"], scores["near_duplicates"]) == (1 / 6, 0, 2)
+    assert scores["fair_accuracy_interval"] == [0, pytest.approx(0.49, abs=0.01)]
+    added = {"fair_accuracy", "fair_accuracy_interval", "near_duplicates"}
+    assert scores.keys() - plain.keys() == added
+    assert {name: scores[name] for name in plain if name != "images_per_second"} == {
+        name: plain[name] for name in plain if name != "images_per_second"
+    }
+
+
+def test_fair_scores_need_an_image_without_duplicate(tmp_path, constant_weights):
+    root = save_image_folder(tmp_path, {"ant": (1, 1), "bee": (1, 1), "cow": (1, 1)})
+    for name in CLASSES:
+        (root / f"test/{name}/0.png").write_bytes((root / f"train/{name}/0.png").read_bytes())
+    activities = []
+    with pytest.raises(DataError, match=r"All 3 test images .* near-duplicate .*leave `fair` out\. Received: "):
+        evaluate(constant_weights, str(root), fair=True, report=lambda activity, *_: activities.append(activity))
+    assert "Classifying images" not in activities
+
+
+def test_fair_scores_need_training_images(tmp_path, constant_weights):
+    root = save_image_folder(tmp_path, {"ant": (0, 1), "bee": (0, 1), "cow": (0, 1)})
+    with pytest.raises(DataError, match=r"has test/ but no train/ beside it"):
+        evaluate(constant_weights, str(root), fair=True)
+
+
+def test_corrupted_images_are_scored_with_fair_scores(copied, random_weights):
+    found = evaluate(random_weights, str(copied), fair=True, corrupt=True, engine="onnx", tta="flip")
+    data, classifier = load_data(str(copied), image_size=SIZE).test, Classifier(load_weights(random_weights))
+    logits = classifier.logits(corrupt(data.images, "contrast", 5), tta="flip")
+    errors = found.corruptions.errors
+    assert errors["contrast"][4] == (logits.argmax(1) != data.labels).mean()
+    assert {len(each) for each in errors.values()} == {5}
+    assert found.corruptions.clean_error == pytest.approx(1 - found.metrics.accuracy)
+    assert found.to_dict()["corruptions"]["images"] == 6
+    assert found.fair.near_duplicates == 2
+
+
+def test_some_images_are_corrupted_evenly_spaced(folder, random_weights):
+    found = evaluate(random_weights, str(folder), corrupt=True, corrupt_images=3)
+    test = load_data(str(folder), image_size=SIZE).test
+    logits = Classifier(load_weights(random_weights)).logits(test.images[[0, 2, 4]])
+    assert found.corruptions.images == 3
+    assert found.corruptions.clean_error == pytest.approx((logits.argmax(1) != test.labels[[0, 2, 4]]).mean())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"corrupt": True, "corrupt_images": 7}, r"`corrupt_images` must be at most the 6 test images\. Received: 7"),
+        ({"corrupt": True, "corrupt_images": 0}, r"`corrupt_images` must be .*at least 1.* Received: 0"),
+        ({"corrupt_images": 2}, r"`corrupt_images` is for corrupted images\. Give `corrupt` too\. Received: 2"),
+    ],
+)
+def test_impossible_numbers_of_corrupted_images_are_refused(folder, constant_weights, options, message):
+    with pytest.raises(InvalidValueError, match=message):
+        evaluate(constant_weights, str(folder), **options)
+
+
+@pytest.mark.slow
+def test_engines_agree_on_corrupted_images(copied, random_weights):
+    onnx, keras = (
+        evaluate(random_weights, str(copied), fair=True, corrupt=True, engine=engine) for engine in ("onnx", "keras")
+    )
+    assert onnx.fair == keras.fair
+    assert onnx.corruptions == keras.corruptions
+
+
+@pytest.mark.slow
+def test_resnet20_scores_its_fair_and_corrupted_accuracy_on_the_jpeg_images(jpeg_archive):
+    scores = evaluate("resnet20", jpeg_archive, fair=True, corrupt=True, corrupt_images=100).to_dict()
+    assert scores["near_duplicates"] == pytest.approx(452, abs=1)
+    assert scores["fair_accuracy"] == pytest.approx(0.8961, abs=3e-4)
+    assert scores["corruptions"]["mean_error"] == pytest.approx(0.23, abs=0.05)
 
 
 @pytest.mark.slow

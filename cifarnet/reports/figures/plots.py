@@ -17,6 +17,7 @@ import matplotlib.style
 
 from cifarnet.files import write_bytes
 from cifarnet.printable import printable
+from cifarnet.reports.text import corruption_name
 
 matplotlib.use("Agg")
 
@@ -223,6 +224,29 @@ def class_bars(classes: Sequence[Mapping[str, Any]]) -> Figure:
         axes.set_xlabel("%")
         axes.grid(axis="y", visible=False)
         figure.legend(loc="outside upper right", ncols=2, frameon=False)
+    return figure
+
+
+def corruption_bars(corruptions: Mapping[str, Any]) -> Figure:
+    """Return bars of the mean error by corruption, with a dot for the error at each severity.
+
+    ``corruptions`` is the value of that name in ``cifarnet evaluate --corrupt --json``.
+    """
+    rows = corruptions["per_corruption"]
+    figure = new_figure(7.2, 0.32 * len(rows) + 1.4)
+    with styled():
+        axes = figure.subplots()
+        places = range(len(rows))
+        axes.barh(places, [100 * row["mean_error"] for row in rows], height=0.7, color=SKY, label="mean error")
+        dots = [(100 * error, place) for place, row in enumerate(rows) for error in row["errors"]]
+        axes.plot(*zip(*dots, strict=True), "o", color=BLUE, markersize=3, label="severities 1 to 5")
+        axes.axvline(100 * corruptions["clean_error"], color=BLACK, linestyle="--", label="without corruption")
+        axes.set_yticks(places, [corruption_name(row) for row in rows])
+        axes.invert_yaxis()
+        axes.set_xlim(0, 100)
+        axes.set_xlabel("error, %")
+        axes.grid(axis="y", visible=False)
+        figure.legend(loc="outside upper right", ncols=3, frameon=False)
     return figure
 
 

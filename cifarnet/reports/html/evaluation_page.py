@@ -13,7 +13,7 @@ from cifarnet.reports.confusions import worst_errors
 from cifarnet.reports.figures import plots
 from cifarnet.reports.html.gallery import Gallery
 from cifarnet.reports.html.page import Drawing, Page, Section, Table, commands, facts, render
-from cifarnet.reports.text import percent, rounding, speed, views
+from cifarnet.reports.text import corruption_rows, corruption_scores, fair_scores, percent, rounding, speed, views
 
 _BAR_CLASSES = 30
 """The most classes whose precision and recall are drawn as bars."""
@@ -69,8 +69,10 @@ def evaluation_page(
         Section("Confusions", "confusions.html", confusions),
         Section("Surest mistakes", "mistakes.html", gallery.mistakes()),
         Section("Calibration", "figure.html", _calibration(bins, evaluation["ece"])),
-        commands("Reproduce", reproduce),
     ]
+    if "corruptions" in evaluation:
+        sections.append(Section("Corruptions", "table.html", _corruptions(evaluation["corruptions"])))
+    sections.append(commands("Reproduce", reproduce))
     lead = f"{percent(evaluation['accuracy'])} of {evaluation['images']:,} test images are classified correctly."
     return render(Page(title, lead, sections, gallery.style, "gallery.js"))
 
@@ -127,9 +129,11 @@ def _summary(evaluation: Mapping[str, Any]) -> Facts:
     top = min(5, len(evaluation["per_class"]))
     return [
         ("Accuracy", f"{percent(evaluation['accuracy'])} (95 % interval {percent(low)} to {percent(high)})"),
+        *fair_scores(evaluation),
         (f"Top-{top} accuracy", percent(evaluation["top5_accuracy"])),
         ("Cross-entropy", f"{evaluation['loss']:.4f}"),
         ("Expected calibration error", percent(evaluation["ece"])),
+        *corruption_scores(evaluation),
         ("Test images", f"{evaluation['images']:,}"),
     ]
 
@@ -166,3 +170,14 @@ def _calibration(bins: Sequence[Mapping[str, float]], ece: float) -> Drawing:
         f" average, {percent(surest['accuracy'], 1)} are right."
     )
     return Drawing(plots.svg(plots.reliability(bins, ece)), alt)
+
+
+def _corruptions(corruptions: Mapping[str, Any]) -> Table:
+    head, rows = corruption_rows(corruptions)
+    name, *_, highest = max(rows, key=lambda row: float(row[-1].removesuffix(" %")))
+    alt = f"Bars of the mean error by corruption, with a dot for each severity; the highest is {highest}, {name}."
+    notes = [
+        "Errors of the test images after the corruptions of CIFAR-10-C (Hendrycks and Dietterich 2019), computed here."
+        " Severity 1 is the weakest."
+    ]
+    return Table(head, rows, notes=notes, drawing=Drawing(plots.svg(plots.corruption_bars(corruptions)), alt))

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from cifarnet.printable import printable
 from cifarnet.reports.confusions import worst_confusions, worst_errors
-from cifarnet.reports.text import percent, rounding, speed, views
+from cifarnet.reports.text import corruption_rows, corruption_scores, fair_scores, percent, rounding, speed, views
 
 _HIT = (31, 119, 180)
 _MISS = (214, 39, 40)
@@ -19,7 +19,7 @@ _NAME_LIMIT = 20
 
 
 def render_evaluation(evaluation: Mapping[str, Any], width: int) -> Group:
-    """Return the scores, classes and confusions of an ``evaluation`` in ``width`` terminal columns.
+    """Return the scores, classes, confusions and corruptions of an ``evaluation`` in ``width`` terminal columns.
 
     ``evaluation`` has the keys of ``cifarnet evaluate --json``.
     """
@@ -28,7 +28,10 @@ def render_evaluation(evaluation: Mapping[str, Any], width: int) -> Group:
     names = [row["class"] for row in classes]
     parts: list[RenderableType] = [headline(evaluation), blank, class_table(classes), *_undefined(matrix, names)]
     parts += [blank, confusion_table(matrix, names, width), blank, _title("Worst confusions")]
-    return Group(*parts, *map(Text, worst_errors(matrix, names)))
+    parts += map(Text, worst_errors(matrix, names))
+    if "corruptions" in evaluation:
+        parts += [blank, corruption_table(evaluation["corruptions"])]
+    return Group(*parts)
 
 
 def headline(evaluation: Mapping[str, Any]) -> Table:
@@ -41,9 +44,11 @@ def headline(evaluation: Mapping[str, Any]) -> Table:
         ("Weights", printable(evaluation["weights"]), ""),
         ("Data", f"{printable(evaluation['data'])}, {evaluation['images']:,} test images", ""),
         ("Accuracy", f"{percent(evaluation['accuracy'])}   95 % interval {percent(lower)} to {percent(upper)}", "bold"),
+        *((name, value, "") for name, value in fair_scores(evaluation)),
         ("Loss", f"{evaluation['loss']:.4f}", ""),
         (f"Top-{min(5, len(evaluation['per_class']))} accuracy", percent(evaluation["top5_accuracy"]), ""),
         ("Calibration error", f"{percent(evaluation['ece'])}   expected, over 15 bins of confidence", ""),
+        *((name, value, "") for name, value in corruption_scores(evaluation)),
         ("Speed", speed(evaluation), ""),
         *(("Rounding", line, "") for line in rounding(evaluation)),
         *(("Accuracy by views", line, "") for line in views(evaluation)),
@@ -62,6 +67,18 @@ def class_table(classes: Sequence[Mapping[str, Any]]) -> Table:
         scores = [percent(row[key]) for key in ("precision", "recall", "f1")]
         table.add_row(Text(printable(row["class"])), *scores, f"{row['support']:,}")
     return table
+
+
+def corruption_table(corruptions: Mapping[str, Any]) -> Group:
+    """Return the table of errors on corrupted images, from the value ``corruptions`` of an evaluation."""
+    table = Table()
+    (first, *headings), rows = corruption_rows(corruptions)
+    table.add_column(first)
+    for heading in headings:
+        table.add_column(heading.removeprefix("Severity "), justify="right", no_wrap=True)
+    for name, *errors in rows:
+        table.add_row(name, *errors)
+    return Group(_title("Errors on corrupted images by severity, from 1 (weakest) to 5"), table)
 
 
 def _undefined(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> list[Text]:
