@@ -8,6 +8,9 @@ and metrics.json are copied to benchmarks/runs/NAME, with its curves and the tex
 from (its first weights, its teacher, and theirs in turn) must be there too. When the new weights replace some of these,
 rename the folder of the old run first and pass both names: --renamed resnet20=resnet20-first.
 
+The card also has the accuracy without near-duplicates of training images, and the errors on 2,000 corrupted test
+images, which take longer than all the rest.
+
 A run on all training images has none left to fit a temperature and a rejection threshold on: --calibration takes both
 from a run of the same recipe that held images out. Run this script in a checkout.
 """
@@ -24,9 +27,11 @@ from typing import Any
 import numpy as np
 
 from cifarnet.data.sources import load_data
-from cifarnet.evaluation.metrics import Metrics, accuracy, measure
+from cifarnet.evaluation.evaluate import Evaluation, evaluate
+from cifarnet.evaluation.metrics import Metrics, accuracy
 from cifarnet.inference.classifier import Classifier
 from cifarnet.reports.figures import plots
+from cifarnet.reports.text import corruption_rows
 from cifarnet.runs import files
 from cifarnet.runs.config import PLACES, RunConfig
 from cifarnet.runs.directory import Run
@@ -40,6 +45,8 @@ KEPT = (files.HISTORY, files.METRICS)
 CURVES = "curves.svg"
 DEVICE = "device.txt"
 TRAINING_IMAGES = 50_000
+CORRUPTED_IMAGES = 2_000
+"""Test images that are corrupted for the card: all would take five times as long."""
 NOWHERE: dict[str, Any] = {f"{place}_path": None for place in PLACES}
 
 
@@ -74,8 +81,9 @@ def main() -> None:
     catalog.write_index(folder, {**catalog.read_index(folder, shipped=True), name: entry})
     _keep(args, name)
     mirrored = classifier.logits(test.images, tta="flip")
-    metrics = measure(weights.calibrated(logits), test.labels, test.class_names)
-    card = _card(args, weights, metrics, accuracy(mirrored, test.labels), entry)
+    corrupted = min(CORRUPTED_IMAGES, len(test))
+    scores = evaluate(path, args.data, fair=True, corrupt=True, corrupt_images=corrupted)
+    card = _card(args, weights, scores, accuracy(mirrored, test.labels), entry)
     (ROOT / "docs" / f"{name}.md").write_text(card, encoding="utf-8")
     print(
         f"{name}: {weights.accuracy:.2%} on {len(test):,} images of {args.test_set}; {'float16' if half else 'float32'}"
@@ -149,10 +157,10 @@ def _keep(args: argparse.Namespace, name: str) -> None:
 
 
 def _card(
-    args: argparse.Namespace, weights: Weights, metrics: Metrics, mirrored: float, entry: catalog.NamedWeights
+    args: argparse.Namespace, weights: Weights, scores: Evaluation, mirrored: float, entry: catalog.NamedWeights
 ) -> str:
     kept = _kept(entry.name)
-    config = _read(kept)
+    config, metrics = _read(kept), scores.metrics
     low, high = metrics.accuracy_interval
     classes = "\n".join(
         f"| {each.name} | {each.precision:.1%} | {each.recall:.1%} | {each.f1:.3f} |" for each in metrics.per_class
@@ -182,6 +190,7 @@ Written by `tools/ship_weights.py`. The run's configuration, history and metrics
 |---|---|
 | accuracy | {metrics.accuracy:.2%} (95 % interval {low:.2%} to {high:.2%}) |
 | with flips averaged | {mirrored:.2%} |
+{_honest_rows(scores)}
 | test images | {metrics.images:,} of {args.test_set} |
 | cross-entropy | {metrics.loss:.4f} |
 | expected calibration error | {metrics.ece:.2%} |
@@ -207,6 +216,7 @@ The test images selected nothing.
 
 Most confused: {_confusions(metrics)}.
 
+{_corruptions(scores, entry.name, Path(args.data).name)}
 ## Calibration
 
 {calibration}
@@ -251,6 +261,38 @@ It began with the weights `{config.weights}`, which had scored {_accuracy(origin
 
 def _accuracy(run: Path) -> float:
     return float(json.loads((run / files.METRICS).read_text(encoding="utf-8"))["accuracy"])
+
+
+def _honest_rows(scores: Evaluation) -> str:
+    """Return the rows of the card's first table about near-duplicates and corrupted images."""
+    fair, corruptions = scores.fair, scores.corruptions
+    assert fair is not None
+    assert corruptions is not None
+    low, high = fair.accuracy_interval
+    return (
+        f"| without {fair.near_duplicates:,} near-duplicates of training images | {fair.accuracy:.2%}"
+        f" (95 % interval {low:.2%} to {high:.2%}) |\n"
+        f"| mean error on {corruptions.images:,} images in 15 corruptions at 5 severities |"
+        f" {corruptions.mean_error:.2%} |"
+    )
+
+
+def _corruptions(scores: Evaluation, name: str, data: str) -> str:
+    """Return the section on corrupted images and near-duplicates, with the command that measures both."""
+    corruptions = scores.corruptions
+    assert corruptions is not None
+    head, rows = corruption_rows(corruptions.to_dict())
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"""## Near-duplicates and corrupted images
+
+    cifarnet evaluate {name} --data {data} --fair --corrupt --corrupt-images {corruptions.images}
+
+How near-duplicates are found, and how images are corrupted: [Honest scores](predicting.md#honest-scores). Errors on
+{corruptions.images:,} of the test images, of which {corruptions.clean_error:.2%} are wrong without corruption:
+
+{table}
+"""
 
 
 def _confusions(metrics: Metrics) -> str:

@@ -81,6 +81,10 @@ def test_card_describes_every_training_since_the_first_weights(trained, checkout
     assert str(trained) not in card
     shipped = evaluate(root / "cifarnet/weights/resnet8.h5", "synthetic:200").metrics.accuracy
     assert f"| accuracy | {shipped:.2%} " in card
+    assert "cifarnet evaluate resnet8 --data synthetic:200 --fair --corrupt --corrupt-images 40\n" in card
+    fair = evaluate(root / "cifarnet/weights/resnet8.h5", "synthetic:200", fair=True).fair
+    assert f"| without {fair.near_duplicates} near-duplicates of training images | {fair.accuracy:.2%} " in card
+    assert_in_order(card, "| Corruption | Severity 1 | ", "| Gaussian noise | ", "| JPEG compression | ")
     index = json.loads((root / "cifarnet/weights/index.json").read_text())
     assert index["resnet8"]["test_set"] == "shapes"
     assert (root / "benchmarks/runs/resnet8/curves.svg").read_text().startswith("<svg")
