@@ -5,8 +5,10 @@ python -m tests.support.devices BACKEND FOLDER COUNT ...
 
 import json
 import os
+import shutil
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +29,9 @@ CHANGES |= {"jitter": 0.2, "trivial_augment": True, "mixup": 0.2, "cutmix": 0.5,
 
 def request(backend: str, devices: int) -> TrainRequest:
     """Return the request of the run."""
-    return TrainRequest("paper", "synthetic:510", "resnet8", 3, backend=backend, devices=devices, changes=CHANGES)
+    return TrainRequest(
+        "paper", "synthetic:510", "resnet8", 3, image_size=16, backend=backend, devices=devices, changes=CHANGES
+    )
 
 
 def main() -> None:
@@ -41,13 +45,14 @@ def main() -> None:
         directory = folder / f"whole-{devices}"
         train(request(backend, devices), directory, report=lambda event, kept=losses: note(event, kept))
         results[f"whole {devices}"] = result(directory, losses)
+    begun: list[float] = []
+    with suppress(InterruptedRunError):
+        train(request(backend, most), folder / "stopped", report=lambda event: note(event, begun, stop=True))
     for devices in (most, 1):
-        losses = []
+        losses = [*begun]
         directory = folder / f"stopped-{devices}"
-        try:
-            train(request(backend, most), directory, report=lambda event, kept=losses: note(event, kept, stop=True))
-        except InterruptedRunError:
-            resume(directory, devices=devices, report=lambda event, kept=losses: note(event, kept))
+        shutil.copytree(folder / "stopped", directory)
+        resume(directory, devices=devices, report=lambda event, kept=losses: note(event, kept))
         results[f"resumed {devices}"] = result(directory, losses)
     print(json.dumps(results))
 
