@@ -92,6 +92,7 @@ def test_tables_and_page_show_fair_and_corrupted_scores(weights, folder, tmp_pat
     page = tmp_path / "report.html"
     result = evaluate(weights, "--data", folder, "--fair", "--corrupt", "--report", str(page))
     assert result.exit_code == 0, result.output
+    assert "16.67 %, 95 % interval 3.01 % to 56.35 %" in page.read_text(encoding="utf-8")
     assert "Fair accuracy       16.67 %   95 % interval 3.01 % to 56.35 %" in result.stdout
     assert "Near-duplicates     0 test images, left out of the fair accuracy" in result.stdout
     # The weights answer the same whatever the image.

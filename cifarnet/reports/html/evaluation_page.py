@@ -4,7 +4,7 @@ Importing this module imports matplotlib, which takes a second: import it inside
 of ``cifarnet evaluate --json``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,10 +83,15 @@ def about_evaluation(evaluation: Mapping[str, Any]) -> Facts:
         ("Weights", evaluation["weights"]),
         ("Data", evaluation["data"] + (", changed since the training" if evaluation["data_changed"] else "")),
         ("Test-time augmentation", evaluation["tta"]),
-        *(("Accuracy by views", line) for line in views(evaluation)),
-        ("Speed", speed(evaluation)),
-        *(("Rounding", line) for line in rounding(evaluation)),
+        *_in_prose(("Accuracy by views", line) for line in views(evaluation)),
+        *_in_prose([("Speed", speed(evaluation))]),
+        *_in_prose(("Rounding", line) for line in rounding(evaluation)),
     ]
+
+
+def _in_prose(pairs: Iterable[tuple[str, str]]) -> Facts:
+    """Return names and values with commas for the gaps of a terminal's columns, which browsers show as one space."""
+    return [(name, value.replace("   ", ", ")) for name, value in pairs]
 
 
 def about_run(epoch: int, selected_by: str, seconds: float, weights: str, checksum: str) -> Facts:
@@ -129,11 +134,11 @@ def _summary(evaluation: Mapping[str, Any]) -> Facts:
     top = min(5, len(evaluation["per_class"]))
     return [
         ("Accuracy", f"{percent(evaluation['accuracy'])} (95 % interval {percent(low)} to {percent(high)})"),
-        *fair_scores(evaluation),
+        *_in_prose(fair_scores(evaluation)),
         (f"Top-{top} accuracy", percent(evaluation["top5_accuracy"])),
         ("Cross-entropy", f"{evaluation['loss']:.4f}"),
         ("Expected calibration error", percent(evaluation["ece"])),
-        *corruption_scores(evaluation),
+        *_in_prose(corruption_scores(evaluation)),
         ("Test images", f"{evaluation['images']:,}"),
     ]
 
