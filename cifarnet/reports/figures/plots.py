@@ -21,6 +21,7 @@ from cifarnet.reports.text import corruption_name
 
 matplotlib.use("Agg")
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREEN, PURPLE, RED, SKY, BLACK = (
@@ -218,11 +219,7 @@ def class_bars(classes: Sequence[Mapping[str, Any]]) -> Figure:
                 edgecolor="white",
                 label=key,
             )
-        axes.set_yticks(places, [short(row["class"]) for row in classes])
-        axes.invert_yaxis()
-        axes.set_xlim(0, 100)
-        axes.set_xlabel("%")
-        axes.grid(axis="y", visible=False)
+        _name_bars(axes, [short(row["class"]) for row in classes], "%")
         figure.legend(loc="outside upper right", ncols=2, frameon=False)
     return figure
 
@@ -241,13 +238,18 @@ def corruption_bars(corruptions: Mapping[str, Any]) -> Figure:
         dots = [(100 * error, place) for place, row in enumerate(rows) for error in row["errors"]]
         axes.plot(*zip(*dots, strict=True), "o", color=BLUE, markersize=3, label="severities 1 to 5")
         axes.axvline(100 * corruptions["clean_error"], color=BLACK, linestyle="--", label="without corruption")
-        axes.set_yticks(places, [corruption_name(row) for row in rows])
-        axes.invert_yaxis()
-        axes.set_xlim(0, 100)
-        axes.set_xlabel("error, %")
-        axes.grid(axis="y", visible=False)
+        _name_bars(axes, [corruption_name(row) for row in rows], "error, %")
         figure.legend(loc="outside upper right", ncols=3, frameon=False)
     return figure
+
+
+def _name_bars(axes: Axes, names: Sequence[str], label: str) -> None:
+    """Name horizontal bars of percentages, the first at the top, and label their axis."""
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 100)
+    axes.set_xlabel(label)
+    axes.grid(axis="y", visible=False)
 
 
 def short(name: str, limit: int = _NAME_LIMIT) -> str:
