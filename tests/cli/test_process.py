@@ -208,14 +208,15 @@ def test_the_second_signal_acts_at_once():
 @contextlib.contextmanager
 def in_session_of_its_own(command):
     """Start a process that Ctrl-C can be sent to, and that answers it: a background job's children ignore it."""
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    ) as child:
+    # With preexec_fn, the fork would call the hooks of JAX, which warn of it where another test has imported JAX.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with process as child:
         try:
             yield child
         finally:

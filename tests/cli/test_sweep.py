@@ -30,9 +30,15 @@ def train(*options: object):
     return CliRunner().invoke(app, ["train", *map(str, options)])
 
 
-def start(*words: object, **settings) -> subprocess.Popen[str]:
+def start(core: int, *words: object) -> subprocess.Popen[str]:
+    """Start cifarnet on a core, which a process has from the thread that starts it."""
     command = [sys.executable, "-m", "cifarnet", *map(str, words)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **settings)
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def wait_for(condition, process) -> None:
@@ -145,8 +151,7 @@ def test_python_refuses_several_seeds_with_advice():
 def test_a_stopped_sweep_goes_on_as_if_it_never_stopped(tmp_path):
     """Also: a seed that fails costs no other, and a seed is the run that the command alone makes on as many cores."""
     core, folder = min(os.sched_getaffinity(0)), tmp_path / "s"
-    pinned = {"preexec_fn": lambda: os.sched_setaffinity(0, {core})}
-    process = start("train", *OPTIONS, "--seeds", 2, "--output", folder, **pinned)
+    process = start(core, "train", *OPTIONS, "--seeds", 2, "--output", folder)
     wait_for(lambda: (folder / "seed-0" / files.CHECKPOINT).exists(), process)
     refused = train("--resume", folder)
     assert "is in use by a training" in str(refused.exception)
@@ -160,13 +165,13 @@ def test_a_stopped_sweep_goes_on_as_if_it_never_stopped(tmp_path):
 
     (folder / "seed-1").mkdir()
     (folder / "seed-1" / files.CONFIG).write_text("{")
-    process = start("train", *OPTIONS, "--seeds", 2, "--output", folder, **pinned)  # As well as --resume.
+    process = start(core, "train", *OPTIONS, "--seeds", 2, "--output", folder)  # As well as --resume.
     output, errors = process.communicate(timeout=120)
     assert process.returncode == 1, errors
     assert "1 of 2 seeds failed:\n  seed 1: " in errors
     assert re.search(r"Test accuracy [\d.]+ % \(1 seed\)", output)
 
-    alone = start("train", *OPTIONS, "--seed", 0, "--output", tmp_path / "alone", "--quiet", **pinned)
+    alone = start(core, "train", *OPTIONS, "--seed", 0, "--output", tmp_path / "alone", "--quiet")
     assert alone.wait(120) == 0
     alone.communicate()
     one, other = (load_weights(run / files.WEIGHTS).sha256() for run in (folder / "seed-0", tmp_path / "alone"))
