@@ -6,11 +6,18 @@ BACKENDS = ("tensorflow", "jax")
 ENGINE_NAMES = ("auto", "onnx", "keras", "openvino")
 """The engines that compute logits. The first is the default."""
 
+DEFAULT_WEIGHTS = "resnet20"
+"""The weights that classify, and that a training on few images starts from, unless others are given."""
+
 EXPORT_FORMATS = ("onnx", "litert", "savedmodel", "keras", "safetensors", "openvino")
 """The formats of ``cifarnet export``. The first is the default."""
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 """The data types of feature maps."""
+
+FEW_IMAGES = 5000
+"""The most training images for which a run starts from trained weights by default. It was measured with 30 to 150
+images (docs/fine-tuning.md). The epochs of ``fine-tune`` are long with many images, and trained weights help less."""
 
 ON_NAN = ("stop", "restore")
 """The reactions to a non-finite loss or weight. The first is the default."""

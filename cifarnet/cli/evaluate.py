@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cifarnet.choices import TTA
+from cifarnet.choices import DEFAULT_WEIGHTS, TTA
 from cifarnet.cli import console
 from cifarnet.cli.engine import Engine, Precision, chosen_engine, starter
 from cifarnet.cli.help import examples
@@ -24,10 +24,11 @@ def evaluate(
         Path,
         typer.Argument(
             metavar=WEIGHTS,
-            help="A run directory, a weight file, or a name that `cifarnet weights` lists. Default: resnet20.",
+            help="A run directory, a weight file, or a name that `cifarnet weights` lists. Default:"
+            f" {DEFAULT_WEIGHTS}.",
             show_default=False,
         ),
-    ] = Path("resnet20"),
+    ] = Path(DEFAULT_WEIGHTS),
     data: Annotated[
         str | None,
         typer.Option(

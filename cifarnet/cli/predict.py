@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cifarnet.choices import CROPS, VIEWS
+from cifarnet.choices import CROPS, DEFAULT_WEIGHTS, VIEWS
 from cifarnet.cli import console
 from cifarnet.cli.engine import Engine, Precision, chosen_engine, starter
 from cifarnet.cli.help import examples
@@ -50,7 +50,7 @@ def predict(
         typer.Option(
             metavar="NAME",
             help="Network that comes with cifarnet, instead of --weights: resnet20, resnet32 or resnet44. Default:"
-            " resnet20.",
+            f" {DEFAULT_WEIGHTS}.",
         ),
     ] = None,
     depth: Depth = None,
@@ -124,7 +124,7 @@ def predict(
 
     network = chosen_model(model, depth, weights)
     engine = chosen_engine(engine, backend, explains=explain is not None, weights=weights)
-    loaded = _load(weights, "resnet20" if network is None else network)
+    loaded = _load(weights, DEFAULT_WEIGHTS if network is None else network)
     top_k = service.resolve_top_k(top_k, loaded.spec.classes)
     if reject:
         service.required_threshold(loaded)

@@ -148,6 +148,7 @@ def _new(given: dict[str, Any]) -> "Iterator[Sweep]":
     from cifarnet.files import require_writable
     from cifarnet.runs.sweep import Sweep, SweepPlan, is_sweep, read_plan, require_seeds, require_unused
     from cifarnet.training.distribute import require_divisible, require_supported
+    from cifarnet.training.network_choice import with_default_weights
     from cifarnet.training.session import Session
     from cifarnet.training.setup import network_for, prepare, read_images
     from cifarnet.training.start import FOLDER, make_default_directory
@@ -176,6 +177,7 @@ def _new(given: dict[str, Any]) -> "Iterator[Sweep]":
         session = Session(mirrors=given.get("mirror") or (), data_report=bar)
         # The budget is that of a run, which reads its images again.
         _, data, _ = read_images(replace(prepared, request=replace(request, budget=None)), session)
+        prepared, _ = with_default_weights(prepared, data)
         network_for(prepared.model, prepared.recipe, prepared.origins.base, data)
     batch_size = prepared.recipe.for_images(len(data.train), prepared.model).batch_size
     require_divisible(batch_size, placement.count or 1)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = examples(
     ("train --budget 20m", "The best network for CIFAR-10 in 20 minutes"),
-    ("train --data my-images --weights resnet20 --output runs/mine", "Your own images, from trained weights"),
+    ("train --data my-images --output runs/mine", "Your own images, from trained weights"),
     ("train --resume runs/mine", "Continue a run after Ctrl-C or a crash"),
 )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from cifarnet.choices import TTA
+from cifarnet.choices import DEFAULT_WEIGHTS, TTA
 from cifarnet.data.progress import Progress, silent
 from cifarnet.errors import CifarnetError, DataError, InvalidValueError, WeightsError, invalid, unknown_value
 from cifarnet.fields import require_whole
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def load(
-    weights: Weights | StrPath = "resnet20", *, engine: str = "auto", precision: str | None = None
+    weights: Weights | StrPath = DEFAULT_WEIGHTS, *, engine: str = "auto", precision: str | None = None
 ) -> "Classifier":
     """Return the classifier with the trained ``weights``.
 

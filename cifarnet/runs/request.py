@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cifarnet.backend.placement import Placement
-from cifarnet.choices import BACKENDS, ON_NAN, PRECISIONS
+from cifarnet.choices import BACKENDS, DEFAULT_WEIGHTS, FEW_IMAGES, ON_NAN, PRECISIONS
 from cifarnet.durations import DURATION
 from cifarnet.errors import InvalidValueError, did_you_mean, invalid
 from cifarnet.fields import (
@@ -81,7 +81,9 @@ class TrainRequest:
     weights: str | Path | None = option(
         None,
         metavar=WEIGHTS,
-        help="Start from trained weights: a run directory, a weight file, or a name that `cifarnet weights` lists.",
+        help="Start from trained weights: a run directory, a weight file, or a name that `cifarnet weights` lists."
+        f" Default: none; for up to {FEW_IMAGES:,} images of your own classes {DEFAULT_WEIGHTS}, unless `model`,"
+        " `recipe` or `teacher` is given.",
     )
     validation_split: float | None = option(
         None,

@@ -1,11 +1,57 @@
-"""Choose the network of a run with a time budget, if the request leaves it open."""
+"""Choose the network or the initial weights of a run, if the request leaves them open."""
+
+from dataclasses import replace
 
 from cifarnet.backend.devices import Device
+from cifarnet.choices import DEFAULT_WEIGHTS, FEW_IMAGES
+from cifarnet.data.named import find_named
 from cifarnet.models.spec import ModelSpec
+from cifarnet.training.run_data import RunData
+from cifarnet.training.setup import Prepared, prepare, recipe_for
+from cifarnet.weights import catalog
+from cifarnet.weights.formats import load_weights
 
 BEST = {"cpu": "airbench94-slim"}
 """By kind of device, the network with the highest accuracy in every budget that was measured: 1 to 20 minutes of one
 AVX2 core for 50,000 images, and 3 minutes for 2,000 (benchmarks/README.md, section Networks within a budget)."""
+
+
+def with_default_weights(prepared: Prepared, data: RunData) -> tuple[Prepared, tuple[str, ...]]:
+    """Return ``prepared`` with the default weights to start from if ``data`` are few images of the user, and a note.
+
+    A request with a network, weights, a teacher or a recipe keeps its own start. So do data sets with a name, and
+    images that only have classes of the weights: these may be the images that the weights were trained on.
+    """
+    request, inputs = prepared.request, prepared.inputs
+    if request.model or request.weights or request.teacher or request.recipe or find_named(inputs.data):
+        return prepared, ()
+    if len(data.train) > FEW_IMAGES:
+        return prepared, ()
+    base = catalog.read_named(DEFAULT_WEIGHTS, load_weights)[1]
+    if set(data.train.class_names) <= set(base.class_names) or not base.spec.at_size(inputs.image_size):
+        return prepared, ()
+    note = f"starts from the weights {DEFAULT_WEIGHTS}, because the images are few; `model` starts from random weights"
+    return prepare(replace(request, weights=DEFAULT_WEIGHTS)), (note,)
+
+
+def with_best_network(prepared: Prepared, device: Device) -> tuple[Prepared, tuple[str, ...]]:
+    """Return ``prepared`` with the best network within a budget on ``device``, and a note on it.
+
+    A request without a budget, or with a network, weights, a teacher or a recipe other than ``fast``, keeps its
+    network. The networks were compared without these.
+    """
+    request = prepared.request
+    if request.budget is None or request.recipe not in (None, "fast"):
+        return prepared, ()
+    if request.model or request.weights or request.teacher:
+        return prepared, ()
+    size = prepared.inputs.image_size
+    model = best_network(device, size)
+    if model == prepared.model:
+        return prepared, ()
+    spec = ModelSpec(model, image_size=size)
+    note = f"{spec.title} is the best network within a budget on a CPU; `model` chooses another"
+    return replace(prepared, model=model, recipe=recipe_for(request, spec)), (note,)
 
 
 def best_network(device: Device, image_size: int) -> str:

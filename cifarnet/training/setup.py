@@ -18,7 +18,6 @@ from cifarnet.runs.config import RunConfig, RunInputs, require_consistent, train
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.budget import too_little_time
 from cifarnet.training.distribute import Strategy, require_divisible
-from cifarnet.training.network_choice import best_network
 from cifarnet.training.origins import (
     Origins,
     common_test_split,
@@ -98,37 +97,17 @@ def prepare(request: TrainRequest) -> Prepared:
     require_storable(spec)
     if origins.base:
         refuse_other_network(inputs, known, spec, request.freeze_base)
-    recipe = _recipe_for(request, spec)
+    recipe = recipe_for(request, spec)
     return Prepared(request, recipe, model, replace(inputs, image_size=spec.image_size), origins)
 
 
-def _recipe_for(request: TrainRequest, spec: ModelSpec) -> Recipe:
+def recipe_for(request: TrainRequest, spec: ModelSpec) -> Recipe:
     """Return the recipe of ``request`` for the network ``spec``."""
     recipe = named_recipe_of(request, spec.name)
     if request.adapts_to_device:
         recipe = scaled(recipe, spec)
     require_sizes(recipe, spec)
     return recipe
-
-
-def with_best_network(prepared: Prepared, device: Device) -> tuple[Prepared, tuple[str, ...]]:
-    """Return ``prepared`` with the best network within a budget on ``device``, and a note on it.
-
-    A request without a budget, or with a network, weights, a teacher or a recipe other than ``fast``, keeps its
-    network. The networks were compared without these.
-    """
-    request = prepared.request
-    if request.budget is None or request.recipe not in (None, "fast"):
-        return prepared, ()
-    if request.model or request.weights or request.teacher:
-        return prepared, ()
-    size = prepared.inputs.image_size
-    model = best_network(device, size)
-    if model == prepared.model:
-        return prepared, ()
-    spec = ModelSpec(model, image_size=size)
-    note = f"{spec.title} is the best network within a budget on a CPU; `model` chooses another"
-    return replace(prepared, model=model, recipe=_recipe_for(request, spec)), (note,)
 
 
 def request_sha256(prepared: Prepared) -> str:

@@ -21,6 +21,7 @@ from cifarnet.runs.directory import FollowedRun, Run
 from cifarnet.runs.lock import LOCK
 from cifarnet.runs.request import SAVE_INTERVAL, TrainRequest
 from cifarnet.training.distribute import Strategy, require_supported
+from cifarnet.training.network_choice import with_best_network, with_default_weights
 from cifarnet.training.result import Result
 from cifarnet.training.resume import resume
 from cifarnet.training.run import TrainingRun
@@ -33,7 +34,6 @@ from cifarnet.training.setup import (
     read_images,
     request_sha256,
     resolve,
-    with_best_network,
 )
 
 FOLDER = Path("runs")
@@ -115,13 +115,15 @@ def train(
             _require_free(Run(path))
         require_writable(path or FOLDER)
     inputs, data, data_seconds = read_images(prepared, session)
+    prepared, start = with_default_weights(prepared, data)
+    inputs = replace(inputs, weights=prepared.inputs.weights, weights_path=prepared.inputs.weights_path)
     spec, normalization = network_for(prepared.model, prepared.recipe, prepared.origins.base, data)
     backend, strategy = session.start(request.backend, placement, request.sync_batchnorm)
     used = device()
     prepared, choice = with_best_network(prepared, used)
     config, notes = resolve(prepared, inputs, data, backend, used, strategy)
     config, spec = replace(config, request_sha256=digest), replace(spec, name=config.model)
-    setup = Setup(config, data, prepared.origins, spec, normalization, data_seconds, (*choice, *notes))
+    setup = Setup(config, data, prepared.origins, spec, normalization, data_seconds, (*start, *choice, *notes))
     strategy.require_same("configuration", config.common_text)
     with _new_run(path, config, strategy) as run:
         return TrainingRun(run, setup, session, strategy).train(None)

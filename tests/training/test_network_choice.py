@@ -1,15 +1,24 @@
-"""The network that a time budget chooses."""
+"""The network that a time budget chooses, and the weights that few images choose."""
 
 from dataclasses import replace
 
 import pytest
 
 from cifarnet.backend.devices import Device
+from cifarnet.choices import DEFAULT_WEIGHTS
+from cifarnet.data.progress import silent
 from cifarnet.models.spec import PRESETS
 from cifarnet.recipes import RECIPES
+from cifarnet.runs.directory import Run
 from cifarnet.runs.request import TrainRequest
-from cifarnet.training.network_choice import BEST, best_network
-from cifarnet.training.setup import prepare, with_best_network
+from cifarnet.training import network_choice
+from cifarnet.training.network_choice import BEST, best_network, with_best_network, with_default_weights
+from cifarnet.training.run_data import RunData
+from cifarnet.training.setup import prepare
+from cifarnet.training.start import train
+from cifarnet.weights import catalog
+from cifarnet.weights.formats import load_weights
+from tests.support.datasets import image_folder
 
 CPU, GPU = Device("tensorflow", "cpu", "CPU, 2 cores", cores=2), Device("jax", "gpu", "GPU H100")
 SLIM = "airbench94-slim"
@@ -60,3 +69,66 @@ def test_a_request_that_decides_keeps_its_network(changes):
 def test_a_gpu_keeps_the_default():
     prepared = prepare(OPEN)
     assert with_best_network(prepared, GPU) == (prepared, ())
+
+
+def few_images(folder, classes=("oak", "elm"), **request):
+    """Return a prepared request for a folder of images of ``classes``, and the images."""
+    prepared = prepare(TrainRequest(data=str(image_folder(folder, classes=classes)), **request))
+    return prepared, RunData.load(prepared.inputs, (), silent)
+
+
+def test_few_images_of_other_classes_start_from_weights(tmp_path):
+    prepared, data = few_images(tmp_path, changes={"epochs": 3})
+    chosen, notes = with_default_weights(prepared, data)
+    assert chosen.origins.base is not None
+    assert (chosen.inputs.weights, chosen.model) == (DEFAULT_WEIGHTS, chosen.origins.base.spec.name)
+    assert (chosen.recipe.name, chosen.recipe.epochs) == ("fine-tune", 3)
+    assert notes == (
+        f"starts from the weights {DEFAULT_WEIGHTS}, because the images are few; `model` starts from random weights",
+    )
+
+
+def test_default_weights_take_larger_images(tmp_path):
+    prepared, data = few_images(tmp_path, image_size=64)
+    assert with_default_weights(prepared, data)[0].inputs.image_size == 64
+
+
+def test_default_weights_come_before_the_network_of_a_budget(tmp_path):
+    prepared, data = few_images(tmp_path, budget=60.0)
+    chosen, _ = with_default_weights(prepared, data)
+    assert with_best_network(chosen, CPU) == (chosen, ())
+    assert chosen.request.budget == 60
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [{"model": "resnet20"}, {"recipe": "fast"}, {"recipe": "documented"}, {"weights": "resnet32"}],
+)
+def test_a_request_that_decides_keeps_its_start(tmp_path, request_):
+    prepared, data = few_images(tmp_path, **request_)
+    assert with_default_weights(prepared, data) == (prepared, ())
+
+
+def test_images_of_known_classes_start_from_nothing(tmp_path):
+    # They may be those that the weights were trained on.
+    prepared, data = few_images(tmp_path, classes=("dog", "cat"))
+    assert with_default_weights(prepared, data) == (prepared, ())
+
+
+def test_named_data_start_from_nothing():
+    prepared = prepare(TrainRequest(data="synthetic:50"))
+    assert with_default_weights(prepared, RunData.load(prepared.inputs, (), silent)) == (prepared, ())
+
+
+def test_many_images_start_from_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(network_choice, "FEW_IMAGES", 5)
+    prepared, data = few_images(tmp_path)
+    assert with_default_weights(prepared, data) == (prepared, ())
+
+
+def test_a_run_records_its_default_weights(tmp_path):
+    folder = image_folder(tmp_path / "mine", classes=("oak", "elm"))
+    train(TrainRequest(data=str(folder), changes={"epochs": 1}), tmp_path / "run")
+    config = Run.open(tmp_path / "run").config
+    assert (config.weights, config.weights_path) == (DEFAULT_WEIGHTS, None)
+    assert config.weights_sha256 == catalog.read_named(DEFAULT_WEIGHTS, load_weights)[1].sha256()
