@@ -2,13 +2,13 @@
 
     python benchmarks/fine_tuning.py --textures brick.png grass.png gravel.png --seeds 3
 
-Trains on --per-class images of each class in four ways: from nothing with the recipe ``fine-tune`` at a learning rate
-of 0.1, for --epochs and for four times as many; from --weights; and from --weights with a frozen base. Each texture is
-a class: training images are squares of its left half, test images are squares of its right half.
+Trains on --per-class images of each class: from nothing with the recipe ``fine-tune`` at a learning rate of 0.1, for
+--epochs and for four times as many; from each of --weights; and from each of --weights with a frozen base. Each texture
+is a class: training images are squares of its left half, test images are squares of its right half.
 
     python benchmarks/fine_tuning.py --textures brick.png grass.png gravel.png --image-size 64 --squares 96 128 256
 
-cuts squares of these sides, and trains on them at 64 pixels. ``--way "from the weights"`` leaves out the other ways.
+cuts squares of these sides, and trains on them at 64 pixels. ``--way "from resnet20"`` leaves out the other ways.
 """
 
 import statistics
@@ -23,7 +23,7 @@ from pictures import SIDE, TEXTURE_SIDES, save_splits, textures
 def main() -> None:
     """Train each way with each seed and print the table."""
     parser = harness.parser(__doc__, "depth", "textures", "seeds")
-    parser.add_argument("--weights", default="resnet20")
+    parser.add_argument("--weights", nargs="+", default=["resnet20"])
     parser.add_argument("--per-class", type=int, default=50)
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--image-size", type=int, default=SIDE)
@@ -33,21 +33,21 @@ def main() -> None:
     if not args.textures:
         parser.error("--textures is missing. Give a picture for each class.")
     splits = textures(args.textures, args.per_class, 4 * args.per_class, args.squares, args.image_size)
-    nothing, weights = {"learning_rate": 0.1}, {"changes": {"epochs": args.epochs}, "weights": args.weights}
+    nothing = {"model": f"resnet{args.depth}"}
     ways: dict[str, dict[str, Any]] = {
-        "from nothing": {"changes": {**nothing, "epochs": args.epochs}},
-        "from nothing, four times as long": {"changes": {**nothing, "epochs": 4 * args.epochs}},
-        "from the weights": weights,
-        "from the weights, frozen base": {**weights, "freeze_base": True},
+        "from nothing": {**nothing, "changes": {"learning_rate": 0.1, "epochs": args.epochs}},
+        "from nothing, four times as long": {**nothing, "changes": {"learning_rate": 0.1, "epochs": 4 * args.epochs}},
     }
+    for name in args.weights:
+        ways[f"from {name}"] = {"weights": name, "changes": {"epochs": args.epochs}}
+        ways[f"from {name}, frozen base"] = {**ways[f"from {name}"], "freeze_base": True}
     if args.way is not None and args.way not in ways:
         parser.error(f"--way is one of: {'; '.join(ways)}")
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "few.npz"
         save_splits(data, splits)
-        shared = {"task": "train", "model": f"resnet{args.depth}", "recipe": "fine-tune", "data": str(data)}
-        shared["image_size"] = args.image_size
+        shared = {"task": "train", "recipe": "fine-tune", "data": str(data), "image_size": args.image_size}
         for index, (way, settings) in enumerate(ways.items()):
             if args.way not in (None, way):
                 continue
@@ -62,8 +62,7 @@ def main() -> None:
         f"{harness.machine()}; {', '.join(train.class_names)}; {len(train):,} training and {len(test):,} test images"
         f" of {args.image_size} pixels"
     )
-    title = f"Few images, with and without {args.weights}"
-    harness.print_table(title, "way | test accuracy, % | median | seconds", rows, facts)
+    harness.print_table("Few images", "way | test accuracy, % | median | seconds", rows, facts)
 
 
 if __name__ == "__main__":

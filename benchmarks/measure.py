@@ -104,7 +104,7 @@ class _Events:
 
 
 def train(
-    model: str,
+    model: str | None = None,
     recipe: str = "paper",
     data: str | None = None,
     output: str | None = None,
@@ -116,7 +116,7 @@ def train(
     """Train as ``cifarnet train`` does and return times, memory (MB) and accuracy.
 
     Args:
-        model: the name of the network.
+        model: the name of the network; by default as in ``cifarnet.TrainRequest``.
         recipe: the name of the recipe.
         data: the data source; by default ``images`` random images, with ten test images.
         output: the new run directory; by default a temporary one.

@@ -231,8 +231,8 @@ def test_fine_tuning_is_compared_with_training_from_nothing(run, tmp_path, small
     assert [row[0] for row in rows] == [
         "from nothing",
         "from nothing, four times as long",
-        "from the weights",
-        "from the weights, frozen base",
+        f"from {small_weights}",
+        f"from {small_weights}, frozen base",
     ]
     # There are 16 test images of each class.
     assert all(float(row[2]) in [round(100 * right / 32, 1) for right in range(33)] for row in rows)
