@@ -208,11 +208,11 @@ from cifarnet.runs.request import TrainRequest
 from cifarnet.training.resume import resume
 from cifarnet.training.start import train
 
-there, backend = Path(sys.argv[1]), sys.argv[2]
-recipe = RECIPES["fast"].for_model("airbench94").with_changes(
+there, backend, model = Path(sys.argv[1]), *sys.argv[2:]
+recipe = RECIPES["fast"].for_model(model).with_changes(
     name="own", epochs=2, batch_size=25, precise_batchnorm=0, resolutions=(), checks=0
 )
-request = TrainRequest(recipe, data="synthetic:50", model="airbench94", image_size=16, backend=backend)
+request = TrainRequest(recipe, data="synthetic:50", model=model, image_size=16, backend=backend)
 train(request, there / "alone")
 
 def stop(event):
@@ -228,16 +228,18 @@ except InterruptedRunError:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
-def test_a_resumed_run_is_exact_and_keeps_the_whitening(tmp_path, backend):
+@pytest.mark.parametrize(
+    ("backend", "model"), [("tensorflow", "airbench94"), ("jax", "airbench94"), ("tensorflow", SLIM)]
+)
+def test_a_resumed_run_is_exact_and_keeps_the_whitening(tmp_path, backend, model):
     pytest.importorskip(backend)
     environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
     environment |= quick_jax(tmp_path) | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    subprocess.run([sys.executable, "-c", STOP_AND_RESUME, tmp_path, backend], check=True, env=environment)
+    subprocess.run([sys.executable, "-c", STOP_AND_RESUME, tmp_path, backend, model], check=True, env=environment)
     alone, stopped = tmp_path / "alone", tmp_path / "stopped"
     assert (alone / files.HISTORY).read_text() == (stopped / files.HISTORY).read_text()
     assert_same_state(stopped, alone)
-    weights, spec = load_weights(alone / files.WEIGHTS), ModelSpec("airbench94", image_size=16)
+    weights, spec = load_weights(alone / files.WEIGHTS), ModelSpec(model, image_size=16)
     assert weights.spec == spec
     from cifarnet.data.sources import load_data
 
