@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cifarnet.evaluation.evaluate import evaluate
@@ -27,11 +28,13 @@ CONFIG = TrainRequest(
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """Finished runs: ``first``, ``resnet14``, ``second`` (from ``first``, with ``resnet14`` as its teacher), ``third``
-    (from ``second``) and ``other-images`` (from ``first``, with other images held out).
+    (from ``second``), ``other-images`` (from ``first``, with other images held out) and ``all-images`` (as ``first``,
+    with no image held out).
     """
     there = tmp_path_factory.mktemp("trained")
     first = train(CONFIG, there / "first")
     train(replace(CONFIG, model="resnet14"), there / "resnet14")
+    train(replace(CONFIG, validation_split=None), there / "all-images")
     first_weights = there / "resnet8-first.h5"
     shutil.copy(first.directory / files.WEIGHTS, first_weights)
     config = replace(CONFIG, weights=str(first_weights), teacher=str(there / "resnet14"))
@@ -116,4 +119,63 @@ def test_weights_of_unknown_origin_are_not_shipped(trained, checkout, run, keep,
         (root / "benchmarks/runs" / kept / "device.txt").write_text("an abacus\n")
     with pytest.raises(SystemExit, match=message):
         ship(trained / run, "--renamed", "resnet8=resnet8-second")
+    assert not list((root / "cifarnet/weights").iterdir())
+
+
+@pytest.mark.slow
+def test_weights_that_ship_can_be_written_again(trained, checkout):
+    root, ship = checkout
+    ship(trained / "first")
+    paths = [path for path in root.rglob("*") if path.is_file()]
+    names = {str(path.relative_to(root)) for path in paths}
+    assert {"docs/resnet8.md", "docs/weights.md", "benchmarks/runs/resnet8/rounding.json"} < names
+    before = [path.read_bytes() for path in paths]
+    ship("resnet8")
+    assert [path.read_bytes() for path in paths] == before
+    tensors = load_weights(root / "cifarnet/weights/resnet8.h5").tensors
+    for name, tensor in load_weights(trained / "first" / files.WEIGHTS).tensors.items():
+        np.testing.assert_array_equal(tensors[name], tensor.astype(np.float16))
+
+
+@pytest.mark.slow
+def test_weights_that_float16_changes_much_stay_float32(trained, checkout, monkeypatch):
+    root, ship = checkout
+    import model_card
+
+    monkeypatch.setattr(model_card, "TOLERANCE", -1)
+    for run in (trained / "first", "resnet8"):
+        ship(run)
+        shipped = load_weights(root / "cifarnet/weights/resnet8.h5")
+        assert shipped.sha256() == load_weights(trained / "first" / files.WEIGHTS).sha256()
+        assert "| stored as | float32; float16 would score " in (root / "docs/resnet8.md").read_text()
+        assert "| float32 |" in (root / "docs/weights.md").read_text()
+
+
+@pytest.mark.slow
+def test_calibration_comes_from_a_run_that_held_images_out(trained, checkout):
+    root, ship = checkout
+    ship(trained / "all-images")
+    assert "`--reject` is refused" in (root / "docs/resnet8.md").read_text()
+    ship(trained / "all-images", "--calibration", trained / "first")
+    twin, shipped = load_weights(trained / "first" / files.WEIGHTS), load_weights(root / "cifarnet/weights/resnet8.h5")
+    assert twin.reject_below is not None
+    assert (shipped.temperature, shipped.reject_below) == (twin.temperature, twin.reject_below)
+    assert "Both come from a run of the same recipe that held" in (root / "docs/resnet8.md").read_text()
+    card = (root / "docs/resnet8.md").read_bytes()
+    ship("resnet8")
+    assert (root / "docs/resnet8.md").read_bytes() == card
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("run", "twin", "message"),
+    [
+        ("first", "all-images", "first held images out, and is calibrated itself: leave out --calibration"),
+        ("all-images", "resnet14", "resnet14 differs from .*all-images in its network, recipe, first weights"),
+    ],
+)
+def test_calibration_by_another_kind_of_run_is_refused(trained, checkout, run, twin, message):
+    root, ship = checkout
+    with pytest.raises(SystemExit, match=message):
+        ship(trained / run, "--calibration", trained / twin)
     assert not list((root / "cifarnet/weights").iterdir())

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from cifarnet.errors import WeightsError, listed
 from cifarnet.hdf5 import Hdf5File, hdf5_content, read_hdf5, write_hdf5
 from cifarnet.models.layers import named_weights
@@ -24,7 +26,8 @@ _GROUP = "weights"
 
 
 def save_weights(path: Path, weights: Weights, *, half: bool = False) -> None:
-    """Write ``weights`` to the file ``path`` atomically, with a checksum. With ``half`` tensors are stored as float16.
+    """Write ``weights`` to the file ``path`` atomically, with a checksum. With ``half`` tensors are stored as float16,
+    except those with values beyond its range, which stay float32.
 
     Raises:
         StorageError: when the file can't be written.
@@ -41,7 +44,8 @@ def write_into(file: "h5py.File", weights: Weights, *, half: bool = False) -> No
     """Write the header and the tensors into an open file. Checkpoints add the train state to the same file."""
     file.attrs[HEADER] = json.dumps(header.written(weights))
     for name, array in weights.tensors.items():
-        file.create_dataset(f"{_GROUP}/{name}", data=array, dtype="float16" if half else "float32")
+        fits = half and np.abs(array).max() <= np.finfo(np.float16).max
+        file.create_dataset(f"{_GROUP}/{name}", data=array, dtype="float16" if fits else "float32")
 
 
 def load(path: Path) -> Weights:

@@ -1,0 +1,256 @@
+"""The text of the model cards and of the page of weights, which ``ship_weights.py`` writes into docs."""
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cifarnet.evaluation.evaluate import Evaluation
+from cifarnet.evaluation.metrics import Metrics
+from cifarnet.hdf5 import read_hdf5
+from cifarnet.reports.text import corruption_rows
+from cifarnet.runs import files
+from cifarnet.runs.config import PLACES, RunConfig
+from cifarnet.runs.directory import Run
+from cifarnet.weights import catalog
+from cifarnet.weights.formats import load_header
+
+DEVICE = "device.txt"
+"""The file in the record of a run that tells what it was trained on."""
+TRAINING_IMAGES = 50_000
+TOLERANCE = 0.0002
+"""The most by which float16 may change the accuracy: 2 of 10,000 test images."""
+NOWHERE: dict[str, Any] = {f"{place}_path": None for place in PLACES}
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """What float16 changes on the test images.
+
+    Attributes:
+        images: number of test images.
+        float32_right: how many of them are classified right with float32 weights.
+        float16_right: how many with weights rounded to float16.
+        changed: how many have another likeliest class in float16.
+    """
+
+    images: int
+    float32_right: int
+    float16_right: int
+    changed: int
+
+    @property
+    def half(self) -> bool:
+        """Whether the weights are shipped as float16."""
+        return abs(self.float16_right - self.float32_right) <= TOLERANCE * self.images
+
+    def __str__(self) -> str:
+        before, after = self.float32_right / self.images, self.float16_right / self.images
+        number = f"{self.changed:,} of {self.images:,}"
+        if self.half:
+            return f"float16; the likeliest class of {number} test images changed, float32 scored {before:.2%}"
+        return f"float32; float16 would score {after:.2%}, and change the likeliest class of {number} test images"
+
+
+def read_config(run: Path, renamed: Sequence[str] = ()) -> RunConfig:
+    """Return the configuration of ``run``, with names in place of the paths of its first weights and its teacher."""
+    config = Run(run).config
+    names = dict(pair.split("=", 1) for pair in renamed)
+
+    def name(place: str | None) -> str | None:
+        short = place and Path(place).name.removesuffix(".h5")
+        return short and names.get(short, short)
+
+    return replace(config, weights=name(config.weights), teacher=name(config.teacher), **NOWHERE)
+
+
+def weights_page(index: Mapping[str, catalog.NamedWeights]) -> str:
+    """Return the page with a table of the shipped weights, each with a link to its card."""
+    rows = "\n".join(
+        f"| [`{name}`]({name}.md) | {header.spec.title} | {header.accuracy:.2%} of {entry.test_images:,} images of"
+        f" {entry.test_set} | {_stored(entry.path)} | {entry.path.stat().st_size / 1e6:.2f} MB |"
+        for name, entry in sorted(index.items())
+        for header in [load_header(entry.path)]
+    )
+    return f"""# The weights that come with cifarnet
+
+Written by `tools/ship_weights.py`. Each name leads to a card: how the network was trained, what it scores without
+near-duplicates and on corrupted images, and where it fails. `cifarnet weights` lists them too.
+
+| name | network | test accuracy | numbers | file |
+|---|---|---:|---|---:|
+{rows}
+
+Weights are stored as float16 where that changes the test accuracy by at most {100 * TOLERANCE:g} points, and as float32
+elsewhere. cifarnet reads both as float32.
+"""
+
+
+def model_card(
+    entry: catalog.NamedWeights, run: Path, scores: Evaluation, mirrored: float, rounding: Rounding, data: str
+) -> str:
+    """Return the model card of shipped weights.
+
+    Args:
+        entry: the weights.
+        run: the record of their training, beside those of the runs that it learned from.
+        scores: what the file scores, fair and corrupted too.
+        mirrored: the accuracy of the mean of both mirror images.
+        rounding: what float16 changes.
+        data: what the commands on the card call the data source.
+    """
+    weights, config, metrics = load_header(entry.path), read_config(run), scores.metrics
+    low, high = metrics.accuracy_interval
+    classes = "\n".join(
+        f"| {each.name} | {each.precision:.1%} | {each.recall:.1%} | {each.f1:.3f} |" for each in metrics.per_class
+    )
+    images = round(TRAINING_IMAGES * (1 - (config.validation_split or 0)))
+    if weights.reject_below is None:
+        calibration = "No images were held out to fit a temperature or a rejection threshold on: `--reject` is refused."
+    else:
+        source = (
+            "a run of the same recipe that held training images out"
+            if config.validation_split is None
+            else f"the {TRAINING_IMAGES - images:,} training images that were held out"
+        )
+        calibration = (
+            f"Logits are divided by the temperature {weights.temperature:.3f}, and `--reject` refuses pictures whose\n"
+            f"largest logit is below {weights.reject_below:.2f}, which keeps 95 % of pictures of the ten classes.\n"
+            f"Both come from {source}.\n"
+            "What `resnet20` refuses of other pictures: [benchmarks/README.md](../benchmarks/README.md), section\n"
+            "Pictures of no class."
+        )
+    return f"""# {weights.spec.title} for CIFAR-10 (`{entry.name}`)
+
+Written by `tools/ship_weights.py`. The run's configuration, history and metrics are in
+[`benchmarks/runs/{entry.name}`](../benchmarks/runs/{entry.name}).
+
+| | |
+|---|---|
+| accuracy | {metrics.accuracy:.2%} (95 % interval {low:.2%} to {high:.2%}) |
+| with flips averaged | {mirrored:.2%} |
+{_honest_rows(scores)}
+| test images | {metrics.images:,} of {entry.test_set} |
+| cross-entropy | {metrics.loss:.4f} |
+| expected calibration error | {metrics.ece:.2%} |
+| stored as | {rounding} |
+| file | {entry.path.name}, {entry.path.stat().st_size / 1e6:.2f} MB, SHA-256 `{entry.sha256}` |
+
+## Data
+
+{images:,} of the 50,000 training images of CIFAR-10 (Krizhevsky 2009, "Learning multiple layers of features from tiny
+images"): ten classes, 32x32 pixels. They and the test images were encoded as JPEG of quality 75, which blurs them a
+little: accuracies are those for such images. On the lossless originals this network was not measured.
+
+## Training
+
+{_training(run)}
+{_history(run)}
+The test images selected nothing.
+
+## Classes
+
+| class | precision | recall | F1 |
+|---|---:|---:|---:|
+{classes}
+
+Most confused: {_confusions(metrics)}.
+
+{_corruptions(scores, entry.name, data)}
+## Calibration
+
+{calibration}
+
+## Known failures
+
+- A picture of something else still gets one of the ten classes.
+- Objects that fill a small part of the picture, or lie off its centre: the network sees the central square, in 32x32
+  pixels.
+"""
+
+
+def _training(run: Path) -> str:
+    """Return the command of ``run``, one option a line, and its epochs and minutes."""
+    config, metrics = read_config(run), json.loads((run / files.METRICS).read_text(encoding="utf-8"))
+    command = shlex.join(config.command(Path(files.CONFIG))).replace(" --", " \\\n        --")
+    device = (run / DEVICE).read_text(encoding="utf-8").strip()
+    return (
+        f"    {command}\n\n"
+        f"{metrics['epoch']} epochs in {metrics['training_seconds'] / 60:.0f} minutes with {config.backend} in"
+        f" {config.precision}\non {device}. Selected by: {metrics['selected_by']}."
+    )
+
+
+def _history(run: Path) -> str:
+    """Return the text about the teacher and the first weights of a run, recursively; "" for a run without them."""
+    text, config = "", read_config(run)
+    if config.teacher is not None:
+        scored = _accuracy(run.parent / config.teacher)
+        text += f"""
+Its teacher was `{config.teacher}` ([card]({config.teacher}.md)), which scored {scored:.2%}.
+"""
+    if config.weights is not None:
+        origin = run.parent / config.weights
+        text += f"""
+It began with the weights `{config.weights}`, which had scored {_accuracy(origin):.2%} themselves
+([`benchmarks/runs/{origin.name}`](../benchmarks/runs/{origin.name})) and were trained by
+
+{_training(origin)}
+{_history(origin)}"""
+    return text
+
+
+def _stored(path: Path) -> str:
+    """Return the types of the tensors in a file, as words."""
+    return " and ".join(sorted({str(array.dtype) for array in read_hdf5(path).datasets.values()}))
+
+
+def _accuracy(run: Path) -> float:
+    return float(json.loads((run / files.METRICS).read_text(encoding="utf-8"))["accuracy"])
+
+
+def _honest_rows(scores: Evaluation) -> str:
+    """Return the rows of the card's first table about near-duplicates and corrupted images."""
+    fair, corruptions = scores.fair, scores.corruptions
+    assert fair is not None
+    assert corruptions is not None
+    low, high = fair.accuracy_interval
+    return (
+        f"| without {fair.near_duplicates:,} near-duplicates of training images | {fair.accuracy:.2%}"
+        f" (95 % interval {low:.2%} to {high:.2%}) |\n"
+        f"| mean error on {corruptions.images:,} images in 15 corruptions at 5 severities |"
+        f" {corruptions.mean_error:.2%} |"
+    )
+
+
+def _corruptions(scores: Evaluation, name: str, data: str) -> str:
+    """Return the section on corrupted images and near-duplicates, with the command that measures both."""
+    corruptions = scores.corruptions
+    assert corruptions is not None
+    head, rows = corruption_rows(corruptions.to_dict())
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"""## Near-duplicates and corrupted images
+
+    cifarnet evaluate {name} --data {data} --fair --corrupt --corrupt-images {corruptions.images}
+
+How near-duplicates are found, and how images are corrupted: [Honest scores](predicting.md#honest-scores). Errors on
+{corruptions.images:,} of the test images, of which {corruptions.clean_error:.2%} are wrong without corruption:
+
+{table}
+"""
+
+
+def _confusions(metrics: Metrics) -> str:
+    matrix = np.array(metrics.confusion_matrix)
+    np.fill_diagonal(matrix, 0)
+    worst = np.argsort(matrix, axis=None)[::-1][:3]
+    names = [each.name for each in metrics.per_class]
+    pairs = [np.unravel_index(cell, matrix.shape) for cell in worst]
+    return ", ".join(
+        f"{names[true]} taken for {names[predicted]} ({matrix[true, predicted]} times)" for true, predicted in pairs
+    )
