@@ -49,8 +49,8 @@ def predict(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Network that comes with cifarnet, instead of --weights: resnet20, resnet32 or resnet44. Default:"
-            f" {DEFAULT_WEIGHTS}.",
+            help="Network whose weights come with cifarnet, instead of --weights; `cifarnet weights` lists them."
+            f" Default: {DEFAULT_WEIGHTS}.",
         ),
     ] = None,
     depth: Depth = None,
