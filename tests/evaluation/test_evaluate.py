@@ -204,7 +204,7 @@ def test_engines_agree_on_corrupted_images(copied, random_weights):
 def test_resnet20_scores_its_fair_and_corrupted_accuracy_on_the_jpeg_images(jpeg_archive):
     scores = evaluate("resnet20", jpeg_archive, fair=True, corrupt=True, corrupt_images=100).to_dict()
     assert scores["near_duplicates"] == pytest.approx(452, abs=1)
-    assert scores["fair_accuracy"] == pytest.approx(0.8961, abs=3e-4)
+    assert scores["fair_accuracy"] == pytest.approx(0.8963, abs=3e-4)
     assert scores["corruptions"]["mean_error"] == pytest.approx(0.23, abs=0.05)
 
 

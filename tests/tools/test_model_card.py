@@ -1,8 +1,14 @@
-"""The rule by which weights are shipped as float16."""
+"""The cards of the shipped weights and their page tell what the files hold."""
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from cifarnet.hdf5 import read_hdf5
+from cifarnet.weights import catalog
+from cifarnet.weights.formats import load_header
 
 ROOT = Path(__file__).parents[2]
 
@@ -13,6 +19,29 @@ def model_card(monkeypatch):
     import model_card
 
     return model_card
+
+
+@pytest.mark.parametrize("name", catalog.shipped())
+def test_card_tells_what_its_file_holds(model_card, name):
+    entry = catalog.shipped()[name]
+    facts = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8").partition("\n## ")[0]
+    accuracy = load_header(entry.path).accuracy
+    assert f"| accuracy | {accuracy:.2%} " in facts
+    size = entry.verify().stat().st_size / 1e6
+    assert f"| file | {name}.h5, {size:.2f} MB, SHA-256 `{entry.sha256}` |" in facts
+    record = json.loads((ROOT / "benchmarks/runs" / name / "rounding.json").read_text(encoding="utf-8"))
+    rounding = model_card.Rounding(**record)
+    assert f"| stored as | {rounding} |" in facts
+    stored = {array.dtype for array in read_hdf5(entry.path).datasets.values()}
+    assert (np.dtype("float16") in stored) == rounding.half
+    right = rounding.float16_right if rounding.half else rounding.float32_right
+    # Another kind of CPU rounds differently, which may decide the class of an image or two.
+    assert accuracy == pytest.approx(right / rounding.images, abs=2e-4)
+
+
+def test_page_of_weights_lists_what_ships(model_card):
+    """To mend it: python tools/ship_weights.py NAME, for any of the names."""
+    assert (ROOT / "docs/weights.md").read_text(encoding="utf-8") == model_card.weights_page(catalog.shipped())
 
 
 @pytest.mark.parametrize(
