@@ -44,6 +44,11 @@ def test_page_of_weights_lists_what_ships(model_card):
     assert (ROOT / "docs/weights.md").read_text(encoding="utf-8") == model_card.weights_page(catalog.shipped())
 
 
+def test_readme_tells_the_accuracy_of_the_default_weights():
+    accuracy = load_header(catalog.shipped()["resnet20"].path).accuracy
+    assert f"{100 * accuracy:.2f} % ([ResNet-20](docs/resnet20.md))" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("right", "half", "text"),
     [
