@@ -107,6 +107,15 @@ class Recipe:
         help="Momentum of stochastic gradient descent (SGD).",
         panel=Panel.RECIPE,
     )
+    muon: float = option(
+        0.0,
+        range=_NOT_NEGATIVE,
+        metavar="X",
+        help="Train convolution kernels with Muon at this highest learning rate; 0: with SGD. For airbench94 and its"
+        " variants.",
+        panel=Panel.RECIPE,
+    )
+    """``cifarnet.training.muon``; the schedule is that of ``learning_rate``, and the momentum that of SGD."""
     nesterov: bool = option(False, help="Use Nesterov momentum.", panel=Panel.RECIPE)
     l2: float = option(
         1e-4,

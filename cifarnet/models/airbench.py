@@ -145,6 +145,7 @@ def _family(name: str, describe: Callable[..., tuple[Layer, ...]], fast: Mapping
         head=_HEAD,
         recipe_changes=lambda recipe, depth: fast if recipe == "fast" else {},
         only_depth=8,
+        takes_muon=True,
         smallest_image=12,
         image_multiple=4,
     )

@@ -38,6 +38,9 @@ class Family:
     """Returns the fields in which a named recipe differs for the network with a depth, for (recipe, depth)."""
     only_depth: int | None = None
     """The number of layers with weights where the name does not have it."""
+    takes_muon: bool = False
+    """Whether batch normalization follows every convolution that is trained, so that its kernel may have any norm. Muon
+    gives kernels a norm (``cifarnet.training.muon``)."""
     grows: bool = False
     """Whether a deeper network can start with the weights of a shallower one."""
 

@@ -1,4 +1,4 @@
-"""SGD with the learning rate of a recipe, along a plan that may change during the run, and averages of the weights."""
+"""SGD or Muon with the learning rate of a recipe, along a plan that may change in a run, and averages of weights."""
 
 from typing import Any
 
@@ -7,11 +7,17 @@ import numpy as np
 from keras import ops
 
 from cifarnet.recipes import Recipe
+from cifarnet.training.muon import orthogonalized, with_unit_channels
 from cifarnet.training.schedule import Plan, learning_rate
+
+# Height, width, inputs and outputs.
+_KERNEL_AXES = 4
 
 
 class PlannedSGD(keras.optimizers.SGD):
     """Keras's SGD with momentum. The learning rate of a step is that of the recipe at the step's position in the plan.
+
+    With ``recipe.muon`` convolution kernels are trained by Muon. Its learning rate follows the same schedule.
 
     With ``recipe.ema`` the variables of the optimizer include ``averages``, the exponential moving averages of those
     that it trains, in their order. Keras's own ``use_ema`` would replace the weights by them after every ``fit``, of
@@ -25,6 +31,8 @@ class PlannedSGD(keras.optimizers.SGD):
             _Schedule(self, recipe, steps_per_epoch), momentum=recipe.momentum, nesterov=recipe.nesterov, name="sgd"
         )
         self.decay = recipe.ema
+        self.muon_rate = recipe.muon / recipe.learning_rate
+        """The learning rate of Muon for each unit of that of SGD."""
 
     def build(self, variables: list[Any]) -> None:
         """Create the variables."""
@@ -34,11 +42,25 @@ class PlannedSGD(keras.optimizers.SGD):
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Update ``variable``, then its average."""
-        super().update_step(gradient, variable, learning_rate)
+        if self.muon_rate and len(variable.shape) == _KERNEL_AXES:
+            self._turn(gradient, variable, self.muon_rate * learning_rate)
+        else:
+            super().update_step(gradient, variable, learning_rate)
         if self.averages:
             average = self.averages[self._get_variable_index(variable)]
             decay = average_decay(self.decay, ops.cast(self.iterations, "float32"), ops)
             self.assign(average, decay * average + (1 - decay) * variable)
+
+    def _turn(self, gradient: Any, kernel: Any, learning_rate: Any) -> None:
+        """Update a convolution kernel by Muon."""
+        direction = gradient
+        if self.momentum:
+            slot = self.momentums[self._get_variable_index(kernel)]
+            velocity = self.momentum * slot + gradient
+            self.assign(slot, velocity)
+            direction = gradient + self.momentum * velocity if self.nesterov else velocity
+        start = with_unit_channels(ops.convert_to_tensor(kernel), ops)
+        self.assign(kernel, start - learning_rate * orthogonalized(direction, ops))
 
     def follow(self, plan: Plan, factor: float = 1.0) -> None:
         """Follow ``plan`` from the next step on, with ``factor`` times the learning rate of the recipe."""

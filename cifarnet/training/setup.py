@@ -11,7 +11,7 @@ from cifarnet.data.dataset import Splits
 from cifarnet.data.sources import load_data, source_name
 from cifarnet.errors import InvalidValueError
 from cifarnet.events import Warned
-from cifarnet.models.spec import ModelSpec
+from cifarnet.models.spec import MODELS, ModelSpec
 from cifarnet.preprocessing import Normalization
 from cifarnet.recipes import RECIPES, Recipe, find_recipe
 from cifarnet.runs.config import RunConfig, RunInputs, require_consistent, trains_head_alone
@@ -107,7 +107,25 @@ def recipe_for(request: TrainRequest, spec: ModelSpec) -> Recipe:
     if request.adapts_to_device:
         recipe = scaled(recipe, spec)
     require_sizes(recipe, spec)
+    require_muon(recipe, spec)
     return recipe
+
+
+def require_muon(recipe: Recipe, spec: ModelSpec) -> None:
+    """Check that Muon can train the network of ``spec`` if ``recipe`` asks for it.
+
+    Raises:
+        InvalidValueError: when it can't.
+    """
+    if recipe.muon and not spec.family.takes_muon:
+        names = [name for family in MODELS.values() if family.takes_muon for name in family.names]
+        raise InvalidValueError(
+            "`muon` needs a network with batch normalization after every convolution:"
+            f" {' or '.join(names)}. Give one of these as `model`, or leave out `muon`."
+            f" Received: `muon` {recipe.muon:g}, {spec.title}",
+            field="muon",
+            value=recipe.muon,
+        )
 
 
 def request_sha256(prepared: Prepared) -> str:
@@ -238,6 +256,7 @@ def network_for(model: str, recipe: Recipe, known: Weights | None, data: RunData
     spec = ModelSpec(model, len(data.train.class_names), data.train.images.shape[1])
     require_storable(spec)
     require_sizes(recipe, spec)
+    require_muon(recipe, spec)
     return spec, known.normalization if known else Normalization.of(data.train.images)
 
 

@@ -25,7 +25,7 @@ OPTIONS = {
         --seeds --jobs
         --test-split --skip-broken --image-size --classes --mirror
         --steps --batch-size --learning-rate --momentum --nesterov --no-nesterov --l2 --label-smoothing
-        --batchnorm-momentum --precise-batchnorm --ema
+        --batchnorm-momentum --precise-batchnorm --ema --muon
         --lr-decay --lr-drop --lr-boundaries --cycle-peak --warmup-steps --warmup-learning-rate
         --rotation --shift --crop-padding --flip --no-flip --alternate-flips --no-alternate-flips --cutout --jitter
         --trivial-augment --no-trivial-augment --mixup --cutmix --resolutions
