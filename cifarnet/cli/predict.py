@@ -121,13 +121,18 @@ def predict(
         from cifarnet.inference.classifier import Classifier
         from cifarnet.inference.explain import BATCH_SIZE as EXPLAINED_BATCH_SIZE
         from cifarnet.inference.explain import Explainer, explanation_paths, prepare_directory
+        from cifarnet.inference.rejection import required_rejection
 
     network = chosen_model(model, depth, weights)
     engine = chosen_engine(engine, backend, explains=explain is not None, weights=weights)
     loaded = _load(weights, DEFAULT_WEIGHTS if network is None else network)
     top_k = service.resolve_top_k(top_k, loaded.spec.classes)
-    if reject:
-        service.required_threshold(loaded)
+    if reject and not required_rejection(loaded).by_distance:
+        console.warn(
+            "These weights have no embedding statistics, so --reject judges by the largest logit, which finds fewer"
+            " pictures of other things. A training with --validation-split stores the statistics.",
+            style="dim",
+        )
     sources = service.find_images(images, _read_stdin, console.warn_of_left_out)
     if explain:
         prepare_directory(explain)

@@ -22,6 +22,7 @@ from cifarnet.fields import require_whole
 from cifarnet.files import StrPath, as_path
 from cifarnet.inference.classifier import Classifier
 from cifarnet.inference.engines import default_batch_size
+from cifarnet.inference.rejection import Rejection
 from cifarnet.inference.tta import Averaged
 
 
@@ -49,6 +50,19 @@ class Augmentation:
 
     accuracy_by_tta: dict[str, float]
     shifted_images: int
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """The test images that ``predict --reject`` would reject.
+
+    Attributes:
+        share: their share of the test images.
+        score: by what they are rejected; see ``cifarnet.inference.rejection.Rejection``.
+    """
+
+    share: float
+    score: str
 
 
 @dataclass(frozen=True)
@@ -94,6 +108,8 @@ class Evaluation:
             tensors in float32.
         tta: the test-time augmentation.
         augmentation: what it changes; None without it.
+        rejected: the test images that ``predict --reject`` would reject; None for weights without a rejection
+            threshold, and in bfloat16.
         fair: the scores without near-duplicates; None where they were not asked for.
         corruptions: the errors on corrupted images; None where they were not asked for.
     """
@@ -111,6 +127,7 @@ class Evaluation:
     rounding: Rounding | None = None
     tta: str = "none"
     augmentation: Augmentation | None = None
+    rejected: Rejected | None = None
     fair: FairScores | None = None
     corruptions: CorruptionErrors | None = None
 
@@ -126,6 +143,7 @@ class Evaluation:
             **({} if self.rounding is None else asdict(self.rounding)),
             "tta": self.tta,
             **({} if self.augmentation is None else asdict(self.augmentation)),
+            **({} if self.rejected is None else {"rejected": asdict(self.rejected)}),
             "network": self.network,
             "weights": str(self.weights),
             "data": self.data,
@@ -246,8 +264,14 @@ def score(
     kept = _without_near_duplicates(splits, source.name, report) if fair else None
     # The first batch compiles the network, which takes as long as thousands of images, so the time does not include it.
     classifier.logits(test.images[:batch_size], tta=tta, batch_size=batch_size)
+    rejection = Rejection.of(weights)
+    if classifier.precision == "bfloat16":
+        rejection = None  # Distances would be computed in float32, and take twice the time.
+    by_distance = rejection is not None and rejection.by_distance
     start = perf_counter()
-    averaged = classifier.averaged_logits(test.images, tta=tta, batch_size=batch_size, report=report)
+    averaged = classifier.averaged_logits(
+        test.images, tta=tta, distances=by_distance, batch_size=batch_size, report=report
+    )
     seconds = perf_counter() - start
     scored = Scored(test, weights.calibrated(averaged.logits))
     metrics = measure(scored.logits, test.labels, test.class_names)
@@ -269,6 +293,7 @@ def score(
         rounding=_rounding(classifier, scored, tta, batch_size, report) if classifier.precision == "bfloat16" else None,
         tta=tta,
         augmentation=None if tta == "none" else _augmentation(averaged, test.labels),
+        rejected=None if rejection is None else _rejected(rejection, averaged),
         fair=None if kept is None else _fair_scores(scored, kept),
         corruptions=None if chosen is None else _corruption_errors(classify, scored, chosen, report),
     )
@@ -277,6 +302,10 @@ def score(
 def _augmentation(averaged: Averaged, labels: np.ndarray) -> Augmentation:
     by_tta = {name: accuracy(logits, labels) for name, logits in averaged.by_tta.items()}
     return Augmentation(by_tta, averaged.shifted_images)
+
+
+def _rejected(rejection: Rejection, averaged: Averaged) -> Rejected:
+    return Rejected(float(rejection.rejected(averaged.logits, averaged.distances).mean()), rejection.score)
 
 
 def _without_near_duplicates(splits: Splits, source: str, report: Progress) -> np.ndarray:

@@ -45,6 +45,7 @@ class ExportFormat:
         is_folder: whether its files are folders.
         beside: the suffix of a second file of the same name; empty where there is none.
         backends: the backends of Keras that can write it; none where Keras is not needed.
+        distances: whether its files keep what ``--reject`` needs: an output ``distance``, or the embedding statistics.
     """
 
     module: str
@@ -58,11 +59,19 @@ class ExportFormat:
     is_folder: bool = False
     beside: str = ""
     backends: tuple[str, ...] = ()
+    distances: bool = False
 
 
 FORMATS = {
     "onnx": ExportFormat(
-        "cifarnet.export.onnx", "ONNX", ".onnx", "onnxruntime", "onnxruntime", reference="keras", int8=True
+        "cifarnet.export.onnx",
+        "ONNX",
+        ".onnx",
+        "onnxruntime",
+        "onnxruntime",
+        reference="keras",
+        int8=True,
+        distances=True,
     ),
     "litert": ExportFormat(
         "cifarnet.export.litert",
@@ -89,10 +98,23 @@ FORMATS = {
         "cifarnet.export.keras", "Keras", ".keras", "keras", "keras", reference="onnx", backends=BACKENDS
     ),
     "safetensors": ExportFormat(
-        "cifarnet.export.safetensors", "safetensors", ".safetensors", "safetensors", "safetensors", reference="onnx"
+        "cifarnet.export.safetensors",
+        "safetensors",
+        ".safetensors",
+        "safetensors",
+        "safetensors",
+        reference="onnx",
+        distances=True,
     ),
     "openvino": ExportFormat(
-        "cifarnet.export.openvino", "OpenVINO", ".xml", "openvino", "openvino", reference="keras", beside=".bin"
+        "cifarnet.export.openvino",
+        "OpenVINO",
+        ".xml",
+        "openvino",
+        "openvino",
+        reference="keras",
+        beside=".bin",
+        distances=True,
     ),
 }
 

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -59,6 +60,8 @@ def build(
     ``module`` is a ``FormatModule``.
     """
     row = FORMATS[format]
+    if not row.distances:
+        weights = replace(weights, statistics=None, reject_beyond=None)
     _require_backend(format, row)
     images = find_images(weights, data, test_split, int8, report)
     batch_size = default_batch_size(weights.spec)

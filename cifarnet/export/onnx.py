@@ -1,7 +1,7 @@
 """Write a network as an ONNX file, with the graph that ``cifarnet.models.onnx`` builds.
 
-The outputs are ``probabilities`` and ``logits``. The metadata has the entry ``cifarnet``, a JSON object.
-``cifarnet.weights.formats.onnx`` reads such files.
+The outputs are ``probabilities``, ``logits`` and, for weights with embedding statistics, ``distance``. The metadata has
+the entry ``cifarnet``, a JSON object. ``cifarnet.weights.formats.onnx`` reads such files.
 """
 
 import json
@@ -17,13 +17,14 @@ import numpy as np
 
 from cifarnet import __version__
 from cifarnet.export.verify import Probabilities
-from cifarnet.models.onnx_names import IMAGES, PROBABILITIES
+from cifarnet.models.onnx_names import DISTANCE, IMAGES, PROBABILITIES
 from cifarnet.weights.formats import header
 from cifarnet.weights.formats.onnx import sealed
 from cifarnet.weights.record import Weights
 
 QUANTIZED = ("Conv", "Gemm", "Add", "Relu", "MaxPool", "AveragePool", "GlobalAveragePool")
-"""The operators that compute in 8-bit integers. The softmax and the scaling of the pixels stay in float32."""
+"""The operators that compute in 8-bit integers. The softmax, the distance and the scaling of the pixels stay in
+float32."""
 
 _CALIBRATION_BATCH = 64
 
@@ -34,10 +35,11 @@ def write(weights: Weights, path: Path) -> None:
 
 
 def graph(weights: Weights) -> bytes:
-    """Return the serialized graph of ``weights`` with the outputs ``probabilities`` and ``logits``."""
+    """Return the serialized graph of ``weights`` with its outputs."""
     from cifarnet.models.onnx import onnx_model
 
-    model = onnx_model(weights.spec, weights.tensors, weights.normalization, temperature=weights.temperature)
+    facts = (weights.spec, weights.tensors, weights.normalization)
+    model = onnx_model(*facts, temperature=weights.temperature, statistics=weights.statistics)
     model.producer_version = __version__
     serialized: bytes = model.SerializeToString()
     return serialized
@@ -64,6 +66,7 @@ def write_int8(weights: Weights, path: Path, images: np.ndarray) -> None:
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             op_types_to_quantize=list(QUANTIZED),
+            nodes_to_exclude=[node.name for node in onnx.load(folded).graph.node if node.name.startswith(DISTANCE)],
         )
         model = onnx.load(quantized)
     model.producer_name, model.producer_version = "cifarnet", __version__

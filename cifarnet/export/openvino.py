@@ -1,6 +1,6 @@
 """Write a network as OpenVINO's ``.xml`` file with a ``.bin`` file beside it.
 
-The outputs are ``probabilities`` and ``logits``. The entry ``cifarnet`` of the runtime information is a JSON object.
+The outputs are those of ``cifarnet.export.onnx``. The entry ``cifarnet`` of the runtime information is a JSON object.
 """
 
 import json
@@ -44,4 +44,4 @@ def open_network(path: Path) -> Iterator[Probabilities]:
     """Open the file with OpenVINO, in float32."""
     from cifarnet.inference.engines.openvino import open_model
 
-    yield open_model(path, PROBABILITIES)
+    yield open_model(path, (PROBABILITIES,))

@@ -16,13 +16,15 @@ import numpy as np
 from cifarnet.evaluation.metrics import softmax
 from cifarnet.export.verify import Probabilities
 from cifarnet.inference.engines import start_engine
+from cifarnet.models.layers import named_weights
+from cifarnet.models.spec import describe
 from cifarnet.weights.formats import header
 from cifarnet.weights.record import Weights
 
 
 def write(weights: Weights, path: Path) -> None:
     """Write the tensors and the header of ``weights`` to ``path``."""
-    _save(path, weights.tensors, header.written(weights))
+    _save(path, {**weights.tensors, **header.statistics_arrays(weights)}, header.written(weights))
 
 
 def _save(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
@@ -46,7 +48,8 @@ def open_network(path: Path) -> Iterator[Probabilities]:
 
     with safe_open(path, "np") as file:
         described = header.parsed(json.loads(file.metadata()[header.NAME]), path)
-        weights = replace(described, tensors={name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+        names = named_weights(describe(described.spec))
+        weights = replace(described, tensors={name: file.get_tensor(name) for name in names})
     engine = start_engine("onnx", weights)
 
     def run(images: np.ndarray) -> np.ndarray:

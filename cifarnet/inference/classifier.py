@@ -197,7 +197,9 @@ class Classifier:
                 ``"stretch"`` distorts.
             tta: test-time augmentation. ``"flip"`` averages over a picture and its mirror image, ``"shift"`` over views
                 shifted by a pixel too, ``"views"`` over all crops and their mirror images.
-            reject: whether to mark pictures that probably belong to none of the classes (``Prediction.rejected``).
+            reject: whether to mark pictures that probably belong to none of the classes (``Prediction.rejected``),
+                because they are far from the training images, or their largest logit is small for weights without
+                embedding statistics (``cifarnet.inference.rejection``).
             report: called with the progress after every batch.
 
         Raises:
@@ -251,16 +253,20 @@ class Classifier:
         images: np.ndarray,
         *,
         tta: str,
+        distances: bool = False,
         batch_size: int | None = None,
         compiled: bool = True,
         report: Progress | None = None,
     ) -> Averaged:
         """Return the logits of ``images`` with test-time augmentation, and those with fewer views; see ``logits``.
 
+        With ``distances`` the result has those of the images from the training images too, the means of all views with
+        the weights of the logits (``cifarnet.models.embeddings``).
+
         Raises:
             DataError: as for ``logits``.
             InvalidValueError: as for ``logits``.
-            WeightsError: as for ``logits``.
+            WeightsError: as for ``logits``, and for ``distances`` when the weights have no ``reject_beyond``.
         """
         size = self.weights.spec.image_size
         if images.dtype != np.uint8 or images.shape[1:] != (size, size, 3):
@@ -273,21 +279,43 @@ class Classifier:
         if batch_size is None:
             batch_size = default_batch_size(self.weights.spec)
         require_whole("batch_size", batch_size, low=1)
-        per_batch = batch_size
+        if distances and self.weights.reject_beyond is None:
+            raise WeightsError(f"The {self.weights.spec.title} has no embedding statistics, which distances need.")
+        per_batch, classes = batch_size, self.weights.spec.classes
 
         def compute(views: np.ndarray, report: Progress | None) -> np.ndarray:
-            logits = self.engine.logits(views, batch_size=per_batch, compiled=compiled, report=report)
-            return require_finite(logits, self.weights.spec.title)
+            run = self.engine.logits_and_distances if distances else self.engine.logits
+            outputs = run(views, batch_size=per_batch, compiled=compiled, report=report)
+            require_finite(outputs[:, :classes], self.weights.spec.title)
+            return outputs
 
+        options = {"batch_size": batch_size, "classes": classes}
         try:
-            return average_views(
-                compute, images, tta, batch_size=batch_size, calibrated=self.weights.calibrated, report=report
-            )
+            return average_views(compute, images, tta, **options, calibrated=self.weights.calibrated, report=report)
         except Exception as error:
             # Only a crafted file, whose checksum is right, can hold a graph that does not run.
             if self.weights.graph is None or isinstance(error, CifarnetError):
                 raise
             raise WeightsError(f"The exported {self.weights.spec.title} can't be run: {error!s:.200}.") from error
+
+    def embeddings(self, images: np.ndarray) -> np.ndarray:
+        """Return the embeddings, the input of the last layer, float32 (n, size), of uint8 ``images``.
+
+        They are Keras's, whatever the engine of the classifier. The first call imports Keras and its backend, which
+        takes seconds.
+
+        Args:
+            images: uint8 (n, image size, image size, 3).
+
+        Raises:
+            WeightsError: for an exported network, which has no tensors.
+        """
+        self.weights.require_tensors("embeddings")
+        from cifarnet.inference.engines.keras import KerasEngine
+
+        engine = self._with_keras.engine
+        assert isinstance(engine, KerasEngine)
+        return engine.embeddings(images, batch_size=default_batch_size(self.weights.spec))
 
     def evaluate(
         self,
@@ -349,10 +377,10 @@ class Classifier:
         self.weights.require_tensors("an explanation")
         from cifarnet.inference.explain import explain_picture
 
-        return explain_picture(picture, self, self._with_gradients, crop)
+        return explain_picture(picture, self, self._with_keras, crop)
 
     @cached_property
-    def _with_gradients(self) -> "Classifier":
+    def _with_keras(self) -> "Classifier":
         return self if self.engine_name == "keras" else Classifier(self.weights, engine="keras")
 
     def export(

@@ -24,7 +24,9 @@ _DIGEST = hashlib.sha256().digest_size
 
 
 def graph_bytes(weights: Weights) -> bytes:
-    """Return the serialized ONNX graph from uint8 images to logits: the exported one, or from the cache or newly built.
+    """Return the serialized ONNX graph of ``weights``: the exported one, or from the cache or newly built.
+
+    Its outputs are logits and, for weights with embedding statistics, distances.
 
     A damaged cache entry is built again. A cache that can't be read or written is not used.
     """
@@ -35,7 +37,8 @@ def graph_bytes(weights: Weights) -> bytes:
         return kept
     from cifarnet.models.onnx import onnx_model
 
-    graph = onnx_model(weights.spec, weights.tensors, weights.normalization).SerializeToString()
+    model = onnx_model(weights.spec, weights.tensors, weights.normalization, statistics=weights.statistics)
+    graph: bytes = model.SerializeToString()
     if path:
         with suppress(OSError, StorageError):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,9 +52,11 @@ def _entry(weights: Weights) -> Path | None:
     if sum(tensor.nbytes for tensor in weights.tensors.values()) > LARGEST_KEPT:
         return None  # Without the SHA-256, which takes 0.05 s for VGG-16.
     facts = {"version": VERSION, "spec": weights.spec.to_dict(), "normalization": weights.normalization.to_dict()}
-    key = hashlib.sha256(f"{weights.sha256()}\n{json.dumps(facts, sort_keys=True)}".encode()).hexdigest()[:32]
+    key = hashlib.sha256(f"{weights.sha256()}\n{json.dumps(facts, sort_keys=True)}".encode())
+    for array in weights.statistics.arrays().values() if weights.statistics else ():
+        key.update(array.tobytes())
     try:
-        return graphs_dir() / f"{key}.graph"
+        return graphs_dir() / f"{key.hexdigest()[:32]}.graph"
     except NoHomeError:
         return None
 

@@ -20,11 +20,12 @@ from cifarnet.data.images import fit_square, open_picture, read_file
 from cifarnet.data.leftovers import Leftovers
 from cifarnet.data.progress import Progress, silent
 from cifarnet.data.walk import is_picture, is_system_name, passes_through_loop, walk
-from cifarnet.errors import DataError, InvalidValueError, invalid, unknown_value
+from cifarnet.errors import DataError, invalid, unknown_value
 from cifarnet.evaluation.metrics import ranking, softmax
 from cifarnet.inference.classifier import Classifier
+from cifarnet.inference.rejection import Rejection, required_rejection
+from cifarnet.inference.tta import Averaged
 from cifarnet.models.memory import images_within_limit
-from cifarnet.weights.record import Weights
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -229,7 +230,8 @@ def predict(
         tta: test-time augmentation, one of ``VIEWS``. ``"flip"`` averages over a picture and its mirror image,
             ``"shift"`` over views shifted by a pixel too (``cifarnet.inference.tta``), ``"views"`` over all crops and
             their mirror images.
-        reject: whether to mark pictures that probably belong to none of the classes.
+        reject: whether to mark pictures that probably belong to none of the classes (``cifarnet.inference.rejection``).
+            The logits and distances of several views are averaged before.
         batch_size: pictures per batch.
         keep: called with every decoded picture in the thread that decodes it. Its result becomes ``Prediction.kept``.
             Memory holds two batches of results.
@@ -245,27 +247,9 @@ def predict(
             raise unknown_value(name, value, known)
     crops = CROPS if tta == "views" else (crop,)
     per_crop = "flip" if tta == "views" else tta
-    threshold = required_threshold(classifier.weights) if reject else None
+    rejection = required_rejection(classifier.weights) if reject else None
     pictures = _Pictures(sources, classifier.weights.spec.image_size, crops, batch_size, keep)
-    return _predictions(pictures, classifier, top_k, per_crop, threshold, report)
-
-
-def required_threshold(weights: Weights) -> float:
-    """Return the rejection threshold of ``weights``.
-
-    A picture whose largest logit is below it probably belongs to none of the classes.
-
-    Raises:
-        InvalidValueError: when the weights have none.
-    """
-    if weights.reject_below is None:
-        raise InvalidValueError(
-            "`reject` needs weights with a rejection threshold, which is measured on validation images. Train with"
-            " `validation_split`, or on data with a folder val/. Received: weights without a threshold",
-            field="reject",
-            value=True,
-        )
-    return weights.reject_below
+    return _predictions(pictures, classifier, top_k, per_crop, rejection, report)
 
 
 def resolve_top_k(top_k: int | None, classes: int) -> int:
@@ -329,7 +313,7 @@ def _predictions(
     classifier: Classifier,
     top_k: int,
     per_crop: str,
-    threshold: float | None,
+    rejection: Rejection | None,
     report: Progress,
 ) -> Iterator[Prediction]:
     # A generator of its own, so that ``predict`` raises its errors when it is called, not when it is iterated.
@@ -341,22 +325,34 @@ def _predictions(
         for row, content in enumerate(contents):
             images[row] = 0 if isinstance(content, DataError) else content.views
         logits = np.zeros((len(batch), classifier.weights.spec.classes), np.float32)
+        distances: np.ndarray | None = np.zeros(len(batch), np.float32)
         # The backend does not start until a picture can be read.
         if not all(isinstance(content, DataError) for content in contents):
             views = images.reshape(-1, size, size, 3)
             batch_size = images_within_limit(classifier.weights.spec, len(views))
-            by_view = classifier.logits(views, tta=per_crop, batch_size=batch_size, compiled=total > len(images))
-            logits = by_view.reshape(len(images), len(pictures.crops), -1).mean(axis=1)[: len(batch)]
+            averaged = classifier.averaged_logits(
+                views,
+                tta=per_crop,
+                distances=rejection is not None and rejection.by_distance,
+                batch_size=batch_size,
+                compiled=total > len(images),
+            )
+            logits, distances = _over_crops(averaged, len(pictures.crops), len(batch))
         probabilities = softmax(classifier.weights.calibrated(logits))
         tops = ranking(probabilities, top_k)
-        for source, content, largest, row, top in zip(
-            batch, contents, logits.max(axis=1), probabilities, tops, strict=True
-        ):
+        rejected = [None] * len(batch) if rejection is None else rejection.rejected(logits, distances).tolist()
+        for source, content, strange, row, top in zip(batch, contents, rejected, probabilities, tops, strict=True):
             if isinstance(content, DataError):
                 yield Prediction(source.name, error=str(content))
             else:
                 pairs = tuple((names[label], float(row[label])) for label in top)
-                rejected = None if threshold is None else bool(largest < threshold)
-                yield Prediction(source.name, pairs, rejected=rejected, kept=content.kept)
+                yield Prediction(source.name, pairs, rejected=strange, kept=content.kept)
         done += len(batch)
         report("Classifying images", done, total)
+
+
+def _over_crops(averaged: Averaged, crops: int, pictures: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the mean logits and distances over the ``crops`` of each picture, for the first ``pictures``."""
+    logits, distances = averaged.logits, averaged.distances
+    mean = logits.reshape(-1, crops, logits.shape[1]).mean(axis=1)[:pictures]
+    return mean, None if distances is None else distances.reshape(-1, crops).mean(axis=1)[:pictures]

@@ -1,4 +1,4 @@
-"""Average the logits of several views of each image: test-time augmentation."""
+"""Average the logits, and the distances, of several views of each image: test-time augmentation."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,21 +16,26 @@ _SHIFTS = (-1, 1)
 """Pixels, of both axes, by which an image is shifted: up and left, and down and right."""
 
 Compute = Callable[[np.ndarray, Progress | None], np.ndarray]
-"""Returns the logits, float32 (n, classes), of uint8 images (n, size, size, 3), and reports its progress."""
+"""Returns outputs of uint8 images (n, size, size, 3), and reports its progress.
+
+Outputs are the logits and perhaps, in one more column, the distances, float32 (n, classes) or (n, classes + 1).
+"""
 
 
 @dataclass(frozen=True)
 class Averaged:
-    """Mean logits of the views of images.
+    """Mean logits and distances of the views of images.
 
     Attributes:
         by_tta: logits, float32 (n, classes), by the name of the test-time augmentation: the one that was asked for
             last, and before it those of fewer views, which are computed on the way.
         shifted_images: the number of images that have shifted views.
+        distances: mean distances, float32 (n,), with the views and weights of ``logits``; None where not computed.
     """
 
     by_tta: dict[str, np.ndarray]
     shifted_images: int = 0
+    distances: np.ndarray | None = None
 
     @property
     def logits(self) -> np.ndarray:
@@ -44,10 +49,11 @@ def average_views(
     tta: str,
     *,
     batch_size: int,
+    classes: int,
     calibrated: Callable[[np.ndarray], np.ndarray],
     report: Progress | None = None,
 ) -> Averaged:
-    """Return the mean logits of the views of ``images`` that ``tta`` names.
+    """Return the mean logits, and distances, of the views of ``images`` that ``tta`` names.
 
     ``"flip"`` has an image and its mirror image. ``"shift"`` has also two copies of the image, one shifted up and left
     and one shifted down and right, by one pixel, and their mirror images. The two views that are not shifted have a
@@ -56,31 +62,39 @@ def average_views(
     smallest, rounded up, and ``"flip"`` for the others. Of images with equal probabilities the first are taken.
 
     Args:
-        compute: computes the logits of a view.
+        compute: computes the outputs of a view.
         images: the images, uint8 (n, size, size, 3).
         tta: one of ``cifarnet.choices.TTA``.
         batch_size: images per batch. Shifted views are made in memory, a batch at a time.
+        classes: the number of classes.
         calibrated: returns the calibrated logits of logits, as ``Weights.calibrated``.
         report: called with the progress.
     """
     by_tta = {"none": compute(images, report)}
     if tta == "none":
-        return Averaged(by_tta)
+        return _averaged(by_tta, classes)
     flip = by_tta["flip"] = (by_tta["none"] + compute(images[:, :, ::-1], report)) / 2
     if tta == "flip":
-        return Averaged(by_tta)
+        return _averaged(by_tta, classes)
     rows = np.arange(len(images))
     if tta == "shift-unsure":
-        rows = least_confident(softmax(calibrated(flip)), ceil(UNSURE * len(images)))
+        rows = least_confident(softmax(calibrated(flip[:, :classes])), ceil(UNSURE * len(images)))
     averaged = by_tta[tta] = flip.copy()
     for start in range(0, len(rows), batch_size):
         batch = rows[start : start + batch_size]
         # Engines compile for the shape of a batch, so this one has that of the batches above, with rows repeated.
-        shifted = _shifted_logits(compute, images[np.resize(batch, min(batch_size, len(images)))])
+        shifted = _shifted_outputs(compute, images[np.resize(batch, min(batch_size, len(images)))])
         averaged[batch] = (flip[batch] + shifted[: len(batch)]) / 2
         if report:
             report("Classifying shifted images", start + len(batch), len(rows))
-    return Averaged(by_tta, len(rows))
+    return _averaged(by_tta, classes, len(rows))
+
+
+def _averaged(by_tta: dict[str, np.ndarray], classes: int, shifted_images: int = 0) -> Averaged:
+    """Return mean outputs by the name of the augmentation, the one that was asked for last, as ``Averaged``."""
+    last = next(reversed(by_tta.values()))
+    logits = {name: outputs[:, :classes] for name, outputs in by_tta.items()}
+    return Averaged(logits, shifted_images, last[:, classes] if last.shape[1] > classes else None)
 
 
 def least_confident(probabilities: np.ndarray, count: int) -> np.ndarray:
@@ -103,8 +117,8 @@ def shift(images: np.ndarray, pixels: int) -> np.ndarray:
     return padded[:, first : first + height, first : first + width]
 
 
-def _shifted_logits(compute: Compute, images: np.ndarray) -> np.ndarray:
-    """Return the mean logits of the shifted views of ``images`` and of their mirror images."""
+def _shifted_outputs(compute: Compute, images: np.ndarray) -> np.ndarray:
+    """Return the mean outputs of the shifted views of ``images`` and of their mirror images."""
     shifted = [shift(images, pixels) for pixels in _SHIFTS]
     views = [*shifted, *(view[:, :, ::-1] for view in shifted)]
     mean: np.ndarray = np.mean([compute(view, None) for view in views], axis=0)

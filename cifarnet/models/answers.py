@@ -1,4 +1,4 @@
-"""Keras models that compute logits or features from uint8 images, or logits from features.
+"""Keras models that compute logits, embeddings or features from uint8 images, or logits from features.
 
 Images are normalized on the device, because uint8 images have a quarter of the bytes of float32 images to transfer.
 Importing this module imports Keras and its backend, which takes seconds: import it inside functions.
@@ -14,6 +14,7 @@ from cifarnet.data.augmentation import normalize, shrink
 from cifarnet.data.progress import Progress
 from cifarnet.models.batches import in_batches
 from cifarnet.models.network import Network
+from cifarnet.models.spec import embedding_size
 from cifarnet.preprocessing import Normalization
 
 
@@ -38,6 +39,24 @@ class Logits(keras.Model):
     def single_output_shape(self) -> tuple[int, ...]:
         """Shape of the output for one input."""
         return (self.network.spec.classes,)
+
+
+class LogitsAndEmbeddings(keras.Model):
+    """A model from uint8 images (batch, size, size, 3) to logits and, after them, embeddings: (batch, both)."""
+
+    def __init__(self, network: Network, normalization: Normalization):
+        super().__init__(name="embeddings")
+        self.network = network
+        self.normalization = normalization
+
+    def call(self, images: Any) -> Any:
+        """Return the logits and the embeddings of ``images``, float32."""
+        return ops.concatenate(self.network.logits_and_embeddings(normalize(images, self.normalization)), axis=1)
+
+    @property
+    def single_output_shape(self) -> tuple[int, ...]:
+        """Shape of the output for one input."""
+        return (self.network.spec.classes + embedding_size(self.network.spec),)
 
 
 class Features(keras.Model):

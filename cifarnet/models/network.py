@@ -17,7 +17,7 @@ from cifarnet.json_files import shown
 from cifarnet.models.batchnorm import BatchNormalization
 from cifarnet.models.initial import initial_weights
 from cifarnet.models.layers import Layer, leaves, named_weights, residual_paths
-from cifarnet.models.spec import ModelSpec, base_and_head, describe
+from cifarnet.models.spec import ModelSpec, around_classifier, base_and_head, describe, embedding_size
 
 # Passed to all layers, because the default is in the user's keras.json, which may contain channels_first.
 LAYOUT = "channels_last"
@@ -107,6 +107,7 @@ class Network(keras.Model):
         self._base = [_Step(layer, by_name.get(layer.name)) for layer in base]
         *head_layers, last = head
         self._head = [_Step(layer, by_name.get(layer.name)) for layer in head_layers]
+        self._before_classifier = len(around_classifier(spec)[0]) - len(base)
         self._softmax = _Step(last, by_name[last.name])
         self.build((None, spec.image_size, spec.image_size, 3))
 
@@ -123,6 +124,15 @@ class Network(keras.Model):
     def head_logits(self, features: Any, training: bool | None = None) -> Any:
         """Return logits (batch, classes) for features, the output of the base."""
         return _run(self._head, features, training)
+
+    def logits_and_embeddings(self, images: Any) -> tuple[Any, Any]:
+        """Return logits (batch, classes), and embeddings (batch, size), for normalized images, in inference.
+
+        An embedding is the input of the classifier (``cifarnet.models.embeddings``).
+        """
+        head, start = self._head, self._before_classifier
+        x = _run(head[:start], self.features(images, training=False), False)
+        return _run(head[start:], x, False), ops.reshape(x, (-1, embedding_size(self.spec)))
 
     def logits(self, images: Any, training: bool | None = None) -> Any:
         """Return logits (batch, classes) for normalized images (batch, size, size, 3)."""

@@ -4,6 +4,7 @@ The operators are those of the ONNX specification (https://onnx.ai/onnx/operator
 import it inside functions.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,9 +12,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from cifarnet.models.embeddings import TINY, EmbeddingStatistics
 from cifarnet.models.layers import Layer, residual_paths
-from cifarnet.models.onnx_names import IMAGES, LOGITS, PROBABILITIES
-from cifarnet.models.spec import ModelSpec, describe
+from cifarnet.models.onnx_names import DISTANCE, IMAGES, LOGITS, PROBABILITIES
+from cifarnet.models.spec import ModelSpec, around_classifier
 from cifarnet.preprocessing import Normalization
 
 OPSET, IR_VERSION = 17, 8
@@ -26,6 +28,7 @@ def onnx_model(
     normalization: Normalization,
     *,
     temperature: float | None = None,
+    statistics: EmbeddingStatistics | None = None,
 ) -> onnx.ModelProto:
     """Return a graph from ``images``, uint8 (batch, size, size, 3), to ``logits``, float32 (batch, classes).
 
@@ -37,32 +40,60 @@ def onnx_model(
         normalization: preprocessing of the images, which becomes part of the graph.
         temperature: if given, the first output is ``probabilities``, float32 (batch, classes): the softmax of the
             logits divided by the temperature. The logits are the second output.
+        statistics: if given, the last output is ``distance``, float32 (batch,), as ``EmbeddingStatistics.distances``.
     """
     size = spec.image_size
     graph = _Graph(tensors)
-    *body, _softmax = describe(spec)
+    before, (*classifier, _softmax) = around_classifier(spec)
     # The transposition comes first, because it copies a quarter of the bytes while the pixels are uint8.
     x = graph.add("Transpose", "channels_first", IMAGES, perm=(0, 3, 1, 2))
     x = graph.add("Cast", "pixels", x, to=TensorProto.FLOAT)
     x = graph.add("Sub", "centred", x, graph.constant("mean", _by_channel(normalization.mean)))
     x = graph.add("Div", "normalized", x, graph.constant("std", _by_channel(normalization.std)))
-    value = _run(graph, body, "", _Value(x, (size, size, 3)))
-    graph.add("Identity", LOGITS, value.name)
-    outputs = [LOGITS]
+    embedding = _run(graph, before, "", _Value(x, (size, size, 3)))
+    graph.add("Identity", LOGITS, _run(graph, classifier, "", embedding).name)
+    outputs: dict[str, tuple[str | int, ...]] = {LOGITS: ("batch", spec.classes)}
     if temperature is not None:
         divisor = graph.constant("temperature", np.float32(temperature))
         graph.add("Softmax", PROBABILITIES, graph.add("Div", "calibrated", LOGITS, divisor), axis=1)
-        outputs.insert(0, PROBABILITIES)
+        outputs = {PROBABILITIES: outputs[LOGITS], **outputs}
+    if statistics is not None:
+        _distance(graph, _flatten(graph, before[-1], "embedding", embedding), statistics)
+        outputs[DISTANCE] = ("batch",)
     made = helper.make_graph(
         graph.nodes,
         spec.name,
         [helper.make_tensor_value_info(IMAGES, TensorProto.UINT8, ["batch", size, size, 3])],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", spec.classes]) for name in outputs],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()],
         graph.constants,
     )
     return helper.make_model(
         made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="cifarnet"
     )
+
+
+def _distance(graph: "_Graph", embedding: str, statistics: EmbeddingStatistics) -> None:
+    """Add the distance of ``embedding``, (batch, size), as ``EmbeddingStatistics.distances`` computes it."""
+    centre, means = statistics.whitened_means()
+    arrays = {
+        "tiny": np.full((), TINY),
+        "whitening": statistics.whitening,
+        "centre": -centre @ statistics.whitening,
+        "products": -2 * means.T,
+        "squares": (means**2).sum(axis=1),
+    }
+    tiny, whitening, centred, products, squares = (
+        graph.constant(f"distance/{name}", array.astype(np.float32)) for name, array in arrays.items()
+    )
+    length = graph.add("ReduceL2", "distance/length", embedding, axes=(1,), keepdims=1)
+    unit = graph.add("Div", "distance/unit", embedding, graph.add("Add", "distance/divisor", length, tiny))
+    whitened = graph.add("Gemm", "distance/whitened", unit, whitening, centred)
+    to_means = graph.add("Gemm", "distance/to_means", whitened, products, squares)
+    nearest = graph.add("ReduceMin", "distance/nearest", to_means, axes=(1,), keepdims=0)
+    own = graph.add("ReduceSumSquare", "distance/own", whitened, axes=(1,), keepdims=0)
+    # Rounding can make the square of a small distance negative.
+    square = graph.add("Relu", "distance/square", graph.add("Add", "distance/sum", own, nearest))
+    graph.add("Sqrt", DISTANCE, square)
 
 
 class _Value(NamedTuple):
@@ -196,7 +227,7 @@ def _zero_channels(graph: _Graph, layer: Layer, path: str, x: _Value) -> str:
 def _flatten(graph: _Graph, layer: Layer, path: str, x: _Value) -> str:
     name = x.name
     # The dense layer after it has its weights in the order of rows, columns and channels.
-    if x.shape[:-1] != (1, 1):
+    if math.prod(x.shape[:-1]) != 1:
         name = graph.add("Transpose", f"{path}/channels_last", name, perm=(0, 2, 3, 1))
     return graph.add("Flatten", path, name, axis=1)
 

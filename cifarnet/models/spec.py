@@ -1,5 +1,6 @@
 """Names of networks, as validated plain data."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -131,6 +132,18 @@ def base_and_head(spec: ModelSpec) -> tuple[tuple[Layer, ...], tuple[Layer, ...]
     layers = describe(spec)
     start = [layer.name for layer in layers].index(spec.family.head)
     return layers[:start], layers[start:]
+
+
+def around_classifier(spec: ModelSpec) -> tuple[tuple[Layer, ...], tuple[Layer, ...]]:
+    """Return the layers before the classifier, the last layer with weights, and those from it on."""
+    layers = describe(spec)
+    start = max(index for index, layer in enumerate(layers) if layer.weights)
+    return layers[:start], layers[start:]
+
+
+def embedding_size(spec: ModelSpec) -> int:
+    """Return how many numbers the classifier gets for an image."""
+    return math.prod(around_classifier(spec)[0][-1].output_shape)
 
 
 def model_name(depth: int) -> str:

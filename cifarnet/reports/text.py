@@ -33,6 +33,15 @@ def views(evaluation: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def rejected(evaluation: Mapping[str, Any]) -> list[str]:
+    """Return a line on the test images of an ``evaluation`` that ``--reject`` rejects; none without a threshold."""
+    if "rejected" not in evaluation:
+        return []
+    found = evaluation["rejected"]
+    how = {"distance": "the distance from the training images", "largest logit": "the largest logit"}[found["score"]]
+    return [f"{percent(found['share'])} of the test images   by {how}"]
+
+
 def fair_scores(evaluation: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return names and values of the scores of an ``evaluation`` without near-duplicates; none without ``--fair``."""
     if "fair_accuracy" not in evaluation:

@@ -33,6 +33,7 @@ class Planner:
         seconds_per_check: seconds of classifying the held-out images, as measured before the run.
         checks: number of checks, spread evenly over the run; 0: one after every epoch.
         steps_per_epoch: number of batches in an epoch.
+        ending: seconds after the last check.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Planner:
         seconds_per_check: float,
         checks: int,
         steps_per_epoch: int,
+        ending: float = ENDING,
     ):
         self.budget = budget
         self.clock = clock
@@ -52,6 +54,7 @@ class Planner:
         self.seconds_per_check = seconds_per_check
         self.checks = checks
         self.steps_per_epoch = steps_per_epoch
+        self.ending = ending
         self._since = clock()
         self._work = 0.0
         # Exponentially weighted sums of the seconds passed and of the seconds expected for the same work. Their ratio
@@ -81,7 +84,7 @@ class Planner:
     def affordable_steps(self, position: float) -> float:
         """Return how many steps from ``position`` on fit into the time left, minus that of checks and the ending."""
         checks = max(1, self.checks - checks_due(self.checks, position))
-        left = self.budget - ENDING - self.clock() - checks * self.seconds_per_check
+        left = self.budget - self.ending - self.clock() - checks * self.seconds_per_check
         per_step = self._lately / self._lately_expected * self._seconds_per_step_from(position)
         if not self.checks:
             per_step += self.seconds_per_check / self.steps_per_epoch

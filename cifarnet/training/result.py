@@ -91,7 +91,7 @@ def scored_result(
         best: those of the best epoch; None without validation images.
         used: returns the seconds that the run has taken.
     """
-    from cifarnet.evaluation.calibration import with_calibration
+    from cifarnet.evaluation.calibration import with_calibration, with_distances
     from cifarnet.inference.classifier import Classifier
 
     test, held_out, config = setup.data.test, setup.data.held_out, setup.config
@@ -100,6 +100,7 @@ def scored_result(
         weights = replace(best, recipe=config.recipe.to_dict(), trained_on=config.trained_on)
         classifier = Classifier(weights, engine="keras")
         weights = with_calibration(weights, classifier.logits(held_out.images), held_out.labels)
+        weights = with_distances(weights, classifier.embeddings, setup.data.train, held_out.images)
         chosen = (loop.train_state.best_epoch or 0, "best validation accuracy")
         logits = classifier.logits(test.images)
     else:

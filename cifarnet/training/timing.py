@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from cifarnet.durations import span
+from cifarnet.evaluation.calibration import FITTED_ON
 from cifarnet.events import BudgetPlanned, Measuring, Warned
 from cifarnet.recipes import Recipe
 from cifarnet.training.budget import ENDING, Planner, too_little_time
@@ -17,6 +18,7 @@ from cifarnet.training.control import Stopped
 from cifarnet.training.distribute import Strategy
 from cifarnet.training.loop import Loop
 from cifarnet.training.model import epoch_order
+from cifarnet.training.run_data import RunData
 from cifarnet.training.schedule import FULL_SIZE_STEPS, Plan, ahead, full_size_steps, spans
 
 # The first steps compile, so they are not timed.
@@ -54,14 +56,14 @@ def plan_by_timing(loop: Loop, budget: float, used: Callable[[], float], data_se
     is_new = loop.train_state.step == 0
     state = [ops.convert_to_numpy(variable).copy() for variable in _state(loop)]
     try:
-        seconds, check = _time(loop, is_new, budget, used, began)
+        seconds, check, ending = _time(loop, is_new, budget, used, began)
     finally:
         for variable, value in zip(_state(loop), state, strict=True):
             variable.assign(value)
         loop.restore_metrics()
     model, train_state = loop.model, loop.train_state
     path = spans(loop.recipe, model.full_size)
-    planner = Planner(budget, used, path, seconds, check, loop.recipe.checks, loop.steps_per_epoch)
+    planner = Planner(budget, used, path, seconds, check, loop.recipe.checks, loop.steps_per_epoch, ending)
     if is_new:
         _require_time(loop, planner, budget, used, data_seconds)
     train_state.plan = planner.replan(train_state.plan, train_state.step)
@@ -72,15 +74,16 @@ def plan_by_timing(loop: Loop, budget: float, used: Callable[[], float], data_se
 
 def _time(
     loop: Loop, is_new: bool, budget: float, used: Callable[[], float], began: float
-) -> tuple[dict[int, float], float]:
-    """Return seconds per step by image size and seconds per check, and adapt the recipe of a new run."""
+) -> tuple[dict[int, float], float, float]:
+    """Return seconds per step by image size, per check and after the last one, and adapt the recipe of a new run."""
     full, train_state = loop.model.full_size, loop.train_state
     ends = began + TIMING_SHARE * budget
     first, per_step = _seconds_per_step(loop, full, ends - used())
     seconds = {full: per_step}
-    check = _seconds_per_check(loop)
+    per_image = _seconds_per_image(loop)
+    check, ending = _seconds_per_check(loop, per_image), ENDING + per_image * _images_after(loop.data)
     if is_new:
-        loop.use_recipe(adapted_recipe(loop.recipe, full, budget - ENDING - used(), first, per_step, check))
+        loop.use_recipe(adapted_recipe(loop.recipe, full, budget - ending - used(), first, per_step, check))
     position = train_state.plan.at(train_state.step)
     sizes = [size for size, _ in ahead(spans(loop.recipe, full), position)]
     present = [train_state.image_size] if train_state.batch else []
@@ -88,7 +91,7 @@ def _time(
     for index, size in enumerate(missing):
         _, seconds[size] = _seconds_per_step(loop, size, (ends - used()) / (len(missing) - index))
     _stop_if_requested(loop)
-    return seconds, check
+    return seconds, check, ending
 
 
 def _stop_if_requested(loop: Loop) -> None:
@@ -137,7 +140,9 @@ def _require_time(loop: Loop, planner: Planner, budget: float, used: Callable[[]
     steps = planner.affordable_steps(0.0)
     if steps >= loop.steps_per_epoch:
         return
-    one_epoch = used() + ENDING + planner.seconds_per_check + loop.steps_per_epoch * planner.mean_seconds_per_step
+    one_epoch = (
+        used() + planner.ending + planner.seconds_per_check + loop.steps_per_epoch * planner.mean_seconds_per_step
+    )
     needed = span(30 * math.ceil(one_epoch / 30))
     if steps < 1:
         raise too_little_time(budget, used(), data_seconds, needed)
@@ -187,17 +192,28 @@ def _seconds_per_step(loop: Loop, size: int, limit: float) -> tuple[float, float
     return first, per_step
 
 
-def _seconds_per_check(loop: Loop) -> float:
-    """Return the estimated seconds of a check: precise batch normalization, then the held-out images.
+def _seconds_per_image(loop: Loop) -> float:
+    """Return the seconds of classifying an image.
 
     A batch is classified twice, because the first time compiles. This takes about a second. With an estimate from the
     time of a training step, budgets of a minute ended 7 s late or 14 s early.
     """
-    images = len(loop.data.held_out)
-    timed = min(images, loop.parts.evaluator.batch_size)
+    timed = min(len(loop.data.held_out), loop.parts.evaluator.batch_size)
     loop.parts.evaluator.time(timed)
     (per_image,) = loop.strategy.of_writer(loop.parts.evaluator.time(timed) / timed)
-    seconds = images * per_image
+    return per_image
+
+
+def _images_after(data: RunData) -> int:
+    """Return how many images are classified after the last check: those of the calibration and the test images."""
+    if not data.has_validation:
+        return 0
+    return min(FITTED_ON, len(data.train)) + 2 * len(data.held_out) + len(data.test)
+
+
+def _seconds_per_check(loop: Loop, per_image: float) -> float:
+    """Return the estimated seconds of a check: precise batch normalization, then the held-out images."""
+    seconds = len(loop.data.held_out) * per_image
     if loop.parts.precise:
         seconds += _TRACING + _TRAINING_MODE * loop.parts.precise.count * per_image
     return seconds

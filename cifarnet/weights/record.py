@@ -10,6 +10,7 @@ import numpy as np
 from cifarnet import __version__
 from cifarnet.errors import InvalidValueError, WeightsError
 from cifarnet.fields import IMAGE_SIZES
+from cifarnet.models.embeddings import EmbeddingStatistics
 from cifarnet.models.layers import named_weights
 from cifarnet.models.spec import ModelSpec, describe
 from cifarnet.preprocessing import CLASS_LIMIT, Normalization
@@ -47,7 +48,12 @@ class Weights:
         accuracy: accuracy on the test images, 0 to 1; None where unknown.
         temperature: divisor of the logits, which calibrates probabilities; 1 without calibration.
         reject_below: a picture whose largest logit is below this probably belongs to none of the classes; None where
-            unknown. Like ``temperature`` it is fitted to held-out images (``cifarnet.evaluation.calibration``).
+            unknown. Like ``temperature`` it is fitted to held-out images (``cifarnet.evaluation.calibration``). It
+            counts only where ``reject_beyond`` is None.
+        reject_beyond: a picture whose distance is above this probably belongs to none of the classes; None for weights
+            without embedding statistics. It is fitted as ``reject_below`` is.
+        statistics: the statistics of training images by which distances are computed (``cifarnet.models.embeddings``).
+            None without ``reject_beyond``, and for an exported network, whose graph has them.
         version: the version of cifarnet that wrote the file.
         trained_on: the images of the training; None where unknown, as in files of cifarnet 0.1.
         graph: the serialized ONNX graph that computes the logits, of an exported network, which has no tensors; None
@@ -66,6 +72,8 @@ class Weights:
     accuracy: float | None = None
     temperature: float = 1.0
     reject_below: float | None = None
+    reject_beyond: float | None = None
+    statistics: EmbeddingStatistics | None = field(default=None, repr=False)
     version: str = __version__
     trained_on: TrainedOn | None = None
     graph: bytes | None = field(default=None, repr=False)
@@ -78,15 +86,39 @@ class Weights:
                 f" Received: {', '.join(self.class_names)}"
             )
         low, high = TEMPERATURES
-        recipe, accuracy, threshold = self.recipe, self.accuracy, self.reject_below
+        recipe, accuracy, below, beyond = self.recipe, self.accuracy, self.reject_below, self.reject_beyond
         for what, valid, value in (
             (f"temperature is {low:g} to {high:g}", low <= self.temperature <= high, self.temperature),
             ("accuracy is 0 to 1, or None", accuracy is None or 0 <= accuracy <= 1, accuracy),
-            ("reject_below is finite, or None", threshold is None or math.isfinite(threshold), threshold),
+            ("reject_below is finite, or None", below is None or math.isfinite(below), below),
+            ("reject_beyond is finite and at least 0, or None", beyond is None or 0 <= beyond < math.inf, beyond),
             ("recipe has a name, or is None", recipe is None or isinstance(recipe.get("name"), str), recipe),
         ):
             if not valid:
                 raise WeightsError(f"The {what}. Received: {value!s:.60}")
+        if self.statistics is not None:
+            self._require_fitting(self.statistics)
+
+    def _require_fitting(self, statistics: EmbeddingStatistics) -> None:
+        """Check that ``statistics`` have the shapes for the network, and that there is a threshold for them."""
+        if self.reject_beyond is None:
+            raise WeightsError("Embedding statistics need the threshold reject_beyond. Received: None")
+        for name, shape in EmbeddingStatistics.shapes(self.spec).items():
+            if (found := statistics.arrays()[name].shape) != shape:
+                raise WeightsError(
+                    f"The {name} of the embedding statistics of {self.spec.title} must have the shape {shape}."
+                    f" Received: {found}"
+                )
+
+    def required_statistics(self) -> EmbeddingStatistics:
+        """Return the statistics by which distances are computed.
+
+        Raises:
+            WeightsError: when there are none.
+        """
+        if self.statistics is None:
+            raise WeightsError(f"The {self.spec.title} has no embedding statistics. Received: weights without them")
+        return self.statistics
 
     def require_tensors(self, purpose: str) -> None:
         """Check that there are tensors, which ``purpose`` needs: ``an export``.
@@ -127,6 +159,7 @@ class Weights:
             "accuracy": self.accuracy,
             "temperature": self.temperature,
             "reject_below": self.reject_below,
+            "reject_beyond": self.reject_beyond,
             "trained_on": self.trained_on.to_dict() if self.trained_on else None,
         }
 

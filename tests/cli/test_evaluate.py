@@ -3,6 +3,7 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,10 @@ from cifarnet.inference.classifier import Classifier
 from cifarnet.recipes import RECIPES
 from cifarnet.runs import files
 from cifarnet.weights.formats import load_weights
+from cifarnet.weights.formats.hdf5 import save_weights
 from tests.support.networks import SIZE, save_image_folder, save_tiny_weights
 from tests.support.runs import run_config
+from tests.support.weights import with_random_statistics
 
 CLASSES = ("ant", "bee", "cow")
 
@@ -146,6 +149,20 @@ def test_unsure_images_with_shifted_views_are_counted_everywhere(folder, tmp_pat
         assert f"one view {by_tta['none']:.2%}"[:-1] in text
         assert "with shifted views of 2 of 6 images" in text
     assert "Classifying shifted images" in result.stderr
+
+
+def test_tables_and_pages_show_the_share_of_rejected_images(folder, tmp_path):
+    known = with_random_statistics(load_weights(save_tiny_weights(tmp_path / "seeing.h5", CLASSES)), 1e9)
+    for name, weights, line in (
+        ("far", known, "0.00 % of the test images   by the distance from the training images"),
+        ("all", replace(known, reject_beyond=1e-9), "100.00 % of the test images   by the distance from"),
+        ("logit", replace(known, statistics=None, reject_beyond=None, reject_below=1e9), "   by the largest logit"),
+    ):
+        save_weights(tmp_path / f"{name}.h5", weights)
+        page = tmp_path / f"{name}.html"
+        result = evaluate(str(tmp_path / f"{name}.h5"), "--data", folder, "--report", str(page))
+        assert line in result.stdout
+        assert line.replace("   ", ", ", 1).lstrip(", ") in page.read_text(encoding="utf-8")
 
 
 def test_the_tables_show_the_scores_and_progress_goes_to_stderr(weights, folder):

@@ -24,9 +24,11 @@ from cifarnet.data.images import read_image
 from cifarnet.errors import InvalidValueError
 from cifarnet.evaluation.metrics import softmax
 from cifarnet.inference.classifier import Classifier
+from cifarnet.reports.text import REJECTION
 from cifarnet.weights.formats import load_weights
 from cifarnet.weights.formats.hdf5 import save_weights
 from tests.support.networks import SIZE, save_picture, save_tiny_weights
+from tests.support.weights import with_random_statistics
 
 CLASSES = ("ant", "bee", "cow")
 
@@ -214,6 +216,23 @@ def test_reject_says_of_each_picture_whether_logits_too_small(seeing_weights, tm
     shown = csv.DictReader(io.StringIO(predict(*options, "--reject", "--csv").stdout))
     assert [row["rejected"] for row in shown] == [str(rejected).lower() for rejected in asked]
     assert not any("rejected" in each for each in json.loads(predict(*options, "--json").stdout))
+    assert "no embedding statistics, so --reject judges by the largest logit" in predict(*options, "--reject").stderr
+    assert "--reject" not in predict(*options).stderr
+
+
+def test_reject_judges_by_the_distance_where_there_is_one(seeing_weights, tmp_path):
+    pictures = [str(save_picture(tmp_path / f"{seed}.png", seed)) for seed in range(2)]
+    weights = with_random_statistics(load_weights(Path(seeing_weights)))
+    images = np.stack([read_image(Path(picture), SIZE) for picture in pictures])
+    distances = Classifier(weights).averaged_logits(images, tta="none", distances=True).distances
+    save_weights(tmp_path / "knowing.h5", replace(weights, reject_beyond=float(distances.mean())))
+    options = [*pictures, "--weights", str(tmp_path / "knowing.h5"), "--reject"]
+    asked = [each["rejected"] for each in json.loads(predict(*options, "--json").stdout)]
+    assert asked == (distances > distances.mean()).tolist()
+    shown = predict(*options, "--report", str(tmp_path / "page.html"))
+    assert "embedding statistics" not in shown.stderr
+    assert shown.stdout.count(REJECTION) == 1
+    assert (tmp_path / "page.html").read_text(encoding="utf-8").count(REJECTION) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,9 @@ from cifarnet.inference.classifier import Classifier
 from cifarnet.inference.engines.onnx import OnnxEngine
 from cifarnet.weights import catalog
 from cifarnet.weights.formats import load_header, load_weights
+from cifarnet.weights.formats.hdf5 import save_weights
 from tests.support.networks import SIZE, save_image_folder, save_tiny_weights
+from tests.support.weights import with_random_statistics
 
 CLASSES = ("ant", "bee", "cow")
 
@@ -43,6 +46,23 @@ def test_weights_are_scored_on_the_test_images(folder, constant_weights):
     assert scores["ece"] == pytest.approx(5 / 8 - 1 / 6)
     assert scores["confusion_matrix"] == [[0, 3, 0], [0, 1, 0], [0, 2, 0]]
     assert (scores["images"], scores["weights"], scores["data"]) == (6, str(constant_weights), str(folder))
+
+
+def test_rejected_test_images_are_counted(folder, random_weights, tmp_path):
+    weights = load_weights(random_weights)
+    assert "rejected" not in evaluate(random_weights, str(folder)).to_dict()
+    images = load_data(str(folder), image_size=SIZE).test.images
+    largest = Classifier(weights).logits(images).max(axis=1)
+    by_logit = replace(weights, reject_below=float(np.median(largest)))
+    known = with_random_statistics(by_logit)
+    distances = Classifier(known).averaged_logits(images, tta="flip", distances=True).distances
+    by_distance = replace(known, reject_beyond=float(np.sort(distances)[-2]))
+    for index, (each, tta, share, score) in enumerate(
+        [(by_logit, "none", 3 / 6, "largest logit"), (by_distance, "flip", 1 / 6, "distance")]
+    ):
+        save_weights(tmp_path / f"{index}.h5", each)
+        found = evaluate(tmp_path / f"{index}.h5", str(folder), tta=tta).to_dict()
+        assert found["rejected"] == {"share": pytest.approx(share), "score": score}
 
 
 def test_flip_averages_the_logits_of_image_and_mirror_image(folder, random_weights):

@@ -12,8 +12,10 @@ from cifarnet.errors import DataError, InvalidValueError
 from cifarnet.evaluation.metrics import softmax
 from cifarnet.inference.classifier import Classifier
 from cifarnet.inference.predict import ImageSource, find_images, predict, resolve_top_k
+from cifarnet.inference.rejection import DISTANCE, Rejection
 from cifarnet.weights.formats import load_weights
 from tests.support.networks import SIZE, save_picture, save_tiny_weights
+from tests.support.weights import with_random_statistics
 
 
 def no_stdin():
@@ -188,6 +190,32 @@ def test_reject_marks_pictures_with_small_logits(classifier, sources):
     assert asked == [bool(x < np.median(largest)) for x in largest]
     assert {answer.rejected for answer in predict(sources, classifier)} == {None}
     assert next(predict(sources, classifier, reject=True)).to_dict()["rejected"] == asked[0]
+
+
+@pytest.mark.parametrize(("tta", "crops"), [("none", ["center"]), ("flip", ["center"]), ("views", CROPS)])
+def test_reject_marks_pictures_far_from_the_training_images(classifier, sources, tta, crops):
+    # By their logits all pictures would be rejected.
+    weights = replace(with_random_statistics(classifier.weights), reject_below=1e9)
+
+    def distance(views):
+        return Classifier(weights).averaged_logits(views, tta="none", distances=True).distances.mean()
+
+    wanted = []
+    for k in (0, 1, 3, 4):
+        views = np.stack([read_image(sources[k].content, SIZE, crop=crop) for crop in crops])
+        mirrored = [] if tta == "none" else [views[:, :, ::-1]]
+        wanted.append(distance(np.concatenate([views, *mirrored])))
+    beyond = float(np.median(wanted))
+    rejecting = Classifier(replace(weights, reject_beyond=beyond))
+    found = [each.rejected for each in predict(sources, rejecting, reject=True, tta=tta) if not each.error]
+    assert found == [bool(each > beyond) for each in wanted]
+    assert sorted(found) == [False, False, True, True]
+
+
+def test_distances_that_are_no_numbers_are_rejected():
+    rejection = Rejection(DISTANCE, 3.0)
+    found = rejection.rejected(np.zeros((4, 2)), np.array([2.9, 3.0, 3.1, np.nan]))
+    assert found.tolist() == [False, False, True, True]
 
 
 def test_rejecting_needs_weights_that_know_what_to_reject(classifier, sources):

@@ -55,7 +55,8 @@ def test_views_are_averaged_as_in_the_reference(count, quarter, batch_size):
 
     def average(tta):
         progress = lambda activity, done, total: reported.append((tta, done, total))  # noqa: E731
-        return average_views(compute, images, tta, batch_size=batch_size, calibrated=lambda x: x / 2, report=progress)
+        options = {"batch_size": batch_size, "classes": 3, "calibrated": lambda x: x / 2}
+        return average_views(compute, images, tta, **options, report=progress)
 
     flipped = reference(compute, images, [])
     odds = np.exp(flipped / 2)
@@ -72,6 +73,7 @@ def test_views_are_averaged_as_in_the_reference(count, quarter, batch_size):
         for name, logits in found.by_tta.items():
             np.testing.assert_allclose(logits, by_tta[name], rtol=1e-12)
         assert found.logits is found.by_tta[tta]
+        assert found.distances is None
     assert shapes <= {count, min(batch_size, count)}  # No other shape, which would be compiled.
     assert [each for each in reported if each[1] == each[2]] == [
         (tta, shifted, shifted) for tta, shifted in (("shift", count), ("shift-unsure", quarter)) if count

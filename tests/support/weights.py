@@ -1,10 +1,12 @@
 """Weight files that several tests use."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from cifarnet.models.embeddings import EmbeddingStatistics
 from cifarnet.models.initial import initial_weights
 from cifarnet.models.layers import named_weights
 from cifarnet.models.spec import ModelSpec, describe
@@ -46,3 +48,13 @@ def random_weights(spec):
             low = 0.5 if kind in ("gamma", "moving_variance") else -0.5
             tensors[name] = rng.uniform(low, low + 1, tensors[name].shape).astype(np.float32)
     return Weights(spec, tensors, tuple(f"c{k}" for k in range(spec.classes)), Normalization(110.0, 60.0))
+
+
+def with_random_statistics(weights, reject_beyond=3.0):
+    """Return ``weights`` with embedding statistics, by which some images are nearer than others."""
+    rng = np.random.default_rng(4)
+    arrays = {
+        name: rng.normal(size=shape).astype(np.float32)
+        for name, shape in EmbeddingStatistics.shapes(weights.spec).items()
+    }
+    return replace(weights, statistics=EmbeddingStatistics(**arrays), reject_beyond=reject_beyond)

@@ -21,7 +21,7 @@ from cifarnet.training.resume import resume
 from cifarnet.training.schedule import Plan, checks_due, full_size_steps, learning_rate, size_at, spans
 from cifarnet.training.setup import prepare
 from cifarnet.training.start import train
-from cifarnet.training.timing import _require_time, adapted_recipe
+from cifarnet.training.timing import _images_after, _require_time, adapted_recipe
 from cifarnet.weights.formats import load_weights
 
 pytestmark = pytest.mark.usefixtures("tiny_family")
@@ -244,6 +244,15 @@ def required(budget, used, data_seconds=0.0):
     loop = SimpleNamespace(steps_per_epoch=196, control=SimpleNamespace(report=events.append))
     _require_time(loop, planner, budget, lambda: used, data_seconds)
     return [event.message for event in events]
+
+
+def test_calibration_and_test_images_come_after_the_last_check():
+    data = SimpleNamespace(has_validation=True, train=range(49_000), held_out=range(1_000), test=range(10_000))
+    assert _images_after(data) == 10_000 + 2 * 1_000 + 10_000
+    assert _images_after(SimpleNamespace(**{**vars(data), "train": range(300)})) == 300 + 2_000 + 10_000
+    assert _images_after(SimpleNamespace(**{**vars(data), "has_validation": False})) == 0
+    planner = Planner(1000, lambda: 0.0, ((0.0, 1.0, 32),), {32: 0.5}, 8.0, 1, 196, ending=92.0)
+    assert planner.affordable_steps(0.0) == (1000 - 92 - 8) / 0.5
 
 
 def test_budget_for_an_epoch_is_taken_without_a_word():

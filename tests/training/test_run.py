@@ -17,6 +17,7 @@ from cifarnet.evaluation.evaluate import evaluate
 from cifarnet.evaluation.metrics import cross_entropy
 from cifarnet.events import Classifying, EpochDone, Estimated, Planned, StepDone, Warned
 from cifarnet.inference.classifier import Classifier
+from cifarnet.models.embeddings import fit_statistics
 from cifarnet.models.initial import adopted_weights, initial_weights
 from cifarnet.models.spec import ModelSpec
 from cifarnet.preprocessing import CIFAR10_CLASSES, Normalization
@@ -182,6 +183,12 @@ def test_a_validation_split_selects_the_best_epoch(tmp_path):
     assert final.temperature != pytest.approx(fit_temperature(logits, test.labels), rel=1e-3)
     assert final.reject_below == pytest.approx(rejection_threshold(held_logits), rel=1e-5)
     assert final.reject_below != pytest.approx(rejection_threshold(logits), rel=1e-3)
+    classifier, train_images = Classifier(final), hold_out(load_data("synthetic:200").train, 0.2, seed=5)[0]
+    statistics = fit_statistics(classifier.embeddings(train_images.images), train_images.labels, 10)
+    np.testing.assert_allclose(final.statistics.means, statistics.means, atol=1e-4)
+    held = statistics.distances(classifier.embeddings(held_out.images))
+    assert final.reject_beyond == pytest.approx(np.quantile(held, 0.95), rel=1e-2)
+    assert best_weights.statistics is None
     assert result.metrics.loss == pytest.approx(cross_entropy(logits / final.temperature, test.labels))
 
 
@@ -197,6 +204,18 @@ def three_classes(tmp_path):
         arrays[f"y_{split}"] = np.array([keep[label] for label in data.labels[rows]])
     np.savez(tmp_path / "three.npz", **arrays)
     return str(tmp_path / "three.npz")
+
+
+@pytest.mark.slow
+def test_a_frozen_base_with_validation_images_has_statistics(reference, tmp_path, three_classes):
+    weights = str(reference[0].directory)
+    request = TrainRequest(RECIPE, data=three_classes, weights=weights, freeze_base=True, validation_split=0.2)
+    train(request, tmp_path / "run")
+    tuned = load_weights(tmp_path / "run" / files.WEIGHTS)
+    held_out = hold_out(load_data(three_classes).train, 0.2, seed=0)[1]
+    assert tuned.statistics.means.shape == (3, 64)
+    found = Classifier(tuned).averaged_logits(held_out.images, tta="none", distances=True).distances
+    assert tuned.reject_beyond == pytest.approx(np.quantile(found, 0.95), rel=1e-3)
 
 
 @pytest.mark.slow

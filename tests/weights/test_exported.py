@@ -19,7 +19,7 @@ from cifarnet.weights.catalog import load
 from cifarnet.weights.formats import header, is_exported, load_header, load_network, load_weights
 from cifarnet.weights.formats.onnx import sealed
 from tests.support.networks import SIZE, save_image_folder, save_picture
-from tests.support.weights import random_weights
+from tests.support.weights import random_weights, with_random_statistics
 
 WEIGHTS = random_weights(ModelSpec("resnet8", 3, SIZE))
 _SEAL_SIZE = 76
@@ -72,6 +72,46 @@ def _saved(folder):
 def test_the_file_describes_its_network(file):
     assert is_exported(file)
     assert load_header(file).header() == load_network(file).header() == WEIGHTS.header()
+
+
+@pytest.mark.parametrize("format", ["onnx", "safetensors"])
+def test_an_export_keeps_the_distances(tmp_path, monkeypatch, format):
+    from dataclasses import replace
+
+    monkeypatch.setitem(FORMATS, "onnx", replace(FORMATS["onnx"], reference="onnx"))
+    weights = with_random_statistics(WEIGHTS)
+    images = np.random.default_rng(0).integers(0, 256, (5, SIZE, SIZE, 3), np.uint8)
+    file = Classifier(export_model(weights, tmp_path / f"n.{format}", format).path, engine="onnx")
+    assert file.weights.reject_beyond == weights.reject_beyond
+    found, wanted = (
+        each.averaged_logits(images, tta="flip", distances=True).distances
+        for each in (file, Classifier(weights, engine="onnx"))
+    )
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
+def test_a_format_without_distances_forgets_the_threshold(tmp_path, monkeypatch):
+    from dataclasses import replace
+
+    forgetful = replace(FORMATS["safetensors"], distances=False)
+    monkeypatch.setitem(FORMATS, "safetensors", forgetful)
+    weights = load_weights(export_model(with_random_statistics(WEIGHTS), tmp_path / "n.safetensors").path)
+    assert (weights.reject_beyond, weights.statistics) == (None, None)
+
+
+def test_distances_in_8_bit_integers_are_those_of_its_embedding(tmp_path):
+    weights, path = with_random_statistics(WEIGHTS), tmp_path / "n.onnx"
+    images = np.random.default_rng(0).integers(0, 256, (16, SIZE, SIZE, 3), np.uint8)
+    write_int8(weights, path, images)
+    annotate(path, header.written(weights))
+    found, wanted = (
+        Classifier(each, engine="onnx").averaged_logits(images, tta="none", distances=True).distances
+        for each in (path, weights)
+    )
+    np.testing.assert_allclose(found, wanted, rtol=0.1)
+    model = onnx.load(path)
+    (whitened,) = [node for node in model.graph.node if node.name == "distance/whitened"]
+    assert not any("Quantize" in name for name in whitened.input[1:])
 
 
 def test_a_classifier_of_the_file_refuses_what_needs_tensors(file, tmp_path):
@@ -173,6 +213,12 @@ def to_loop(model):
             "the input images",
         ),
         (lambda model: model.metadata_props.pop(), "it is empty"),
+        (
+            lambda model: model.metadata_props[0].__setattr__(
+                "value", json.dumps({**WEIGHTS.header(), "reject_beyond": 1.0})
+            ),
+            "the outputs logits, probabilities, distance of ResNet-8",
+        ),
         (lambda model: model.metadata_props[0].__setattr__("value", '{"format": 99, "version": "9"}'), "Upgrade"),
     ],
 )

@@ -8,6 +8,7 @@ import pytest
 
 from cifarnet.errors import WeightsError
 from cifarnet.hdf5 import read_hdf5
+from cifarnet.inference.classifier import Classifier
 from cifarnet.models.layers import named_weights
 from cifarnet.models.spec import ModelSpec, describe
 from cifarnet.preprocessing import CIFAR10_CLASSES, Normalization
@@ -16,7 +17,7 @@ from cifarnet.weights.formats.hdf5 import HEADER, save_weights
 from cifarnet.weights.formats.original import NORMALIZATION as ORIGINAL_NORMALIZATION
 from cifarnet.weights.record import Weights
 from tests.support.tampering import edit
-from tests.support.weights import save_original
+from tests.support.weights import save_original, with_random_statistics
 
 
 @pytest.fixture
@@ -47,6 +48,34 @@ def test_a_weight_file_gives_back_all_that_was_saved(path, weights):
 def test_the_header_alone_can_be_read(path, weights):
     assert load_header(path).header() == weights.header()
     assert load_header(path).tensors == {}
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_embedding_statistics_are_given_back_exactly(tmp_path, weights, half):
+    saved = with_random_statistics(weights, 2.5)
+    save_weights(tmp_path / "w.h5", saved, half=half)
+    loaded = load_weights(tmp_path / "w.h5")
+    assert (loaded.reject_beyond, loaded.reject_below) == (2.5, 4.5)
+    for name, array in saved.statistics.arrays().items():
+        np.testing.assert_array_equal(loaded.statistics.arrays()[name], array)
+    assert load_header(tmp_path / "w.h5").reject_beyond == 2.5
+    assert replace(loaded, statistics=None).sha256() == loaded.sha256()
+
+
+def test_statistics_of_another_shape_or_without_threshold_refused(weights):
+    known = with_random_statistics(weights)
+    narrow = replace(known.statistics, whitening=known.statistics.whitening[:, 1:])
+    with pytest.raises(
+        WeightsError, match=r"whitening .* ResNet-8 must have the shape \(64, 64\). Received: \(64, 63\)"
+    ):
+        replace(known, statistics=narrow)
+    with pytest.raises(WeightsError, match="need the threshold reject_beyond"):
+        replace(known, reject_beyond=None)
+
+
+def test_distances_without_statistics_are_refused(weights):
+    with pytest.raises(WeightsError, match="ResNet-8 has no embedding statistics"):
+        Classifier(weights).averaged_logits(np.zeros((1, 32, 32, 3), np.uint8), tta="none", distances=True)
 
 
 @pytest.mark.parametrize("depth", [8, 20, 32, 110])

@@ -46,7 +46,10 @@ ENGINES = {
 
 
 class Engine(Protocol):
-    """Computes the logits of one network. In float32, the logits of engines agree to 1e-5 of the largest one."""
+    """Computes the logits of one network, and the distances of images from its training images.
+
+    In float32, the logits of engines agree to 1e-5 of the largest one.
+    """
 
     def logits(
         self, images: np.ndarray, *, batch_size: int, compiled: bool = True, report: Progress | None = None
@@ -59,6 +62,16 @@ class Engine(Protocol):
             compiled: whether to compile the network. Without compilation the first batch is done sooner, and the
                 others may take longer. Engines that always compile ignore it.
             report: called with the progress after every batch.
+        """
+        ...
+
+    def logits_and_distances(
+        self, images: np.ndarray, *, batch_size: int, compiled: bool = True, report: Progress | None = None
+    ) -> np.ndarray:
+        """Return the logits and, in the last column, the distances of ``images``, float32 (n, classes + 1).
+
+        Distances are those of ``cifarnet.models.embeddings``, in float32 in every precision. The network must have the
+        statistics for them (``Weights.reject_beyond``). The arguments are those of ``logits``.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Compute logits, features and gradients with Keras, on TensorFlow or JAX."""
+"""Compute logits, distances, features and gradients with Keras, on TensorFlow or JAX."""
 
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -38,6 +38,13 @@ class KerasEngine:
         return Logits(network, self.weights.normalization)
 
     @cached_property
+    def _logits_and_embeddings(self) -> Any:
+        network = self.network
+        from cifarnet.models.answers import LogitsAndEmbeddings
+
+        return LogitsAndEmbeddings(network, self.weights.normalization)
+
+    @cached_property
     def _features(self) -> Any:
         network = self.network
         from cifarnet.models.answers import Features
@@ -49,6 +56,22 @@ class KerasEngine:
     ) -> np.ndarray:
         """Return logits, float32 (n, classes), of uint8 ``images`` (n, size, size, 3); see ``Engine``."""
         return self._run(self._logits, images, batch_size, compiled, report)
+
+    def logits_and_distances(
+        self, images: np.ndarray, *, batch_size: int, compiled: bool = True, report: Progress | None = None
+    ) -> np.ndarray:
+        """Return logits and distances, float32 (n, classes + 1), of ``images``; see ``Engine``."""
+        statistics = self.weights.required_statistics()
+        both = self._run(self._logits_and_embeddings, images, batch_size, compiled, report)
+        logits, embeddings = np.split(both, [self.weights.spec.classes], axis=1)
+        return np.column_stack([logits, statistics.distances(embeddings)])
+
+    def embeddings(
+        self, images: np.ndarray, *, batch_size: int, compiled: bool = True, report: Progress | None = None
+    ) -> np.ndarray:
+        """Return embeddings, the input of the classifier, float32 (n, size), of uint8 ``images``."""
+        both = self._run(self._logits_and_embeddings, images, batch_size, compiled, report)
+        return both[:, self.weights.spec.classes :]
 
     def features(self, images: np.ndarray, *, batch_size: int, compiled: bool = True) -> np.ndarray:
         """Return features, the output of the network's base, for uint8 ``images`` (n, size, size, 3)."""

@@ -13,7 +13,16 @@ from cifarnet.reports.confusions import worst_errors
 from cifarnet.reports.figures import plots
 from cifarnet.reports.html.gallery import Gallery
 from cifarnet.reports.html.page import Drawing, Page, Section, Table, commands, facts, render
-from cifarnet.reports.text import corruption_rows, corruption_scores, fair_scores, percent, rounding, speed, views
+from cifarnet.reports.text import (
+    corruption_rows,
+    corruption_scores,
+    fair_scores,
+    percent,
+    rejected,
+    rounding,
+    speed,
+    views,
+)
 
 _BAR_CLASSES = 30
 """The most classes whose precision and recall are drawn as bars."""
@@ -139,6 +148,7 @@ def _summary(evaluation: Mapping[str, Any]) -> Facts:
         ("Cross-entropy", f"{evaluation['loss']:.4f}"),
         ("Expected calibration error", percent(evaluation["ece"])),
         *_in_prose(corruption_scores(evaluation)),
+        *_in_prose(("Rejected by --reject", line) for line in rejected(evaluation)),
         ("Test images", f"{evaluation['images']:,}"),
     ]
 

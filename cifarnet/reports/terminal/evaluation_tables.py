@@ -11,7 +11,16 @@ from rich.text import Text
 
 from cifarnet.printable import printable
 from cifarnet.reports.confusions import worst_confusions, worst_errors
-from cifarnet.reports.text import corruption_rows, corruption_scores, fair_scores, percent, rounding, speed, views
+from cifarnet.reports.text import (
+    corruption_rows,
+    corruption_scores,
+    fair_scores,
+    percent,
+    rejected,
+    rounding,
+    speed,
+    views,
+)
 
 _HIT = (31, 119, 180)
 _MISS = (214, 39, 40)
@@ -49,6 +58,7 @@ def headline(evaluation: Mapping[str, Any]) -> Table:
         (f"Top-{min(5, len(evaluation['per_class']))} accuracy", percent(evaluation["top5_accuracy"]), ""),
         ("Calibration error", f"{percent(evaluation['ece'])}   expected, over 15 bins of confidence", ""),
         *((name, value, "") for name, value in corruption_scores(evaluation)),
+        *(("Rejected", line, "") for line in rejected(evaluation)),
         ("Speed", speed(evaluation), ""),
         *(("Rounding", line, "") for line in rounding(evaluation)),
         *(("Accuracy by views", line, "") for line in views(evaluation)),

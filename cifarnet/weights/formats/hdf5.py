@@ -1,11 +1,11 @@
 """Read and write weight files of cifarnet, and read those of the original project.
 
 A weight file is an HDF5 file. The root attribute ``cifarnet`` holds its header as JSON. The group ``weights`` holds the
-tensors as datasets under the full names of the network's description (see ``cifarnet.hdf5``).
+tensors as datasets under the full names of the network's description (see ``cifarnet.hdf5``). The group ``embeddings``
+holds the arrays of the embedding statistics, always in float32, for weights that have them.
 """
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +46,8 @@ def write_into(file: "h5py.File", weights: Weights, *, half: bool = False) -> No
     for name, array in weights.tensors.items():
         fits = half and np.abs(array).max() <= np.finfo(np.float16).max
         file.create_dataset(f"{_GROUP}/{name}", data=array, dtype="float16" if fits else "float32")
+    for name, array in header.statistics_arrays(weights).items():
+        file.create_dataset(name, data=array, dtype="float32")
 
 
 def load(path: Path) -> Weights:
@@ -73,14 +75,14 @@ def weights_in(file: Hdf5File) -> Weights:
     is_original = weights.version == original.VERSION
     addresses = {name: original.address(name) if is_original else f"{_GROUP}/{name}" for name in expected}
     tensors = {name: file.tensor(addresses[name], weight.shape) for name, weight in expected.items()}
-    known = set(addresses.values())
+    statistics = {name: file.tensor(name, shape) for name, shape in header.statistics_shapes(weights).items()}
+    known = {*addresses.values(), *statistics}
+    groups = (f"{_GROUP}/", f"{header.STATISTICS}/")
     # Keras keeps an empty group for a layer without weights.
-    found = (
-        file.datasets if is_original else [at for at in (*file.datasets, *file.empty) if at.startswith(f"{_GROUP}/")]
-    )
+    found = file.datasets if is_original else [at for at in (*file.datasets, *file.empty) if at.startswith(groups)]
     if extra := [at for at in found if at not in known]:
         raise WeightsError(f"{file.path} has tensors that {weights.spec.title} lacks. Received: {listed(extra, 3)}")
-    return replace(weights, tensors=tensors)
+    return header.with_tensors(weights, tensors, statistics)
 
 
 def header_in(file: Hdf5File) -> Weights:

@@ -1,14 +1,18 @@
 """The header of cifarnet's files: the facts that evaluation and prediction need, as JSON."""
 
 import unicodedata
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from cifarnet import __version__
 from cifarnet.errors import InvalidValueError, WeightsError, without_marks
 from cifarnet.fields import typed_fields
 from cifarnet.json_files import shown
+from cifarnet.models.embeddings import EmbeddingStatistics
 from cifarnet.models.spec import ModelSpec, model_name
 from cifarnet.preprocessing import Normalization, names_fault
 from cifarnet.runs.provenance import TrainedOn
@@ -16,6 +20,32 @@ from cifarnet.weights.record import FORMAT, LARGEST, MEANINGS, Weights, too_larg
 
 NAME = "cifarnet"
 """The name under which files hold the header."""
+
+STATISTICS = "embeddings"
+"""The name under which files hold the arrays of the embedding statistics, if the header has ``reject_beyond``."""
+
+
+def statistics_shapes(weights: Weights) -> dict[str, tuple[int, int]]:
+    """Return the shapes of the arrays of embedding statistics that a file with the header of ``weights`` must hold.
+
+    The keys are the names in the file, such as ``embeddings/means``.
+    """
+    if weights.reject_beyond is None:
+        return {}
+    return {f"{STATISTICS}/{name}": shape for name, shape in EmbeddingStatistics.shapes(weights.spec).items()}
+
+
+def statistics_arrays(weights: Weights) -> dict[str, np.ndarray]:
+    """Return the arrays of the embedding statistics of ``weights`` by their names in files."""
+    if weights.statistics is None:
+        return {}
+    return {f"{STATISTICS}/{name}": array for name, array in weights.statistics.arrays().items()}
+
+
+def with_tensors(weights: Weights, tensors: Mapping[str, np.ndarray], statistics: Mapping[str, np.ndarray]) -> Weights:
+    """Return ``weights`` with ``tensors``, and with the arrays of ``statistics_shapes``."""
+    parts = {name.removeprefix(f"{STATISTICS}/"): array for name, array in statistics.items()}
+    return replace(weights, tensors=dict(tensors), statistics=EmbeddingStatistics(**parts) if parts else None)
 
 
 def written(weights: Weights) -> dict[str, Any]:
@@ -56,8 +86,9 @@ def parsed(data: Any, path: Path) -> Weights:
             header.accuracy,
             header.temperature,
             header.reject_below,
-            header.version,
-            trained_on,
+            header.reject_beyond,
+            version=header.version,
+            trained_on=trained_on,
         )
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
@@ -76,6 +107,7 @@ class _Header:
     accuracy: float | None
     temperature: float = 1.0
     reject_below: float | None = None
+    reject_beyond: float | None = None
     trained_on: dict[str, Any] | None = None
 
 

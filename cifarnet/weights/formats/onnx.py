@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from cifarnet.errors import InvalidValueError, WeightsError, listed
 from cifarnet.hdf5 import read_content
 from cifarnet.json_files import parse
-from cifarnet.models.onnx_names import IMAGES, LOGITS, PROBABILITIES
+from cifarnet.models.onnx_names import DISTANCE, IMAGES, LOGITS, PROBABILITIES
 from cifarnet.weights.formats import header
 from cifarnet.weights.record import Weights
 
@@ -33,8 +33,8 @@ _SEAL_SIZE = len(_SEAL) + 64
 _OPERATORS = frozenset(
     {
         *("Add", "AveragePool", "BatchNormalization", "Cast", "Conv", "DequantizeLinear", "Div", "Erf", "Flatten"),
-        *("Gemm", "GlobalAveragePool", "GlobalMaxPool", "Identity", "MaxPool", "Mul", "Pad", "QuantizeLinear", "Relu"),
-        *("Softmax", "Sub", "Transpose"),
+        *("Gemm", "GlobalAveragePool", "GlobalMaxPool", "Identity", "MaxPool", "Mul", "Pad", "QuantizeLinear"),
+        *("ReduceL2", "ReduceMin", "ReduceSumSquare", "Relu", "Softmax", "Sqrt", "Sub", "Transpose"),
     }
 )
 """The operators of exported networks. None runs code, reads a file or repeats a part of the graph."""
@@ -117,9 +117,12 @@ def _require_network(model: "ModelProto", weights: Weights) -> None:
     size, classes = weights.spec.image_size, weights.spec.classes
     found = {value.name: _type_and_shape(value) for value in (*graph.input, *graph.output)}
     wanted = {IMAGES: (_UINT8, [size, size, 3]), **dict.fromkeys((LOGITS, PROBABILITIES), (_FLOAT, [classes]))}
+    if weights.reject_beyond is not None:
+        wanted[DISTANCE] = (_FLOAT, [])
     if found != wanted or len(graph.input) != 1:
+        _images, *outputs = wanted
         raise InvalidValueError(
-            f"it must have the input {IMAGES} and the outputs {LOGITS} and {PROBABILITIES} of {weights.spec.title}."
+            f"it must have the input {IMAGES} and the outputs {listed(outputs)} of {weights.spec.title}."
             f" Received: {listed([f'{name:.60}' for name in found], 4)}"
         )
 

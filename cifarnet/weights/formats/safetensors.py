@@ -1,13 +1,12 @@
 """Read safetensors files: a JSON header with the place of every tensor, then the bytes of the tensors.
 
 Files that ``cifarnet export`` wrote have the header of a weight file as the entry ``cifarnet`` of their metadata, and
-the tensors under their full names. Other files record only tensors.
+the tensors under their full names, with those of the embedding statistics. Other files record only tensors.
 
 The format is described at https://huggingface.co/docs/safetensors. The package of that name is not used, because its
 NumPy interface can't read bfloat16, and its headers may take 100 MB.
 """
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +39,22 @@ def load(path: Path) -> Weights:
     tensors, described = _read(path)
     if described is None:
         return layouts.load(tensors, path)
-    expected = named_weights(describe(described.spec))
+    statistics = header.statistics_shapes(described)
+    weights = {name: weight.shape for name, weight in named_weights(describe(described.spec)).items()}
+    expected = {**weights, **statistics}
     if tensors.keys() != expected.keys():
         raise WeightsError(
             f"{path} must hold the tensors of {described.spec.title}. Missing:"
             f" {listed(sorted(expected.keys() - tensors.keys()), 4) or 'none'}. Received but unknown:"
             f" {listed([f'{name:.60}' for name in sorted(tensors.keys() - expected.keys())], 4) or 'none'}"
         )
-    for name, weight in expected.items():
-        if tensors[name].shape != weight.shape:
-            raise WeightsError(f"{path}: {name} must have the shape {weight.shape}. Received: {tensors[name].shape}")
-    return replace(described, tensors={name: finite_values(tensors[name], name, path) for name in expected})
+    for name, shape in expected.items():
+        if tensors[name].shape != shape:
+            raise WeightsError(f"{path}: {name} must have the shape {shape}. Received: {tensors[name].shape}")
+    values = {name: finite_values(tensors[name], name, path) for name in expected}
+    return header.with_tensors(
+        described, {name: values[name] for name in weights}, {name: values[name] for name in statistics}
+    )
 
 
 def load_header(path: Path) -> Weights:

@@ -33,6 +33,19 @@ def _header(**changes: object) -> Callable[[h5py.File], None]:
     return change
 
 
+def _statistics(arrays: dict[str, np.ndarray | None], **header: object) -> Callable[[h5py.File], None]:
+    """Add embedding statistics that would be right without the ``arrays`` and the changes of the ``header``."""
+    right = {"means": np.zeros((10, 64), "f4"), "whitening": np.eye(64, dtype="f4")}
+
+    def change(file: h5py.File) -> None:
+        _header(**{"reject_beyond": 1.0, **header})(file)
+        for name, array in {**right, **arrays}.items():
+            if array is not None:
+                file.create_dataset(f"embeddings/{name}", data=array)
+
+    return change
+
+
 def _spec(**changes: object) -> Callable[[h5py.File], None]:
     return _header(spec={**ModelSpec("resnet8").to_dict(), **changes})
 
@@ -376,6 +389,18 @@ CRAFTED: dict[str, Maker] = {
     "an accuracy of four hundred digits": _edited(_header(accuracy=10**400)),
     "a temperature that float32 takes for zero": _edited(_header(temperature=1e-50)),
     "a rejection threshold that is a text": _edited(_header(reject_below="x")),
+    "a distance threshold that is a text": _edited(_statistics({}, reject_beyond="x")),
+    "a distance threshold below zero": _edited(_statistics({}, reject_beyond=-1)),
+    "a distance threshold of four hundred digits": _edited(_statistics({}, reject_beyond=10**400)),
+    "a distance threshold without statistics": _edited(_header(reject_beyond=1.0)),
+    "statistics without a distance threshold": _edited(_statistics({}, reject_beyond=None)),
+    "statistics without means": _edited(_statistics({"means": None})),
+    "statistics of another size": _edited(_statistics({"whitening": np.zeros((64, 63), "f4")})),
+    "statistics of a million numbers": _edited(_statistics({"whitening": np.zeros((1000, 1000), "f4")})),
+    "statistics that are whole numbers": _edited(_statistics({"means": np.zeros((10, 64), "i4")})),
+    "statistics that are not numbers": _edited(_statistics({"means": np.full((10, 64), np.nan, "f4")})),
+    "statistics too large for float32": _edited(_statistics({"means": np.full((10, 64), 1e300)})),
+    "statistics with an array too many": _edited(_statistics({"more": np.zeros(3, "f4")})),
     "data that are a list": _edited(_header(trained_on=["/etc"])),
     "data without a name": _edited(_header(trained_on={"data_path": "/etc"})),
     "a path of data with a null character": _edited(_header(trained_on={"data": "x", "data_path": "/etc\0x"})),
