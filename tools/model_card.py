@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from cifarnet.runs.config import PLACES, RunConfig
 from cifarnet.runs.directory import Run
 from cifarnet.weights import catalog
 from cifarnet.weights.formats import load_header
+from cifarnet.weights.record import Weights
 
 DEVICE = "device.txt"
 """The file in the record of a run that tells what it was trained on."""
@@ -109,21 +111,7 @@ def model_card(
         f"| {each.name} | {each.precision:.1%} | {each.recall:.1%} | {each.f1:.3f} |" for each in metrics.per_class
     )
     images = round(TRAINING_IMAGES * (1 - (config.validation_split or 0)))
-    if weights.reject_below is None:
-        calibration = "No images were held out to fit a temperature or a rejection threshold on: `--reject` is refused."
-    else:
-        source = (
-            "a run of the same recipe that held training images out"
-            if config.validation_split is None
-            else f"the {TRAINING_IMAGES - images:,} training images that were held out"
-        )
-        calibration = (
-            f"Logits are divided by the temperature {weights.temperature:.3f}, and `--reject` refuses pictures whose\n"
-            f"largest logit is below {weights.reject_below:.2f}, which keeps 95 % of pictures of the ten classes.\n"
-            f"Both come from {source}.\n"
-            "What `resnet20` refuses of other pictures: [benchmarks/README.md](../benchmarks/README.md), section\n"
-            "Pictures of no class."
-        )
+    calibration = calibration_text(weights, images, from_twin=config.validation_split is None)
     return f"""# {weights.spec.title} for CIFAR-10 (`{entry.name}`)
 
 Written by `tools/ship_weights.py`. The run's configuration, history and metrics are in
@@ -173,6 +161,44 @@ Most confused: {_confusions(metrics)}.
 """
 
 
+def calibration_text(weights: Weights, images: int, from_twin: bool = False) -> str:
+    """Return the section Calibration of a card.
+
+    Args:
+        weights: the calibrated weights.
+        images: the number of images that they were trained on.
+        from_twin: whether the images of the calibration are those that another run of the recipe held out.
+    """
+    if weights.reject_below is None:
+        return "No images were held out to fit a temperature or a rejection threshold on: `--reject` is refused."
+    source = (
+        "training images that another run of the same recipe held out"
+        if from_twin
+        else f"the {TRAINING_IMAGES - images:,} training images that were held out"
+    )
+    distance = weights.reject_beyond is not None
+    strange = (
+        f"distance from the training images is above {weights.reject_beyond:.2f}"
+        if distance
+        else f"largest logit is below {weights.reject_below:.2f}"
+    )
+    paragraphs = [
+        f"Logits are divided by the temperature {weights.temperature:.3f}. `--reject` refuses pictures whose {strange}."
+        f" Both numbers come from {source}: the second keeps 95 % of them."
+    ]
+    if distance:
+        paragraphs.append(
+            "The distance is that of [Pictures of something else](predicting.md#pictures-of-something-else). Its class"
+            f" means and its covariance are those of the {images:,} images that the network was trained on, without"
+            " augmentation. Exports that don't give the distance leave the largest logit to judge by:"
+            f" {weights.reject_below:.2f} keeps 95 % of the same images."
+        )
+    paragraphs.append(
+        "What is refused of other pictures: [benchmarks/README.md](../benchmarks/README.md#pictures-of-no-class)."
+    )
+    return "\n\n".join(textwrap.fill(each, 120, break_long_words=False, break_on_hyphens=False) for each in paragraphs)
+
+
 def _training(run: Path) -> str:
     """Return the command of ``run``, one option a line, and its epochs and minutes."""
     config, metrics = read_config(run), json.loads((run / files.METRICS).read_text(encoding="utf-8"))
@@ -206,7 +232,8 @@ It began with the weights `{config.weights}`, which had scored {_accuracy(origin
 
 def _stored(path: Path) -> str:
     """Return the types of the tensors in a file, as words."""
-    return " and ".join(sorted({str(array.dtype) for array in read_hdf5(path).datasets.values()}))
+    arrays = read_hdf5(path).datasets.items()
+    return " and ".join(sorted({str(array.dtype) for name, array in arrays if name.startswith("weights/")}))
 
 
 def _accuracy(run: Path) -> float:

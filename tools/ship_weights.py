@@ -16,8 +16,9 @@ the earlier comparison with float32 stays.
 The card also has the accuracy without near-duplicates of training images, and the errors on 2,000 corrupted test
 images, which take longer than all the rest.
 
-A run on all training images has none left to fit a temperature and a rejection threshold on: --calibration takes both
-from a run of the same recipe that held images out. Run this script in a checkout.
+The statistics by which --reject judges are those of all images that the run was trained on
+(``embedding_statistics.py``). A run on all training images has none left to fit a temperature and rejection thresholds
+on: --calibration takes them from a run of the same recipe that held images out. Run this script in a checkout.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from embedding_statistics import with_statistics
 from model_card import DEVICE, NOWHERE, Rounding, model_card, read_config, weights_page
 
 from cifarnet.data.dataset import Dataset
@@ -65,10 +67,13 @@ def main() -> None:
     index = catalog.read_index(folder, shipped=True)
     if entry := index.get(str(args.run)):
         weights, test_set = load_weights(entry.verify()), entry.test_set
+        calibrated: Weights | None = weights
     else:
         weights, test_set = _new_weights(args), args.test_set
+        calibrated = load_weights(args.calibration / files.WEIGHTS) if args.calibration else None
     name, test = weights.spec.name, load_data(args.data).test
     weights, rounding = _rounded(weights, test)
+    weights = with_statistics(weights, read_config(_kept(name)), args.data, calibrated)
     path = folder / f"{name}.h5"
     classifier = Classifier(weights)
     measured, mirrored = (accuracy(classifier.logits(test.images, tta=tta), test.labels) for tta in ("none", "flip"))

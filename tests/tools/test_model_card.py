@@ -1,6 +1,7 @@
 """The cards of the shipped weights and their page tell what the files hold."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from cifarnet.hdf5 import read_hdf5
 from cifarnet.weights import catalog
-from cifarnet.weights.formats import load_header
+from cifarnet.weights.formats import load_header, load_weights
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,7 +33,7 @@ def test_card_tells_what_its_file_holds(model_card, name):
     record = json.loads((ROOT / "benchmarks/runs" / name / "rounding.json").read_text(encoding="utf-8"))
     rounding = model_card.Rounding(**record)
     assert f"| stored as | {rounding} |" in facts
-    stored = {array.dtype for array in read_hdf5(entry.path).datasets.values()}
+    stored = {array.dtype for path, array in read_hdf5(entry.path).datasets.items() if path.startswith("weights/")}
     assert (np.dtype("float16") in stored) == rounding.half
     right = rounding.float16_right if rounding.half else rounding.float32_right
     # Another kind of CPU rounds differently, which may decide the class of an image or two.
@@ -62,3 +63,17 @@ def test_float16_is_used_up_to_two_hundredths_of_a_point(model_card, right, half
     rounding = model_card.Rounding(10_000, 8997, right, 5)
     assert rounding.half == half
     assert str(rounding).startswith(text)
+
+
+def test_cards_say_what_the_threshold_comes_from(model_card):
+    known = load_weights(ROOT / "cifarnet" / "weights" / "resnet20.h5")
+    text = " ".join(model_card.calibration_text(known, 49_000).split())
+    assert "Both numbers come from the 1,000 training images that were held out: the second keeps 95 % of them." in text
+    assert "those of the 49,000 images that the network was trained on" in text
+    plain = model_card.calibration_text(replace(known, statistics=None, reject_beyond=None), 50_000, from_twin=True)
+    assert f"whose largest logit is below {known.reject_below:.2f}." in " ".join(plain.split())
+    assert "that another run of the same recipe held out" in " ".join(plain.split())
+    assert "distance" not in plain
+    assert "`--reject` is refused" in model_card.calibration_text(
+        replace(known, statistics=None, reject_beyond=None, reject_below=None), 50_000
+    )

@@ -9,7 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cifarnet.data.dataset import hold_out
+from cifarnet.data.sources import load_data
 from cifarnet.evaluation.evaluate import evaluate
+from cifarnet.inference.classifier import Classifier
+from cifarnet.models.embeddings import fit_statistics
 from cifarnet.recipes import RECIPES
 from cifarnet.runs import files
 from cifarnet.runs.directory import Run
@@ -64,6 +68,21 @@ def checkout(tmp_path, monkeypatch):
         ship_weights.main()
 
     return tmp_path, ship
+
+
+@pytest.mark.slow
+def test_statistics_are_those_of_the_images_of_the_run(trained, checkout):
+    root, ship = checkout
+    ship(trained / "first")
+    shipped = load_weights(root / "cifarnet/weights/resnet8.h5")
+    images, held_out = hold_out(load_data("synthetic:200").train, 0.2, seed=0)
+    network = Classifier(shipped)
+    wanted = fit_statistics(network.embeddings(images.images), images.labels, 10)
+    np.testing.assert_allclose(shipped.statistics.means, wanted.means, rtol=1e-4, atol=1e-5)
+    distances = network.averaged_logits(held_out.images, tta="none", distances=True).distances
+    assert shipped.reject_beyond == pytest.approx(np.quantile(distances, 0.95), rel=1e-3)
+    with pytest.raises(SystemExit, match="synthetic:300 has other images than those of the run"):
+        ship("resnet8", "--data", "synthetic:300")
 
 
 def assert_in_order(text, *parts):
@@ -160,7 +179,10 @@ def test_calibration_comes_from_a_run_that_held_images_out(trained, checkout):
     twin, shipped = load_weights(trained / "first" / files.WEIGHTS), load_weights(root / "cifarnet/weights/resnet8.h5")
     assert twin.reject_below is not None
     assert (shipped.temperature, shipped.reject_below) == (twin.temperature, twin.reject_below)
-    assert "Both come from a run of the same recipe that held" in (root / "docs/resnet8.md").read_text()
+    assert shipped.reject_beyond == twin.reject_beyond
+    assert shipped.statistics is not None
+    text = (root / "docs/resnet8.md").read_text()
+    assert "that another run of the same recipe held out" in " ".join(text.split())
     card = (root / "docs/resnet8.md").read_bytes()
     ship("resnet8")
     assert (root / "docs/resnet8.md").read_bytes() == card
