@@ -232,6 +232,8 @@ def test_every_shipped_file_is_listed_intact_and_small():
         # What calibration by held-out images gives.
         assert weights.temperature != 1
         assert weights.reject_below is not None
+        assert weights.reject_beyond is not None
+        assert weights.statistics is not None
 
 
 @pytest.mark.parametrize("name", catalog.shipped())
