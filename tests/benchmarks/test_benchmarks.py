@@ -196,6 +196,32 @@ def test_pictures_of_no_class_are_counted_and_photos_named(run, tmp_path, small_
     assert {"noise, pixel by pixel", "plain colours", "texture: snow"} < rows.keys()
     assert all(0 <= float(row[1].rstrip("%")) <= 100 for name, row in rows.items() if name != "snow")
     assert len(rows["snow"]) == 4
+    rows = run("unknown", *options, "--photos", photos, "--compare", tmp_path / "outputs")
+    (compared,) = [row[1:] for row in rows if row[0] == "largest logit (Hendrycks 2022)"]
+    assert len(compared) == 1 + 5 + 1 + 1
+    assert compared[-1] in ("0/1", "1/1")
+    assert len(list((tmp_path / "outputs").iterdir())) == 9
+
+
+def test_rejection_scores_know_far_pictures_from_near_ones(module):
+    scores = module("rejection_scores")
+    rng = np.random.default_rng(0)
+    labels = np.arange(600) % 3
+    kernel, bias = rng.normal(size=(40, 3)) / 6, np.zeros(3)
+
+    def outputs(embeddings):
+        return scores.Outputs(embeddings @ kernel, embeddings)
+
+    def near(labels):
+        return outputs(np.repeat(np.eye(3), 14, axis=1)[labels, :40] * 5 + rng.normal(size=(len(labels), 40)) / 2)
+
+    found = scores.scores(near(labels), labels, kernel, bias, 1.5)
+    assert len(found) == 18
+    inside, outside = near(labels[:60]), outputs(5 * rng.normal(size=(60, 40)))
+    for name, score in found.items():
+        assert score(inside).shape == (60,), name
+        if "Mahalanobis" in name or "cosine" in name or "residual" in name:
+            assert np.median(score(inside)) > np.median(score(outside)), name
 
 
 def test_near_duplicates_are_counted_and_drawn(run, tmp_path):
