@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -262,16 +263,15 @@ def score(
     refuse_other_classes(source.name, test.class_names, weights_file, weights.class_names, splits.note)
     chosen = _evenly_spaced(len(test), corrupt_images) if corrupt else None
     kept = _without_near_duplicates(splits, source.name, report) if fair else None
-    # The first batch compiles the network, which takes as long as thousands of images, so the time does not include it.
-    classifier.logits(test.images[:batch_size], tta=tta, batch_size=batch_size)
     rejection = Rejection.of(weights)
     if classifier.precision == "bfloat16":
         rejection = None  # Distances would be computed in float32, and take twice the time.
     by_distance = rejection is not None and rejection.by_distance
+    classify_all = partial(classifier.averaged_logits, tta=tta, distances=by_distance, batch_size=batch_size)
+    # The first batch compiles the network, which takes as long as thousands of images, so the time does not include it.
+    classify_all(test.images[:batch_size])
     start = perf_counter()
-    averaged = classifier.averaged_logits(
-        test.images, tta=tta, distances=by_distance, batch_size=batch_size, report=report
-    )
+    averaged = classify_all(test.images, report=report)
     seconds = perf_counter() - start
     scored = Scored(test, weights.calibrated(averaged.logits))
     metrics = measure(scored.logits, test.labels, test.class_names)

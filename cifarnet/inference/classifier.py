@@ -268,12 +268,7 @@ class Classifier:
             InvalidValueError: as for ``logits``.
             WeightsError: as for ``logits``, and for ``distances`` when the weights have no ``reject_beyond``.
         """
-        size = self.weights.spec.image_size
-        if images.dtype != np.uint8 or images.shape[1:] != (size, size, 3):
-            raise DataError(
-                f"{self.weights.spec.title} takes uint8 images of shape (n, {size}, {size}, 3)."
-                f" Received: {images.dtype} {images.shape}"
-            )
+        self._require_images(images)
         if tta not in TTA:
             raise unknown_value("tta", tta, TTA)
         if batch_size is None:
@@ -308,14 +303,24 @@ class Classifier:
             images: uint8 (n, image size, image size, 3).
 
         Raises:
+            DataError: for images of another shape or type.
             WeightsError: for an exported network, which has no tensors.
         """
+        self._require_images(images)
         self.weights.require_tensors("embeddings")
         from cifarnet.inference.engines.keras import KerasEngine
 
         engine = self._with_keras.engine
         assert isinstance(engine, KerasEngine)
         return engine.embeddings(images, batch_size=default_batch_size(self.weights.spec))
+
+    def _require_images(self, images: np.ndarray) -> None:
+        size = self.weights.spec.image_size
+        if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.shape[1:] != (size, size, 3):
+            received = f"{images.dtype} {images.shape}" if isinstance(images, np.ndarray) else type(images).__name__
+            raise DataError(
+                f"{self.weights.spec.title} takes uint8 images of shape (n, {size}, {size}, 3). Received: {received}"
+            )
 
     def evaluate(
         self,

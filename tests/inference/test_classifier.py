@@ -86,3 +86,9 @@ def test_an_export_is_that_of_the_function(weights, tmp_path, monkeypatch):
             {"int8": False, "data": None, "test_split": None, "replace": False},
         )
     ]
+
+
+@pytest.mark.parametrize("images", [np.zeros((2, 28, 28, 3), np.uint8), np.zeros((2, 32, 32, 3)), [[1]]])
+def test_embeddings_refuse_other_images(images):
+    with pytest.raises(DataError, match=r"takes uint8 images of shape \(n, 32, 32, 3\)\. Received: "):
+        cifarnet.Classifier("resnet20").embeddings(images)
