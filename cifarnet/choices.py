@@ -16,8 +16,9 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 """The data types of feature maps."""
 
 FEW_IMAGES = 5000
-"""The most training images for which a run starts from trained weights by default. It was measured with 30 to 150
-images (docs/fine-tuning.md). The epochs of ``fine-tune`` are long with many images, and trained weights help less."""
+"""The most training images for which a run starts from trained weights by default. The epochs of ``fine-tune`` are long
+with many images, and trained weights help less. The limit was not measured, but runs on 30 to 150 images were
+(docs/fine-tuning.md)."""
 
 ON_NAN = ("stop", "restore")
 """The reactions to a non-finite loss or weight. The first is the default."""

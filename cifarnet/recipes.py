@@ -111,8 +111,8 @@ class Recipe:
         0.0,
         range=_NOT_NEGATIVE,
         metavar="X",
-        help="Train convolution kernels with Muon at this highest learning rate; 0: with SGD. For airbench94 and its"
-        " variants.",
+        help="Train convolution kernels with Muon, with this peak learning rate; 0: with SGD. For airbench94 and"
+        " airbench94-slim.",
         panel=Panel.RECIPE,
     )
     """``cifarnet.training.muon``; the schedule is that of ``learning_rate``, and the momentum that of SGD."""

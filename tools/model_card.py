@@ -83,12 +83,12 @@ def weights_page(index: Mapping[str, catalog.NamedWeights]) -> str:
 Written by `tools/ship_weights.py`. Each name leads to a card: how the network was trained, what it scores without
 near-duplicates and on corrupted images, and where it fails. `cifarnet weights` lists them too.
 
-| name | network | test accuracy | numbers | file |
+| name | network | test accuracy | stored as | file |
 |---|---|---:|---|---:|
 {rows}
 
 Weights are stored as float16 where that changes the test accuracy by at most {100 * TOLERANCE:g} points, and as float32
-elsewhere. cifarnet reads both as float32.
+otherwise. cifarnet reads both as float32.
 """
 
 
@@ -138,7 +138,7 @@ little: accuracies are those for such images. On the lossless originals this net
 
 {_training(run)}
 {_history(run)}
-The test images selected nothing.
+The test images selected nothing but the type in which the weights are stored.
 
 ## Classes
 
@@ -190,7 +190,7 @@ def calibration_text(weights: Weights, images: int, from_twin: bool = False) -> 
         paragraphs.append(
             "The distance is that of [Pictures of something else](predicting.md#pictures-of-something-else). Its class"
             f" means and its covariance are those of the {images:,} images that the network was trained on, without"
-            " augmentation. Exports that don't give the distance leave the largest logit to judge by:"
+            " augmentation. Exports without the distance are judged by the largest logit:"
             f" {weights.reject_below:.2f} keeps 95 % of the same images."
         )
     paragraphs.append(

@@ -9,7 +9,7 @@ from typing import Any, Self
 from cifarnet import __version__, places
 from cifarnet.backend.devices import Device, Execution
 from cifarnet.backend.placement import MOST_DEVICES
-from cifarnet.choices import ON_NAN
+from cifarnet.choices import DEFAULT_WEIGHTS, ON_NAN
 from cifarnet.errors import InvalidValueError, invalid
 from cifarnet.fields import Range, convert_fields, options_of, require_valid, typed_fields
 from cifarnet.models.spec import ModelSpec, model_name
@@ -227,7 +227,17 @@ def require_consistent(asked: TrainRequest | RunConfig, recipe: Recipe) -> None:
 def _contradictions(asked: TrainRequest | RunConfig, recipe: Recipe) -> Iterator[tuple[str, str]]:
     """Yield the messages of contradictions, each with the field that it is about."""
     if asked.freeze_base and asked.weights is None:
-        yield "freeze_base", "`freeze_base` needs a trained base: give `weights` RUN or FILE.h5 too."
+        yield (
+            "freeze_base",
+            "`freeze_base` needs a trained base: give `weights` too, a run, a file or a name such as"
+            f" {DEFAULT_WEIGHTS}. Received: no weights",
+        )
+    if asked.freeze_base and recipe.muon:
+        yield (
+            "muon",
+            "`muon` trains convolution kernels, which `freeze_base` keeps as they are: leave out one of the two."
+            f" Received: `muon` {recipe.muon:g}, `freeze_base`",
+        )
     if asked.teacher is None and recipe.needs_teacher:
         named = ((name, getattr(recipe, name)) for name in ("distillation", "distillation_temperature"))
         received = ", ".join(f"`{name}` {value:g}" for name, value in named if value is not None)

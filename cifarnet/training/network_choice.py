@@ -5,9 +5,11 @@ from dataclasses import replace
 from cifarnet.backend.devices import Device
 from cifarnet.choices import DEFAULT_WEIGHTS, FEW_IMAGES
 from cifarnet.data.named import find_named
+from cifarnet.errors import InvalidValueError
 from cifarnet.models.spec import ModelSpec
+from cifarnet.training.origins import Origins
 from cifarnet.training.run_data import RunData
-from cifarnet.training.setup import Prepared, prepare, recipe_for
+from cifarnet.training.setup import Prepared, recipe_for
 from cifarnet.weights import catalog
 from cifarnet.weights.formats import load_weights
 
@@ -19,19 +21,31 @@ AVX2 core for 50,000 images, and 3 minutes for 2,000 (benchmarks/README.md, sect
 def with_default_weights(prepared: Prepared, data: RunData) -> tuple[Prepared, tuple[str, ...]]:
     """Return ``prepared`` with the default weights to start from if ``data`` are few images of the user, and a note.
 
-    A request with a network, weights, a teacher or a recipe keeps its own start. So do data sets with a name, and
-    images that only have classes of the weights: these may be the images that the weights were trained on.
+    A request with a network, weights, a teacher or a recipe keeps its own start, and so does one with changes that do
+    not fit the recipe ``fine-tune``. So do data sets with a name, and images that may be those that the weights were
+    trained on: those that only have classes of the weights, or numbers for classes.
     """
-    request, inputs = prepared.request, prepared.inputs
-    if request.model or request.weights or request.teacher or request.recipe or find_named(inputs.data):
+    request = prepared.request
+    if request.model or request.weights or request.teacher or request.recipe or find_named(prepared.inputs.data):
         return prepared, ()
-    if len(data.train) > FEW_IMAGES:
+    names = {name.casefold() for name in data.train.class_names}
+    if len(data.train) > FEW_IMAGES or all(name.isdecimal() for name in names):
         return prepared, ()
-    base = catalog.read_named(DEFAULT_WEIGHTS, load_weights)[1]
-    if set(data.train.class_names) <= set(base.class_names) or not base.spec.at_size(inputs.image_size):
+    # Not by ``catalog.find``, which would take a file or a folder of this name.
+    base = load_weights(catalog.shipped()[DEFAULT_WEIGHTS].verify())
+    if names <= {name.casefold() for name in base.class_names}:
         return prepared, ()
-    note = f"starts from the weights {DEFAULT_WEIGHTS}, because the images are few; `model` starts from random weights"
-    return prepare(replace(request, weights=DEFAULT_WEIGHTS)), (note,)
+    inputs = replace(prepared.inputs, weights=DEFAULT_WEIGHTS, weights_path=None)
+    request = replace(request, weights=DEFAULT_WEIGHTS)
+    try:
+        recipe = recipe_for(request, replace(base.spec, image_size=inputs.image_size))
+    except InvalidValueError:
+        return prepared, ()
+    note = (
+        f"starts from the weights {DEFAULT_WEIGHTS}, because the images are few; `model` {base.spec.name} `recipe` fast"
+        " starts from random weights"
+    )
+    return Prepared(request, recipe, base.spec.name, inputs, Origins(base)), (note,)
 
 
 def with_best_network(prepared: Prepared, device: Device) -> tuple[Prepared, tuple[str, ...]]:

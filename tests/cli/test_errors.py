@@ -14,6 +14,7 @@ import typer
 from cifarnet.cli import errors
 from cifarnet.cli.main import app, main
 from cifarnet.recipes import RECIPES
+from cifarnet.weights import catalog
 from tests.support.runs import run_config
 
 CONFIG = run_config(RECIPES["fast"]).to_dict()
@@ -108,7 +109,7 @@ def test_a_usage_error_says_what_is_valid_and_received(arguments, message, comma
         ("summary --weights runs/r2O", 1, "Did you mean runs/r20?"),
         ("train --resume runs/r2O", 1, "Did you mean runs/r20?"),
         ("weights remove mine", 2, "You have added no weights called mine. You have added: none."),
-        ("predict a.png --depth 26", 1, "there are: resnet20, resnet32, resnet44."),
+        ("predict a.png --depth 26", 1, f"there are: {', '.join(catalog.shipped())}."),
         ("train --recipe runs/r20", 2, "is a folder, not a recipe."),
     ],
 )

@@ -84,13 +84,15 @@ def test_few_images_of_other_classes_start_from_weights(tmp_path):
     assert (chosen.inputs.weights, chosen.model) == (DEFAULT_WEIGHTS, chosen.origins.base.spec.name)
     assert (chosen.recipe.name, chosen.recipe.epochs) == ("fine-tune", 3)
     assert notes == (
-        f"starts from the weights {DEFAULT_WEIGHTS}, because the images are few; `model` starts from random weights",
+        f"starts from the weights {DEFAULT_WEIGHTS}, because the images are few; `model` {DEFAULT_WEIGHTS} `recipe`"
+        " fast starts from random weights",
     )
 
 
 def test_default_weights_take_larger_images(tmp_path):
     prepared, data = few_images(tmp_path, image_size=64)
-    assert with_default_weights(prepared, data)[0].inputs.image_size == 64
+    chosen, _ = with_default_weights(prepared, data)
+    assert (chosen.inputs.weights, chosen.inputs.image_size) == (DEFAULT_WEIGHTS, 64)
 
 
 def test_default_weights_come_before_the_network_of_a_budget(tmp_path):
@@ -102,17 +104,39 @@ def test_default_weights_come_before_the_network_of_a_budget(tmp_path):
 
 @pytest.mark.parametrize(
     "request_",
-    [{"model": "resnet20"}, {"recipe": "fast"}, {"recipe": "documented"}, {"weights": "resnet32"}],
+    [
+        {"model": "resnet20"},
+        {"recipe": "fast"},
+        {"recipe": "documented"},
+        {"weights": "resnet32"},
+        {"teacher": "resnet20"},
+    ],
 )
 def test_a_request_that_decides_keeps_its_start(tmp_path, request_):
     prepared, data = few_images(tmp_path, **request_)
     assert with_default_weights(prepared, data) == (prepared, ())
 
 
-def test_images_of_known_classes_start_from_nothing(tmp_path):
+@pytest.mark.parametrize("classes", [("dog", "cat"), ("Dog", "CAT"), ("3", "5")])
+def test_images_of_known_classes_start_from_nothing(tmp_path, classes):
     # They may be those that the weights were trained on.
-    prepared, data = few_images(tmp_path, classes=("dog", "cat"))
+    prepared, data = few_images(tmp_path, classes=classes)
     assert with_default_weights(prepared, data) == (prepared, ())
+
+
+def test_changes_that_do_not_fit_fine_tuning_keep_their_recipe(tmp_path):
+    prepared, data = few_images(tmp_path, changes={"lr_drop": 10})
+    assert with_default_weights(prepared, data) == (prepared, ())
+    prepared, data = few_images(tmp_path, changes={"learning_rate": 0.02})
+    assert with_default_weights(prepared, data)[0].recipe.learning_rate == 0.02
+
+
+def test_a_folder_called_like_the_default_weights_is_not_read(tmp_path, monkeypatch):
+    (tmp_path / DEFAULT_WEIGHTS).mkdir()
+    monkeypatch.chdir(tmp_path)
+    chosen, _ = with_default_weights(*few_images(tmp_path / "mine"))
+    assert (chosen.inputs.weights, chosen.inputs.weights_path) == (DEFAULT_WEIGHTS, None)
+    assert chosen.origins.base.sha256() == catalog.read_named(DEFAULT_WEIGHTS, load_weights)[1].sha256()
 
 
 def test_named_data_start_from_nothing():
