@@ -33,7 +33,7 @@ class SeedReports:
         if isinstance(event, Warned):
             self._send({"warning": with_options(event.message)})
         elif lines := self._events.of(event):
-            self._send({"lines": lines})
+            self._send({"lines": [with_options(line) for line in lines]})
         if isinstance(event, Planned | EpochDone):
             self._epochs = event.epochs
         if isinstance(event, Planned | BudgetPlanned):

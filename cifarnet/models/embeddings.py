@@ -49,6 +49,13 @@ class EmbeddingStatistics:
         centre = means.mean(axis=0)
         return centre, (means - centre) @ self.whitening.astype(np.float64)
 
+    def bound(self) -> float:
+        """Return an upper bound of the lengths of whitened embeddings and means."""
+        centre, means = self.whitened_means()
+        return float((1 + np.linalg.norm(centre)) * np.linalg.norm(self.whitening.astype(np.float64))) + float(
+            np.linalg.norm(means)
+        )
+
     def distances(self, embeddings: np.ndarray) -> np.ndarray:
         """Return the distance of each of the ``embeddings``, float (n, size), as float32 (n,)."""
         centre, means = self.whitened_means()

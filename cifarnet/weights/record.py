@@ -34,6 +34,9 @@ MEANINGS = {"depth": "depth", "classes": "number of classes", "image_size": "ima
 # Valid values of Weights.temperature. Fitted temperatures are between 0.01 and 100.
 TEMPERATURES = (1e-3, 1e3)
 
+# Its square is far below the largest float32. Statistics of images have bounds of at most a few million.
+_LARGEST_BOUND = 1e15
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -109,6 +112,11 @@ class Weights:
                     f"The {name} of the embedding statistics of {self.spec.title} must have the shape {shape}."
                     f" Received: {found}"
                 )
+        if not (bound := statistics.bound()) < _LARGEST_BOUND:
+            raise WeightsError(
+                f"The embedding statistics of {self.spec.title} are too large for distances in float32: the bound must"
+                f" be below {_LARGEST_BOUND:g}. Received: {bound:g}"
+            )
 
     def required_statistics(self) -> EmbeddingStatistics:
         """Return the statistics by which distances are computed.

@@ -73,6 +73,14 @@ def test_statistics_of_another_shape_or_without_threshold_refused(weights):
         replace(known, reject_beyond=None)
 
 
+@pytest.mark.parametrize("name", ["means", "whitening"])
+def test_statistics_too_large_for_float32_are_refused(weights, name):
+    known = with_random_statistics(weights)
+    array = (known.statistics.arrays()[name] * 1e30).astype(np.float32)
+    with pytest.raises(WeightsError, match=r"ResNet-8 are too large for distances in float32: .* below 1e\+15"):
+        replace(known, statistics=replace(known.statistics, **{name: array}))
+
+
 def test_distances_without_statistics_are_refused(weights):
     with pytest.raises(WeightsError, match="ResNet-8 has no embedding statistics"):
         Classifier(weights).averaged_logits(np.zeros((1, 32, 32, 3), np.uint8), tta="none", distances=True)
