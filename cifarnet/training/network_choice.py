@@ -7,6 +7,7 @@ from cifarnet.choices import DEFAULT_WEIGHTS, FEW_IMAGES
 from cifarnet.data.named import find_named
 from cifarnet.errors import InvalidValueError
 from cifarnet.models.spec import ModelSpec
+from cifarnet.runs.request import TrainRequest
 from cifarnet.training.origins import Origins
 from cifarnet.training.run_data import RunData
 from cifarnet.training.setup import Prepared, recipe_for
@@ -26,7 +27,7 @@ def with_default_weights(prepared: Prepared, data: RunData) -> tuple[Prepared, t
     trained on: those that only have classes of the weights, or numbers for classes.
     """
     request = prepared.request
-    if request.model or request.weights or request.teacher or request.recipe or find_named(prepared.inputs.data):
+    if _decides(request) or request.recipe or find_named(prepared.inputs.data):
         return prepared, ()
     names = {name.casefold() for name in data.train.class_names}
     if len(data.train) > FEW_IMAGES or all(name.isdecimal() for name in names):
@@ -55,9 +56,7 @@ def with_best_network(prepared: Prepared, device: Device) -> tuple[Prepared, tup
     network. The networks were compared without these.
     """
     request = prepared.request
-    if request.budget is None or request.recipe not in (None, "fast"):
-        return prepared, ()
-    if request.model or request.weights or request.teacher:
+    if _decides(request) or request.budget is None or request.recipe not in (None, "fast"):
         return prepared, ()
     size = prepared.inputs.image_size
     model = best_network(device, size)
@@ -66,6 +65,11 @@ def with_best_network(prepared: Prepared, device: Device) -> tuple[Prepared, tup
     spec = ModelSpec(model, image_size=size)
     note = f"{spec.title} is the best network within a budget on a CPU; `model` chooses another"
     return replace(prepared, model=model, recipe=recipe_for(request, spec)), (note,)
+
+
+def _decides(request: TrainRequest) -> bool:
+    """Return whether ``request`` has a network, or weights that decide it or teach it."""
+    return bool(request.model or request.weights or request.teacher)
 
 
 def best_network(device: Device, image_size: int) -> str:
