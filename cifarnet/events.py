@@ -37,7 +37,7 @@ class Planned:
         weights: the initial weights as they were given; None for none.
         grown_from: the network of the initial weights, if the trained network has more units; None otherwise.
         new_head: whether the head starts from random weights.
-        teacher: the teacher as it was given; None for none.
+        teachers: the teachers as they were given.
         history: the finished epochs.
         best_epoch: the epoch, from 1, with the best validation accuracy; None if unknown.
         notes: how the recipe was adapted to the run, as text for the user.
@@ -68,7 +68,7 @@ class Planned:
     weights: str | None = None
     grown_from: ModelSpec | None = None
     new_head: bool = True
-    teacher: str | None = None
+    teachers: tuple[str, ...] = ()
     history: "tuple[HistoryRow, ...]" = ()
     best_epoch: int | None = None
     notes: tuple[str, ...] = ()

@@ -133,9 +133,14 @@ class Option:
     resumable: bool = False
 
     def words(self, name: str, value: Any) -> list[str]:
-        """Return the words of the command line that set the field ``name`` to ``value``; no words for None."""
+        """Return the words of the command line that set the field ``name`` to ``value``; no words for None.
+
+        A tuple without a notation of its own is written as one option for each item.
+        """
         if value is None:
             return []
+        if isinstance(value, tuple) and not self.notation:
+            return [word for item in value for word in self.words(name, item)]
         if isinstance(value, bool):
             return [option_name(name if value else f"no_{name}")]
         return [option_name(name), self.text(value)]

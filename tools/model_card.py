@@ -15,7 +15,7 @@ from cifarnet.evaluation.metrics import Metrics
 from cifarnet.hdf5 import read_hdf5
 from cifarnet.reports.text import corruption_rows
 from cifarnet.runs import files
-from cifarnet.runs.config import PLACES, RunConfig
+from cifarnet.runs.config import RunConfig
 from cifarnet.runs.directory import Run
 from cifarnet.weights import catalog
 from cifarnet.weights.formats import load_header
@@ -26,7 +26,7 @@ DEVICE = "device.txt"
 TRAINING_IMAGES = 50_000
 TOLERANCE = 0.0002
 """The most by which float16 may change the accuracy: 2 of 10,000 test images."""
-NOWHERE: dict[str, Any] = {f"{place}_path": None for place in PLACES}
+NOWHERE: dict[str, Any] = dict.fromkeys(("data_path", "weights_path"))
 
 
 @dataclass(frozen=True)
@@ -59,15 +59,16 @@ class Rounding:
 
 
 def read_config(run: Path, renamed: Sequence[str] = ()) -> RunConfig:
-    """Return the configuration of ``run``, with names in place of the paths of its first weights and its teacher."""
+    """Return the configuration of ``run``, with names in place of the paths of its first weights and its teachers."""
     config = Run(run).config
     names = dict(pair.split("=", 1) for pair in renamed)
 
-    def name(place: str | None) -> str | None:
-        short = place and Path(place).name.removesuffix(".h5")
-        return short and names.get(short, short)
+    def name(place: str) -> str:
+        short = Path(place).name.removesuffix(".h5")
+        return names.get(short, short)
 
-    return replace(config, weights=name(config.weights), teacher=name(config.teacher), **NOWHERE)
+    weights, teachers = config.weights and name(config.weights), tuple(map(name, config.teacher))
+    return replace(config, weights=weights, teacher=teachers, teacher_path=(None,) * len(teachers), **NOWHERE)
 
 
 def weights_page(index: Mapping[str, catalog.NamedWeights]) -> str:
@@ -212,12 +213,18 @@ def _training(run: Path) -> str:
 
 
 def _history(run: Path) -> str:
-    """Return the text about the teacher and the first weights of a run, recursively; "" for a run without them."""
+    """Return the text about the teachers and the first weights of a run, recursively; "" for a run without them."""
     text, config = "", read_config(run)
-    if config.teacher is not None:
-        scored = _accuracy(run.parent / config.teacher)
+    scored = [
+        f"`{name}` ([card]({name}.md)), which scored {_accuracy(run.parent / name):.2%}" for name in config.teacher
+    ]
+    if len(scored) == 1:
         text += f"""
-Its teacher was `{config.teacher}` ([card]({config.teacher}.md)), which scored {scored:.2%}.
+Its teacher was {scored[0]}.
+"""
+    elif scored:
+        text += f"""
+It learned from the mean of {len(scored)} teachers: {"; ".join(scored)}.
 """
     if config.weights is not None:
         origin = run.parent / config.weights

@@ -6,7 +6,7 @@
 The weights are rounded to float16, unless that changes the test accuracy by more than 0.02 points; then they stay
 float32. The accuracy in the header of the file is measured from the file as it is shipped. The run's config.json,
 history.csv and metrics.json are copied to benchmarks/runs/NAME, with its curves, the text of --device, and what float16
-changes (rounding.json). The runs that it learned from (its first weights, its teacher, and theirs in turn) must be
+changes (rounding.json). The runs that it learned from (its first weights, its teachers, and theirs in turn) must be
 there too. When the new weights replace some of these, rename the folder of the old run first and pass both names:
 --renamed resnet20=resnet20-first.
 
@@ -130,7 +130,7 @@ def _refuse_unknown_origin(args: argparse.Namespace, name: str) -> None:
     same = ("model", "recipe", "weights_sha256", "teacher_sha256")
     if any(getattr(calibrated, field) != getattr(config, field) for field in same):
         raise SystemExit(
-            f"{args.calibration} differs from {args.run} in its network, recipe, first weights or teacher."
+            f"{args.calibration} differs from {args.run} in its network, recipe, first weights or teachers."
         )
     for learner, origin, sha256 in _origins(str(args.run), config):
         missing = [file for file in (files.CONFIG, files.METRICS, DEVICE) if not (origin / file).exists()]
@@ -151,11 +151,13 @@ def _refuse_unknown_origin(args: argparse.Namespace, name: str) -> None:
 
 def _origins(learner: str, config: RunConfig) -> Iterator[tuple[str, Path, str | None]]:
     """Yield (learner, record of what it learned from, SHA-256 of those tensors), back to the first weights."""
-    for name, sha256 in ((config.weights, config.weights_sha256), (config.teacher, config.teacher_sha256)):
-        if name is not None:
-            origin = _kept(name)
-            yield learner, origin, sha256
-            yield from _origins(name, read_config(origin))
+    used: list[tuple[str, str | None]] = [*zip(config.teacher, config.teacher_sha256, strict=True)]
+    if config.weights is not None:
+        used.insert(0, (config.weights, config.weights_sha256))
+    for name, sha256 in used:
+        origin = _kept(name)
+        yield learner, origin, sha256
+        yield from _origins(name, read_config(origin))
 
 
 def _keep(args: argparse.Namespace, name: str) -> None:
@@ -163,7 +165,8 @@ def _keep(args: argparse.Namespace, name: str) -> None:
     kept.mkdir(parents=True, exist_ok=True)
     # Paths of the machine that trained stay out of the record.
     config = read_config(args.run, args.renamed)
-    places = {"data": Path(config.data).name, "weights": config.weights, "teacher": config.teacher}
+    places = {"data": Path(config.data).name}
+    places |= {name: getattr(config, name) for name in ("weights", "teacher", "teacher_path")}
     files.write_config(kept, {**files.read_config(args.run), **places, **NOWHERE})
     for file in KEPT:
         shutil.copy(args.run / file, kept / file)

@@ -49,6 +49,8 @@ def _kind(described: Option, hint: Any) -> Any:
     kinds = get_args(hint) if get_origin(hint) is UnionType else (hint,)
     if described.notation:
         return str
+    if any(get_origin(kind) is tuple for kind in kinds):
+        return list[str]
     return next((kind for kind in (Path, str, bool, int, float) if kind in kinds), str)
 
 

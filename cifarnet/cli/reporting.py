@@ -87,8 +87,8 @@ def _training(run: "Run") -> "Training | None":
     settings = {
         "recipe": config.recipe.name,
         "data": config.source,
-        "weights": config.place("weights"),
-        "teacher": config.place("teacher"),
+        "weights": config.weights_place,
+        "teachers": config.teacher_places,
         "seed": config.seed,
         "backend": config.backend,
         "precision": config.precision,

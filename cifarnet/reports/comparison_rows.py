@@ -133,7 +133,7 @@ def _value(name: str, value: Any) -> str:
     if name == "resolutions":
         return ",".join(f"{side}:{share:g}" for side, share in value) or NONE
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return ",".join(map(str, value)) or NONE
+        return ",".join(_value(name, item) for item in value) or NONE
     if name.endswith("sha256"):
         return str(value)[:12]
     return f"{value:g}" if isinstance(value, float) else printable(str(value))

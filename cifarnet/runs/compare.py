@@ -190,8 +190,9 @@ def read_run(directory: Path) -> RunRecord:
     run = Run.open(directory)
     config = run.config
     fields = {**asdict(config), "cifarnet": run.version}
+    fields |= {"data": config.source, "weights": config.weights_place, "teacher": config.teacher_places}
     for place in PLACES:
-        fields[place] = fields.pop(f"{place}_path") or fields[place]
+        del fields[f"{place}_path"]
     # The digest of the request includes the seed.
     del fields["recipe"], fields["seed"], fields["request_sha256"]
     recipe = config.recipe.to_dict()
@@ -206,7 +207,7 @@ def _accuracy(run: RunRecord) -> float:
 def _merge_places(records: list[RunRecord], place: str, checksum: str) -> None:
     """Make the settings ``place`` and ``checksum`` of ``records`` differ only where the content differs, and only once.
 
-    ``place`` is the path of the images, initial weights or teacher, and ``checksum`` their SHA-256.
+    ``place`` is the path of the images, initial weights or teachers, and ``checksum`` their SHA-256.
     """
     # Equal content may be at different paths. All get the first path.
     first: dict[str, Any] = {}

@@ -19,7 +19,7 @@ from cifarnet.runs.request import TrainRequest
 from cifarnet.weights.record import LARGEST, require_storable
 
 PLACES = ("data", "weights", "teacher")
-"""The fields that may be paths, each with its absolute path beside it: ``data_path``, ``weights_path`` ..."""
+"""The fields that may be paths, each with absolute paths and checksums beside it: ``data_path``, ``data_sha256`` ..."""
 
 _CORES = Range(1, 2**20)
 _DEVICES = Range(1, MOST_DEVICES)
@@ -37,7 +37,7 @@ _ADAPTED = {"fast": ("resolutions",)}
 
 @dataclass(frozen=True, kw_only=True)
 class RunInputs:
-    """The inputs of a run: its images, its initial weights and its teacher.
+    """The inputs of a run: its images, its initial weights and its teachers.
 
     Attributes:
         image_size: the side in pixels at which the images are read, which is that of the network.
@@ -45,8 +45,8 @@ class RunInputs:
         data_path: its absolute path when the run started; None for ``cifar10`` and ``synthetic``.
         weights: the initial weights as they were given; None for none.
         weights_path: their absolute path; None for a name.
-        teacher: the weights of the teacher as they were given; None for none.
-        teacher_path: their absolute path; None for a name.
+        teacher: the weights of each teacher as they were given.
+        teacher_path: the absolute path of each; None for a name.
         test_split: the fraction of every class held out as test images; None if the source has test images.
         validation_split: the fraction of the training images held out to select an epoch; None for none.
         seed: the seed of all random numbers, including the choice of validation images.
@@ -58,8 +58,8 @@ class RunInputs:
     data_path: str | None = None
     weights: str | None = None
     weights_path: str | None = None
-    teacher: str | None = None
-    teacher_path: str | None = None
+    teacher: tuple[str, ...] = ()
+    teacher_path: tuple[str | None, ...] = ()
     test_split: float | None = None
     validation_split: float | None = None
     seed: int = 0
@@ -70,19 +70,28 @@ class RunInputs:
         require_valid(self, _OPTIONS)
         # A checksum in a stranger's file may be as long as a path.
         for name in (f"{place}{kind}" for place in PLACES for kind in ("", "_path", "_sha256")):
-            if len(text := getattr(self, name, "") or "") > TEXT_LIMIT:
-                problem = f"must have at most {TEXT_LIMIT:,} characters"
-                raise invalid(name, problem, text, valid=TEXT_LIMIT, received=f"{len(text):,}")
-
-    def place(self, name: str) -> str | None:
-        """Return the absolute path of the field ``name`` (``data``, ``weights`` or ``teacher``), or its value."""
-        found: str | None = getattr(self, f"{name}_path") or getattr(self, name)
-        return found
+            value = getattr(self, name, None)
+            for text in value if isinstance(value, tuple) else (value,):
+                if text and len(text) > TEXT_LIMIT:
+                    problem = f"must have at most {TEXT_LIMIT:,} characters"
+                    raise invalid(name, problem, text, valid=TEXT_LIMIT, received=f"{len(text):,}")
+        if (paths := len(self.teacher_path)) != (valid := len(self.teacher)):
+            raise invalid("teacher_path", f"must have one path for each of {valid} teachers", paths, valid=valid)
 
     @property
     def source(self) -> str:
         """The data source to read, with an absolute path."""
         return self.data_path or self.data
+
+    @property
+    def weights_place(self) -> str | None:
+        """The absolute path of the initial weights, or their name; None for none."""
+        return self.weights_path or self.weights
+
+    @property
+    def teacher_places(self) -> tuple[str, ...]:
+        """The absolute path or the name of each teacher."""
+        return tuple(path or name for name, path in zip(self.teacher, self.teacher_path, strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +106,7 @@ class RunConfig(RunInputs):
         jit: whether XLA compiles the training step.
         data_sha256: SHA-256 of all images and labels. A run can only be resumed on the same images.
         weights_sha256: SHA-256 of the initial weights; None for none.
-        teacher_sha256: SHA-256 of the teacher's weights; None for none.
+        teacher_sha256: SHA-256 of the weights of each teacher.
         cores: number of processor cores, because the weights depend on it; None on a GPU.
         devices: number of devices that each batch is split over.
         sync_batchnorm: whether batch normalization has the moments of the whole batch.
@@ -119,7 +128,7 @@ class RunConfig(RunInputs):
     jit: bool
     data_sha256: str
     weights_sha256: str | None = None
-    teacher_sha256: str | None = None
+    teacher_sha256: tuple[str, ...] = ()
     cores: int | None = None
     devices: int = 1
     sync_batchnorm: bool = True
@@ -163,7 +172,9 @@ class RunConfig(RunInputs):
         named = self.recipe.name in RECIPES
         values = {
             **vars(self),
-            **{name: self.place(name) for name in PLACES},
+            "data": self.source,
+            "weights": self.weights_place,
+            "teacher": self.teacher_places,
             "recipe": self.recipe.name if named else str(file),
             "devices": f"cpu:{self.devices}" if self.cores and self.devices > 1 else self.devices,
         }
@@ -202,11 +213,23 @@ class RunConfig(RunInputs):
             data["model"] = model_name(depth)
         if not isinstance(recipe := data.get("recipe"), dict):
             raise invalid("recipe", "must be an object", recipe, received=f"{recipe!r:.60}")
-        values = typed_fields(cls, {**data, "recipe": Recipe.from_dict(recipe)}, "A run's configuration")
-        for place in ("weights", "teacher"):
-            # Before 0.2 only the given text was kept: a path, if it exists here, or else a name.
-            values.setdefault(f"{place}_path", places.of_weights(values.get(place)))
+        values = typed_fields(
+            cls, {**data, **_listed_teacher(data), "recipe": Recipe.from_dict(recipe)}, "A run's configuration"
+        )
+        # Before 0.2 only the given text was kept: a path, if it exists here, or else a name.
+        values.setdefault("weights_path", places.of_weights(values.get("weights")))
+        values.setdefault("teacher_path", tuple(map(places.of_weights, values.get("teacher", ()))))
         return cls(**values)
+
+
+def _listed_teacher(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the teacher of a ``record`` from before there could be several, as lists; nothing for other records."""
+    given = record.get("teacher")
+    if not isinstance(given, str | None):
+        return {}
+    names = ("teacher", "teacher_path", "teacher_sha256")
+    # The path of a name is null.
+    return {name: [record[name]] if given is not None else [] for name in names if name in record}
 
 
 def trains_head_alone(asked: TrainRequest | RunConfig, recipe: Recipe) -> bool:
@@ -238,7 +261,7 @@ def _contradictions(asked: TrainRequest | RunConfig, recipe: Recipe) -> Iterator
             "`muon` trains convolution kernels, which `freeze_base` keeps as they are: leave out one of the two."
             f" Received: `muon` {recipe.muon:g}, `freeze_base`",
         )
-    if asked.teacher is None and recipe.needs_teacher:
+    if not asked.teacher and recipe.needs_teacher:
         named = ((name, getattr(recipe, name)) for name in ("distillation", "distillation_temperature"))
         received = ", ".join(f"`{name}` {value:g}" for name, value in named if value is not None)
         yield (
@@ -247,7 +270,7 @@ def _contradictions(asked: TrainRequest | RunConfig, recipe: Recipe) -> Iterator
             f" both, also in a recipe file. Received: no teacher, {received}",
         )
     alone = trains_head_alone(asked, recipe)
-    if asked.teacher is not None and alone:
+    if asked.teacher and alone:
         yield (
             "teacher",
             "With `freeze_base` and no augmentation the head is trained on features, and a teacher needs images: leave"

@@ -114,13 +114,15 @@ class TrainRequest:
     freeze_base: bool = option(
         False, help="Train only the last layer (the head), and keep all other weights.", panel=Panel.TRANSFER
     )
-    teacher: str | Path | None = option(
-        None,
+    teacher: str | Path | tuple[str | Path, ...] | None = option(
+        (),
         metavar=WEIGHTS,
-        help="Learn from the answers of these weights as well as from the labels. With `resume`: where they are now.",
+        help="Learn from the answers of these weights as well as from the labels. May be repeated: the mean of several"
+        " teachers is better than each. With `resume`: where they are now.",
         panel=Panel.TRANSFER,
         resumable=True,
     )
+    """One or several, which become a tuple; None for none."""
     on_nan: str = option(
         ON_NAN[0],
         choices=ON_NAN,
@@ -177,10 +179,10 @@ class TrainRequest:
             from cifarnet.data.sources import source_name
 
             source_name(self.data)
-        for name in ("weights", "teacher"):
-            if (place := getattr(self, name)) is not None:
-                path = as_path(place, name)
-                object.__setattr__(self, name, place if isinstance(place, str) else path)
+        if self.weights is not None:
+            path = as_path(self.weights, "weights")
+            object.__setattr__(self, "weights", self.weights if isinstance(self.weights, str) else path)
+        object.__setattr__(self, "teacher", teacher_texts(self.teacher))
         convert_fields(self)
         require_valid(self)
         known = [each.name for each in fields(Recipe)]
@@ -197,9 +199,26 @@ class TrainRequest:
         require_one_length({**{name: self.changes.get(name) for name in _LENGTHS}, "budget": self.budget})
 
     @property
+    def teachers(self) -> tuple[str, ...]:
+        """The paths or names of the teachers' weights."""
+        return teacher_texts(self.teacher)
+
+    @property
     def adapts_to_device(self) -> bool:
         """Whether the recipe may lose its small images on a GPU: it is one by name, and no image sizes were given."""
         return self.recipe in (None, "fast") and "resolutions" not in self.changes
+
+
+def teacher_texts(given: Any) -> tuple[str, ...]:
+    """Return the path or the name of each teacher in ``given``: one, a sequence of them, or None for none.
+
+    Raises:
+        InvalidValueError: for anything else, and for a path that is empty or contains a NUL character.
+    """
+    several = given if isinstance(given, list | tuple) else () if given is None else (given,)
+    for each in several:
+        as_path(each, "teacher")
+    return tuple(map(str, several))
 
 
 def request_of(options: Mapping[str, Any], request: TrainRequest | None = None) -> TrainRequest:

@@ -78,9 +78,10 @@ class SweepPlan:
         if "data" in options:
             name = source_name(request.data)
             options["data"] = places.of_data(name) or name
-        for place in ("weights", "teacher"):
-            if place in options:
-                options[place] = places.of_weights(str(options[place])) or str(options[place])
+        if "weights" in options:
+            options["weights"] = places.of_weights(text := str(options["weights"])) or text
+        if "teacher" in options:
+            options["teacher"] = [places.of_weights(text) or text for text in request.teachers]
         # A copy, because a file may be changed or deleted before the last seed starts.
         recipe = options.pop("recipe", None)
         if isinstance(recipe, str) and recipe in RECIPES:

@@ -69,7 +69,7 @@ def build_parts(setup: Setup, tensors: dict[str, np.ndarray], strategy: Strategy
 def _network_parts(setup: Setup, tensors: dict[str, np.ndarray], strategy: Strategy) -> Parts:
     config, data = setup.config, setup.data
     execution = config.execution(device())
-    images, teacher = data.train.images, setup.origins.teacher
+    images, teachers = data.train.images, setup.origins.teachers
     # In all processes, if the memory of one is too small.
     inputs = HostArray(images) if strategy.largest(float(is_large(images.shape))) else images
     given = (inputs, setup.normalization, config.recipe, execution, strategy)
@@ -77,7 +77,7 @@ def _network_parts(setup: Setup, tensors: dict[str, np.ndarray], strategy: Strat
         network = build_model(setup.spec, tensors, precision=execution.precision)
         if config.freeze_base:
             network.freeze_base()
-        model = Student(network, teacher, *given) if teacher else TrainingModel(network, *given)
+        model = Student(network, teachers, *given) if teachers else TrainingModel(network, *given)
     precise = None
     if count := config.recipe.precise_batchnorm:
         precise = PreciseImages(_float32_copy(setup), data.train.images, setup.normalization, count, config.seed)

@@ -1,9 +1,10 @@
-"""Knowledge distillation (Hinton et al. 2015, arXiv:1503.02531): train a network on the outputs of a teacher.
+"""Knowledge distillation (Hinton et al. 2015, arXiv:1503.02531): train a network on the outputs of teachers.
 
-The teacher classifies the same augmented and mixed images as the student in each step (Beyer et al. 2022, "Knowledge
+The teachers classify the same augmented and mixed images as the student in each step (Beyer et al. 2022, "Knowledge
 distillation: A good teacher is patient and consistent", arXiv:2106.05237).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,20 +21,23 @@ from cifarnet.weights.record import Weights
 
 
 class Student(TrainingModel):
-    """A training model that also learns from the outputs of a network with the weights ``teacher``.
+    """A training model that also learns from the outputs of networks with the weights ``teachers``.
 
     The loss of an image is ``a * T**2 * KL + (1 - a) * CE``, with ``a = recipe.distillation`` and
     ``T = recipe.distillation_temperature``. KL is the Kullback-Leibler divergence of the student's probabilities from
-    the teacher's, both at the temperature T, and CE the cross-entropy of the label. The factor T**2 keeps the size of
+    the teachers', both at the temperature T, and CE the cross-entropy of the label. The factor T**2 keeps the size of
     the gradient independent of T (section 2.1 of the paper).
 
-    ``teacher`` must have the same classes and image size as ``network``.
+    The probabilities of several teachers are the normalized geometric mean of theirs (section 3 of the paper), which
+    are those of the mean of their logits.
+
+    The teachers, of which there is at least one, must have the same classes and image size as ``network``.
     """
 
     def __init__(
         self,
         network: Network,
-        teacher: Weights,
+        teachers: Sequence[Weights],
         images: np.ndarray | HostArray,
         normalization: Normalization,
         recipe: Recipe,
@@ -41,25 +45,30 @@ class Student(TrainingModel):
         strategy: Strategy | None = None,
     ):
         super().__init__(network, images, normalization, recipe.with_teacher(), execution, strategy)
-        self.teacher_normalization = teacher.normalization
-        self.teacher = build_model(teacher.spec, teacher.tensors, precision=execution.precision)
-        self.teacher.trainable = False
+        self.teacher_normalizations = [teacher.normalization for teacher in teachers]
+        self.teachers = [build_model(each.spec, each.tensors, precision=execution.precision) for each in teachers]
+        for teacher in self.teachers:
+            teacher.trainable = False
 
     def call(self, batch: dict[str, Any], training: bool | None = None) -> Any:
-        """Return logits (batch, 2, classes) of the images of ``batch``: first the student's, then the teacher's."""
+        """Return logits (batch, 2, classes) of the images of ``batch``: first the student's, then the teachers'."""
         images = self.augmented(self.strategy.split(batch))
-        # The teacher sees images of full size, because it may not have been trained on smaller ones.
-        seen = self.normalization.change(images, self.teacher_normalization)
-        answers = self.teacher.logits(seen, training=False)
-        return ops.stack([self.logits(images, training), ops.stop_gradient(answers)], axis=1)
+        # Teachers see images of full size, because they may not have been trained on smaller ones.
+        answers = [
+            teacher.logits(self.normalization.change(images, normalization), training=False)
+            for teacher, normalization in zip(self.teachers, self.teacher_normalizations, strict=True)
+        ]
+        mean = sum(answers[1:], answers[0]) / len(answers)
+        return ops.stack([self.logits(images, training), ops.stop_gradient(mean)], axis=1)
 
     def relative_cost(self, image_size: int) -> float:
-        """Return the relative time of a step, with the teacher's forward pass, which takes the same at all sizes.
+        """Return the relative time of a step, with the teachers' forward passes, which take the same at all sizes.
 
         A step of the student is counted as three forward passes.
         """
-        teacher = total_macs(self.teacher.description) / total_macs(self.network.description) / 3
-        return (super().relative_cost(image_size) + teacher) / (1 + teacher)
+        forward = sum(total_macs(teacher.description) for teacher in self.teachers)
+        share = forward / total_macs(self.network.description) / 3
+        return (super().relative_cost(image_size) + share) / (1 + share)
 
     def image_losses(self, targets: Targets, logits: Any) -> Any:
         """Return the loss of each image: (batch,)."""

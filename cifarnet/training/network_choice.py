@@ -69,7 +69,7 @@ def with_best_network(prepared: Prepared, device: Device) -> tuple[Prepared, tup
 
 def _decides(request: TrainRequest) -> bool:
     """Return whether ``request`` has a network, or weights that decide it or teach it."""
-    return bool(request.model or request.weights or request.teacher)
+    return bool(request.model or request.weights or request.teachers)
 
 
 def best_network(device: Device, image_size: int) -> str:

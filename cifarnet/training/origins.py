@@ -1,4 +1,4 @@
-"""The initial weights and the teacher of a run.
+"""The initial weights and the teachers of a run.
 
 Both may have been trained on images that the run holds out, and both may have changed when the run is resumed.
 """
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from cifarnet import places
 from cifarnet.data.dataset import Splits
@@ -16,7 +16,7 @@ from cifarnet.evaluation.source import Load, is_training_data, required_split
 from cifarnet.events import EventHandler, Warned
 from cifarnet.fields import IMAGE_SIZES
 from cifarnet.models.spec import ModelSpec
-from cifarnet.runs.config import PLACES, RunConfig, RunInputs
+from cifarnet.runs.config import RunConfig, RunInputs
 from cifarnet.runs.provenance import TrainedOn
 from cifarnet.training.run_data import RunData
 from cifarnet.weights import catalog
@@ -29,40 +29,48 @@ LoadAtSize = Callable[[str, float | None, int], Splits]
 
 @dataclass(frozen=True)
 class Origins:
-    """The weights that a run starts from, and those of its teacher; None for none."""
+    """The weights that a run starts from, None for none, and those of its teachers."""
 
     base: Weights | None = None
-    teacher: Weights | None = None
+    teachers: tuple[Weights, ...] = ()
 
     @classmethod
     def load(cls, inputs: RunInputs) -> Self:
-        """Read the initial weights and the teacher of a run.
+        """Read the initial weights and the teachers of a run.
 
         Raises:
             WeightsError: when they are missing or can't be read.
         """
-        return cls(load_origin(inputs, "weights"), load_origin(inputs, "teacher"))
+        return cls(load_base(inputs), load_teachers(inputs))
 
     def image_sizes(self, inputs: RunInputs) -> dict[Path, int]:
-        """Return the image sizes of the initial weights and the teacher by their paths or names."""
-        used = (("weights", self.base), ("teacher", self.teacher))
-        return {Path(place): known.spec.image_size for use, known in used if known and (place := inputs.place(use))}
+        """Return the image sizes of the initial weights and the teachers by their paths or names."""
+        used = [*zip(inputs.teacher_places, self.teachers, strict=True)]
+        if self.base and inputs.weights_place:
+            used.insert(0, (inputs.weights_place, self.base))
+        return {Path(place): known.spec.image_size for place, known in used}
 
 
-def load_origin(inputs: RunInputs, use: str) -> Weights | None:
-    """Read the initial weights or the teacher of a run; None if it has none.
-
-    Args:
-        inputs: the inputs of the run.
-        use: ``weights`` or ``teacher``.
+def load_base(inputs: RunInputs) -> Weights | None:
+    """Read the initial weights of a run; None if it has none.
 
     Raises:
         WeightsError: when they are missing or can't be read.
     """
-    text, path = getattr(inputs, use), getattr(inputs, f"{use}_path")
-    if text is None:
-        return None
-    return load_weights(catalog.find(Path(path))) if path else catalog.read_named(text, load_weights)[1]
+    return None if inputs.weights is None else _load(inputs.weights, inputs.weights_path)
+
+
+def load_teachers(inputs: RunInputs) -> tuple[Weights, ...]:
+    """Read the weights of the teachers of a run.
+
+    Raises:
+        WeightsError: when they are missing or can't be read.
+    """
+    return tuple(_load(name, path) for name, path in zip(inputs.teacher, inputs.teacher_path, strict=True))
+
+
+def _load(name: str, path: str | None) -> Weights:
+    return load_weights(catalog.find(Path(path))) if path else catalog.read_named(name, load_weights)[1]
 
 
 def refuse_other_network(inputs: RunInputs, base: ModelSpec, spec: ModelSpec, freeze_base: bool) -> None:
@@ -103,8 +111,8 @@ def _other_size(inputs: RunInputs, base: ModelSpec, spec: ModelSpec) -> InvalidV
     )
 
 
-def refuse_other_task(inputs: RunInputs, teacher: Weights, data: RunData) -> None:
-    """Check that ``teacher`` has the classes and the image size of ``data``.
+def refuse_other_task(name: str, teacher: Weights, data: RunData) -> None:
+    """Check that ``teacher``, which was given as ``name``, has the classes and the image size of ``data``.
 
     Raises:
         InvalidValueError: when its classes, their order or the size of its images differ.
@@ -112,13 +120,13 @@ def refuse_other_task(inputs: RunInputs, teacher: Weights, data: RunData) -> Non
     names, size = data.train.class_names, data.train.images.shape[1]
     if teacher.class_names != names:
         raise InvalidValueError(
-            f"The teacher must have the classes of the data, in the same order: {', '.join(names)}. Received:"
-            f" {inputs.teacher}, which has {', '.join(teacher.class_names)}"
+            f"A teacher must have the classes of the data, in the same order: {', '.join(names)}. Received:"
+            f" {name}, which has {', '.join(teacher.class_names)}"
         )
     if teacher.spec.image_size != size:
         raise InvalidValueError(
-            f"The teacher must take images of the size that is trained on, {size} pixels, or this size must be that of"
-            f" the teacher: `image_size` {teacher.spec.image_size}. Received: {inputs.teacher}, which takes"
+            f"A teacher must take images of the size that is trained on, {size} pixels, or this size must be that of"
+            f" the teacher: `image_size` {teacher.spec.image_size}. Received: {name}, which takes"
             f" {teacher.spec.image_size}"
         )
 
@@ -126,11 +134,11 @@ def refuse_other_task(inputs: RunInputs, teacher: Weights, data: RunData) -> Non
 def common_test_split(inputs: RunInputs, origins: Origins, load: LoadAtSize) -> float | None:
     """Return the fraction of the images to hold out as test images.
 
-    If the initial weights or the teacher were trained on the same images, it is their fraction.
+    If the initial weights or a teacher were trained on the same images, it is their fraction.
 
     Args:
         inputs: the inputs of the run.
-        origins: the initial weights and the teacher.
+        origins: the initial weights and the teachers.
         load: reads a data source. Images are compared at the size of the weights.
 
     Raises:
@@ -159,11 +167,11 @@ def _load_at(load: LoadAtSize, image_size: int, source: str, test_split: float |
 def warn_of_learned_images(
     inputs: RunInputs, origins: Origins, sha256: str, load: LoadAtSize, report: EventHandler
 ) -> None:
-    """Warn if the initial weights or the teacher were trained on images that are held out now.
+    """Warn if the initial weights or a teacher were trained on images that are held out now.
 
     Args:
         inputs: the inputs of the run.
-        origins: the initial weights and the teacher.
+        origins: the initial weights and the teachers.
         sha256: the SHA-256 of its images.
         load: reads a data source, for weights of another image size, whose images have another SHA-256.
         report: receives the warnings.
@@ -200,24 +208,29 @@ def _warn_of_learned(origin: Path, known: TrainedOn, inputs: RunInputs, sha256: 
 
 
 def found_again(config: RunConfig, directory: Path) -> RunConfig:
-    """Return ``config`` of the run in ``directory`` with the current paths of its data, weights and teacher.
+    """Return ``config`` of the run in ``directory`` with the current paths of its data, weights and teachers.
 
-    Weights and a teacher that are missing keep their recorded paths, because they may not be needed.
+    Weights and teachers that are missing keep their recorded paths, because they may not be needed.
 
     Raises:
         RunError: when the images are missing.
     """
-    found: dict[str, Any] = {}
-    for use in PLACES:
-        text, path = getattr(config, use), getattr(config, f"{use}_path")
-        if path is not None:
-            found[f"{use}_path"] = places.find(text, path, directory) or path
-            if use == "data" and not places.is_there(found["data_path"]):
-                raise RunError(
-                    f"There is nothing at {path} any more, where the images of the run in {directory} were. Give their"
-                    f" current path: cifarnet train --resume {directory} --data PATH"
-                )
-    return replace(config, **found)
+
+    def current(text: str, path: str | None) -> str | None:
+        return path and (places.find(text, path, directory) or path)
+
+    data = current(config.data, config.data_path)
+    if data and not places.is_there(data):
+        raise RunError(
+            f"There is nothing at {data} any more, where the images of the run in {directory} were. Give their current"
+            f" path: cifarnet train --resume {directory} --data PATH"
+        )
+    return replace(
+        config,
+        data_path=data,
+        weights_path=config.weights and current(config.weights, config.weights_path),
+        teacher_path=tuple(map(current, config.teacher, config.teacher_path)),
+    )
 
 
 def same_weights(config: RunConfig, directory: Path) -> Weights | None:
@@ -226,33 +239,39 @@ def same_weights(config: RunConfig, directory: Path) -> Weights | None:
     Raises:
         RunError: when their file has other weights now.
     """
-    weights = load_origin(config, "weights")
+    weights = load_base(config)
     if weights and config.weights_sha256 not in (None, weights.sha256()):
         raise RunError(
-            f"{config.place('weights')} does not hold the weights that the run in {directory} started from (their"
-            " SHA-256 differs). Restore these weights, or start a new run."
+            f"{config.weights_place} does not hold the weights that the run in {directory} started from (their SHA-256"
+            " differs). Restore these weights, or start a new run."
         )
     return weights
 
 
-def same_teacher(config: RunConfig, directory: Path) -> Weights | None:
-    """Return the teacher of the run in ``directory``; None if it has none.
+def same_teachers(config: RunConfig, directory: Path) -> tuple[Weights, ...]:
+    """Return the teachers of the run in ``directory``.
 
     Raises:
-        RunError: when the teacher in ``config`` can't be read or has other weights, or the run has no teacher.
+        RunError: when a teacher in ``config`` can't be read or has other weights, or the run has another number of
+            teachers.
     """
-    if config.teacher is None:
-        return None
-    if config.teacher_sha256 is None:
-        raise RunError(f"The run in {directory} has no teacher: leave out `teacher`. Received: {config.teacher}")
+    received, recorded = ", ".join(config.teacher), len(config.teacher_sha256)
+    if config.teacher and not recorded:
+        raise RunError(f"The run in {directory} has no teacher: leave out `teacher`. Received: {received}")
+    if len(config.teacher) != recorded:
+        raise RunError(
+            f"The run in {directory} has {recorded} teacher{'s' if recorded > 1 else ''}: give `teacher` for each, in"
+            f" the same order. Received: {received or 'none'}"
+        )
     remedy = "Give the current path of its weights with `teacher`, or start a new run."
     try:
-        teacher = load_origin(config, "teacher")
+        teachers = load_teachers(config)
     except WeightsError as error:
-        raise RunError(f"The teacher of the run in {directory} can't be read: {error} {remedy}") from error
-    if teacher and config.teacher_sha256 != teacher.sha256():
-        raise RunError(
-            f"{config.place('teacher')} does not hold the weights that the run in {directory} learns from (their"
-            f" SHA-256 differs). {remedy}"
-        )
-    return teacher
+        raise RunError(f"A teacher of the run in {directory} can't be read: {error} {remedy}") from error
+    for place, teacher, sha256 in zip(config.teacher_places, teachers, config.teacher_sha256, strict=True):
+        if teacher.sha256() != sha256:
+            raise RunError(
+                f"{place} does not hold the weights that the run in {directory} learns from (their SHA-256 differs)."
+                f" {remedy}"
+            )
+    return teachers

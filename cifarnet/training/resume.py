@@ -15,18 +15,18 @@ from cifarnet.data.sources import source_name
 from cifarnet.errors import RunError, WeightsError
 from cifarnet.evaluation.scored import Scored
 from cifarnet.events import EventHandler, Warned, ignore
-from cifarnet.files import StrPath, as_path
+from cifarnet.files import StrPath
 from cifarnet.models.spec import ModelSpec
 from cifarnet.runs import files
 from cifarnet.runs.config import RunConfig
 from cifarnet.runs.directory import FollowedRun, Run
-from cifarnet.runs.request import SAVE_INTERVAL
+from cifarnet.runs.request import SAVE_INTERVAL, teacher_texts
 from cifarnet.training import messages
 from cifarnet.training.checkpoint import Checkpoint, require_run
 from cifarnet.training.checkpoints import CheckpointManager, latest_checkpoint, remove_previous
 from cifarnet.training.distribute import Strategy, require_divisible, require_supported
 from cifarnet.training.length import at_length, with_length
-from cifarnet.training.origins import Origins, found_again, same_teacher, same_weights
+from cifarnet.training.origins import Origins, found_again, same_teachers, same_weights
 from cifarnet.training.result import Result
 from cifarnet.training.run import TrainingRun
 from cifarnet.training.run_data import RunData
@@ -40,7 +40,7 @@ def resume(
     directory: StrPath,
     *,
     data: StrPath | None = None,
-    teacher: StrPath | None = None,
+    teacher: StrPath | Sequence[StrPath] | None = None,
     on_nan: str | None = None,
     devices: str | int | None = None,
     epochs: int | None = None,
@@ -64,7 +64,7 @@ def resume(
     Args:
         directory: the run.
         data: the current path of its images.
-        teacher: the current path of its teacher's weights.
+        teacher: the current paths of its teachers' weights, in the same order.
         on_nan: ``stop`` or ``restore``: what to do when its loss or a weight becomes NaN or infinite.
         devices: the devices to continue on, as in ``TrainRequest``; by default as many as before.
         epochs: a new total length. The result is that of a run that had this length from the beginning. The former
@@ -87,8 +87,8 @@ def resume(
         StorageError: as for ``train``.
         LostRunError: as for ``train``.
         InvalidValueError: when it can't have the new length.
-        RunError: when it is finished, when another process trains it, or when its images, initial weights or teacher
-            have changed.
+        RunError: when it is finished, when another process trains it, or when its images, initial weights or a
+            teacher have changed.
         WeightsError: when all its checkpoints are damaged.
     """
     session = Session(
@@ -140,16 +140,17 @@ def resume(
         return TrainingRun(run, replace(setup, config=config), session, strategy).train(checkpoint)
 
 
-def _changed(config: RunConfig, data: StrPath | None, teacher: StrPath | None, on_nan: str | None) -> RunConfig:
+def _changed(
+    config: RunConfig, data: StrPath | None, teacher: StrPath | Sequence[StrPath] | None, on_nan: str | None
+) -> RunConfig:
     """Return ``config`` with the given changes for the rest of the run."""
     if on_nan is not None:
         config = replace(config, on_nan=on_nan)
     if data is not None:
         name = source_name(data)
         config = replace(config, data=name, data_path=places.of_data(name))
-    if teacher is not None:
-        name = str(as_path(teacher, "teacher"))
-        config = replace(config, teacher=name, teacher_path=places.of_weights(name))
+    if teachers := teacher_texts(teacher):
+        config = replace(config, teacher=teachers, teacher_path=tuple(map(places.of_weights, teachers)))
     return config
 
 
@@ -196,7 +197,7 @@ def _require_backend(run: Run, given: str | None) -> None:
 def _setup(run: Run, config: RunConfig, checkpoint: Checkpoint | None, session: Session) -> Setup:
     """Read the inputs of the rest of the run, and check that they have not changed."""
     # Without a checkpoint the run was stopped before its first step, so it starts from its initial weights.
-    origins = Origins(None if checkpoint else same_weights(config, run.path), same_teacher(config, run.path))
+    origins = Origins(None if checkpoint else same_weights(config, run.path), same_teachers(config, run.path))
     known = checkpoint.weights if checkpoint else origins.base
     began = time.monotonic()
     data = _same_data(run, config, session)

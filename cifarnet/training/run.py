@@ -210,7 +210,7 @@ class TrainingRun:
             budget=config.budget,
             weights=config.weights if setup.origins.base else None,
             new_head=not setup.keeps_head,
-            teacher=config.teacher,
+            teachers=config.teacher,
             grown_from=setup.grown_from,
             history=tuple(train_state.history),
             best_epoch=train_state.best_epoch,

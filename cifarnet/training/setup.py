@@ -38,7 +38,7 @@ class Setup:
     Attributes:
         config: its configuration.
         data: its images.
-        origins: its initial weights and its teacher.
+        origins: its initial weights and its teachers.
         spec: its network.
         normalization: of the input of the network.
         data_seconds: the seconds that reading the images took.
@@ -146,27 +146,23 @@ def request_sha256(prepared: Prepared) -> str:
 
 
 def located_inputs(request: TrainRequest) -> RunInputs:
-    """Return the inputs of ``request``, with the absolute paths of its data, weights and teacher.
+    """Return the inputs of ``request``, with the absolute paths of its data, weights and teachers.
 
     The image size may be that of the weights, which are not read here.
     """
-    data, weights, teacher = source_name(request.data), _text(request.weights), _text(request.teacher)
+    data, weights = source_name(request.data), None if request.weights is None else str(request.weights)
     return RunInputs(
         data=data,
         data_path=places.of_data(data),
         weights=weights,
         weights_path=places.of_weights(weights),
-        teacher=teacher,
-        teacher_path=places.of_weights(teacher),
+        teacher=request.teachers,
+        teacher_path=tuple(map(places.of_weights, request.teachers)),
         test_split=request.test_split,
         validation_split=request.validation_split,
         seed=request.seed,
         skip_broken=request.skip_broken,
     )
-
-
-def _text(place: object) -> str | None:
-    return None if place is None else str(place)
 
 
 def named_recipe_of(request: TrainRequest, model: str | None = None) -> Recipe:
@@ -188,14 +184,14 @@ def named_recipe_of(request: TrainRequest, model: str | None = None) -> Recipe:
 
 
 def read_images(prepared: Prepared, session: Session) -> tuple[RunInputs, RunData, float]:
-    """Read the images of a new run, and check that they fit the initial weights and the teacher.
+    """Read the images of a new run, and check that they fit the initial weights and the teachers.
 
     Returns:
         The inputs with the resolved ``test_split``, the images, and the seconds that reading took.
 
     Raises:
         DataError: when they can't be read.
-        InvalidValueError: when they don't fit the request, the teacher or the initial weights.
+        InvalidValueError: when they don't fit the request, a teacher or the initial weights.
         BudgetError: when reading took longer than the budget.
     """
     request, inputs, origins = prepared.request, prepared.inputs, prepared.origins
@@ -218,8 +214,8 @@ def read_images(prepared: Prepared, session: Session) -> tuple[RunInputs, RunDat
         raise too_little_time(request.budget, used, seconds)
     warn_of_left_out(data, session)
     warn_of_enlarged(data, session)
-    if origins.teacher:
-        refuse_other_task(inputs, origins.teacher, data)
+    for name, teacher in zip(inputs.teacher, origins.teachers, strict=True):
+        refuse_other_task(name, teacher, data)
     warn_of_learned_images(inputs, origins, data.sha256, load, session.report)
     names = data.train.class_names
     if request.classes not in (None, len(names)):
@@ -268,9 +264,9 @@ def resolve(
     Raises:
         InvalidValueError: for fields that contradict each other.
     """
-    request, base, teacher = prepared.request, prepared.origins.base, prepared.origins.teacher
+    request, base, teachers = prepared.request, prepared.origins.base, prepared.origins.teachers
     recipe = prepared.recipe.on(device.kind) if request.adapts_to_device else prepared.recipe
-    recipe, notes = _adapted_recipe(recipe, prepared.model, request.budget, data, teacher is not None)
+    recipe, notes = _adapted_recipe(recipe, prepared.model, request.budget, data, bool(teachers))
     require_divisible(recipe.batch_size, strategy.devices)
     best = Execution.best_on(device)
     precision = "float32" if trains_head_alone(request, recipe) else best.precision
@@ -283,7 +279,7 @@ def resolve(
         jit=strategy.compiles and best.jit if request.jit is None else request.jit,
         data_sha256=data.sha256,
         weights_sha256=base.sha256() if base else None,
-        teacher_sha256=teacher.sha256() if teacher else None,
+        teacher_sha256=tuple(teacher.sha256() for teacher in teachers),
         cores=usable_cores() if device.kind == "cpu" else None,
         devices=strategy.devices,
         sync_batchnorm=request.sync_batchnorm,

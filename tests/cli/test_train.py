@@ -94,8 +94,9 @@ def test_a_plan_names_the_initial_weights(changes, message):
     assert not [line for line in plan_lines(PLAN) if line.startswith("Weights")]
 
 
-def test_a_plan_tells_the_teacher():
-    assert "Teacher   a\\x1b.h5" in plan_lines(replace(PLAN, teacher="a\x1b.h5"))
+def test_a_plan_tells_the_teachers():
+    assert "Teacher   a\\x1b.h5" in plan_lines(replace(PLAN, teachers=("a\x1b.h5",)))
+    assert "Teachers  resnet44, b" in plan_lines(replace(PLAN, teachers=("resnet44", "b")))
     assert not [line for line in plan_lines(PLAN) if line.startswith("Teacher")]
 
 

@@ -88,6 +88,14 @@ def test_other_images_are_a_difference(tmp_path, data, differing):
     assert not found.same_images
 
 
+def origin(use, name, sha256):
+    """The fields of a run that starts from the weights ``name``, or learns from them; from none if it is None."""
+    if use == "weights":
+        return {"weights": name, "weights_sha256": sha256}
+    names, checksums = ([each] if each else [] for each in (name, sha256))
+    return {"teacher": tuple(names), "teacher_path": (None,) * len(names), "teacher_sha256": tuple(checksums)}
+
+
 @pytest.mark.parametrize(
     ("weights", "sha256", "differing"),
     [
@@ -100,8 +108,8 @@ def test_other_images_are_a_difference(tmp_path, data, differing):
 )
 @pytest.mark.parametrize("use", ["weights", "teacher"])
 def test_origins_are_compared_by_their_content(tmp_path, use, weights, sha256, differing):
-    one = replace(CONFIG, **{use: "resnet20", f"{use}_sha256": "abc"})
-    other = replace(CONFIG, **{use: weights, f"{use}_sha256": sha256})
+    one = replace(CONFIG, **origin(use, "resnet20", "abc"))
+    other = replace(CONFIG, **origin(use, weights, sha256))
     runs = [save_run(tmp_path / "a", config=one), save_run(tmp_path / "b", config=other)]
     assert compare(runs).differing == tuple(name.replace("weights", use, 1) for name in differing)
 

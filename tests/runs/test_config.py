@@ -9,6 +9,7 @@ from cifarnet.cli import training_screen
 from cifarnet.cli.main import app
 from cifarnet.errors import InvalidValueError
 from cifarnet.recipes import RECIPES, Recipe
+from cifarnet.runs.config import RunConfig
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training import start
 from cifarnet.training.setup import located_inputs, prepare
@@ -43,7 +44,14 @@ CONFIGS = {
     "with a teacher": run_config(
         RECIPES["fast"].with_changes(distillation=0.5, distillation_temperature=2.0),
         model="resnet20",
-        teacher="resnet32",
+        teacher=("resnet32",),
+        teacher_path=(None,),
+    ),
+    "with teachers": run_config(
+        RECIPES["fast"].with_teacher(),
+        model="resnet20",
+        teacher=("resnet32", "resnet44"),
+        teacher_path=(None, None),
     ),
     "resnet110": run_config(
         RECIPES["paper"].for_model("resnet110").with_changes(lr_boundaries=(5, 9)), model="resnet110"
@@ -107,3 +115,54 @@ def test_values_of_another_type_are_refused(field, value, valid):
 def test_a_recipe_with_a_list_is_prepared():
     recipe = Recipe(name="x", epochs=1, lr_boundaries=[1000])
     assert prepare(TrainRequest(recipe=recipe, model="resnet8")).recipe.lr_boundaries == (1000,)
+
+
+@pytest.mark.parametrize(
+    ("recorded", "wanted"),
+    [
+        ({"teacher": None, "teacher_path": None, "teacher_sha256": None}, ((), (), ())),
+        ({"teacher": "resnet32", "teacher_path": None, "teacher_sha256": "ab"}, (("resnet32",), (None,), ("ab",))),
+        ({"teacher": "t.h5", "teacher_path": "/t.h5", "teacher_sha256": "ab"}, (("t.h5",), ("/t.h5",), ("ab",))),
+        ({"teacher": "gone.h5", "teacher_path": ..., "teacher_sha256": ...}, (("gone.h5",), (None,), ())),
+        ({"teacher": ..., "teacher_path": ..., "teacher_sha256": ...}, ((), (), ())),
+    ],
+    ids=["none", "a name", "a path", "before paths were kept", "before teachers"],
+)
+def test_a_record_from_before_there_could_be_several_teachers_is_read(recorded, wanted):
+    record = {
+        **run_config(RECIPES["fast"].with_teacher(), model="resnet8", teacher=("a",), teacher_path=(None,)).to_dict()
+    }
+    if recorded["teacher"] in (None, ...):
+        record["recipe"] |= {"distillation": None, "distillation_temperature": None}
+    record = {name: value for name, value in {**record, **recorded}.items() if value is not ...}
+    config = RunConfig.from_dict(record)
+    assert (config.teacher, config.teacher_path, config.teacher_sha256) == wanted
+    assert RunConfig.from_dict(config.to_dict()) == config
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"teacher_path": ["/a", "/b"]}, "one path for each of 1 teachers. Received: 2"),
+        ({"teacher": ["a", 3]}, "a list, each item a text"),
+        ({"teacher": 3}, "a list, each item a text"),
+        ({"teacher": {"a": 1}}, "a list, each item a text"),
+    ],
+)
+def test_a_record_of_inconsistent_teachers_is_refused(change, message):
+    config = run_config(RECIPES["fast"].with_teacher(), model="resnet8", teacher=("a",), teacher_path=(None,))
+    with pytest.raises(InvalidValueError, match=message):
+        RunConfig.from_dict({**config.to_dict(), **change})
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"), [("a", ("a",)), (Path("a"), ("a",)), (["a", Path("b")], ("a", "b")), (None, ()), ([], ())]
+)
+def test_teachers_may_be_one_or_several(given, wanted):
+    assert TrainRequest("fast", teacher=given).teachers == wanted
+
+
+@pytest.mark.parametrize("wrong", ["", [""], 3, ["a", None], b"a"])
+def test_a_teacher_that_is_no_path_is_refused(wrong):
+    with pytest.raises(InvalidValueError, match=r"`teacher` takes a path, as str or pathlib\.Path"):
+        TrainRequest("fast", teacher=wrong)

@@ -111,7 +111,7 @@ def test_card_describes_every_training_since_the_first_weights(trained, checkout
     assert index["resnet8"]["test_set"] == "shapes"
     assert (root / "benchmarks/runs/resnet8/curves.svg").read_text().startswith("<svg")
     kept = Run(root / "benchmarks/runs/resnet8").config
-    assert (kept.weights, kept.teacher) == ("resnet8-first", "resnet14")
+    assert (kept.weights, kept.teacher) == ("resnet8-first", ("resnet14",))
     assert kept.weights_sha256 == load_weights(trained / "first" / files.WEIGHTS).sha256()
     with pytest.raises(SystemExit, match="give --renamed resnet8=NEW"):
         ship(trained / "third")

@@ -99,7 +99,7 @@ def test_with_jax_a_stopped_run_equals_one_left_alone(tmp_path):
     changed = {name.partition("/")[0] for name in tuned if not np.array_equal(tuned[name], alone_tensors[name])}
     assert changed == {"norm", "classifier"}
     taught = tmp_path / "taught"
-    assert json.loads((taught / files.CONFIG).read_text())["teacher"] == str(alone)
+    assert json.loads((taught / files.CONFIG).read_text())["teacher"] == [str(alone)]
     assert load_weights(taught / files.WEIGHTS).sha256() != load_weights(alone / files.WEIGHTS).sha256()
 
 

@@ -39,6 +39,6 @@ def test_coarse_labels_are_trained_resumed_and_evaluated(tmp_path, monkeypatch):
 
 def test_the_plan_says_how_a_path_was_read():
     note = "read as CIFAR-100 with 100 classes; cifar100-coarse:x has 20"
-    lines = plan_lines(replace(PLAN, data_note=note, notes=("a note",), teacher="resnet44"))
+    lines = plan_lines(replace(PLAN, data_note=note, notes=("a note",), teachers=("resnet44",)))
     assert lines[2] == f"          {note}"
     assert lines[4:6] == ["          a note", "Teacher   resnet44"]

@@ -41,8 +41,9 @@ TEACHER = Weights(
 )
 
 
-def student(recipe=RECIPE, teacher=TEACHER):
-    return Student(build_model(SPEC, seed=1), teacher, IMAGES, NORMALIZATION, recipe, Execution("float32", False, 1))
+def student(recipe=RECIPE, *teachers):
+    given = (teachers or (TEACHER,), IMAGES, NORMALIZATION, recipe, Execution("float32", False, 1))
+    return Student(build_model(SPEC, seed=1), *given)
 
 
 def log_softmax(logits):
@@ -90,7 +91,7 @@ def fed(monkeypatch):
 
 @pytest.mark.parametrize(("mean", "std"), [(100.0, 50.0), ((90.0, 100.0, 110.0), (40.0, 50.0, 60.0))])
 def test_teacher_input_is_renormalized_at_full_size(fed, mean, std):
-    made = student(teacher=replace(TEACHER, normalization=Normalization(mean, std)))
+    made = student(RECIPE, replace(TEACHER, normalization=Normalization(mean, std)))
     made.use_size(16)
     answers = np.asarray(made(BATCH, training=True))
     augmented = np.asarray(made.augmented(BATCH))
@@ -103,13 +104,28 @@ def test_teacher_input_is_renormalized_at_full_size(fed, mean, std):
     np.testing.assert_allclose(answers[:, 1], np.asarray(alone), rtol=1e-4, atol=1e-4)
 
 
+def test_several_teachers_answer_with_the_geometric_mean_of_their_probabilities():
+    spec = ModelSpec("resnet8-v1")
+    other = Weights(
+        spec, initial_weights(spec, 9), CIFAR10_CLASSES, Normalization((90.0, 100.0, 110.0), (60.0, 50.0, 40.0))
+    )
+    together, *alone = (
+        np.asarray(student(RECIPE, *teachers)(BATCH, training=True))[:, 1]
+        for teachers in ((TEACHER, other), (TEACHER,), (other,))
+    )
+    product = np.prod([np.exp(log_softmax(logits)) for logits in alone], axis=0) ** 0.5
+    wanted = product / product.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(np.exp(log_softmax(together)), wanted, rtol=1e-5)
+    assert not np.allclose(together, alone[0], atol=1e-3)
+
+
 @pytest.mark.slow
 def test_a_step_changes_only_the_student():
     made = student()
     made.sgd.follow(Plan(10))
     before = made.network.get_tensors()
     made.fit(BATCH, np.arange(len(ROWS), dtype=np.int32), batch_size=len(ROWS), verbose=0)
-    after, teacher = made.network.get_tensors(), made.teacher.get_tensors()
+    after, teacher = made.network.get_tensors(), made.teachers[0].get_tensors()
     assert not [name for name in before if np.array_equal(before[name], after[name])]
     for name, array in TEACHER.tensors.items():
         np.testing.assert_array_equal(teacher[name], array, err_msg=name)
@@ -148,10 +164,10 @@ def taught(tiny_family, tmp_path_factory):
 def test_a_teacher_is_recorded_and_changes_the_result(taught, tmp_path):
     result, teacher, events = taught
     config = Run(result.directory).config
-    assert config.teacher == str(teacher)
+    assert config.teacher == (str(teacher),)
     assert (config.recipe.distillation, config.recipe.distillation_temperature) == (0.9, 4.0)
-    assert config.teacher_sha256 == load_weights(teacher / files.WEIGHTS).sha256()
-    assert [event.teacher for event in events.of(Planned)] == [str(teacher)]
+    assert config.teacher_sha256 == (load_weights(teacher / files.WEIGHTS).sha256(),)
+    assert [event.teachers for event in events.of(Planned)] == [(str(teacher),)]
     assert not [event for event in events.of(Warned) if "made it worse" not in event.message]
     assert train(SYNTHETIC, tmp_path / "alone").weights_sha256 != result.weights_sha256
 
@@ -182,7 +198,30 @@ def test_resume_requires_the_same_teacher(taught, tmp_path):
         resume(tmp_path / "run")
     moved = str(taught[1])
     assert resume(tmp_path / "run", teacher=moved).weights_sha256 == taught[0].weights_sha256
-    assert Run(tmp_path / "run").config.teacher == moved
+    assert Run(tmp_path / "run").config.teacher == (moved,)
+
+
+@pytest.mark.slow
+def test_a_stopped_run_with_two_teachers_equals_one_left_alone(taught, tmp_path):
+    """The second teacher has other weights than the first one. Both have moved when the run goes on."""
+    known = load_weights(taught[1] / files.WEIGHTS)
+    other = {**known.tensors, "classifier/bias": known.tensors["classifier/bias"] + np.arange(len(known.class_names))}
+    for name, tensors in (("a", known.tensors), ("b", other)):
+        save_weights(tmp_path / f"{name}.h5", replace(known, tensors=tensors))
+    request = replace(SYNTHETIC, teacher=[tmp_path / "a.h5", str(tmp_path / "b.h5")])
+    whole = train(request, tmp_path / "whole")
+    events = Recorder(when=lambda event: isinstance(event, StepDone) and event.step == 4)
+    with pytest.raises(InterruptedRunError):
+        train(request, tmp_path / "run", report=events)
+    moved = [str((tmp_path / name).rename(tmp_path / f"moved-{name}")) for name in ("a.h5", "b.h5")]
+    with pytest.raises(
+        RunError, match=r"has 2 teachers: give `teacher` for each, in the same order. Received: .*a\.h5"
+    ):
+        resume(tmp_path / "run", teacher=moved[0])
+    with pytest.raises(RunError, match=r"moved-b\.h5 does not hold the weights that the run in .* learns from"):
+        resume(tmp_path / "run", teacher=moved[::-1])
+    assert resume(tmp_path / "run", teacher=moved).weights_sha256 == whole.weights_sha256
+    assert whole.weights_sha256 != taught[0].weights_sha256
 
 
 @pytest.mark.slow

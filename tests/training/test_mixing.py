@@ -133,7 +133,7 @@ def test_a_student_follows_the_teacher_and_the_shared_label():
     recipe = MIXUP.with_changes(distillation=0.25, distillation_temperature=2.0)
     spec = ModelSpec("resnet14")
     teacher = Weights(spec, initial_weights(spec, 7), CIFAR10_CLASSES, NORMALIZATION)
-    made = Student(build_model(SPEC), teacher, IMAGES, NORMALIZATION, recipe, Execution("float32", False, 1))
+    made = Student(build_model(SPEC), (teacher,), IMAGES, NORMALIZATION, recipe, Execution("float32", False, 1))
     given = batch(recipe)
     shares = weights_of(recipe, given["draws"]).mean(axis=(1, 2, 3))
     mine, theirs = log_softmax(LOGITS / 2)

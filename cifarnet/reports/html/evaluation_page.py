@@ -119,14 +119,14 @@ def training_facts(settings: Mapping[str, Any], changes: Mapping[str, Any], epoc
     """Return what the page of a run says of its settings.
 
     Args:
-        settings: recipe (its name), data, weights, teacher, seed, backend, precision, and whether it mixes images; None
-            for what is not used.
+        settings: recipe (its name), data, weights (None for none), teachers, seed, backend, precision, and whether it
+            mixes images.
         changes: the fields of the recipe that differ from the recipe of that name.
         epochs: the epochs that were trained.
     """
     changed = {name: value for name, value in changes.items() if value is not None and name != "name"}
     mixed = "those of mixed images: an answer counts as its class's share of the label"
-    origins = (("Began with", settings["weights"]), ("Teacher", settings["teacher"]))
+    origins = (("Began with", settings["weights"]), *(("Teacher", place) for place in settings["teachers"]))
     return [
         ("Recipe", settings["recipe"] + "".join(f", {name} {value}" for name, value in changed.items())),
         ("Data", settings["data"]),

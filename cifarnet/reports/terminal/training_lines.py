@@ -31,6 +31,7 @@ def plan_lines(plan: Planned) -> list[str]:
     trainable = f", {plan.trainable_params:,} of them trained (base fixed)" if plan.frozen_base else ""
     size = plan.spec.image_size
     larger = "" if size == ModelSpec().image_size else f", images of {size}x{size} pixels"
+    heading = "Teachers" if len(plan.teachers) > 1 else "Teacher"
     lines = [
         f"Network   {plan.spec.title}, {plan.spec.classes} classes, {plan.params:,} parameters{trainable}{larger}",
         f"Data      {printable(plan.data)}: {plan.train_images:,} training images,"
@@ -38,7 +39,7 @@ def plan_lines(plan: Planned) -> list[str]:
         *([f"          {printable(plan.data_note)}"] if plan.data_note else []),
         f"Recipe    {recipe.name}{f' with {changed}' if changed else ''}: {length}",
         *(f"          {note}" for note in plan.notes),
-        *([f"Teacher   {printable(plan.teacher)}"] if plan.teacher else []),
+        *([f"{heading:<10}{', '.join(map(printable, plan.teachers))}"] if plan.teachers else []),
         f"Device    {plan.place}, {plan.precision}",
         f"Run       {printable(str(plan.directory))}",
     ]
