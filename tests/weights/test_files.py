@@ -51,13 +51,14 @@ def test_the_header_alone_can_be_read(path, weights):
 
 
 @pytest.mark.parametrize("half", [False, True])
-def test_embedding_statistics_are_given_back_exactly(tmp_path, weights, half):
+def test_embedding_statistics_are_given_back(tmp_path, weights, half):
     saved = with_random_statistics(weights, 2.5)
     save_weights(tmp_path / "w.h5", saved, half=half)
     loaded = load_weights(tmp_path / "w.h5")
     assert (loaded.reject_beyond, loaded.reject_below) == (2.5, 4.5)
     for name, array in saved.statistics.arrays().items():
-        np.testing.assert_array_equal(loaded.statistics.arrays()[name], array)
+        stored = array.astype(np.float16).astype(np.float32) if half else array
+        np.testing.assert_array_equal(loaded.statistics.arrays()[name], stored)
     assert load_header(tmp_path / "w.h5").reject_beyond == 2.5
     assert replace(loaded, statistics=None).sha256() == loaded.sha256()
 

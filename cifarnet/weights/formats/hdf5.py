@@ -2,7 +2,7 @@
 
 A weight file is an HDF5 file. The root attribute ``cifarnet`` holds its header as JSON. The group ``weights`` holds the
 tensors as datasets under the full names of the network's description (see ``cifarnet.hdf5``). The group ``embeddings``
-holds the arrays of the embedding statistics, always in float32, for weights that have them.
+holds the arrays of the embedding statistics, for weights that have them.
 """
 
 import json
@@ -26,8 +26,8 @@ _GROUP = "weights"
 
 
 def save_weights(path: Path, weights: Weights, *, half: bool = False) -> None:
-    """Write ``weights`` to the file ``path`` atomically, with a checksum. With ``half`` tensors are stored as float16,
-    except those with values beyond its range, which stay float32.
+    """Write ``weights`` to the file ``path`` atomically, with a checksum. With ``half`` tensors and embedding statistics
+    are stored as float16, except those with values beyond its range, which stay float32.
 
     Raises:
         StorageError: when the file can't be written.
@@ -43,11 +43,10 @@ def own_content(path: Path, weights: Weights) -> bytes:
 def write_into(file: "h5py.File", weights: Weights, *, half: bool = False) -> None:
     """Write the header and the tensors into an open file. Checkpoints add the train state to the same file."""
     file.attrs[HEADER] = json.dumps(header.written(weights))
-    for name, array in weights.tensors.items():
+    named = {f"{_GROUP}/{name}": array for name, array in weights.tensors.items()}
+    for name, array in (named | header.statistics_arrays(weights)).items():
         fits = half and np.abs(array).max() <= np.finfo(np.float16).max
-        file.create_dataset(f"{_GROUP}/{name}", data=array, dtype="float16" if fits else "float32")
-    for name, array in header.statistics_arrays(weights).items():
-        file.create_dataset(name, data=array, dtype="float32")
+        file.create_dataset(name, data=array, dtype="float16" if fits else "float32")
 
 
 def load(path: Path) -> Weights:
