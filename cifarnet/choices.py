@@ -23,6 +23,9 @@ with many images, and trained weights help less. The limit was not measured, but
 ON_NAN = ("stop", "restore")
 """The reactions to a non-finite loss or weight. The first is the default."""
 
+DISTANCE, LARGEST_LOGIT = "distance", "largest logit"
+"""The scores by which pictures of none of the classes are rejected (``cifarnet.inference.rejection``)."""
+
 CROPS = ("center", "pad", "stretch")
 """How a picture is made square: crop the centre, add grey margins, or stretch."""
 

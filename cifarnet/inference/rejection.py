@@ -4,11 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cifarnet.choices import DISTANCE, LARGEST_LOGIT
 from cifarnet.errors import InvalidValueError
 from cifarnet.weights.record import Weights
-
-DISTANCE, LARGEST_LOGIT = "distance", "largest logit"
-"""The scores by which pictures are rejected."""
 
 
 @dataclass(frozen=True)
@@ -16,8 +14,8 @@ class Rejection:
     """A score of pictures, and its threshold.
 
     Attributes:
-        score: ``"distance"``, that of the embedding from those of the training images (``cifarnet.models.embeddings``),
-            or ``"largest logit"`` for weights without embedding statistics.
+        score: ``DISTANCE``, that of the embedding from those of the training images (``cifarnet.models.embeddings``),
+            or ``LARGEST_LOGIT`` for weights without embedding statistics.
         threshold: pictures with a larger distance, or a smaller largest logit, are rejected. It keeps 95 % of the
             held-out images with one view.
     """

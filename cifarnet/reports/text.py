@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from cifarnet.choices import DISTANCE, LARGEST_LOGIT
+
+_SCORES = {DISTANCE: "the distance from the training images", LARGEST_LOGIT: "the largest logit"}
 REJECTION = "none of these, probably"
 """The text for a picture that is probably of none of the classes."""
 
@@ -38,8 +41,7 @@ def rejected(evaluation: Mapping[str, Any]) -> list[str]:
     if "rejected" not in evaluation:
         return []
     found = evaluation["rejected"]
-    how = {"distance": "the distance from the training images", "largest logit": "the largest logit"}[found["score"]]
-    return [f"{percent(found['share'])} of the test images   by {how}"]
+    return [f"{percent(found['share'])} of the test images   by {_SCORES[found['score']]}"]
 
 
 def fair_scores(evaluation: Mapping[str, Any]) -> list[tuple[str, str]]:

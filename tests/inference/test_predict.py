@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cifarnet.choices import CROPS
+from cifarnet.choices import CROPS, DISTANCE
 from cifarnet.data.images import read_image
 from cifarnet.errors import DataError, InvalidValueError
 from cifarnet.evaluation.metrics import softmax
 from cifarnet.inference.classifier import Classifier
 from cifarnet.inference.predict import ImageSource, find_images, predict, resolve_top_k
-from cifarnet.inference.rejection import DISTANCE, Rejection
+from cifarnet.inference.rejection import Rejection
 from cifarnet.weights.formats import load_weights
 from tests.support.networks import SIZE, save_picture, save_tiny_weights
 from tests.support.weights import with_random_statistics
