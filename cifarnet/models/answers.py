@@ -18,16 +18,23 @@ from cifarnet.models.spec import embedding_size
 from cifarnet.preprocessing import Normalization
 
 
-class Logits(keras.Model):
+class _OfImages(keras.Model):
+    """A model of uint8 images (batch, size, size, 3), which it normalizes."""
+
+    def __init__(self, network: Network, normalization: Normalization):
+        super().__init__(name=type(self).__name__.lower())
+        self.network = network
+        self.normalization = normalization
+
+
+class Logits(_OfImages):
     """A model from uint8 images (batch, size, size, 3) to logits (batch, classes).
 
     With ``image_size``, in pixels, images are shrunk to it first, as in training with progressive resizing.
     """
 
     def __init__(self, network: Network, normalization: Normalization, image_size: int | None = None):
-        super().__init__(name="logits")
-        self.network = network
-        self.normalization = normalization
+        super().__init__(network, normalization)
         self.image_size = image_size
 
     def call(self, images: Any) -> Any:
@@ -41,13 +48,8 @@ class Logits(keras.Model):
         return (self.network.spec.classes,)
 
 
-class LogitsAndEmbeddings(keras.Model):
+class LogitsAndEmbeddings(_OfImages):
     """A model from uint8 images (batch, size, size, 3) to logits and, after them, embeddings: (batch, both)."""
-
-    def __init__(self, network: Network, normalization: Normalization):
-        super().__init__(name="embeddings")
-        self.network = network
-        self.normalization = normalization
 
     def call(self, images: Any) -> Any:
         """Return the logits and the embeddings of ``images``, float32."""
@@ -59,13 +61,8 @@ class LogitsAndEmbeddings(keras.Model):
         return (self.network.spec.classes + embedding_size(self.network.spec),)
 
 
-class Features(keras.Model):
+class Features(_OfImages):
     """A model from uint8 images (batch, size, size, 3) to features, the output of the network's base."""
-
-    def __init__(self, network: Network, normalization: Normalization):
-        super().__init__(name="base")
-        self.network = network
-        self.normalization = normalization
 
     def call(self, images: Any) -> Any:
         """Return the features of ``images``."""
