@@ -10,6 +10,7 @@ from cifarnet.errors import RunError
 from cifarnet.locking import SOFT, locked
 from cifarnet.runs.lock import LOCK, run_lock
 from cifarnet.weights import catalog
+from cifarnet.weights.index import INDEX
 from tests.support.weights import make
 
 
@@ -68,7 +69,7 @@ def test_weights_are_added_and_removed_without_flock(without_flock, tmp_path):
     catalog.add(source, "mine")
     catalog.add(source, "mine", replace=True)
     catalog.remove("mine")
-    assert {path.name for path in folder.iterdir()} == {".lock", catalog.INDEX}
+    assert {path.name for path in folder.iterdir()} == {".lock", INDEX}
 
 
 def test_a_run_is_locked_without_flock(without_flock, tmp_path):

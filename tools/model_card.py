@@ -17,8 +17,8 @@ from cifarnet.reports.text import corruption_rows
 from cifarnet.runs import files
 from cifarnet.runs.config import RunConfig
 from cifarnet.runs.directory import Run
-from cifarnet.weights import catalog
 from cifarnet.weights.formats import load_header
+from cifarnet.weights.index import NamedWeights
 from cifarnet.weights.record import Weights
 
 DEVICE = "device.txt"
@@ -71,7 +71,7 @@ def read_config(run: Path, renamed: Sequence[str] = ()) -> RunConfig:
     return replace(config, weights=weights, teacher=teachers, teacher_path=(None,) * len(teachers), **NOWHERE)
 
 
-def weights_page(index: Mapping[str, catalog.NamedWeights]) -> str:
+def weights_page(index: Mapping[str, NamedWeights]) -> str:
     """Return the page with a table of the shipped weights, each with a link to its card."""
     rows = "\n".join(
         f"| [`{name}`]({name}.md) | {header.spec.title} | {header.accuracy:.2%} of {entry.test_images:,} images of"
@@ -94,7 +94,7 @@ otherwise. cifarnet reads both as float32.
 
 
 def model_card(
-    entry: catalog.NamedWeights, run: Path, scores: Evaluation, mirrored: float, rounding: Rounding, data: str
+    entry: NamedWeights, run: Path, scores: Evaluation, mirrored: float, rounding: Rounding, data: str
 ) -> str:
     """Return the model card of shipped weights.
 

@@ -40,9 +40,9 @@ from cifarnet.inference.classifier import Classifier
 from cifarnet.reports.figures import plots
 from cifarnet.runs import files
 from cifarnet.runs.config import RunConfig
-from cifarnet.weights import catalog
 from cifarnet.weights.formats import load_weights
 from cifarnet.weights.formats.hdf5 import save_weights
+from cifarnet.weights.index import make_entry, read_index, write_index
 from cifarnet.weights.record import Weights
 
 ROOT = Path(__file__).parents[1]
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--test-set", default="CIFAR-10", help="what the test images are called in the index")
     args = parser.parse_args()
     folder = ROOT / "cifarnet" / "weights"
-    index = catalog.read_index(folder, shipped=True)
+    index = read_index(folder, shipped=True)
     if entry := index.get(str(args.run)):
         weights, test_set = load_weights(entry.verify()), entry.test_set
         calibrated: Weights | None = weights
@@ -79,9 +79,9 @@ def main() -> None:
     measured, mirrored = (accuracy(classifier.logits(test.images, tta=tta), test.labels) for tta in ("none", "flip"))
     weights = replace(weights, accuracy=measured)
     save_weights(path, weights, half=rounding.half)
-    entry = catalog.make_entry(name, path, test_set, len(test), shipped=True)
+    entry = make_entry(name, path, test_set, len(test), shipped=True)
     index = {**index, name: entry}
-    catalog.write_index(folder, index)
+    write_index(folder, index)
     corrupted = min(CORRUPTED_IMAGES, len(test))
     scores = evaluate(path, args.data, fair=True, corrupt=True, corrupt_images=corrupted)
     card = model_card(entry, _kept(name), scores, mirrored, rounding, Path(args.data).name)
@@ -140,7 +140,7 @@ def _refuse_unknown_origin(args: argparse.Namespace, name: str) -> None:
             raise SystemExit(f"{origin} is where {args.run} will be kept: rename it, and give --renamed {name}=NEW.")
         metrics = json.loads((origin / files.METRICS).read_text(encoding="utf-8"))
         # The shipped weights may be rounded.
-        shipped = catalog.read_index(ROOT / "cifarnet" / "weights", shipped=True).get(origin.name)
+        shipped = read_index(ROOT / "cifarnet" / "weights", shipped=True).get(origin.name)
         rounded = [load_weights(shipped.path).sha256()] if shipped else []
         if sha256 not in (None, metrics["weights_sha256"], *rounded):
             raise SystemExit(f"{learner} learned from other weights than those of {origin}.")

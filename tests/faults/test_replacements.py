@@ -9,6 +9,7 @@ import pytest
 
 from cifarnet.weights import catalog
 from cifarnet.weights.formats.hdf5 import save_weights
+from cifarnet.weights.index import INDEX
 from tests.support.faults.saves import checkpoint
 
 pytestmark = pytest.mark.faults
@@ -61,7 +62,7 @@ def test_a_killed_replacement_leaves_old_or_new(replace, scaled, tried):
     again()
     entry = catalog.entries()["mine"]
     left = {path.name for path in entry.path.parent.iterdir()}
-    assert left - {".lock"} == {catalog.INDEX, entry.path.name}
+    assert left - {".lock"} == {INDEX, entry.path.name}
     tried("weights add --replace killed at a random moment", scaled(5), "old or new; nothing left over")
 
 

@@ -8,7 +8,7 @@ from cifarnet.errors import CifarnetError, RunError, WeightsError
 from cifarnet.recipes import read_recipe
 from cifarnet.runs import files
 from cifarnet.runs.compare import compare
-from cifarnet.weights import catalog
+from cifarnet.weights.index import INDEX, read_index
 from tests.support.faults.texts import KINDS, VALUES, fuzz, mutants
 
 pytestmark = pytest.mark.faults
@@ -110,9 +110,9 @@ def test_an_index_with_a_wrong_field_is_refused_by_it(name, entry, message, tmp_
     entry = entry.replace("%s", "ab" * 32)
     if entry.startswith("{") and "sha256" in entry:
         entry = entry[:-1] + "".join(f', "{f}": null' for f in ("test_set", "test_images") if f not in entry) + "}"
-    (tmp_path / catalog.INDEX).write_text(f'{{"{name}": {entry}}}')
+    (tmp_path / INDEX).write_text(f'{{"{name}": {entry}}}')
     with pytest.raises(WeightsError, match=message):
-        catalog.read_index(tmp_path, shipped=False)
+        read_index(tmp_path, shipped=False)
 
 
 @pytest.mark.parametrize(

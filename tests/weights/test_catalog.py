@@ -12,6 +12,7 @@ from cifarnet.errors import InvalidValueError, WeightsError
 from cifarnet.weights import catalog
 from cifarnet.weights.formats import load_weights
 from cifarnet.weights.formats.hdf5 import save_weights
+from cifarnet.weights.index import INDEX, write_index
 from tests.support.weights import make
 
 
@@ -122,8 +123,6 @@ def test_a_file_that_the_user_put_there_stays(run):
 
 
 def test_a_folder_deleted_while_weights_are_added_is_reported(run, monkeypatch):
-    write_index = catalog.write_index
-
     def delete_first(folder, index):
         shutil.rmtree(folder)
         write_index(folder, index)
@@ -136,7 +135,7 @@ def test_a_folder_deleted_while_weights_are_added_is_reported(run, monkeypatch):
 def test_weights_that_an_earlier_version_added_are_replaced(run, tmp_path):
     entry = catalog.add(run, "mine")
     old = entry.path.rename(entry.path.with_name("mine.h5"))
-    catalog.write_index(old.parent, {"mine": replace(entry, path=old)})
+    write_index(old.parent, {"mine": replace(entry, path=old)})
     assert catalog.load("mine").spec.depth == 8
     catalog.add(make(tmp_path / "other.h5", depth=14), "mine", replace=True)
     assert catalog.load("mine").spec.depth == 14
@@ -184,13 +183,13 @@ def test_a_changed_file_is_refused_by_name(run):
 
 def test_an_index_can_not_name_a_file_elsewhere(run, tmp_path):
     entry = catalog.add(run, "mine")
-    catalog.write_index(entry.path.parent, {"mine": replace(entry, path=tmp_path / "run" / "weights.h5")})
+    write_index(entry.path.parent, {"mine": replace(entry, path=tmp_path / "run" / "weights.h5")})
     assert catalog.entries()["mine"].path.parent == entry.path.parent
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"mine": {}}', '{"mine": 3}'])
 def test_a_damaged_index_is_named(run, text):
-    index = catalog.add(run, "mine").path.parent / catalog.INDEX
+    index = catalog.add(run, "mine").path.parent / INDEX
     index.write_text(text)
     with pytest.raises(WeightsError, match=r"index\.json"):
         catalog.entries()
@@ -221,7 +220,7 @@ def test_every_shipped_file_is_listed_intact_and_small():
     entries = catalog.shipped()
     folder = next(iter(entries.values())).path.parent
     data = [path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")]
-    assert {path.name for path in data} == {catalog.INDEX, *(entry.path.name for entry in entries.values())}
+    assert {path.name for path in data} == {INDEX, *(entry.path.name for entry in entries.values())}
     # A wheel compresses them, to about 0.8 of it.
     assert sum(path.stat().st_size for path in data) < 15e6
     for name, entry in entries.items():

@@ -26,8 +26,10 @@ _GROUP = "weights"
 
 
 def save_weights(path: Path, weights: Weights, *, half: bool = False) -> None:
-    """Write ``weights`` to the file ``path`` atomically, with a checksum. With ``half`` tensors and embedding statistics
-    are stored as float16, except those with values beyond its range, which stay float32.
+    """Write ``weights`` to the file ``path`` atomically, with a checksum.
+
+    With ``half``, tensors and embedding statistics are stored as float16, except those with values beyond its range,
+    which stay float32.
 
     Raises:
         StorageError: when the file can't be written.

@@ -34,6 +34,7 @@ from cifarnet.training import resume
 from cifarnet.training.checkpoints import CheckpointManager, latest_checkpoint
 from cifarnet.weights import catalog
 from cifarnet.weights.formats.hdf5 import save_weights
+from cifarnet.weights.index import INDEX
 from cifarnet.weights.record import Weights
 from tests.support.faults import saves
 from tests.support.faults.disk import KILL, ForgetfulDisk, Killed, disk, watched
@@ -132,7 +133,7 @@ def _check_weights(name: str, *steps: int | None) -> Callable[[Path], None]:
 
 def _tidy(folder: Path) -> None:
     names = {entry.path.name for entry in catalog.entries().values() if not entry.shipped}
-    assert {path.name for path in folder.iterdir()} == {*names, catalog.INDEX, ".lock"}
+    assert {path.name for path in folder.iterdir()} == {*names, INDEX, ".lock"}
 
 
 def _add(name: str) -> Callable[[Path], None]:

@@ -20,8 +20,8 @@ from cifarnet.runs import files
 from cifarnet.runs.compare import compare
 from cifarnet.runs.directory import Run
 from cifarnet.training.schedule import learning_rate, size_at, spans
-from cifarnet.weights import catalog
 from cifarnet.weights.formats.hdf5 import save_weights
+from cifarnet.weights.index import INDEX, make_entry, read_index, write_index
 from tests.support.faults.saves import checkpoint
 from tests.support.runs import run_config
 
@@ -180,17 +180,17 @@ def _make_index(folder: Path) -> Path:
     origin = run_config(RECIPES["fast"], data_sha256="ab" * 32, test_split=0.2).trained_on
     for name in ("mine", "yours"):
         save_weights(own / f"{name}.h5", weights)
-        entries[name] = catalog.make_entry(
+        entries[name] = make_entry(
             name, own / f"{name}.h5", "folder", 100, shipped=False, trained_on=origin if name == "mine" else None
         )
-    catalog.write_index(own, entries)
-    return own / catalog.INDEX
+    write_index(own, entries)
+    return own / INDEX
 
 
 def _read_index(path: Path) -> None:
     from cifarnet.evaluation.metrics import wilson_interval
 
-    entries = catalog.read_index(path.parent, shipped=False)
+    entries = read_index(path.parent, shipped=False)
     facts = []
     for entry in entries.values():
         described = entry.to_dict()
