@@ -130,7 +130,10 @@ def predict(
     if reject and not required_rejection(loaded).by_distance:
         console.warn(
             "These weights have no embedding statistics, so --reject judges by the largest logit, which finds fewer"
-            " pictures of other things. A training with --validation-split stores the statistics.",
+            " pictures of other things. A training with --validation-split stores the statistics."
+            if loaded.spec.family.distance_rejects
+            else f"--reject judges the answers of {loaded.spec.title} by the largest logit, which finds fewer pictures"
+            " of other things than the distance by which ResNets are judged.",
             style="dim",
         )
     sources = service.find_images(images, _read_stdin, console.warn_of_left_out)

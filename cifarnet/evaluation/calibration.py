@@ -39,7 +39,8 @@ def with_distances(
 ) -> Weights:
     """Return ``weights`` with the embedding statistics of training images, and a threshold for the distance.
 
-    The fraction ``ACCEPTED`` of the held-out images is at or below the threshold.
+    The fraction ``ACCEPTED`` of the held-out images is at or below the threshold. Weights of a network whose pictures
+    are judged by the largest logit (``Family.distance_rejects``) are returned as they are.
 
     Args:
         weights: the weights.
@@ -48,6 +49,8 @@ def with_distances(
         held_out: images that the network was not trained on, uint8 (n, size, size, 3).
         count: about how many of the training images the statistics are fitted to.
     """
+    if not weights.spec.family.distance_rejects:
+        return weights
     classes = weights.spec.classes
     fitted_on = train.take(fitting_rows(train.labels, classes, count))
     statistics = fit_statistics(embeddings(fitted_on.images), fitted_on.labels, classes)

@@ -41,6 +41,9 @@ class Family:
     takes_muon: bool = False
     """Whether batch normalization follows every convolution that is trained, so that its kernel may have any norm. Muon
     gives kernels a norm (``cifarnet.training.muon``)."""
+    distance_rejects: bool = True
+    """Whether the distance of embeddings from those of the training images tells pictures of no class from others. For
+    networks where it does not, they are judged by the largest logit (``cifarnet.inference.rejection``)."""
     grows: bool = False
     """Whether a deeper network can start with the weights of a shallower one."""
 

@@ -58,6 +58,13 @@ def test_statistics_and_threshold_come_from_their_own_images():
     assert (distances <= weights.reject_beyond).sum() == 38  # Of 40.
 
 
+@pytest.mark.parametrize("model", ["airbench94", "airbench94-slim"])
+def test_networks_whose_distances_tell_nothing_are_judged_by_the_largest_logit(model):
+    weights = random_weights(ModelSpec(model, 3))
+    dataset = Dataset(np.zeros((6, 32, 32, 3), np.uint8), np.array([0, 1, 2] * 2, np.int32), ("a", "b", "c"))
+    assert with_distances(weights, pytest.fail, dataset, dataset.images) is weights
+
+
 def test_as_many_images_of_each_class_are_fitted_as_there_are():
     labels = np.array([0] * 100 + [1] * 3 + [2] * 10)
     assert np.bincount(labels[fitting_rows(labels, 4, 20)], minlength=4).tolist() == [5, 3, 5, 0]
