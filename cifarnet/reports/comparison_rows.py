@@ -133,7 +133,8 @@ def _value(name: str, value: Any) -> str:
     if name == "resolutions":
         return ",".join(f"{side}:{share:g}" for side, share in value) or NONE
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return ",".join(_value(name, item) for item in value) or NONE
+        between = ", " if name.startswith("teacher") else ","
+        return between.join(_value(name, item) for item in value) or NONE
     if name.endswith("sha256"):
         return str(value)[:12]
     return f"{value:g}" if isinstance(value, float) else printable(str(value))

@@ -190,9 +190,12 @@ def read_run(directory: Path) -> RunRecord:
     run = Run.open(directory)
     config = run.config
     fields = {**asdict(config), "cifarnet": run.version}
-    fields |= {"data": config.source, "weights": config.weights_place, "teacher": config.teacher_places}
+    fields |= {"data": config.source, "weights": config.weights_place}
     for place in PLACES:
         del fields[f"{place}_path"]
+    # The mean of several teachers does not depend on their order.
+    teachers = sorted(zip(config.teacher_sha256, config.teacher_places, strict=True))
+    fields["teacher_sha256"], fields["teacher"] = zip(*teachers, strict=True) if teachers else ((), ())
     # The digest of the request includes the seed.
     del fields["recipe"], fields["seed"], fields["request_sha256"]
     recipe = config.recipe.to_dict()

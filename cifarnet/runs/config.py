@@ -15,7 +15,7 @@ from cifarnet.fields import Range, convert_fields, options_of, require_valid, ty
 from cifarnet.models.spec import ModelSpec, model_name
 from cifarnet.recipes import RECIPES, Recipe
 from cifarnet.runs.provenance import TEXT_LIMIT, TrainedOn
-from cifarnet.runs.request import TrainRequest
+from cifarnet.runs.request import TrainRequest, require_few_teachers
 from cifarnet.weights.record import LARGEST, require_storable
 
 PLACES = ("data", "weights", "teacher")
@@ -75,8 +75,12 @@ class RunInputs:
                 if text and len(text) > TEXT_LIMIT:
                     problem = f"must have at most {TEXT_LIMIT:,} characters"
                     raise invalid(name, problem, text, valid=TEXT_LIMIT, received=f"{len(text):,}")
-        if (paths := len(self.teacher_path)) != (valid := len(self.teacher)):
-            raise invalid("teacher_path", f"must have one path for each of {valid} teachers", paths, valid=valid)
+        self._require_each_teacher("teacher_path")
+        require_few_teachers(self.teacher)
+
+    def _require_each_teacher(self, name: str) -> None:
+        if (found := len(getattr(self, name))) != (valid := len(self.teacher)):
+            raise invalid(name, f"must have a value for each of {valid} teachers", found, valid=valid)
 
     @property
     def source(self) -> str:
@@ -142,6 +146,7 @@ class RunConfig(RunInputs):
         require_storable(ModelSpec(self.model, image_size=self.image_size))
         _CORES.require("cores", self.cores)
         _DEVICES.require("devices", self.devices)
+        self._require_each_teacher("teacher_sha256")
         require_consistent(self, self.recipe)
 
     @property
@@ -244,7 +249,7 @@ def require_consistent(asked: TrainRequest | RunConfig, recipe: Recipe) -> None:
         InvalidValueError: when they do. The message names the settings.
     """
     for field, message in _contradictions(asked, recipe):
-        raise InvalidValueError(message, field=field, value=getattr(asked, field))
+        raise InvalidValueError(message, field=field, value=getattr(asked if hasattr(asked, field) else recipe, field))
 
 
 def _contradictions(asked: TrainRequest | RunConfig, recipe: Recipe) -> Iterator[tuple[str, str]]:

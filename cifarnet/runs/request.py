@@ -1,7 +1,7 @@
 """A request for a training run, before anything is read: the options of ``cifarnet train`` as data."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ from cifarnet.recipes import Recipe
 from cifarnet.runs.provenance import SEEDS
 
 WEIGHTS = "RUN|FILE|NAME"
+MOST_TEACHERS = 16
+"""The most teachers of a run."""
 """The metavar of options that take a run directory, a weight file or a name that ``cifarnet weights`` lists."""
 
 LONGEST_BUDGET = 366 * 24 * 3600.0
@@ -118,7 +120,7 @@ class TrainRequest:
         (),
         metavar=WEIGHTS,
         help="Learn from the answers of these weights as well as from the labels. May be repeated: the mean of several"
-        " teachers is better than each. With `resume`: where they are now.",
+        " is usually better than the best of them. With `resume`: where they are now.",
         panel=Panel.TRANSFER,
         resumable=True,
     )
@@ -199,6 +201,15 @@ class TrainRequest:
         require_one_length({**{name: self.changes.get(name) for name in _LENGTHS}, "budget": self.budget})
 
     @property
+    def leaves_network_open(self) -> bool:
+        """Whether the device decides the network: with a budget, without anything that decides it or was not measured.
+
+        The networks were compared without teachers, with the recipe ``fast``.
+        """
+        decided = self.model or self.weights or self.teachers or self.recipe not in (None, "fast")
+        return self.budget is not None and not decided
+
+    @property
     def teachers(self) -> tuple[str, ...]:
         """The paths or names of the teachers' weights."""
         return teacher_texts(self.teacher)
@@ -216,9 +227,20 @@ def teacher_texts(given: Any) -> tuple[str, ...]:
         InvalidValueError: for anything else, and for a path that is empty or contains a NUL character.
     """
     several = given if isinstance(given, list | tuple) else () if given is None else (given,)
+    require_few_teachers(several)
     for each in several:
         as_path(each, "teacher")
     return tuple(map(str, several))
+
+
+def require_few_teachers(teachers: Sequence[object]) -> None:
+    """Check that the ``teachers`` of a run, which may be in a stranger's file, are not too many to be read.
+
+    Raises:
+        InvalidValueError: when they are more than ``MOST_TEACHERS``.
+    """
+    if (found := len(teachers)) > MOST_TEACHERS:
+        raise invalid("teacher", f"must be at most {MOST_TEACHERS}", found, valid=MOST_TEACHERS)
 
 
 def request_of(options: Mapping[str, Any], request: TrainRequest | None = None) -> TrainRequest:

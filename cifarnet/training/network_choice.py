@@ -10,7 +10,7 @@ from cifarnet.models.spec import ModelSpec
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.origins import Origins
 from cifarnet.training.run_data import RunData
-from cifarnet.training.setup import Prepared, recipe_for
+from cifarnet.training.setup import Prepared, recipe_for, require_muon
 from cifarnet.weights import catalog
 from cifarnet.weights.formats import load_weights
 
@@ -40,6 +40,7 @@ def with_default_weights(prepared: Prepared, data: RunData) -> tuple[Prepared, t
     request = replace(request, weights=DEFAULT_WEIGHTS)
     try:
         recipe = recipe_for(request, replace(base.spec, image_size=inputs.image_size))
+        require_muon(recipe, base.spec)
     except InvalidValueError:
         return prepared, ()
     note = (
@@ -52,17 +53,20 @@ def with_default_weights(prepared: Prepared, data: RunData) -> tuple[Prepared, t
 def with_best_network(prepared: Prepared, device: Device) -> tuple[Prepared, tuple[str, ...]]:
     """Return ``prepared`` with the best network within a budget on ``device``, and a note on it.
 
-    A request without a budget, or with a network, weights, a teacher or a recipe other than ``fast``, keeps its
-    network. The networks were compared without these.
+    A request that does not leave the network open keeps it.
+
+    Raises:
+        InvalidValueError: when the recipe has settings that the network does not take.
     """
     request = prepared.request
-    if _decides(request) or request.budget is None or request.recipe not in (None, "fast"):
+    if not request.leaves_network_open:
         return prepared, ()
     size = prepared.inputs.image_size
     model = best_network(device, size)
+    spec = ModelSpec(model, image_size=size)
+    require_muon(prepared.recipe, spec)
     if model == prepared.model:
         return prepared, ()
-    spec = ModelSpec(model, image_size=size)
     note = f"{spec.title} is the best network within a budget on a CPU; `model` chooses another"
     return replace(prepared, model=model, recipe=recipe_for(request, spec)), (note,)
 

@@ -3,7 +3,7 @@
 Both may have been trained on images that the run holds out, and both may have changed when the run is resumed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -131,6 +131,23 @@ def refuse_other_task(name: str, teacher: Weights, data: RunData) -> None:
         )
 
 
+def refuse_equal_teachers(inputs: RunInputs, origins: Origins) -> None:
+    """Check that no teacher is there twice, because it would take time and teach the same.
+
+    Raises:
+        InvalidValueError: when two have the same weights.
+    """
+    first: dict[str, str] = {}
+    for name, teacher in zip(inputs.teacher, origins.teachers, strict=True):
+        if (other := first.setdefault(teacher.sha256(), name)) is not name:
+            raise InvalidValueError(
+                f"Two teachers have the same weights, which take twice the time and teach the same: give one of them as"
+                f" `teacher`. Received: {other}, {name}",
+                field="teacher",
+                value=name,
+            )
+
+
 def common_test_split(inputs: RunInputs, origins: Origins, load: LoadAtSize) -> float | None:
     """Return the fraction of the images to hold out as test images.
 
@@ -150,11 +167,12 @@ def common_test_split(inputs: RunInputs, origins: Origins, load: LoadAtSize) -> 
         load_same: Load = partial(_load_at, load, size)
         if known and (known.is_at(inputs.source) or is_training_data(known, inputs.source, load_same)):
             splits[origin] = required_split(known, str(origin), inputs.test_split)
+    both = "`weights` and `teacher`" if inputs.weights else "The teachers"
     known_splits = {split for split in splits.values() if split is not None}
     if len(known_splits) > 1:
         each = ", ".join(f"{origin}: {split:g}" for origin, split in splits.items() if split is not None)
         raise InvalidValueError(
-            f"`weights` and `teacher` held out different fractions of {inputs.data} as test images, so one of them was"
+            f"{both} held out different fractions of {inputs.data} as test images, so one of them was"
             f" trained on test images of the other ({each}). Use runs that held out the same fraction."
         )
     return known_splits.pop() if known_splits else inputs.test_split
@@ -248,30 +266,57 @@ def same_weights(config: RunConfig, directory: Path) -> Weights | None:
     return weights
 
 
-def same_teachers(config: RunConfig, directory: Path) -> tuple[Weights, ...]:
-    """Return the teachers of the run in ``directory``.
+def same_teachers(
+    config: RunConfig, directory: Path, given: Sequence[str] = ()
+) -> tuple[RunConfig, tuple[Weights, ...]]:
+    """Return ``config`` of the run in ``directory`` with the current places of its teachers, and their weights.
+
+    Args:
+        config: the configuration, with the places where the teachers were.
+        directory: the run.
+        given: the current places of some or all of them, in any order.
 
     Raises:
-        RunError: when a teacher in ``config`` can't be read or has other weights, or the run has another number of
-            teachers.
+        RunError: when ``given`` has other weights, when a teacher can't be read or has other weights now, or when
+            ``given`` is not empty and the run has no teacher.
     """
-    received, recorded = ", ".join(config.teacher), len(config.teacher_sha256)
-    if config.teacher and not recorded:
+    if given and not config.teacher:
+        received = ", ".join(given)
         raise RunError(f"The run in {directory} has no teacher: leave out `teacher`. Received: {received}")
-    if len(config.teacher) != recorded:
-        raise RunError(
-            f"The run in {directory} has {recorded} teacher{'s' if recorded > 1 else ''}: give `teacher` for each, in"
-            f" the same order. Received: {received or 'none'}"
-        )
-    remedy = "Give the current path of its weights with `teacher`, or start a new run."
-    try:
-        teachers = load_teachers(config)
-    except WeightsError as error:
-        raise RunError(f"A teacher of the run in {directory} can't be read: {error} {remedy}") from error
-    for place, teacher, sha256 in zip(config.teacher_places, teachers, config.teacher_sha256, strict=True):
-        if teacher.sha256() != sha256:
+    known: dict[str, tuple[str, str | None, Weights]] = {}
+    for name in given:
+        path = places.of_weights(name)
+        weights = _load(name, path)
+        if (sha256 := weights.sha256()) not in config.teacher_sha256:
             raise RunError(
-                f"{place} does not hold the weights that the run in {directory} learns from (their SHA-256 differs)."
-                f" {remedy}"
+                f"{path or name} does not hold the weights of a teacher of the run in {directory}, which learns from"
+                f" {', '.join(config.teacher_places)} (the SHA-256 differs). {_WHERE_TEACHERS_ARE}"
             )
-    return teachers
+        known[sha256] = name, path, weights
+    found = [
+        known.get(sha256) or (name, path, _recorded_teacher(name, path, sha256, directory))
+        for name, path, sha256 in zip(config.teacher, config.teacher_path, config.teacher_sha256, strict=True)
+    ]
+    names, paths, teachers = zip(*found, strict=True) if found else ((), (), ())
+    return replace(config, teacher=names, teacher_path=paths), teachers
+
+
+_WHERE_TEACHERS_ARE = "Give the current path of its weights with `teacher`, or start a new run."
+
+
+def _recorded_teacher(name: str, path: str | None, sha256: str, directory: Path) -> Weights:
+    if path and not Path(path).exists():
+        raise RunError(
+            f"There is nothing at {path} any more, where a teacher of the run in {directory} was. Give its current"
+            f" path: cifarnet train --resume {directory} --teacher PATH"
+        )
+    try:
+        teacher = _load(name, path)
+    except WeightsError as error:
+        raise RunError(f"A teacher of the run in {directory} can't be read. {error} {_WHERE_TEACHERS_ARE}") from error
+    if teacher.sha256() != sha256:
+        raise RunError(
+            f"{path or name} does not hold the weights that the run in {directory} learns from (their SHA-256"
+            f" differs). {_WHERE_TEACHERS_ARE}"
+        )
+    return teacher

@@ -31,9 +31,10 @@ from cifarnet.training.result import Result
 from cifarnet.training.run import TrainingRun
 from cifarnet.training.run_data import RunData
 from cifarnet.training.session import Session
-from cifarnet.training.setup import Setup, network_for, warn_of_left_out
+from cifarnet.training.setup import Setup, network_for, require_muon, warn_of_left_out
 from cifarnet.training.signals import stopping_with
 from cifarnet.weights.formats import load_weights
+from cifarnet.weights.record import Weights
 
 
 def resume(
@@ -64,7 +65,7 @@ def resume(
     Args:
         directory: the run.
         data: the current path of its images.
-        teacher: the current paths of its teachers' weights, in the same order.
+        teacher: the current paths of its teachers' weights, in any order. Those that did not move may be left out.
         on_nan: ``stop`` or ``restore``: what to do when its loss or a weight becomes NaN or infinite.
         devices: the devices to continue on, as in ``TrainRequest``; by default as many as before.
         epochs: a new total length. The result is that of a run that had this length from the beginning. The former
@@ -103,7 +104,7 @@ def resume(
     run = Run.open(directory)
     recorded = run.config
     config = with_length(recorded, run.path, {"epochs": epochs, "steps": steps, "budget": budget})
-    config = _changed(config, data, teacher, on_nan)
+    config = _changed(config, data, on_nan)
     if (config.recipe, config.on_nan) != (recorded.recipe, recorded.on_nan):
         # This is not what the command that started the run asks for, so that command no longer continues it.
         config = replace(config, request_sha256=None)
@@ -129,7 +130,8 @@ def resume(
                 f"The run in {run.path} can't be made longer: its {files.CHECKPOINT} is missing. Continue from its"
                 f" weights in a new run: cifarnet train --weights {run.path}"
             )
-        setup = _setup(run, config, checkpoint, session)
+        config, teachers = same_teachers(config, run.path, teacher_texts(teacher))
+        setup = _setup(run, config, teachers, checkpoint, session)
         _, strategy = session.start(config.backend, placement, config.sync_batchnorm)
         config = _on_devices(config, strategy, run, report)
         strategy.require_same("configuration", config.common_text)
@@ -140,17 +142,13 @@ def resume(
         return TrainingRun(run, replace(setup, config=config), session, strategy).train(checkpoint)
 
 
-def _changed(
-    config: RunConfig, data: StrPath | None, teacher: StrPath | Sequence[StrPath] | None, on_nan: str | None
-) -> RunConfig:
+def _changed(config: RunConfig, data: StrPath | None, on_nan: str | None) -> RunConfig:
     """Return ``config`` with the given changes for the rest of the run."""
     if on_nan is not None:
         config = replace(config, on_nan=on_nan)
     if data is not None:
         name = source_name(data)
         config = replace(config, data=name, data_path=places.of_data(name))
-    if teachers := teacher_texts(teacher):
-        config = replace(config, teacher=teachers, teacher_path=tuple(map(places.of_weights, teachers)))
     return config
 
 
@@ -194,10 +192,12 @@ def _require_backend(run: Run, given: str | None) -> None:
         )
 
 
-def _setup(run: Run, config: RunConfig, checkpoint: Checkpoint | None, session: Session) -> Setup:
+def _setup(
+    run: Run, config: RunConfig, teachers: tuple[Weights, ...], checkpoint: Checkpoint | None, session: Session
+) -> Setup:
     """Read the inputs of the rest of the run, and check that they have not changed."""
     # Without a checkpoint the run was stopped before its first step, so it starts from its initial weights.
-    origins = Origins(None if checkpoint else same_weights(config, run.path), same_teachers(config, run.path))
+    origins = Origins(None if checkpoint else same_weights(config, run.path), teachers)
     known = checkpoint.weights if checkpoint else origins.base
     began = time.monotonic()
     data = _same_data(run, config, session)
@@ -207,6 +207,7 @@ def _setup(run: Run, config: RunConfig, checkpoint: Checkpoint | None, session: 
         require_run(checkpoint, config.recipe, config.budget, data.train, run.path)
         at_length(checkpoint, config, len(data.train), run.path)
     spec, normalization = network_for(config.model, config.recipe, known, data)
+    require_muon(config.recipe, spec)
     return Setup(config, data, origins, spec, normalization, data_seconds)
 
 

@@ -21,6 +21,7 @@ from cifarnet.training.distribute import Strategy, require_divisible
 from cifarnet.training.origins import (
     Origins,
     common_test_split,
+    refuse_equal_teachers,
     refuse_other_network,
     refuse_other_task,
     warn_of_learned_images,
@@ -91,6 +92,7 @@ def prepare(request: TrainRequest) -> Prepared:
     if request.image_size is not None:
         require_storable(ModelSpec(request.model or ModelSpec().name, image_size=request.image_size))
     origins = Origins.load(inputs)
+    refuse_equal_teachers(inputs, origins)
     known = origins.base.spec if origins.base else ModelSpec()
     model = known.name if request.model is None else request.model
     spec = ModelSpec(model, image_size=known.image_size if request.image_size is None else request.image_size)
@@ -98,6 +100,8 @@ def prepare(request: TrainRequest) -> Prepared:
     if origins.base:
         refuse_other_network(inputs, known, spec, request.freeze_base)
     recipe = recipe_for(request, spec)
+    if not request.leaves_network_open:
+        require_muon(recipe, spec)
     return Prepared(request, recipe, model, replace(inputs, image_size=spec.image_size), origins)
 
 
@@ -107,7 +111,6 @@ def recipe_for(request: TrainRequest, spec: ModelSpec) -> Recipe:
     if request.adapts_to_device:
         recipe = scaled(recipe, spec)
     require_sizes(recipe, spec)
-    require_muon(recipe, spec)
     return recipe
 
 
@@ -252,7 +255,6 @@ def network_for(model: str, recipe: Recipe, known: Weights | None, data: RunData
     spec = ModelSpec(model, len(data.train.class_names), data.train.images.shape[1])
     require_storable(spec)
     require_sizes(recipe, spec)
-    require_muon(recipe, spec)
     return spec, known.normalization if known else Normalization.of(data.train.images)
 
 

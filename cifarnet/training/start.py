@@ -100,6 +100,8 @@ def train(
     if path is not None and Run(path).is_interrupted(digest):
         return resume(
             path,
+            data=request.data,
+            teacher=request.teachers,
             devices=None if request.devices == "auto" else request.devices,
             backend=request.backend,
             mirrors=mirrors,

@@ -178,3 +178,10 @@ def test_a_damaged_file_of_a_run_is_named_with_its_damage(tmp_path, name, conten
     (run / name).write_text(content)
     with pytest.raises(RunError, match=message):
         compare([run])
+
+
+def test_the_order_of_teachers_is_no_difference(tmp_path):
+    one = {"teacher": ("a", "b"), "teacher_path": (None, None), "teacher_sha256": ("ab", "cd")}
+    other = {name: values[::-1] for name, values in one.items()}
+    runs = [save_run(tmp_path / str(n), config=replace(CONFIG, **each)) for n, each in enumerate((one, other))]
+    assert compare(runs).differing == ()

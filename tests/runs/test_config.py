@@ -46,12 +46,14 @@ CONFIGS = {
         model="resnet20",
         teacher=("resnet32",),
         teacher_path=(None,),
+        teacher_sha256=("ab",),
     ),
     "with teachers": run_config(
         RECIPES["fast"].with_teacher(),
         model="resnet20",
         teacher=("resnet32", "resnet44"),
         teacher_path=(None, None),
+        teacher_sha256=("ab", "cd"),
     ),
     "resnet110": run_config(
         RECIPES["paper"].for_model("resnet110").with_changes(lr_boundaries=(5, 9)), model="resnet110"
@@ -76,7 +78,8 @@ def test_the_command_of_a_run_repeats_the_run(monkeypatch, name):
     (request,) = received
     given = {field: getattr(request, field) for field in GIVEN}
     recipe = prepare(request).recipe
-    again = run_config(recipe, **vars(located_inputs(request)), **given)
+    checksums = {"teacher_sha256": config.teacher_sha256}
+    again = run_config(recipe, **vars(located_inputs(request)), **given, **checksums)
     located = replace(config, data_path=again.data_path)
     assert again == located, shlex.join(words)
     assert config.recipe.name != "fast" or not request.adapts_to_device
@@ -117,21 +120,22 @@ def test_a_recipe_with_a_list_is_prepared():
     assert prepare(TrainRequest(recipe=recipe, model="resnet8")).recipe.lr_boundaries == (1000,)
 
 
+TAUGHT = {"teacher": ("a",), "teacher_path": (None,), "teacher_sha256": ("ab",)}
+
+
 @pytest.mark.parametrize(
     ("recorded", "wanted"),
     [
         ({"teacher": None, "teacher_path": None, "teacher_sha256": None}, ((), (), ())),
         ({"teacher": "resnet32", "teacher_path": None, "teacher_sha256": "ab"}, (("resnet32",), (None,), ("ab",))),
         ({"teacher": "t.h5", "teacher_path": "/t.h5", "teacher_sha256": "ab"}, (("t.h5",), ("/t.h5",), ("ab",))),
-        ({"teacher": "gone.h5", "teacher_path": ..., "teacher_sha256": ...}, (("gone.h5",), (None,), ())),
+        ({"teacher": "gone.h5", "teacher_path": ..., "teacher_sha256": "ab"}, (("gone.h5",), (None,), ("ab",))),
         ({"teacher": ..., "teacher_path": ..., "teacher_sha256": ...}, ((), (), ())),
     ],
     ids=["none", "a name", "a path", "before paths were kept", "before teachers"],
 )
 def test_a_record_from_before_there_could_be_several_teachers_is_read(recorded, wanted):
-    record = {
-        **run_config(RECIPES["fast"].with_teacher(), model="resnet8", teacher=("a",), teacher_path=(None,)).to_dict()
-    }
+    record = {**run_config(RECIPES["fast"].with_teacher(), model="resnet8", **TAUGHT).to_dict()}
     if recorded["teacher"] in (None, ...):
         record["recipe"] |= {"distillation": None, "distillation_temperature": None}
     record = {name: value for name, value in {**record, **recorded}.items() if value is not ...}
@@ -143,14 +147,16 @@ def test_a_record_from_before_there_could_be_several_teachers_is_read(recorded, 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"teacher_path": ["/a", "/b"]}, "one path for each of 1 teachers. Received: 2"),
+        ({"teacher_path": ["/a", "/b"]}, "`teacher_path` must have a value for each of 1 teachers. Received: 2"),
+        ({"teacher_sha256": []}, "`teacher_sha256` must have a value for each of 1 teachers. Received: 0"),
+        ({"teacher": ["a"] * 17, "teacher_path": ["/a"] * 17}, "`teacher` must be at most 16. Received: 17"),
         ({"teacher": ["a", 3]}, "a list, each item a text"),
         ({"teacher": 3}, "a list, each item a text"),
         ({"teacher": {"a": 1}}, "a list, each item a text"),
     ],
 )
 def test_a_record_of_inconsistent_teachers_is_refused(change, message):
-    config = run_config(RECIPES["fast"].with_teacher(), model="resnet8", teacher=("a",), teacher_path=(None,))
+    config = run_config(RECIPES["fast"].with_teacher(), model="resnet8", **TAUGHT)
     with pytest.raises(InvalidValueError, match=message):
         RunConfig.from_dict({**config.to_dict(), **change})
 
@@ -166,3 +172,31 @@ def test_teachers_may_be_one_or_several(given, wanted):
 def test_a_teacher_that_is_no_path_is_refused(wrong):
     with pytest.raises(InvalidValueError, match=r"`teacher` takes a path, as str or pathlib\.Path"):
         TrainRequest("fast", teacher=wrong)
+
+
+CONTRADICTIONS = [
+    ("freeze_base", {"freeze_base": True}, {}),
+    ("muon", {"freeze_base": True, "weights": "airbench94"}, {"muon": 0.1}),
+    ("teacher", {}, {"distillation": 0.5}),
+    ("teacher", {"freeze_base": True, "weights": "resnet20", **TAUGHT}, {"crop_padding": 0, "flip": False}),
+    (
+        "precision",
+        {"freeze_base": True, "weights": "resnet20", "precision": "bfloat16"},
+        {"crop_padding": 0, "flip": False},
+    ),
+    ("budget", {"budget": 60.0}, {"cycle_peak": 0.0}),
+]
+
+
+@pytest.mark.parametrize(("field", "settings", "changes"), CONTRADICTIONS)
+@pytest.mark.parametrize("kind", ["request", "configuration"])
+def test_contradictions_are_refused_in_requests_and_configurations(field, settings, changes, kind):
+    recipe = RECIPES["fine-tune"].with_changes(**changes)
+    asked = {name: value for name, value in settings.items() if name not in ("teacher_path", "teacher_sha256")}
+    made = {
+        "request": lambda: prepare(TrainRequest(recipe, **asked)),
+        "configuration": lambda: run_config(recipe, model="airbench94", **settings),
+    }
+    with pytest.raises(InvalidValueError) as refused:
+        made[kind]()
+    assert refused.value.field == field

@@ -1,5 +1,6 @@
 """Learning from a teacher's answers, against the formulas written out in NumPy and against runs without a teacher."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -151,6 +152,11 @@ SHORT = RECIPES["paper"].with_changes(steps=9, batch_size=32, precise_batchnorm=
 SYNTHETIC = TrainRequest(SHORT, data="synthetic:200", model="tiny2", seed=5)
 
 
+def stopped_at(step):
+    """A recorder of events that stops the run at ``step``."""
+    return Recorder(when=lambda event: isinstance(event, StepDone) and event.step == step)
+
+
 @pytest.fixture(scope="module")
 def taught(tiny_family, tmp_path_factory):
     """A run with a teacher, the teacher's run, and the first one's events."""
@@ -174,7 +180,7 @@ def test_a_teacher_is_recorded_and_changes_the_result(taught, tmp_path):
 
 @pytest.mark.slow
 def test_a_stopped_run_with_a_teacher_equals_one_left_alone(taught, tmp_path):
-    events = Recorder(when=lambda event: isinstance(event, StepDone) and event.step == 4)
+    events = stopped_at(4)
     with pytest.raises(InterruptedRunError):
         train(replace(SYNTHETIC, teacher=str(taught[1])), tmp_path / "run", report=events)
     resume(tmp_path / "run")
@@ -186,7 +192,7 @@ def test_resume_requires_the_same_teacher(taught, tmp_path):
     teacher = load_weights(taught[1] / files.WEIGHTS)
     save_weights(tmp_path / "teacher.h5", teacher)
     config = replace(SYNTHETIC, teacher=str(tmp_path / "teacher.h5"))
-    events = Recorder(when=lambda event: isinstance(event, StepDone) and event.step == 4)
+    events = stopped_at(4)
     with pytest.raises(InterruptedRunError):
         train(config, tmp_path / "run", report=events)
     other = {**teacher.tensors, "classifier/bias": teacher.tensors["classifier/bias"] + 1}
@@ -194,7 +200,7 @@ def test_resume_requires_the_same_teacher(taught, tmp_path):
     with pytest.raises(RunError, match=r"teacher\.h5 does not hold the weights that the run in .* learns from"):
         resume(tmp_path / "run")
     (tmp_path / "teacher.h5").unlink()
-    with pytest.raises(RunError, match=r"can't be read: .* Give the current path of its weights with `teacher`"):
+    with pytest.raises(RunError, match=r"nothing at .*teacher\.h5 any more, .* Give its current path"):
         resume(tmp_path / "run")
     moved = str(taught[1])
     assert resume(tmp_path / "run", teacher=moved).weights_sha256 == taught[0].weights_sha256
@@ -210,23 +216,40 @@ def test_a_stopped_run_with_two_teachers_equals_one_left_alone(taught, tmp_path)
         save_weights(tmp_path / f"{name}.h5", replace(known, tensors=tensors))
     request = replace(SYNTHETIC, teacher=[tmp_path / "a.h5", str(tmp_path / "b.h5")])
     whole = train(request, tmp_path / "whole")
-    events = Recorder(when=lambda event: isinstance(event, StepDone) and event.step == 4)
+    events = stopped_at(4)
     with pytest.raises(InterruptedRunError):
         train(request, tmp_path / "run", report=events)
-    moved = [str((tmp_path / name).rename(tmp_path / f"moved-{name}")) for name in ("a.h5", "b.h5")]
-    with pytest.raises(
-        RunError, match=r"has 2 teachers: give `teacher` for each, in the same order. Received: .*a\.h5"
-    ):
+    moved = [(tmp_path / name).rename(tmp_path / f"moved-{name}") for name in ("a.h5", "b.h5")]
+    with pytest.raises(RunError, match=r"nothing at .*b\.h5 any more, .* --resume .*run --teacher PATH"):
         resume(tmp_path / "run", teacher=moved[0])
-    with pytest.raises(RunError, match=r"moved-b\.h5 does not hold the weights that the run in .* learns from"):
-        resume(tmp_path / "run", teacher=moved[::-1])
-    assert resume(tmp_path / "run", teacher=moved).weights_sha256 == whole.weights_sha256
+    with pytest.raises(RunError, match=r"does not hold the weights of a teacher of .*a\.h5, .*b\.h5 \(the SHA-256"):
+        resume(tmp_path / "run", teacher=[*moved, taught[0].directory])
+    assert resume(tmp_path / "run", teacher=moved[::-1]).weights_sha256 == whole.weights_sha256
+    assert Run(tmp_path / "run").config.teacher == tuple(map(str, moved))
     assert whole.weights_sha256 != taught[0].weights_sha256
 
 
 @pytest.mark.slow
+def test_the_same_command_continues_a_run_whose_teacher_was_elsewhere_in_between(taught, tmp_path):
+    request = replace(SYNTHETIC, teacher=shutil.copy(taught[1] / files.WEIGHTS, tmp_path / "a.h5"))
+    with pytest.raises(InterruptedRunError):
+        train(request, tmp_path / "run", report=stopped_at(4))
+    (tmp_path / "a.h5").rename(tmp_path / "b.h5")
+    with pytest.raises(InterruptedRunError):
+        resume(tmp_path / "run", teacher=tmp_path / "b.h5", report=stopped_at(6))
+    (tmp_path / "b.h5").rename(tmp_path / "a.h5")
+    assert train(request, tmp_path / "run").weights_sha256 == taught[0].weights_sha256
+
+
+def test_the_same_teacher_twice_is_refused(tmp_path):
+    save_weights(tmp_path / "t.h5", TEACHER)
+    with pytest.raises(InvalidValueError, match=r"have the same weights.* Received: .*t\.h5, .*u\.h5"):
+        prepare(TrainRequest("fast", teacher=[tmp_path / "t.h5", shutil.copy(tmp_path / "t.h5", tmp_path / "u.h5")]))
+
+
+@pytest.mark.slow
 def test_a_run_without_a_teacher_gets_none_later(taught, tmp_path):
-    events = Recorder(when=lambda event: isinstance(event, StepDone) and event.step == 4)
+    events = stopped_at(4)
     with pytest.raises(InterruptedRunError):
         train(SYNTHETIC, tmp_path / "run", report=events)
     with pytest.raises(RunError, match="has no teacher: leave out `teacher`"):

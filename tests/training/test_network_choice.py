@@ -7,6 +7,7 @@ import pytest
 from cifarnet.backend.devices import Device
 from cifarnet.choices import DEFAULT_WEIGHTS
 from cifarnet.data.progress import silent
+from cifarnet.errors import InvalidValueError
 from cifarnet.models.spec import PRESETS
 from cifarnet.recipes import RECIPES
 from cifarnet.runs.directory import Run
@@ -156,3 +157,13 @@ def test_a_run_records_its_default_weights(tmp_path):
     config = Run.open(tmp_path / "run").config
     assert (config.weights, config.weights_path) == (DEFAULT_WEIGHTS, None)
     assert config.weights_sha256 == catalog.read_named(DEFAULT_WEIGHTS, load_weights)[1].sha256()
+
+
+def test_a_budget_chooses_a_network_for_muon(tmp_path):
+    prepared = prepare(TrainRequest(data="synthetic:50", budget=60.0, changes={"muon": 0.1}))
+    chosen, _ = with_best_network(prepared, CPU)
+    assert (chosen.model, chosen.recipe.muon) == ("airbench94-slim", 0.1)
+    with pytest.raises(InvalidValueError, match=r"`muon` needs .* Received: `muon` 0.1, ResNet-20"):
+        with_best_network(prepared, GPU)
+    few = few_images(tmp_path, budget=60.0, changes={"muon": 0.1})
+    assert with_default_weights(*few) == (few[0], ())
