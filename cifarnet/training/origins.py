@@ -139,13 +139,14 @@ def refuse_equal_teachers(inputs: RunInputs, origins: Origins) -> None:
     """
     first: dict[str, str] = {}
     for name, teacher in zip(inputs.teacher, origins.teachers, strict=True):
-        if (other := first.setdefault(teacher.sha256(), name)) is not name:
+        if (sha256 := teacher.sha256()) in first:
             raise InvalidValueError(
-                f"Two teachers have the same weights, which take twice the time and teach the same: give one of them as"
-                f" `teacher`. Received: {other}, {name}",
+                "Two teachers have the same weights, which takes twice the time and teaches the same. Give one of them"
+                f" as `teacher`. Received: {first[sha256]}, {name}",
                 field="teacher",
                 value=name,
             )
+        first[sha256] = name
 
 
 def common_test_split(inputs: RunInputs, origins: Origins, load: LoadAtSize) -> float | None:
@@ -167,13 +168,13 @@ def common_test_split(inputs: RunInputs, origins: Origins, load: LoadAtSize) -> 
         load_same: Load = partial(_load_at, load, size)
         if known and (known.is_at(inputs.source) or is_training_data(known, inputs.source, load_same)):
             splits[origin] = required_split(known, str(origin), inputs.test_split)
-    both = "`weights` and `teacher`" if inputs.weights else "The teachers"
+    these = "`weights` and `teacher`" if inputs.weights else "The teachers"
     known_splits = {split for split in splits.values() if split is not None}
     if len(known_splits) > 1:
         each = ", ".join(f"{origin}: {split:g}" for origin, split in splits.items() if split is not None)
         raise InvalidValueError(
-            f"{both} held out different fractions of {inputs.data} as test images, so one of them was"
-            f" trained on test images of the other ({each}). Use runs that held out the same fraction."
+            f"{these} held out different fractions of {inputs.data} as test images, so one of them was trained on test"
+            f" images of another ({each}). Use runs that held out the same fraction."
         )
     return known_splits.pop() if known_splits else inputs.test_split
 
@@ -305,7 +306,7 @@ _WHERE_TEACHERS_ARE = "Give the current path of its weights with `teacher`, or s
 
 
 def _recorded_teacher(name: str, path: str | None, sha256: str, directory: Path) -> Weights:
-    if path and not Path(path).exists():
+    if path and not places.is_there(path):
         raise RunError(
             f"There is nothing at {path} any more, where a teacher of the run in {directory} was. Give its current"
             f" path: cifarnet train --resume {directory} --teacher PATH"

@@ -245,6 +245,8 @@ def test_the_same_teacher_twice_is_refused(tmp_path):
     save_weights(tmp_path / "t.h5", TEACHER)
     with pytest.raises(InvalidValueError, match=r"have the same weights.* Received: .*t\.h5, .*u\.h5"):
         prepare(TrainRequest("fast", teacher=[tmp_path / "t.h5", shutil.copy(tmp_path / "t.h5", tmp_path / "u.h5")]))
+    with pytest.raises(InvalidValueError, match=r"Received: resnet20, resnet20"):
+        prepare(TrainRequest("fast", teacher=["resnet20"] * 2))
 
 
 @pytest.mark.slow
