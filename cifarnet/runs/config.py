@@ -1,7 +1,7 @@
 """The resolved configuration of a run: the content of its config.json."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
@@ -169,10 +169,11 @@ class RunConfig(RunInputs):
         """Return how the run's steps are executed on ``device``."""
         return Execution(self.precision, self.jit, Execution.best_on(device).steps_per_call)
 
-    def command(self, file: Path) -> list[str]:
+    def command(self, file: Path, without: Collection[str] = ()) -> list[str]:
         """Return the command that repeats this run, as words, with every option that is not at its default.
 
         A recipe that is not a named one is read from ``file``, the config.json of the run. Known paths are absolute.
+        Options of the fields ``without`` are left out.
         """
         named = self.recipe.name in RECIPES
         values = {
@@ -187,14 +188,18 @@ class RunConfig(RunInputs):
         # Without the option, the image size would be that of the weights, which may change.
         always = (*_ALWAYS, "image_size") if self.weights else _ALWAYS
         for name, described in _OPTIONS.items():
-            if name in values and (name in always or values[name] != _DEFAULTS[name]):
+            if name in without or name not in values:
+                continue
+            if name in always or values[name] != _DEFAULTS[name]:
                 words += described.words(name, values[name])
         changes = self.recipe.differences() if named else {}
         of_network = ModelSpec(self.model).recipe_changes(self.recipe.name)
         for adapted in (*_ADAPTED.get(self.recipe.name, ()), *of_network):
             changes[adapted] = getattr(self.recipe, adapted)
         for name, described in options_of(Recipe).items():
-            if name in changes and (self.budget is None or name not in ("epochs", "steps")):
+            if name in without or (self.budget is not None and name in ("epochs", "steps")):
+                continue
+            if name in changes:
                 words += described.words(name, changes[name])
         return words
 

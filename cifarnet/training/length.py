@@ -1,18 +1,22 @@
 """Make a run longer. The result is that of a run that had the new length from the beginning."""
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cifarnet.errors import InvalidValueError
-from cifarnet.fields import received, typed_values
+from cifarnet.fields import option_name, received, typed_values
 from cifarnet.recipes import RECIPES, Recipe
 from cifarnet.runs import files
 from cifarnet.runs.config import RunConfig
 from cifarnet.runs.request import LENGTHS, require_one_length
 from cifarnet.training.checkpoint import Checkpoint, TrainState
 from cifarnet.training.schedule import Plan
+
+# A new run finds the network in its weights, and the best of the others for its device.
+_CHOSEN_AGAIN = ("model", "precision", "jit", "backend")
 
 
 def with_length(config: RunConfig, directory: Path, length: dict[str, Any]) -> RunConfig:
@@ -41,20 +45,23 @@ def with_length(config: RunConfig, directory: Path, length: dict[str, Any]) -> R
         reason = "a budget plans the whole run"
     raise InvalidValueError(
         f"The run in {directory} can't be made longer: {reason}. Continue from its weights in a new run:"
-        f" {shlex.join(_new_run(config, directory, given))}\n"
+        f" {_new_run(config, directory, _words(given))}\n"
         f"Received: {received(given, LENGTHS)}"
     )
 
 
 def longer(config: RunConfig, directory: Path) -> str:
     """Return the command that trains the finished run in ``directory`` for longer, with N for the number to choose."""
-    if config.budget is not None:
-        return f"cifarnet train --weights {directory} --budget TIME"
-    if _planned_for_length(config.recipe):
-        recipe = config.recipe.name if config.recipe.name in RECIPES else directory / files.CONFIG
-        return f"cifarnet train --weights {directory} --recipe {recipe} --epochs N"
+    if config.budget is not None or _planned_for_length(config.recipe):
+        return longer_from_weights(config, directory)
     unit = "steps" if config.recipe.steps else "epochs"
-    return f"cifarnet train --resume {directory} --{unit} N, with N {unit} in all"
+    words = ["cifarnet", "train", "--resume", str(directory), option_name(unit), "N"]
+    return f"{shlex.join(words)}, with N {unit} in all"
+
+
+def longer_from_weights(config: RunConfig, directory: Path) -> str:
+    """Return the command of a new run from the weights of the run in ``directory``, with N for its length."""
+    return _new_run(config, directory, {"epochs": "N"} if config.budget is None else {"budget": "TIME"})
 
 
 def at_length(checkpoint: Checkpoint, config: RunConfig, images: int, directory: Path) -> None:
@@ -98,11 +105,10 @@ def _reopen(checkpoint: Checkpoint, batch: int, config: RunConfig, directory: Pa
             if checkpoint.metrics
             else "the version of cifarnet that wrote it did not keep its running means"
         )
-        length = config.recipe.length
         raise InvalidValueError(
             f"The last epoch of the run in {directory} was cut short after {batch} batches and can't be continued:"
             f" {reason}. Continue from its weights in a new run:"
-            f" {shlex.join(_new_run(config, directory, length))}\nReceived: {_received(config.recipe)}"
+            f" {_new_run(config, directory, _words(config.recipe.length))}\nReceived: {_received(config.recipe)}"
         )
     train_state.epoch, train_state.batch = train_state.epoch - 1, batch
     del train_state.history[-1]
@@ -130,16 +136,22 @@ def _planned_for_length(recipe: Recipe) -> str | None:
     return None
 
 
-def _new_run(config: RunConfig, directory: Path, length: dict[str, Any]) -> list[str]:
-    """Return the command of a new run of ``length`` that starts from the weights of the run in ``directory``."""
+def _new_run(config: RunConfig, directory: Path, length: Mapping[str, str]) -> str:
+    """Return the command of a new run that starts from the weights of the run in ``directory``.
+
+    ``length`` has the word of the option that gives its length.
+    """
     run = str(directory.resolve())
     config = replace(config, weights=run, weights_path=run)
-    if (budget := length.get("budget")) is not None:
-        recipe = config.recipe if config.recipe.cycle_peak else RECIPES["fast"]
-        config = replace(config, budget=budget, recipe=recipe)
-    else:
-        config = replace(config, budget=None, recipe=config.recipe.with_changes(**length))
-    return config.command(directory.resolve() / files.CONFIG)
+    if "budget" in length and not config.recipe.cycle_peak:
+        config = replace(config, recipe=RECIPES["fast"].for_model(config.model))
+    words = config.command(directory.resolve() / files.CONFIG, without=(*LENGTHS, *_CHOSEN_AGAIN))
+    return shlex.join(words + [word for name, text in length.items() for word in (option_name(name), text)])
+
+
+def _words(length: Mapping[str, Any]) -> dict[str, str]:
+    """Return the words of the ``length`` that is given; the others are None."""
+    return {name: LENGTHS[name].text(value) for name, value in length.items() if value is not None}
 
 
 def _received(recipe: Recipe) -> str:

@@ -1,5 +1,6 @@
 """Messages of a training run: warnings, and errors with the next command."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,10 +100,11 @@ def _cores(count: int | None) -> str:
 
 def finished_message(config: RunConfig, directory: Path) -> str:
     """Return the message for the finished run in ``directory``, with the next commands."""
+    quoted = shlex.quote(str(directory))
     return (
         f"The run in {directory} is finished. Next:\n"
-        f"  cifarnet evaluate {directory}\n"
-        f"  cifarnet predict IMAGE --weights {directory}\n"
+        f"  cifarnet evaluate {quoted}\n"
+        f"  cifarnet predict IMAGE --weights {quoted}\n"
         f"To train it for longer: {longer(config, directory)}"
     )
 

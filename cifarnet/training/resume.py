@@ -25,7 +25,7 @@ from cifarnet.training import messages
 from cifarnet.training.checkpoint import Checkpoint, require_run
 from cifarnet.training.checkpoints import CheckpointManager, latest_checkpoint, remove_previous
 from cifarnet.training.distribute import Strategy, require_divisible, require_supported
-from cifarnet.training.length import at_length, with_length
+from cifarnet.training.length import at_length, longer_from_weights, with_length
 from cifarnet.training.origins import Origins, found_again, same_teachers, same_weights
 from cifarnet.training.result import Result
 from cifarnet.training.run import TrainingRun
@@ -113,7 +113,7 @@ def resume(
         is_longer = config.recipe != recorded.recipe
         done = not is_longer and _has_result(run)
         if done and not (pictures and run.missing_pictures):
-            raise RunError(messages.finished_message(recorded, run.path))
+            raise RunError(messages.finished_message(config, run.path))
         _require_backend(run, backend)
         require_supported(placement, config.backend, session.cluster, synchronized=config.sync_batchnorm)
         if session.writes:
@@ -128,7 +128,7 @@ def resume(
         if checkpoint is None and is_longer and _has_result(run):
             raise RunError(
                 f"The run in {run.path} can't be made longer: its {files.CHECKPOINT} is missing. Continue from its"
-                f" weights in a new run: cifarnet train --weights {run.path}"
+                f" weights in a new run: {longer_from_weights(recorded, run.path)}"
             )
         config, teachers = same_teachers(config, run.path, teacher_texts(teacher))
         setup = _setup(run, config, teachers, checkpoint, session)

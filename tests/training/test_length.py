@@ -1,5 +1,7 @@
 import json
+import shlex
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +13,7 @@ from cifarnet.runs import files
 from cifarnet.runs.compare import compare
 from cifarnet.runs.directory import Run
 from cifarnet.runs.request import TrainRequest
-from cifarnet.training.length import with_length
+from cifarnet.training.length import longer, with_length
 from cifarnet.training.resume import resume
 from cifarnet.training.start import train
 from cifarnet.weights.formats import load_weights
@@ -100,7 +102,7 @@ def test_the_former_result_stays_until_the_longer_run_has_one(tmp_path):
 def test_a_longer_run_needs_its_checkpoint(tmp_path):
     train(CONFIG, tmp_path / "run")
     (tmp_path / "run" / files.CHECKPOINT).unlink()
-    with pytest.raises(RunError, match=r"checkpoint\.h5 is missing.*--weights"):
+    with pytest.raises(RunError, match=r"checkpoint\.h5 is missing.*--data synthetic:100.*--weights"):
         resume(tmp_path / "run", epochs=4)
     assert Run(tmp_path / "run").config.recipe.epochs == 2
 
@@ -135,7 +137,7 @@ def test_a_course_of_fixed_length_is_refused_with_the_command(tmp_path, recipe, 
     written = f"{value:g}s" if name == "budget" else f"{value:g}"
     assert f"--{name} {written}" in str(refused.value)
     assert str(refused.value).endswith(f"Received: `{name}` {written}")
-    assert files.read_config(tmp_path / "run") == config.to_dict()
+    assert Run.open(tmp_path / "run").config == config
 
 
 @pytest.mark.parametrize("changes", [{"checks": 2}, {"resolutions": ((16, 0.5),)}])
@@ -162,3 +164,47 @@ def test_an_invalid_length_is_refused(tmp_path, length, message):
 def test_a_schedule_that_has_a_planned_length_is_named(tmp_path):
     with pytest.raises(InvalidValueError, match=r"end of the planned run \(`cycle_peak`\).*--epochs 30"):
         with_length(run_config(RECIPES["fast"]), tmp_path, {"epochs": 30})
+
+
+@pytest.mark.parametrize("budget", [None, 60.0])
+def test_a_finished_run_goes_on_with_its_images_and_teachers(budget):
+    run, data, teachers = Path("/a/my run"), "/a/my images", ("/a/my teacher", "resnet44")
+    config = run_config(
+        RECIPES["fast"].with_changes(l2=1e-5).with_teacher(),
+        "my images",
+        data_path=data,
+        image_size=64,
+        test_split=0.2,
+        validation_split=0.1,
+        budget=budget,
+        teacher=("my teacher", "resnet44"),
+        teacher_path=(teachers[0], None),
+        teacher_sha256=("0" * 64, "1" * 64),
+    )
+    words = shlex.split(longer(config, run))
+    assert words[:2] == ["cifarnet", "train"]
+    given = list(zip(words[2::2], words[3::2], strict=True))
+    assert given[-1] == (("--epochs", "N") if budget is None else ("--budget", "TIME"))
+    expected = {
+        ("--data", data),
+        ("--weights", str(run)),
+        *(("--teacher", teacher) for teacher in teachers),
+        ("--recipe", "fast"),
+        ("--l2", "1e-05"),
+        ("--image-size", "64"),
+        ("--test-split", "0.2"),
+        ("--validation-split", "0.1"),
+    }
+    assert expected <= set(given)
+    assert not {"--model", "--precision", "--backend"} & set(words)
+
+
+def test_a_finished_run_of_any_length_goes_on_by_itself():
+    command = "cifarnet train --resume '/a/my run' --epochs N, with N epochs in all"
+    assert longer(run_config(RECIPES["documented"]), Path("/a/my run")) == command
+
+
+def test_an_own_recipe_of_fixed_length_gets_the_new_length():
+    config = run_config(RECIPES["fast"].with_changes(name="mine"))
+    with pytest.raises(InvalidValueError, match=r"--recipe \S+config.json .*--epochs 30\n"):
+        with_length(config, Path("/a/run"), {"epochs": 30})
