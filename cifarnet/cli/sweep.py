@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cifarnet.backend.placement import Placement
 from cifarnet.cli import console, process
 from cifarnet.cli.train_options import train_request
-from cifarnet.errors import BackendError, FailedSeedsError, InterruptedRunError, InvalidValueError
+from cifarnet.errors import BackendError, FailedSeedsError, InterruptedRunError, InvalidValueError, RunError
 from cifarnet.fields import option_name
 from cifarnet.printable import printable
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cifarnet.runs.sweep import Sweep, SweepPlan
     from cifarnet.training.sweep import Ended, Failure, Machine, Message, Outcome, Slot, SweepEvent
 
-_RESUMABLE = {"resume", "jobs", "mirror", "save_interval", "report_file", "tensorboard", "quiet"}
+_RESUMABLE = {"resume", "data", "teacher", "jobs", "mirror", "save_interval", "report_file", "tensorboard", "quiet"}
 
 
 def is_sweep(given: dict[str, Any]) -> bool:
@@ -128,17 +128,43 @@ def _failure_lines(failures: "Sequence[Failure]") -> list[str]:
 @contextmanager
 def _resumed(given: dict[str, Any]) -> "Iterator[Sweep]":
     """Lock the sweep that ``--resume`` names, and yield it."""
-    from cifarnet.runs.sweep import Sweep
+    from cifarnet.runs.sweep import Sweep, runs_at
 
     path = given["resume"]
     if refused := sorted(given.keys() - _RESUMABLE):
+        one = next(
+            (f" To change one run, resume it by itself: cifarnet train --resume {run}" for run in runs_at(path)), ""
+        )
         raise InvalidValueError(
             f"The runs in {path} keep the settings in its sweep.json, so --resume can't be combined with"
-            f" {', '.join(map(option_name, refused))}. To change one run, resume it by itself: cifarnet train --resume"
-            f" {path / 'seed-N'}"
+            f" {', '.join(map(option_name, refused))}. Start new runs with another --output to change them.{one}"
         )
     with Sweep.open(path) as sweep:
-        yield sweep
+        yield _moved(sweep, given)
+
+
+def _moved(sweep: "Sweep", given: dict[str, Any]) -> "Sweep":
+    """Return ``sweep`` with the ``given`` places of its data and teachers, which must be those of its started runs."""
+    from cifarnet.runs.directory import Run
+    from cifarnet.runs.sweep import PLACES
+    from cifarnet.training.resume import require_same_inputs
+    from cifarnet.training.session import Session
+
+    places = {name: given[name] for name in PLACES if name in given}
+    if not places:
+        return sweep
+    plan = sweep.plan.moved(places)
+    for seed in filter(sweep.is_started, sweep.plan.all_seeds):
+        with suppress(RunError):  # The process of the run reports a damaged configuration.
+            config = Run.open(sweep.directory(seed)).config
+            break
+    else:
+        return sweep.replanned(plan)
+    # A seed that has not started has no checksums of its own.
+    with console.progress_reporter(given.get("quiet", False)) as bar:
+        session = Session(mirrors=given.get("mirror") or (), data_report=bar)
+        require_same_inputs(config, sweep.path, places.get("data"), places.get("teacher"), session)
+    return sweep.replanned(plan)
 
 
 @contextmanager
@@ -219,7 +245,7 @@ def _train(sweep: "Sweep", machine: "Machine", given: dict[str, Any]) -> "Outcom
     slots = machine.slots(jobs, plan.cores)
     common = [word for name in ("mirror", "save_interval") for word in _words(name, given.get(name))]
     common += [f"--{name}" for name in ("tensorboard",) if given.get(name)]
-    words = {seed: [*sweep.words(seed), *common] for seed in seeds}
+    words = {seed: [*sweep.words(seed, given.keys()), *common] for seed in seeds}
     with _screen(quiet) as screen:
         if seeds:
             screen.plan(sweep, seeds, slots)

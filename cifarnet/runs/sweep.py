@@ -5,7 +5,7 @@ seed-0/, seed-1/ ...    the runs
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -27,6 +27,9 @@ from cifarnet.runs.request import TrainRequest, request_of
 SWEEP = "sweep.json"
 COUNTS = Range(1, 1000)
 """The numbers of seeds that a sweep may have."""
+
+PLACES = ("data", "teacher")
+"""The fields of a request that may get another place when a sweep is resumed."""
 
 _FORMAT = 1
 _JOBS = Range(1, 2**20)
@@ -102,6 +105,19 @@ class SweepPlan:
         named = request_of({**self.options, "seed": seed})
         return named if self.recipe is None else replace(named, recipe=Recipe.from_dict(self.recipe))
 
+    def moved(self, places: Mapping[str, Any]) -> Self:
+        """Return the plan with other ``places`` of ``data`` or ``teacher``, by field.
+
+        Raises:
+            InvalidValueError: for another number of teachers.
+        """
+        request = self.request(self.seed)
+        changed = replace(request, **places)
+        if (given := len(changed.teachers)) != (valid := len(request.teachers)):
+            problem = f"must be given for each of the {valid} teachers, in the same order" if valid else "is not used"
+            raise invalid("teacher", problem, given, valid=valid, received=", ".join(changed.teachers) or "none")
+        return self.of(changed, self.seeds, self.jobs, self.cores)
+
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> Self:
         """Return the plan in ``record``, the content of sweep.json.
@@ -156,8 +172,9 @@ class Sweep:
         with run_lock(path, is_new=True):
             require_unused(path)
             remove_leftovers(path)
-            write_text(path / SWEEP, json.dumps(plan.to_dict(), indent=2) + "\n")
-            yield cls(path, plan)
+            sweep = cls(path, plan)
+            sweep._write()
+            yield sweep
 
     @classmethod
     @contextmanager
@@ -172,6 +189,20 @@ class Sweep:
         with run_lock(path):
             remove_leftovers(path)
             yield cls(path, plan)
+
+    def replanned(self, plan: SweepPlan) -> Self:
+        """Return the sweep with another ``plan``, which is written to sweep.json if it differs.
+
+        Raises:
+            StorageError: when it can't be written.
+        """
+        sweep = replace(self, plan=plan)
+        if plan != self.plan:
+            sweep._write()
+        return sweep
+
+    def _write(self) -> None:
+        write_text(self.path / SWEEP, json.dumps(self.plan.to_dict(), indent=2) + "\n")
 
     def directory(self, seed: int) -> Path:
         """Return the directory of the run with ``seed``."""
@@ -193,24 +224,28 @@ class Sweep:
         """Return whether the run with ``seed`` has its result, its plots and its page."""
         return self.is_finished(seed) and not Run(self.directory(seed)).missing_pictures
 
-    def words(self, seed: int) -> list[str]:
+    def words(self, seed: int, moved: Collection[str] = ()) -> list[str]:
         """Return the command that starts or resumes the run with ``seed``, as words after ``cifarnet``.
+
+        A started run gets the places of the plan for the fields ``moved``: ``data``, ``teacher``, both or neither.
 
         Raises:
             RunError: when its directory has a run with another seed.
         """
-        directory = self.directory(seed)
+        directory, request = self.directory(seed), self.plan.request(seed)
         if self.is_started(seed):
             found: object = seed
             with suppress(RunError):  # The process of the run reports a damaged configuration.
                 found = Run(directory).record.get("seed")
             if found != seed:
                 raise RunError(f"{directory} has a run with the seed {shown(found)}. Move it to another folder.")
-            return ["train", "--resume", str(directory)]
+            places = [
+                word for name in PLACES if name in moved for word in _OPTIONS[name].words(name, vars(request)[name])
+            ]
+            return ["train", "--resume", str(directory), *places]
         words = ["train", "--output", str(directory), "--seed", str(seed)]
         if self.plan.recipe is not None:
             words += ["--recipe", str(self.path / SWEEP)]
-        request = self.plan.request(seed)
         for cls, source in ((TrainRequest, vars(request)), (Recipe, request.changes)):
             for name, described in options_of(cls).items():
                 if name in self.plan.options:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
+from pathlib import Path
 
 from cifarnet import places
 from cifarnet.backend.cluster import Cluster
@@ -200,7 +201,7 @@ def _setup(
     origins = Origins(None if checkpoint else same_weights(config, run.path), teachers)
     known = checkpoint.weights if checkpoint else origins.base
     began = time.monotonic()
-    data = _same_data(run, config, session)
+    data = _same_data(config, run.path, session)
     data_seconds = time.monotonic() - began
     warn_of_left_out(data, session)
     if checkpoint:
@@ -211,8 +212,35 @@ def _setup(
     return Setup(config, data, origins, spec, normalization, data_seconds)
 
 
-def _same_data(run: Run, config: RunConfig, session: Session) -> RunData:
-    """Return the images of ``run``.
+def require_same_inputs(
+    config: RunConfig,
+    directory: Path,
+    data: StrPath | None,
+    teacher: StrPath | Sequence[StrPath] | None,
+    session: Session,
+) -> None:
+    """Check that the images and the teachers of a run are at their new places; None for places that are not new.
+
+    Args:
+        config: the configuration of the run.
+        directory: the run, or the folder of the runs of several seeds, for messages.
+        data: the current path of its images.
+        teacher: the current paths of its teachers' weights, in the same order.
+        session: reads the images.
+
+    Raises:
+        DataError: when there are no images.
+        RunError: when the images or a teacher are others, or the run has another number of teachers.
+    """
+    moved = _changed(config, data, teacher, None)
+    if teacher is not None:
+        same_teachers(moved, directory)
+    if data is not None:
+        _same_data(moved, directory, session)
+
+
+def _same_data(config: RunConfig, directory: Path, session: Session) -> RunData:
+    """Return the images of the run in ``directory``.
 
     Raises:
         RunError: when the images in ``config`` are not those that the run was started with.
@@ -220,8 +248,8 @@ def _same_data(run: Run, config: RunConfig, session: Session) -> RunData:
     data = RunData.load(config, session.mirrors, session.data_report)
     if data.sha256 != config.data_sha256:
         raise RunError(
-            f"{config.source} does not hold the images that the run in {run.path} was started with (their SHA-256"
-            f" differs). Give the path of those: cifarnet train --resume {run.path} --data PATH"
+            f"{config.source} does not hold the images that the run in {directory} was started with (their SHA-256"
+            f" differs). Give the path of those: cifarnet train --resume {directory} --data PATH"
         )
     return data
 
@@ -243,7 +271,7 @@ def _scored_again(run: Run, config: RunConfig, session: Session) -> Result:
 
     weights, kept = load_weights(run.path / files.WEIGHTS), run.result or files.StoredResult()
     epoch, seconds = run.result_values("epoch", "training_seconds") or (0.0, 0.0)
-    data = _same_data(run, config, session)
+    data = _same_data(config, run.path, session)
     _write_changes(run, config)
     with suppress(WeightsError):  # The result does not need the checkpoint.
         if checkpoint := latest_checkpoint(run.path, session.report):

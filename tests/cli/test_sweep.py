@@ -12,15 +12,24 @@ import pytest
 from typer.testing import CliRunner
 
 import cifarnet
+from cifarnet.cli import sweep as cli_sweep
 from cifarnet.cli.main import app
 from cifarnet.cli.sweep import plan_lines, start_process
+from cifarnet.data.progress import silent
 from cifarnet.errors import InvalidValueError, RunError
+from cifarnet.recipes import RECIPES
 from cifarnet.runs import files
 from cifarnet.runs.request import TrainRequest
-from cifarnet.runs.sweep import SWEEP, Sweep, SweepPlan
-from cifarnet.training.sweep import Slot
+from cifarnet.runs.sweep import SWEEP, Sweep, SweepPlan, read_plan
+from cifarnet.training import sweep as training_sweep
+from cifarnet.training.run_data import RunData
+from cifarnet.training.setup import located_inputs
+from cifarnet.training.sweep import Outcome, Slot
+from cifarnet.weights import catalog
 from cifarnet.weights.formats import load_weights
-from tests.support.runs import CONFIG, save_run
+from tests.support.datasets import image_folder
+from tests.support.runs import CONFIG, run_config, save_run
+from tests.support.weights import make
 
 OPTIONS = ["--data", "synthetic:50", "--depth", "8", "--recipe", "fast", "--epochs", "5", "--checks", "1"]
 PLAN = SweepPlan.of(TrainRequest(data="synthetic:64"), 3, 1, 1)
@@ -75,10 +84,80 @@ def test_invalid_options_are_refused_before_anything_is_made(tmp_path, monkeypat
 
 
 def test_settings_of_a_resumed_sweep_are_refused_by_name(tmp_path):
-    with Sweep.create(tmp_path / "s", PLAN):
+    with Sweep.create(tmp_path / "s", PLAN) as sweep:
         pass
-    result = train("--resume", tmp_path / "s", "--epochs", 9, "--data", "cifar10")
-    assert "can't be combined with --data, --epochs. To change one run" in str(result.exception)
+    result = train("--resume", tmp_path / "s", "--epochs", 9, "--no-flip")
+    assert str(result.exception).endswith("with --epochs, --flip. Start new runs with another --output to change them.")
+    save_run(sweep.directory(1), None, replace(CONFIG, seed=1))
+    result = train("--resume", tmp_path / "s", "--epochs", 9)
+    assert str(result.exception).endswith(
+        f"To change one run, resume it by itself: cifarnet train --resume {tmp_path}/s/seed-1"
+    )
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """The commands of the seeds, which are not run."""
+    commands = []
+
+    def note(seeds, slots, start, report):
+        for seed in seeds:
+            start(seed, slots[0])
+        return Outcome()
+
+    monkeypatch.setattr(training_sweep, "train_seeds", note)
+    monkeypatch.setattr(cli_sweep, "start_process", lambda words, slot: commands.append(" ".join(words)))
+    return commands
+
+
+def moved_sweep(folder, first_started=True):
+    """Make a sweep of two seeds whose images and teacher were moved to ``new``. The first seed may have started."""
+    teacher, images = make(folder / "old" / "teacher.h5"), image_folder(folder / "old" / "images")
+    request = TrainRequest("fast", data=str(images), model="resnet8", teacher=(str(teacher), "resnet20"))
+    inputs = located_inputs(request)
+    checksums = (load_weights(teacher).sha256(), catalog.read_named("resnet20", load_weights)[1].sha256())
+    data_sha256 = RunData.load(inputs, (), silent).sha256
+    with Sweep.create(folder / "s", SweepPlan.of(request, 2, 1, 1)) as sweep:
+        if first_started:
+            given = {**vars(inputs), "data_sha256": data_sha256, "teacher_sha256": checksums}
+            config = run_config(RECIPES["fast"].with_teacher(), model="resnet8", **given)
+            save_run(sweep.directory(0), None, config)
+    (folder / "old").rename(folder / "new")
+    return sweep
+
+
+@pytest.mark.parametrize("first_started", [True, False])
+def test_a_sweep_goes_on_with_moved_images_and_teachers(tmp_path, started, first_started):
+    sweep = moved_sweep(tmp_path, first_started)
+    new = tmp_path / "new"
+    moved = ["--data", new / "images", "--teacher", new / "teacher.h5", "--teacher", "resnet20"]
+    result = train("--resume", sweep.path, *moved)
+    assert result.exit_code == 0, result.output
+    assert len(started) == 2
+    assert started[0].startswith("train --resume" if first_started else "train --output")
+    assert started[1].startswith("train --output")
+    for command in started:
+        assert f"--data {new}/images" in command
+        assert f"--teacher {new}/teacher.h5 --teacher resnet20" in command
+    # It stays so for seeds that start later.
+    assert read_plan(sweep.path).request(1).teachers == (str(new / "teacher.h5"), "resnet20")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--teacher new/teacher.h5", "`teacher` must be given for each of the 2 teachers, in the same order"),
+        ("--teacher resnet20 --teacher new/teacher.h5", "does not hold the weights that the run in .*s learns from"),
+        ("--data synthetic:64", "does not hold the images that the run in .*s was started with"),
+    ],
+)
+def test_other_images_and_teachers_of_a_sweep_are_refused(tmp_path, monkeypatch, started, options, message):
+    sweep = moved_sweep(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    before = (sweep.path / SWEEP).read_text()
+    assert re.search(message, str(train("--resume", sweep.path, *options.split()).exception))
+    assert not started
+    assert (sweep.path / SWEEP).read_text() == before
 
 
 def test_data_that_can_not_be_read_end_the_command_at_once(tmp_path):
