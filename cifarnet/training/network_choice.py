@@ -1,5 +1,6 @@
 """Choose the network or the initial weights of a run, if the request leaves them open."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from cifarnet.backend.devices import Device
@@ -22,32 +23,57 @@ AVX2 core for 50,000 images, and 3 minutes for 2,000 (benchmarks/README.md, sect
 def with_default_weights(prepared: Prepared, data: RunData) -> tuple[Prepared, tuple[str, ...]]:
     """Return ``prepared`` with the default weights to start from if ``data`` are few images of the user, and a note.
 
-    A request with a network, weights, a teacher or a recipe keeps its own start, and so does one with changes that do
-    not fit the recipe ``fine-tune``. So do data sets with a name, and images that may be those that the weights were
-    trained on: those that only have classes of the weights, or numbers for classes.
+    A request with a network, weights, a teacher or a recipe keeps its own start. So do data sets with a name, and many
+    images. Others start from random weights only with a note that gives the reason: changes that do not fit the recipe
+    ``fine-tune``, or images that may be those that the weights were trained on, since they only have classes of the
+    weights, or numbers for classes.
     """
-    request = prepared.request
-    if _decides(request) or request.recipe or find_named(prepared.inputs.data):
-        return prepared, ()
-    names = {name.casefold() for name in data.train.class_names}
-    if len(data.train) > FEW_IMAGES or all(name.isdecimal() for name in names):
+    request, inputs = prepared.request, replace(prepared.inputs, weights=DEFAULT_WEIGHTS, weights_path=None)
+    if _decides(request) or request.recipe or find_named(prepared.inputs.data) or len(data.train) > FEW_IMAGES:
         return prepared, ()
     # Not by ``catalog.find``, which would take a file or a folder of this name.
     base = load_weights(catalog.shipped()[DEFAULT_WEIGHTS].verify())
-    if names <= {name.casefold() for name in base.class_names}:
-        return prepared, ()
-    inputs = replace(prepared.inputs, weights=DEFAULT_WEIGHTS, weights_path=None)
-    request = replace(request, weights=DEFAULT_WEIGHTS)
-    try:
-        recipe = recipe_for(request, replace(base.spec, image_size=inputs.image_size))
-        require_muon(recipe, base.spec)
-    except InvalidValueError:
-        return prepared, ()
+    if classes := _familiar_classes(data.train.class_names, base.class_names):
+        return prepared, (
+            f"random weights: the classes are {classes}, so the images may be those that {DEFAULT_WEIGHTS} was trained"
+            f" on; `weights` {DEFAULT_WEIGHTS} if they are your own",
+        )
+    request, spec = replace(request, weights=DEFAULT_WEIGHTS), replace(base.spec, image_size=inputs.image_size)
+    if unfit := _unfit_changes(request, spec):
+        names, verb = " and ".join(f"`{name}`" for name in unfit), "does" if len(unfit) == 1 else "do"
+        return prepared, (f"random weights: {names} {verb} not go with the recipe fine-tune",)
     note = (
         f"starts from the weights {DEFAULT_WEIGHTS}, because the images are few; `model` {base.spec.name} `recipe` fast"
         " starts from random weights"
     )
-    return Prepared(request, recipe, base.spec.name, inputs, Origins(base)), (note,)
+    return Prepared(request, recipe_for(request, spec), base.spec.name, inputs, Origins(base)), (note,)
+
+
+def _familiar_classes(names: Sequence[str], known: Sequence[str]) -> str:
+    """Return what the class ``names`` have in common with the ``known`` ones, in words; an empty text for nothing."""
+    folded = {name.casefold() for name in names}
+    if all(name.isdecimal() for name in folded):
+        return "numbers"
+    return "those of CIFAR-10" if folded <= {name.casefold() for name in known} else ""
+
+
+def _unfit_changes(request: TrainRequest, spec: ModelSpec) -> list[str]:
+    """Return the names of the changes that the recipe of ``request`` for the network ``spec`` does not take."""
+    if _takes(request, spec):
+        return []
+    alone = [
+        name for name, value in request.changes.items() if not _takes(replace(request, changes={name: value}), spec)
+    ]
+    return alone or list(request.changes)
+
+
+def _takes(request: TrainRequest, spec: ModelSpec) -> bool:
+    """Return whether the recipe of ``request`` for the network ``spec`` takes its changes."""
+    try:
+        require_muon(recipe_for(request, spec), spec)
+    except InvalidValueError:
+        return False
+    return True
 
 
 def with_best_network(prepared: Prepared, device: Device) -> tuple[Prepared, tuple[str, ...]]:

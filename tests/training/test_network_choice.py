@@ -118,18 +118,37 @@ def test_a_request_that_decides_keeps_its_start(tmp_path, request_):
     assert with_default_weights(prepared, data) == (prepared, ())
 
 
-@pytest.mark.parametrize("classes", [("dog", "cat"), ("Dog", "CAT"), ("3", "5")])
-def test_images_of_known_classes_start_from_nothing(tmp_path, classes):
-    # They may be those that the weights were trained on.
+@pytest.mark.parametrize(
+    ("classes", "what"),
+    [(("dog", "cat"), "those of CIFAR-10"), (("Dog", "CAT"), "those of CIFAR-10"), (("3", "5"), "numbers")],
+)
+def test_images_of_known_classes_start_from_nothing(tmp_path, classes, what):
     prepared, data = few_images(tmp_path, classes=classes)
-    assert with_default_weights(prepared, data) == (prepared, ())
+    note = (
+        f"random weights: the classes are {what}, so the images may be those that {DEFAULT_WEIGHTS} was trained on;"
+        f" `weights` {DEFAULT_WEIGHTS} if they are your own"
+    )
+    assert with_default_weights(prepared, data) == (prepared, (note,))
 
 
-def test_changes_that_do_not_fit_fine_tuning_keep_their_recipe(tmp_path):
-    prepared, data = few_images(tmp_path, changes={"lr_drop": 10})
-    assert with_default_weights(prepared, data) == (prepared, ())
+@pytest.mark.parametrize(
+    ("changes", "unfit"),
+    [
+        ({"steps": 3, "lr_drop": 2}, "`lr_drop` does"),
+        ({"rotation": 10, "flip": False, "lr_decay": 0.1}, "`rotation` and `lr_decay` do"),
+    ],
+)
+def test_changes_that_do_not_fit_fine_tuning_keep_their_recipe(tmp_path, changes, unfit):
+    prepared, data = few_images(tmp_path, changes=changes)
+    note = f"random weights: {unfit} not go with the recipe fine-tune"
+    assert with_default_weights(prepared, data) == (prepared, (note,))
+
+
+def test_changes_that_fit_fine_tuning_change_it(tmp_path):
     prepared, data = few_images(tmp_path, changes={"learning_rate": 0.02})
     assert with_default_weights(prepared, data)[0].recipe.learning_rate == 0.02
+    prepared, data = few_images(tmp_path / "more", changes={"lr_drop": 10, "cycle_peak": 0})
+    assert with_default_weights(prepared, data)[0].recipe.lr_drop == 10
 
 
 def test_a_folder_called_like_the_default_weights_is_not_read(tmp_path, monkeypatch):
@@ -166,4 +185,4 @@ def test_a_budget_chooses_a_network_for_muon(tmp_path):
     with pytest.raises(InvalidValueError, match=r"`muon` needs .* Received: `muon` 0.1, ResNet-20"):
         with_best_network(prepared, GPU)
     few = few_images(tmp_path, budget=60.0, changes={"muon": 0.1})
-    assert with_default_weights(*few) == (few[0], ())
+    assert with_default_weights(*few) == (few[0], ("random weights: `muon` does not go with the recipe fine-tune",))
