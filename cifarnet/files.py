@@ -10,10 +10,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 
+from cifarnet.choices import DEFAULT_WEIGHTS
 from cifarnet.errors import StorageError, invalid
 
 StrPath = str | os.PathLike[str]
 """A path as text or path object."""
+
+# What parameters take that are not just a path.
+_TAKEN = dict.fromkeys(
+    ("weights", "weights_path", "teacher"), f"a run, a weight file or a name such as {DEFAULT_WEIGHTS}"
+)
 
 
 def as_path(value: StrPath, field: str, what: str | None = None) -> Path:
@@ -22,9 +28,12 @@ def as_path(value: StrPath, field: str, what: str | None = None) -> Path:
     Raises:
         InvalidValueError: when ``value`` is neither text nor a path, is empty, or contains a NUL character.
     """
-    if not isinstance(value, str | os.PathLike) or not isinstance(text := os.fspath(value), str) or not text:
-        valid = "a path, as str or pathlib.Path"
+    taken = _TAKEN.get(field, "a path")
+    if not isinstance(value, str | os.PathLike) or not isinstance(text := os.fspath(value), str):
+        valid = f"{taken}, as str or pathlib.Path"
         raise invalid(field, f"takes {valid}", value, valid=valid, received=f"{value!r:.80}", what=what)
+    if not text:
+        raise invalid(field, f"must not be empty: give {taken}", value, valid=taken, received="''", what=what)
     if "\0" in text:
         raise invalid(field, "takes a path without a NUL character", value, received=f"{value!r:.80}", what=what)
     return Path(text)

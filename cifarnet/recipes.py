@@ -618,6 +618,8 @@ def find_recipe(name: str) -> Recipe:
         InvalidValueError: when there is neither, or the file has no valid recipe.
         RunError: when the file is a damaged config.json of a run.
     """
+    if not name:
+        raise invalid("recipe", f"must not be empty: give {', '.join(RECIPES)} or a JSON file", name, received="''")
     if name in RECIPES or not Path(name).exists():
         return named_recipe(name)
     if Path(name).is_dir():

@@ -8,7 +8,7 @@ import pytest
 import cifarnet
 from cifarnet.data.images import read_image
 from cifarnet.errors import InvalidValueError, RunError, WeightsError
-from cifarnet.recipes import RECIPES
+from cifarnet.recipes import RECIPES, find_recipe
 from cifarnet.runs import files
 from cifarnet.training.setup import located_inputs
 from cifarnet.weights import catalog
@@ -92,22 +92,33 @@ def test_runs_are_started_and_resumed_by_text_and_path(tmp_path, kind):
         cifarnet.resume(kind(tmp_path / "run"))
 
 
+WEIGHTS = "a run, a weight file or a name such as resnet20"
+
+
 @pytest.mark.parametrize("wrong", [None, 20, b"w.h5", ["w.h5"], ""])
 @pytest.mark.parametrize(
-    "function",
+    ("function", "taken"),
     [
-        cifarnet.load_weights,
-        cifarnet.Classifier,
-        cifarnet.evaluate,
-        cifarnet.resume,
-        lambda wrong: cifarnet.TrainRequest(RECIPES["fast"], weights=0 if wrong is None else wrong),
-        lambda wrong: cifarnet.train(cifarnet.TrainRequest(RECIPES["fast"]), 0 if wrong is None else wrong),
+        (cifarnet.load_weights, WEIGHTS),
+        (cifarnet.Classifier, WEIGHTS),
+        (cifarnet.evaluate, WEIGHTS),
+        (cifarnet.resume, "a path"),
+        (lambda wrong: cifarnet.TrainRequest(RECIPES["fast"], weights=0 if wrong is None else wrong), WEIGHTS),
+        (lambda wrong: cifarnet.train(cifarnet.TrainRequest(RECIPES["fast"]), 0 if wrong is None else wrong), "a path"),
     ],
     ids=["load_weights", "Classifier", "evaluate", "resume", "weights", "directory"],
 )
-def test_anything_else_than_a_path_is_refused_with_what_is_taken(function, wrong):
-    with pytest.raises(InvalidValueError, match=r"takes a path, as str or pathlib.Path. Received: "):
+def test_anything_else_than_a_path_is_refused_with_what_is_taken(function, taken, wrong):
+    message = (
+        f"must not be empty: give {taken}. Received: ''" if wrong == "" else f"takes {taken}, as str or pathlib.Path."
+    )
+    with pytest.raises(InvalidValueError, match=message):
         function(wrong)
+
+
+def test_an_empty_recipe_is_no_folder():
+    with pytest.raises(InvalidValueError, match=r"`recipe` must not be empty: give documented, .*Received: ''"):
+        find_recipe("")
 
 
 @pytest.mark.parametrize("wrong", [None, 20, b"pets"])

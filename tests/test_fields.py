@@ -152,7 +152,7 @@ def test_a_request_that_can_not_be_meant_is_refused(asked, message):
         ({"seed": 1.5}, "seed", "a whole number"),
         ({"on_nan": "hope"}, "on_nan", "('stop', 'restore')"),
         ({"recipe": 3}, "recipe", "a Recipe or a name"),
-        ({"weights": 3}, "weights", "a path, as str or pathlib.Path"),
+        ({"weights": 3}, "weights", "a run, a weight file or a name such as resnet20, as str or pathlib.Path"),
     ],
 )
 def test_an_error_has_its_field_and_what_is_valid(asked, field, valid):

@@ -1,12 +1,14 @@
 """Format the pages of ``--help``, with options in panels and examples at the end."""
 
 import os
+from dataclasses import fields
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from cifarnet.errors import InvalidValueError, did_you_mean
+from cifarnet.recipes import Recipe
 
 WIDTH = 100
 """The maximum width of a page in columns. Pages are narrower on narrower terminals."""
@@ -15,6 +17,9 @@ SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_
 
 _NAME_WIDTH = 28
 """The maximum width of the column of names. Texts of longer names start on a new line."""
+
+# The options that an empty text turns off.
+_LISTS = {field.name for field in fields(Recipe) if field.default == ()}
 
 
 def examples(*commands: tuple[str, str]) -> str:
@@ -58,6 +63,30 @@ class _Panels:
 
 class PanelCommand(_Panels, TyperCommand):
     """A command whose help page shows its options by panel."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse ``args``, and refuse empty ones, as a variable that is not set gives them.
+
+        An empty path would be the current folder.
+
+        Raises:
+            InvalidValueError: for an empty argument or value, unless it stands for an empty list.
+        """
+        words = list(args)
+        rest = super().parse_args(ctx, args)
+        if "" in words or any(word.endswith("=") for word in words):
+            self._require_values(ctx, words)
+        return rest
+
+    def _require_values(self, ctx: Any, words: list[str]) -> None:
+        given, _, _ = self.make_parser(ctx).parse_args(words)
+        for parameter in self.get_params(ctx):
+            value = given.get(parameter.name)
+            values = value if isinstance(value, list | tuple) else (value,)
+            if "" in values and parameter.name not in _LISTS and not ctx.resilient_parsing:
+                is_option = parameter.param_type_name == "option"
+                name = parameter.opts[-1] if is_option else parameter.metavar or parameter.name
+                raise InvalidValueError(f"{name} must not be empty. See {ctx.command_path} --help. Received: ''")
 
 
 class PanelGroup(_Panels, TyperGroup):

@@ -121,6 +121,5 @@ def test_image_size_of_weights_must_fit(weight_file, tmp_path):
 
 
 def test_an_empty_name_is_no_network():
-    result = CliRunner().invoke(app, ["summary", "--model", ""])
-    assert isinstance(result.exception, InvalidValueError)
-    assert str(result.exception).startswith("There is no such network.")
+    with pytest.raises(InvalidValueError, match=r"There is no such network\."):
+        ModelSpec("")
