@@ -365,6 +365,12 @@ class Recipe:
                 value=self.ema,
                 remedy=remedy,
             )
+        # The optimizer multiplies by the ratio, as float32.
+        if self.muon > FLOAT_LIMIT * self.learning_rate:
+            remedy = "Give a lower `muon` or a higher `learning_rate`."
+            problem = f"must be at most {FLOAT_LIMIT:g} times the `learning_rate`"
+            text = received({name: getattr(self, name) for name in ("muon", "learning_rate")}, options_of(self))
+            raise invalid("muon", problem, self.muon, remedy=remedy, received=text)
         if self.nesterov and not self.momentum:
             raise InvalidValueError("`nesterov` needs a `momentum` above 0. Received: `momentum` 0")
 

@@ -148,6 +148,8 @@ def test_a_new_length_in_epochs_replaces_one_in_steps():
         ({"cutmix": 1.5}, "cutmix"),
         ({"ema": 1.0, "precise_batchnorm": 64}, "ema"),
         ({"ema": 0.9}, "`precise_batchnorm` 1024"),
+        ({"muon": 1e38}, r"`muon` must be at most 3.4e\+38 times the `learning_rate`. Give .*: `muon` 1e\+38, `learn"),
+        ({"muon": 0.1, "learning_rate": 1e-45}, "`muon` 0.1, `learning_rate` 1e-45"),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_name(change, named):

@@ -64,13 +64,15 @@ def warn_of_short_run(recipe: Recipe, steps: int, image_size: int, report: Event
         )
 
 
-def warn_of_better_check(history: list[HistoryRow], held_out: str, accuracy: float, report: EventHandler) -> None:
+def warn_of_better_check(
+    recipe: Recipe, history: list[HistoryRow], held_out: str, accuracy: float, report: EventHandler
+) -> None:
     """Warn if the ``accuracy`` of the result is more than one percentage point below that of the best check."""
     checked = [row for row in history if row.held_accuracy is not None]
     best = max(checked, key=lambda row: row.held_accuracy or 0.0)
     if (best.held_accuracy or 0.0) <= accuracy + 0.01:
         return
-    remedy = "Train longer (`epochs`) or at a lower `learning_rate`"
+    remedy = f"Train longer (`epochs`) or at a lower {_rates(recipe)}"
     if held_out == "test":
         remedy += ", or keep the best epoch with `validation_split` 0.1"
     report(
@@ -140,7 +142,7 @@ def unwritten(directory: Path) -> str:
 
 
 def diverged(
-    directory: Path, train_state: TrainState, reason: Exception, checkpoint: Checkpoint | None
+    directory: Path, recipe: Recipe, train_state: TrainState, reason: Exception, checkpoint: Checkpoint | None
 ) -> DivergedError:
     """Return the error for a run with a non-finite loss or weight; ``checkpoint`` is the last good one."""
     restores = train_state.restores
@@ -153,5 +155,10 @@ def diverged(
             f" {directory} --on-nan restore"
         )
     return DivergedError(
-        f"{reason}{tried}: the training has diverged.{saved} Train again with a lower `learning_rate`{next_step}"
+        f"{reason}{tried}: the training has diverged.{saved} Train again with a lower {_rates(recipe)}{next_step}"
     )
+
+
+def _rates(recipe: Recipe) -> str:
+    """Return the names of the learning rates of ``recipe``."""
+    return "`muon` or `learning_rate`" if recipe.muon else "`learning_rate`"

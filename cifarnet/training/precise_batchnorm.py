@@ -89,8 +89,10 @@ class PreciseBatchnorm:
             mean, variance = self._moments(batch, image_size)
             means.append(mean)
             squares.append(variance + mean**2)
-        mean = np.mean(means, axis=0)
-        mean, variance = np.array(agreed(*mean)), np.array(agreed(*(np.mean(squares, axis=0) - mean**2)))
+        with np.errstate(over="ignore", invalid="ignore"):  # The moments of a training that diverges are checked below.
+            mean = np.mean(means, axis=0)
+            variance = np.mean(squares, axis=0) - mean**2
+        mean, variance = np.array(agreed(*mean)), np.array(agreed(*variance))
         if not (np.isfinite(mean).all() and np.isfinite(variance).all()):
             raise WeightsError("Moments of batch normalization are NaN or infinite.")
         start = 0

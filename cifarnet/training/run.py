@@ -138,7 +138,7 @@ class TrainingRun:
                 loop.save_now()
             except NonFiniteLoss as error:
                 checkpoint = self.checkpoints.latest()
-                raise messages.diverged(self.run.path, loop.train_state, error, checkpoint) from None
+                raise messages.diverged(self.run.path, loop.recipe, loop.train_state, error, checkpoint) from None
             number = int(self.strategy.largest(stop.signal_number or 0))
             failure = self._save_failure() if self._unsaved else None
             raise messages.interruption(self.run.path, loop, number, failure) from None
@@ -166,7 +166,7 @@ class TrainingRun:
         if checkpoint:
             at_length(checkpoint, config, len(self.setup.data.train), self.run.path)
         if config.on_nan == "stop" or not checkpoint or loop.train_state.restores >= RESTORES:
-            raise messages.diverged(self.run.path, loop.train_state, error, checkpoint)
+            raise messages.diverged(self.run.path, loop.recipe, loop.train_state, error, checkpoint)
         checkpoint.train_state.restores = loop.train_state.restores + 1
         loop.restore(checkpoint)
         step, factor = loop.train_state.step, loop.train_state.learning_rate_factor
@@ -230,6 +230,7 @@ class TrainingRun:
         last = self._weights(loop.result_tensors())
         result, weights = scored_result(self.run, self.setup, loop, last, best, self._used)
         on_held_out = loop.train_state.best_accuracy if data.has_validation else result.metrics.accuracy
-        messages.warn_of_better_check(history, data.held_name, on_held_out or 0.0, self.session.report)
+        recipe, report = self.setup.config.recipe, self.session.report
+        messages.warn_of_better_check(recipe, history, data.held_name, on_held_out or 0.0, report)
         self.checkpoints.write_result(weights, result.to_dict())
         return result

@@ -1,14 +1,19 @@
 """Muon: its arithmetic in NumPy, and the networks that it trains. tests/models/test_airbench.py resumes such runs."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 
 from cifarnet.errors import InvalidValueError
+from cifarnet.events import HistoryRow
 from cifarnet.models.layers import leaves
 from cifarnet.models.spec import ModelSpec, describe
 from cifarnet.recipes import RECIPES
 from cifarnet.runs.request import TrainRequest
+from cifarnet.training.checkpoint import TrainState
+from cifarnet.training.messages import diverged, warn_of_better_check
 from cifarnet.training.muon import orthogonalized, with_unit_channels
 from cifarnet.training.optimizer import PlannedSGD
 from cifarnet.training.schedule import Plan
@@ -83,3 +88,13 @@ def test_other_networks_refuse_muon():
     for model in ("resnet20", "vgg16"):
         with pytest.raises(InvalidValueError, match=r"airbench94 or airbench94-slim\..* Received: `muon` 0.03"):
             prepare(TrainRequest("fast", data="synthetic:50", model=model, changes={"muon": 0.03}))
+
+
+@pytest.mark.parametrize(("muon", "rates"), [(0, "lower `learning_rate`"), (0.05, "lower `muon` or `learning_rate`")])
+def test_advice_names_the_learning_rates_of_the_run(muon, rates):
+    recipe, warnings = RECIPE.with_changes(muon=muon), []
+    failed = diverged(Path("run"), recipe, TrainState(0, 0, 0, 0.0, []), ArithmeticError("The loss became nan"), None)
+    assert f"with a {rates}." in str(failed)
+    rows = [HistoryRow(epoch, epoch, 32, 0.1, 1.0, 0.5, 1.0, accuracy) for epoch, accuracy in ((1, 0.8), (2, 0.5))]
+    warn_of_better_check(recipe, rows, "validation", 0.5, warnings.append)
+    assert f"at a {rates}." in warnings[0].message

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cifarnet.errors import InterruptedRunError
+from cifarnet.errors import InterruptedRunError, WeightsError
 from cifarnet.events import Classifying, EpochDone, Planned, Warned
 from cifarnet.models.network import build_model
 from cifarnet.models.spec import ModelSpec
@@ -59,6 +59,14 @@ def test_moments_of_several_batches_are_the_population_s():
     first = network.batch_norms[0]
     np.testing.assert_allclose(np.asarray(first.moving_mean), seen.mean(axis=(0, 1, 2)), rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(np.asarray(first.moving_variance), seen.var(axis=(0, 1, 2)), rtol=1e-3)
+
+
+def test_moments_of_a_training_that_diverged_are_refused():
+    network = build_model(SPEC, seed=1)
+    kernel = network.regularized[0]
+    kernel.assign(np.full(kernel.shape, 1e38, np.float32))
+    with pytest.raises(WeightsError, match="NaN or infinite"):  # Without a warning by NumPy.
+        PreciseImages(build_model(SPEC), IMAGES[:40], NORMALIZATION, 1000, seed=0).update(network, 32)
 
 
 @pytest.mark.slow
