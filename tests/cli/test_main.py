@@ -43,6 +43,13 @@ def test_the_readme_shows_every_command():
     assert {line[0] for line in readme_commands()} == set(COMMANDS)
 
 
+def test_all_commands_but_train_print_numbers_for_programs():
+    assert "All but `train`, whose numbers are in `metrics.json`, print them for programs with `--json`." in README
+    assert [name for name, command in COMMANDS.items() if all("--json" not in p.opts for p in command.params)] == [
+        "train"
+    ]
+
+
 def test_the_documents_show_commands():
     assert ["weights", "convert", "old.h5", "new.weights.h5"] in docs_commands()
     assert ["data", "my-images"] in docs_commands()
