@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 import cifarnet
 from cifarnet import __version__
@@ -48,6 +49,12 @@ def test_all_commands_but_train_print_numbers_for_programs():
     assert [name for name, command in COMMANDS.items() if all("--json" not in p.opts for p in command.params)] == [
         "train"
     ]
+
+
+def test_the_readme_shows_what_its_first_command_prints(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    result = CliRunner().invoke(app, ["predict", "docs/images/cat.jpg"])
+    assert f"```\n{result.stderr}{result.stdout}```\n" in README
 
 
 def test_the_documents_show_commands():
