@@ -651,6 +651,11 @@ def read_recipe(path: Path) -> Recipe:
         ) from error
     if isinstance(data.get("recipe"), dict):
         data = verified_config(data, path)["recipe"]
+    # Imported here, because requests have recipes.
+    from cifarnet.runs.request import option_hint
+
+    if option := next(filter(option_hint, data), None):
+        raise InvalidValueError(f"{path}: A recipe has no field {option}.{option_hint(option)} Received: {option}")
     try:
         return Recipe.from_dict(data)
     except InvalidValueError as error:

@@ -137,6 +137,7 @@ def test_every_number_of_a_recipe_has_a_range():
         ({"changes": {"batch_size": 8.5}}, "`batch_size` must be a whole number. Received: 8.5"),
         ({"changes": {"steps": 1.5}}, "`steps` must be a whole number or None. Received: 1.5"),
         ({"changes": {"lr_boundaries": 5}}, "`lr_boundaries` must be a list, each item a whole number. Received: 5"),
+        ({"changes": {"budget": 60}}, 'no field "budget"\\. It is an option .*: give it as `budget`\\. Received: '),
         ({"changes": {"resolutions": "20:0.4"}}, "`resolutions` must be a list, each item a list of"),
     ],
 )

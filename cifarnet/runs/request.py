@@ -189,9 +189,9 @@ class TrainRequest:
         require_valid(self)
         known = [each.name for each in fields(Recipe)]
         if unknown := sorted(map(str, self.changes.keys() - set(known))):
+            hint = option_hint(unknown[0]) or did_you_mean(unknown[0][:64], known)
             raise InvalidValueError(
-                f"A recipe has no field {shown(unknown[0])}.{did_you_mean(unknown[0][:64], known)} Received:"
-                f" {shown(unknown[0])}",
+                f"A recipe has no field {shown(unknown[0])}.{hint} Received: {shown(unknown[0])}",
                 field="changes",
                 value=unknown[0],
                 valid=tuple(known),
@@ -218,6 +218,13 @@ class TrainRequest:
     def adapts_to_device(self) -> bool:
         """Whether the recipe may lose its small images on a GPU: it is one by name, and no image sizes were given."""
         return self.recipe in (None, "fast") and "resolutions" not in self.changes
+
+
+def option_hint(name: str) -> str:
+    """Return a sentence for ``name`` in a recipe if it is an option of a training instead; an empty text if not."""
+    if name not in (*options_of(TrainRequest), "depth"):
+        return ""
+    return f" It is an option of the training, not part of a recipe: give it as `{name}`."
 
 
 def teacher_texts(given: Any) -> tuple[str, ...]:

@@ -128,6 +128,11 @@ def test_a_wrong_name_is_answered_with_the_nearest(arguments, status, message, c
     [
         ("{", "The recipe can't be read as JSON: "),
         ("[1]", "The recipe can't be read as JSON: it holds [1], not a JSON object. "),
+        (
+            {**RECIPE, "teacher": ["A", "B"]},
+            "r.json: A recipe has no field teacher. It is an option of the training, not part of a recipe: give it as"
+            " --teacher. Received: teacher",
+        ),
         ({**RECIPE, "learningrate": 1}, "r.json: A recipe has no field learningrate. Did you mean learning_rate? "),
         ({**RECIPE, "epochs": "2"}, 'r.json: epochs must be a whole number or null. Received: "2"'),
         ({**RECIPE, "flip": "yes"}, 'r.json: flip must be true or false. Received: "yes"'),
