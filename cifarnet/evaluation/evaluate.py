@@ -339,7 +339,7 @@ def _evenly_spaced(total: int, count: int | None) -> np.ndarray:
     if count is None:
         return np.arange(total)
     if count > total:
-        raise invalid("corrupt_images", f"must be at most the {total:,} test images", count)
+        raise invalid("corrupt_images", f"must be at most {total:,}, the number of test images", count, valid=total)
     return np.arange(count) * total // count
 
 

@@ -201,7 +201,7 @@ def test_some_images_are_corrupted_evenly_spaced(folder, random_weights):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"corrupt": True, "corrupt_images": 7}, r"`corrupt_images` must be at most the 6 test images\. Received: 7"),
+        ({"corrupt": True, "corrupt_images": 7}, r"`corrupt_images` must be at most 6, the number of test images\. Received: 7"),
         ({"corrupt": True, "corrupt_images": 0}, r"`corrupt_images` must be .*at least 1.* Received: 0"),
         ({"corrupt_images": 2}, r"`corrupt_images` is for corrupted images\. Give `corrupt` too\. Received: 2"),
     ],
