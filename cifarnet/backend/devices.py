@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cifarnet.backend.gpus import GpuFacts, gpu_advice, has_jax_cpu, jax_gpus, tensorflow_gpus
 from cifarnet.backend.select import use_backend
+from cifarnet.plurals import counted
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def devices() -> list[Device]:
 
 def _cpu(backend: str, advice: str | None = None) -> Device:
     cores = usable_cores()
-    return Device(backend, "cpu", f"CPU, {cores} core{'' if cores == 1 else 's'}", advice, cores)
+    return Device(backend, "cpu", f"CPU, {counted(cores, 'core')}", advice, cores)
 
 
 @dataclass(frozen=True)

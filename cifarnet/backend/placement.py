@@ -8,6 +8,7 @@ from typing import Self
 from cifarnet.backend.gpus import visible_gpus
 from cifarnet.errors import BackendError, invalid
 from cifarnet.json_files import shown
+from cifarnet.plurals import counted
 
 FORMS = "auto, cpu, cpu:N, gpu, gpu:0,1, or a number of devices"
 MOST_DEVICES = 4096
@@ -81,7 +82,7 @@ class Placement:
             return kind, self.count or 1
         count = self.count or (1 if self.kind == "auto" else max(1, gpus))
         if count > gpus:
-            found = "no GPU" if not gpus else f"{gpus} GPU{'' if gpus == 1 else 's'}"
+            found = "no GPU" if not gpus else counted(gpus, "GPU")
             raise BackendError(
                 f"The backend sees {found}. Use those with `devices` {'gpu' if gpus else 'cpu'}."
                 f" Received: `devices` {self}"

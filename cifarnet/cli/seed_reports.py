@@ -7,6 +7,7 @@ from typing import Any
 from cifarnet.cli.spelling import with_options
 from cifarnet.durations import duration
 from cifarnet.events import BudgetPlanned, Classifying, EpochDone, Event, Measuring, Planned, StepDone, Warned
+from cifarnet.plurals import counted
 from cifarnet.reports.terminal.training_lines import EventLines
 
 _INTERVAL = 0.5
@@ -46,7 +47,7 @@ class SeedReports:
             epoch = f"epoch {event.epoch}/{max(self._epochs, event.epoch)}"
             self._progress(f"{epoch}: loss {event.loss:.3f} acc {event.accuracy:.1%}{left}")
         elif isinstance(event, Classifying):
-            self._progress(f"classifying {event.done:,} of {event.total:,} images")
+            self._progress(f"classifying {event.done:,} of {counted(event.total, 'image')}")
 
     def handle_progress(self, activity: str, done: int, total: int | None) -> None:
         """Send the progress of reading images, or of the start of the backend."""

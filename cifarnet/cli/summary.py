@@ -11,6 +11,7 @@ from cifarnet.cli.help import examples
 from cifarnet.cli.options import OUTPUT, Depth, Json, Model, OptionalWeights, chosen_model
 from cifarnet.errors import InvalidValueError
 from cifarnet.fields import IMAGE_SIZES
+from cifarnet.plurals import counted
 
 if TYPE_CHECKING:
     from cifarnet.models.spec import ModelSpec
@@ -63,7 +64,7 @@ def summary(
         _, header = catalog.read(weights, load_header)
         spec = header.spec
         if classes not in (None, spec.classes):
-            raise InvalidValueError(f"{weights} has {spec.classes} classes. Received: --classes {classes}")
+            raise InvalidValueError(f"{weights} has {counted(spec.classes, 'class')}. Received: --classes {classes}")
         if image_size is not None:
             spec = _at_size(spec, image_size, weights)
     if name is None and header is None:

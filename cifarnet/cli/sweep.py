@@ -12,6 +12,7 @@ from cifarnet.cli import console, process
 from cifarnet.cli.train_options import train_request
 from cifarnet.errors import BackendError, FailedSeedsError, InterruptedRunError, InvalidValueError, RunError
 from cifarnet.fields import option_name
+from cifarnet.plurals import counted, verb
 from cifarnet.printable import printable
 
 if TYPE_CHECKING:
@@ -89,14 +90,15 @@ def train_sweep(given: dict[str, Any]) -> None:
             finished = [seed for seed in sweep.plan.all_seeds if sweep.is_finished(seed)]
             failed = _failure_lines(outcome.failures)
             if outcome.signal_number:
-                count = f"{len(finished)} of {sweep.plan.seeds} seeds are finished"
+                are = verb(sweep.plan.seeds, "is", "are")
+                count = f"{len(finished)} of {counted(sweep.plan.seeds, 'seed')} {are} finished"
                 message = "\n".join(
                     [f"Stopped; {count}, and those that were running are saved.", *failed, f"Continue with: {advice}"]
                 )
                 raise InterruptedRunError(message, outcome.signal_number)
             _show(sweep, finished, report_file)
         if outcome.failures:
-            count = f"{len(outcome.failures)} of {sweep.plan.seeds} seeds failed:"
+            count = f"{len(outcome.failures)} of {counted(sweep.plan.seeds, 'seed')} failed:"
             others = "The others are finished. " if finished else ""
             message = "\n".join([count, *failed, f"{others}Try again with: {advice}"])
             raise FailedSeedsError(message, outcome.failures[0].status)
@@ -293,8 +295,7 @@ def _processors(slot: "Slot") -> str:
         return ", each on a GPU"
     if not slot.cores:
         return ""
-    cores = "core" if len(slot.cores) == 1 else "cores"
-    return f", each on {len(slot.cores)} {cores} (another number gives other weights)"
+    return f", each on {counted(len(slot.cores), 'core')} (another number gives other weights)"
 
 
 class _Screen:
@@ -358,7 +359,9 @@ class _Screen:
             accuracy = Run(sweep.directory(seed)).result_values("accuracy")
             done = sum(map(sweep.is_finished, sweep.plan.all_seeds))
             if accuracy:
-                self._print(seed, f"Test accuracy {accuracy[0]:.2%}; {done} of {sweep.plan.seeds} seeds finished")
+                self._print(
+                    seed, f"Test accuracy {accuracy[0]:.2%}; {done} of {counted(sweep.plan.seeds, 'seed')} finished"
+                )
 
 
 @contextmanager

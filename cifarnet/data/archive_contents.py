@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cifarnet.data.walk import BROKEN_LINK, LOOP, is_ignored
 from cifarnet.errors import DataError
+from cifarnet.plurals import counted
 
 # Archives are read into memory. These limits bound what a decompression bomb can take. CIFAR-10 has 184 MB, 170 MB
 # packed. An archive of pictures never unpacks to hundreds of times its size; gzip can reach a thousand times.
@@ -97,7 +98,7 @@ class ArchiveContents:
         if self._names > _NAMES_LIMIT:
             raise DataError(
                 f"{self.path} holds too many files, or too long names, to be read into memory. Unpack it and give the"
-                f" folder. Received: {self._names // _NAME_COST:,} files or more, at {shown}"
+                f" folder. Received: {counted(self._names // _NAME_COST, 'file')} or more, at {shown}"
             )
         if size > MEMBER_LIMIT or self._total + size > ARCHIVE_LIMIT:
             raise DataError(

@@ -9,6 +9,7 @@ from cifarnet.data.leftovers import Leftovers, is_heic
 from cifarnet.data.tree import FileTree
 from cifarnet.data.walk import is_picture
 from cifarnet.errors import DataError
+from cifarnet.plurals import counted
 from cifarnet.preprocessing import CLASS_LIMIT, name_fault
 
 ROLES = {
@@ -160,8 +161,8 @@ def _splits_at_the_top(tree: FileTree, tops: Mapping[str, _Folder], left_out: Le
     for top in splits:
         if tops[top].direct and not tops[top].nested:
             raise DataError(
-                f"{tree.display_name(top)} holds {len(tops[top].direct):,} pictures without class folders, so their"
-                f" classes are unknown. Put them into class folders ({top}/cat/1.png), or move {top}/ elsewhere."
+                f"{tree.display_name(top)} holds {counted(len(tops[top].direct), 'picture')} without class folders, so"
+                f" their classes are unknown. Put them into class folders ({top}/cat/1.png), or move {top}/ elsewhere."
                 f" Received: {tops[top].direct[0]}"
             )
     if others and len(splits) == 1:
@@ -289,7 +290,7 @@ def _classes(tree: FileTree, prefix: str, left_out: Leftovers) -> Classes:
     if not classes:
         raise DataError(
             f"{what} has no class folders: put the pictures of each class into a folder of its name."
-            f" Received: {len(loose):,} pictures in one folder"
+            f" Received: {counted(len(loose), 'picture')} in one folder"
         )
     for name, pictures in classes.items():
         if not pictures:

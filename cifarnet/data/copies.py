@@ -10,6 +10,7 @@ from cifarnet.data.official import incomplete_batches
 from cifarnet.data.official_names import OfficialSet
 from cifarnet.data.progress import Progress, silent
 from cifarnet.paths import cache_dir, keras_dir
+from cifarnet.plurals import verb
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -70,6 +71,6 @@ def _whole_folder(folders: Iterable[Path], official: OfficialSet) -> Path | None
         _LOGGER.warning(
             "%s is not used: %s missing or cut off. Delete the folder, or unpack its archive again.",
             folder,
-            f"{', '.join(incomplete)} {'is' if len(incomplete) == 1 else 'are'}",
+            f"{', '.join(incomplete)} {verb(len(incomplete), 'is', 'are')}",
         )
     return None

@@ -13,6 +13,7 @@ from cifarnet.data.arrays import taken
 from cifarnet.data.official_names import Wanted
 from cifarnet.errors import DataError, invalid, listed
 from cifarnet.fields import FRACTION
+from cifarnet.plurals import counted, verb
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,10 @@ class Dataset:
                 f" Received: {self.labels.min()} to {self.labels.max()}"
             )
         if self.names is not None and len(self.names) != len(self.labels):
-            raise DataError(f"Each of {len(self.labels):,} images needs a name. Received: {len(self.names):,} names")
+            raise DataError(
+                f"Each of {counted(len(self.labels), 'image')} needs a name. Received:"
+                f" {counted(len(self.names), 'name')}"
+            )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -151,7 +155,7 @@ def require_same_classes(train: Sequence[str], other: Sequence[str], name: str) 
     split = name.lower()
     without_training, without_other = sorted(set(other) - set(train)), sorted(set(train) - set(other))
     problems = [
-        f"{', '.join(names)} {'has' if len(names) == 1 else 'have'} no {lacking} images"
+        f"{', '.join(names)} {verb(len(names), 'has', 'have')} no {lacking} images"
         for names, lacking in ((without_other, split), (without_training, "training"))
         if names
     ]
@@ -195,7 +199,9 @@ def hold_out(data: Dataset, fraction: float, seed: int) -> tuple[Dataset, Datase
     for label, name in enumerate(data.class_names):
         rows = np.flatnonzero(data.labels == label)
         if len(rows) < 2:
-            raise DataError(f"Class {name!r} has {len(rows)} image(s): at least 2 are needed to hold some out.")
+            raise DataError(
+                f"Class {name!r} has {counted(len(rows), 'image')}: at least 2 are needed to hold some out."
+            )
         count = min(max(1, round(fraction * len(rows))), len(rows) - 1)
         held[rng.choice(rows, count, replace=False)] = True
     return data.take(np.flatnonzero(~held)), data.take(np.flatnonzero(held))

@@ -11,6 +11,7 @@ from cifarnet.data.leftovers import Leftovers
 from cifarnet.data.progress import Progress
 from cifarnet.data.tree import FileTree
 from cifarnet.errors import DataError
+from cifarnet.plurals import counted
 
 UNREADABLE = "pictures that can't be read"
 """The ``LeftOut.reason`` of pictures that ``skip_broken`` leaves out."""
@@ -92,7 +93,7 @@ def _broken_message(broken: Mapping[str, str], total: int) -> str:
         messages[_NAMED:] = [f"... and {len(messages) - _NAMED:,} more."]
     return "\n".join(
         [
-            f"{len(broken):,} of {total:,} pictures can't be read:",
+            f"{len(broken):,} of {counted(total, 'picture')} can't be read:",
             *messages,
             "Repair or remove them, or leave them out with `skip_broken`.",
         ]
@@ -104,5 +105,5 @@ def _require_all_classes(dataset: Dataset, split: str, broken: Mapping[str, str]
     if lost:
         raise DataError(
             f"Every class needs a picture that can be read. Received: none of {', '.join(lost)} among the {split}"
-            f" images, {len(broken):,} pictures that can't be read, such as:\n{next(iter(broken.values()))}"
+            f" images, {counted(len(broken), 'picture')} that can't be read, such as:\n{next(iter(broken.values()))}"
         )

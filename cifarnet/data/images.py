@@ -17,6 +17,7 @@ from cifarnet.data.decoding import BYTE_LIMIT, decoded, pillow
 from cifarnet.data.progress import Progress, silent
 from cifarnet.errors import DataError
 from cifarnet.files import StrPath, as_path
+from cifarnet.plurals import counted
 
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Event, Lock
@@ -146,8 +147,8 @@ def resize_images(images: np.ndarray, size: int) -> np.ndarray:
     if (needed := len(images) * size * size * 3) > max(_RESIZED_LIMIT, factor * images.nbytes):
         height, width = images.shape[1:3]
         raise DataError(
-            f"{len(images):,} images of {height} x {width} pixels must not be enlarged to {size} x {size}: they would"
-            f" take {needed:,} bytes. Choose a smaller `image_size`, or fewer images. Received: {size}"
+            f"{counted(len(images), 'image')} of {height} x {width} pixels must not be enlarged to {size} x {size}:"
+            f" they would take {needed:,} bytes. Choose a smaller `image_size`, or fewer images. Received: {size}"
         )
     from PIL import Image
 

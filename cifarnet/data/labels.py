@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cifarnet.errors import DataError, listed
+from cifarnet.plurals import counted
 from cifarnet.preprocessing import CLASS_LIMIT, name_fault, names_fault
 
 # The most characters of a text that is normalized before its length is checked, since outer spaces don't count.
@@ -210,7 +211,7 @@ def numbered(
 def _way(stored: StoredLabels) -> str:
     if stored.are_names:
         return "names"
-    return "numbers" if stored.width is None else f"one-hot labels of {stored.width} classes"
+    return "numbers" if stored.width is None else f"one-hot labels of {counted(stored.width, 'class')}"
 
 
 def _by_name(labels: np.ndarray, order: tuple[str, ...], what: str) -> np.ndarray:

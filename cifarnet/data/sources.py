@@ -21,6 +21,7 @@ from cifarnet.errors import DataError, InvalidValueError, did_you_mean_path
 from cifarnet.fields import IMAGE_SIZES, require_whole
 from cifarnet.files import StrPath, as_path
 from cifarnet.paths import typed
+from cifarnet.plurals import counted
 
 __all__ = ["Progress", "load_data"]
 
@@ -113,7 +114,7 @@ def _note(path: str, parts: Parts) -> str:
     if parts.official is None or not (others := other_labels(parts.official)):
         return ""
     choices = ", ".join(f"{name}:{path} has {len(other.class_names or ())}" for name, other in others.items())
-    return f"read as {parts.official.dataset.title} with {len(parts.train.class_names)} classes; {choices}"
+    return f"read as {parts.official.dataset.title} with {counted(len(parts.train.class_names), 'class')}; {choices}"
 
 
 def _is_npz_file(source: str) -> bool:
@@ -231,4 +232,4 @@ def _unknown_layout(tree: FileTree) -> str:
     if tree.left_out:
         reason, name = tree.left_out[0]
         hint += f" Left out: {name} ({reason}), one of {len(tree.left_out):,}."
-    return f"{tree.origin} holds {len(tree.files):,} files in no known layout. Known are: {known}.{hint}"
+    return f"{tree.origin} holds {counted(len(tree.files), 'file')} in no known layout. Known are: {known}.{hint}"

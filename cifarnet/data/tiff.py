@@ -60,7 +60,7 @@ def refusal(content: bytes, what: str) -> str | None:
         return None
     received = (
         f"{', '.join(map(str, bits))} bits per sample, SampleFormat {tags.get(_SAMPLE_FORMAT, (_UNSIGNED,))[0]},"
-        f" {tags.get(_SAMPLES, 1)} sample(s) per pixel, PhotometricInterpretation {photometric},"
+        f" SamplesPerPixel {tags.get(_SAMPLES, 1)}, PhotometricInterpretation {photometric},"
         f" Compression {compression}"
     )
     return f"{what} is a TIFF image of a kind that can't be read. {_REMEDY} Received: {received}"

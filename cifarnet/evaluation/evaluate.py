@@ -25,6 +25,7 @@ from cifarnet.inference.classifier import Classifier
 from cifarnet.inference.engines import default_batch_size
 from cifarnet.inference.rejection import Rejection
 from cifarnet.inference.tta import Averaged
+from cifarnet.plurals import counted
 
 
 @dataclass(frozen=True)
@@ -318,8 +319,8 @@ def _without_near_duplicates(splits: Splits, source: str, report: Progress) -> n
     kept = np.flatnonzero(~nearest.near_duplicates)
     if not len(kept):
         raise DataError(
-            f"All {len(splits.test):,} test images of {source} have a near-duplicate among its training images, so"
-            f" `fair` leaves none to score. Give other test images, or leave `fair` out. Received: {source}"
+            f"Each of {counted(len(splits.test), 'test image')} of {source} has a near-duplicate among its training"
+            f" images, so `fair` leaves none to score. Give other test images, or leave `fair` out. Received: {source}"
         )
     return kept
 

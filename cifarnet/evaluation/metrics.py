@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cifarnet.errors import DataError
+from cifarnet.plurals import counted
 
 # The 97.5 % quantile of the standard normal distribution: 95 % lie within this many standard deviations.
 _Z = 1.959963984540054
@@ -187,7 +188,8 @@ def measure(logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) 
     if not len(labels) or logits.shape != (len(labels), len(class_names)):
         raise DataError(
             "Metrics need at least one image, with a label each and a logit for each class."
-            f" Received: {len(labels)} labels, logits of shape {logits.shape}, {len(class_names)} classes"
+            f" Received: {counted(len(labels), 'label')}, logits of shape {logits.shape},"
+            f" {counted(len(class_names), 'class')}"
         )
     share = accuracy(logits, labels)
     confusion = confusion_matrix(logits, labels)

@@ -11,6 +11,7 @@ from cifarnet.errors import ExportError
 from cifarnet.evaluation.metrics import ranking, softmax
 from cifarnet.inference.classifier import Classifier
 from cifarnet.models.batches import in_batches
+from cifarnet.plurals import counted
 from cifarnet.weights.record import Weights
 
 Probabilities = Callable[[np.ndarray], np.ndarray]
@@ -94,5 +95,5 @@ def require_equal(comparison: Comparison, tolerance: float, title: str) -> None:
             f"The {title} file does not give the probabilities of the weights, and was not kept: the largest difference"
             f" may be {tolerance:g}, and the likeliest classes must be the same. Report this as a fault of cifarnet."
             f" Received: a difference of {comparison.largest_difference:.3g}, and another"
-            f" class for {comparison.changed:,} of {comparison.images:,} images"
+            f" class for {comparison.changed:,} of {counted(comparison.images, 'image')}"
         )

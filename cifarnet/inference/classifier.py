@@ -14,6 +14,7 @@ from cifarnet.fields import require_whole
 from cifarnet.files import StrPath, as_path
 from cifarnet.inference.engines import Engine, choose_engine, choose_precision, default_batch_size, start_engine
 from cifarnet.inference.tta import Averaged, average_views
+from cifarnet.plurals import counted
 from cifarnet.weights.record import Weights
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class Classifier:
 
     def __repr__(self) -> str:
         spec = self.weights.spec
-        return f"<Classifier: {spec.title}, {spec.classes} classes, engine {self.engine_name}>"
+        return f"<Classifier: {spec.title}, {counted(spec.classes, 'class')}, engine {self.engine_name}>"
 
     @property
     def class_names(self) -> tuple[str, ...]:

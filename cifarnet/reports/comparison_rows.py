@@ -8,6 +8,7 @@ from itertools import takewhile
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
+from cifarnet.plurals import counted
 from cifarnet.printable import printable
 from cifarnet.reports.text import percent
 
@@ -49,8 +50,8 @@ def _group_name(group: Mapping[str, Any], names: Mapping[str, str]) -> str:
         return members[0]
     shared = takewhile(lambda letters: len(set(letters)) == 1, zip(*members, strict=False))
     common = "".join(letters[0] for letters in shared).rstrip("-_. ")
-    seeds = f"{group['seeds']} seed{'s' if group['seeds'] > 1 else ''}"
-    return f"{common or members[0] + ', …'} ({len(members)} runs, {seeds})"
+    seeds = counted(group["seeds"], "seed")
+    return f"{common or members[0] + ', …'} ({counted(len(members), 'run')}, {seeds})"
 
 
 def run_names(comparison: Mapping[str, Any]) -> dict[str, str]:

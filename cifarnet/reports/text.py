@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cifarnet.choices import DISTANCE, LARGEST_LOGIT
+from cifarnet.plurals import counted, verb
 
 _SCORES = {DISTANCE: "the distance from the training images", LARGEST_LOGIT: "the largest logit"}
 REJECTION = "none of these, probably"
@@ -21,7 +22,8 @@ def rounding(evaluation: Mapping[str, Any]) -> list[str]:
         return []
     changed, exact = evaluation["changed"], evaluation["float32_accuracy"]
     loss = 100 * (evaluation["accuracy"] - exact)
-    return [f"float32 {percent(exact)}   {loss:+.2f} points, {changed:,} images have another likeliest class"]
+    images = f"{counted(changed, 'image')} {verb(changed, 'has', 'have')}"
+    return [f"float32 {percent(exact)}   {loss:+.2f} points, {images} another likeliest class"]
 
 
 def views(evaluation: Mapping[str, Any]) -> list[str]:
@@ -31,7 +33,7 @@ def views(evaluation: Mapping[str, Any]) -> list[str]:
     single, mirrored, *shifted = (percent(share) for share in evaluation["accuracy_by_tta"].values())
     lines = [f"one view {single}   with the mirror image {mirrored}"]
     if shifted:
-        images = f"{evaluation['shifted_images']:,} of {evaluation['images']:,} images"
+        images = f"{evaluation['shifted_images']:,} of {counted(evaluation['images'], 'image')}"
         lines.append(f"with shifted views of {images} {shifted[0]}")
     return lines
 
@@ -51,7 +53,7 @@ def fair_scores(evaluation: Mapping[str, Any]) -> list[tuple[str, str]]:
     low, high = evaluation["fair_accuracy_interval"]
     return [
         ("Fair accuracy", f"{percent(evaluation['fair_accuracy'])}   95 % interval {percent(low)} to {percent(high)}"),
-        ("Near-duplicates", f"{evaluation['near_duplicates']:,} test images, left out of the fair accuracy"),
+        ("Near-duplicates", f"{counted(evaluation['near_duplicates'], 'test image')}, left out of the fair accuracy"),
     ]
 
 
@@ -65,7 +67,10 @@ def corruption_scores(evaluation: Mapping[str, Any]) -> list[tuple[str, str]]:
     ways, severities = len(found["per_corruption"]), len(found["per_corruption"][0]["errors"])
     return [
         ("Corruption error", f"{percent(found['mean_error'])}   mean of {ways} corruptions at {severities} severities"),
-        ("Without corruption", f"{percent(found['clean_error'])}   error on the same {found['images']:,} images"),
+        (
+            "Without corruption",
+            f"{percent(found['clean_error'])}   error on the same {counted(found['images'], 'image')}",
+        ),
     ]
 
 

@@ -80,7 +80,7 @@ class RunInputs:
 
     def _require_each_teacher(self, name: str) -> None:
         if (found := len(getattr(self, name))) != (valid := len(self.teacher)):
-            raise invalid(name, f"must have a value for each of {valid} teachers", found, valid=valid)
+            raise invalid(name, f"must have a value for each teacher ({valid} in all)", found, valid=valid)
 
     @property
     def source(self) -> str:

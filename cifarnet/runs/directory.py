@@ -10,6 +10,7 @@ from cifarnet.errors import BudgetError, InvalidValueError, LostRunError, RunErr
 from cifarnet.fields import typed_fields
 from cifarnet.files import StrPath, as_path, is_leftover, remove_leftovers
 from cifarnet.json_files import shown
+from cifarnet.plurals import verb
 from cifarnet.runs import files
 from cifarnet.runs.config import RunConfig
 from cifarnet.runs.lock import FILES as LOCK_FILES
@@ -107,7 +108,7 @@ class Run:
         required = (files.CONFIG, files.WEIGHTS, files.METRICS)
         if lost := [name for name in required if not (self.path / name).is_file()]:
             raise LostRunError(
-                f"The run in {self.path} was finished, but {' and '.join(lost)} {'is' if len(lost) == 1 else 'are'} no"
+                f"The run in {self.path} was finished, but {' and '.join(lost)} {verb(len(lost), 'is', 'are')} no"
                 " longer there: deleted or moved since. Look for the moved directory, or train again."
             )
 

@@ -114,7 +114,7 @@ class SweepPlan:
         request = self.request(self.seed)
         changed = replace(request, **places)
         if (given := len(changed.teachers)) != (valid := len(request.teachers)):
-            problem = f"must be given for each of the {valid} teachers, in the same order" if valid else "is not used"
+            problem = f"must be given for each teacher, in the same order ({valid} in all)" if valid else "is not used"
             raise invalid("teacher", problem, given, valid=valid, received=", ".join(changed.teachers) or "none")
         return self.of(changed, self.seeds, self.jobs, self.cores)
 

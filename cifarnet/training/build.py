@@ -12,6 +12,7 @@ from cifarnet.data.progress import Progress
 from cifarnet.models.initial import adopted_weights, initial_weights
 from cifarnet.models.network import Network, build_model
 from cifarnet.models.whitening import whitening_weights
+from cifarnet.plurals import counted
 from cifarnet.training.distillation import Student
 from cifarnet.training.distribute import Strategy
 from cifarnet.training.evaluator import Evaluator, ImageEvaluator
@@ -92,7 +93,7 @@ def _head_parts(setup: Setup, tensors: dict[str, np.ndarray], strategy: Strategy
     network.freeze_base()
 
     def features(dataset: Dataset, name: str) -> keras.Variable | HostArray:
-        activity = f"Computing the features of {len(dataset):,} {name} images"
+        activity = f"Computing the features of {counted(len(dataset), f'{name} image')}"
         return base_features(network, dataset.images, setup.normalization, progress, activity)
 
     execution = replace(execution, steps_per_call=max(execution.steps_per_call, HEAD_STEPS))

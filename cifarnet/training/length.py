@@ -8,6 +8,7 @@ from typing import Any
 
 from cifarnet.errors import InvalidValueError
 from cifarnet.fields import option_name, received, typed_values
+from cifarnet.plurals import counted, plural
 from cifarnet.recipes import RECIPES, Recipe
 from cifarnet.runs import files
 from cifarnet.runs.config import RunConfig
@@ -85,7 +86,8 @@ def at_length(checkpoint: Checkpoint, config: RunConfig, images: int, directory:
     if steps == train_state.plan.steps:
         return
     if train_state.plan.steps and steps <= train_state.step:
-        done = f"{train_state.step:,} steps" if recipe.steps else f"{train_state.step / per_epoch:g} epochs"
+        epochs = train_state.step / per_epoch
+        done = counted(train_state.step, "step") if recipe.steps else f"{epochs:g} {plural(epochs, 'epoch')}"
         raise InvalidValueError(
             f"The run in {directory} has been trained for {done}: its new length must be greater. Received:"
             f" {_received(recipe)}"
@@ -106,8 +108,8 @@ def _reopen(checkpoint: Checkpoint, batch: int, config: RunConfig, directory: Pa
             else "the version of cifarnet that wrote it did not keep its running means"
         )
         raise InvalidValueError(
-            f"The last epoch of the run in {directory} was cut short after {batch} batches and can't be continued:"
-            f" {reason}. Continue from its weights in a new run:"
+            f"The last epoch of the run in {directory} was cut short after {counted(batch, 'batch')} and can't be"
+            f" continued: {reason}. Continue from its weights in a new run:"
             f" {_new_run(config, directory, _words(config.recipe.length))}\nReceived: {_received(config.recipe)}"
         )
     train_state.epoch, train_state.batch = train_state.epoch - 1, batch

@@ -10,6 +10,7 @@ from cifarnet.backend.devices import device, usable_cores
 from cifarnet.backend.memory import array_limit
 from cifarnet.errors import CifarnetError, DivergedError, InterruptedRunError, StorageError
 from cifarnet.events import EventHandler, HistoryRow, Warned
+from cifarnet.plurals import counted
 from cifarnet.recipes import Recipe
 from cifarnet.runs.config import RunConfig
 from cifarnet.training.checkpoint import RESTORES, Checkpoint, TrainState
@@ -47,7 +48,7 @@ def warn_of_short_run(recipe: Recipe, steps: int, image_size: int, report: Event
     if not recipe.precise_batchnorm and steps < recipe.settling_steps:
         report(
             Warned(
-                f"This run has {steps:,} steps. The moving averages of batch normalization need about"
+                f"This run has {counted(steps, 'step')}. The moving averages of batch normalization need about"
                 f" {recipe.settling_steps:,} to settle (momentum {recipe.batchnorm_momentum:g}), so its result may"
                 " be far worse than the network. Train longer, or compute the moments from training images:"
                 " `precise_batchnorm` 1024."
@@ -57,7 +58,7 @@ def warn_of_short_run(recipe: Recipe, steps: int, image_size: int, report: Event
     if recipe.resolutions and at_full_size < FULL_SIZE_STEPS:
         report(
             Warned(
-                f"This run trains {at_full_size:,} of its {steps:,} steps on images of full size ({image_size}"
+                f"This run trains {at_full_size:,} of its {counted(steps, 'step')} on images of full size ({image_size}"
                 f" pixels). The result is scored at full size, and {FULL_SIZE_STEPS} or more such steps are needed for"
                 " a good one: train longer, or leave out the small images (`resolutions` '')."
             )
@@ -86,18 +87,15 @@ def warn_of_better_check(
 def warn_of_other_cores(config: RunConfig, directory: Path, report: EventHandler) -> None:
     """Warn if a resumed run has another number of processor cores than at its start."""
     cores = usable_cores()
-    if device().kind == "cpu" and config.cores not in (None, cores):
+    if device().kind == "cpu" and config.cores is not None and config.cores != cores:
+        before = counted(config.cores, "core")
         report(
             Warned(
-                f"The run in {directory} started on {_cores(config.cores)} and continues on {_cores(cores)}. Sums are"
+                f"The run in {directory} started on {before} and continues on {counted(cores, 'core')}. Sums are"
                 " rounded in another order, so its weights will differ from those of an uninterrupted run. For equal"
-                f" weights, resume it on {_cores(config.cores)}."
+                f" weights, resume it on {before}."
             )
         )
-
-
-def _cores(count: int | None) -> str:
-    return f"{count} core" if count == 1 else f"{count} cores"
 
 
 def finished_message(config: RunConfig, directory: Path) -> str:
@@ -128,9 +126,9 @@ def interruption(
             f" checkpoint: cifarnet train --resume {directory}"
         )
     train_state = loop.train_state
-    where = f"after {train_state.epoch} of {loop.epochs} epochs"
+    where = f"after {train_state.epoch} of {counted(loop.epochs, 'epoch')}"
     if train_state.batch:
-        where += f" and {train_state.batch} batches of the next"
+        where += f" and {counted(train_state.batch, 'batch')} of the next"
     return InterruptedRunError(
         f"Stopped {where}; everything is saved. Continue with: cifarnet train --resume {directory}", signal_number or 0
     )
@@ -147,7 +145,7 @@ def diverged(
     """Return the error for a run with a non-finite loss or weight; ``checkpoint`` is the last good one."""
     restores = train_state.restores
     saved = f" The last good checkpoint, of step {checkpoint.train_state.step:,}, is kept." if checkpoint else ""
-    tried = f", the learning rate halved {restores} times" if restores else ""
+    tried = f", the learning rate halved {counted(restores, 'time')}" if restores else ""
     next_step = "."
     if checkpoint and restores < RESTORES:
         next_step = (

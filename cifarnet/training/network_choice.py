@@ -8,6 +8,7 @@ from cifarnet.choices import DEFAULT_WEIGHTS, FEW_IMAGES
 from cifarnet.data.named import find_named
 from cifarnet.errors import InvalidValueError
 from cifarnet.models.spec import ModelSpec
+from cifarnet.plurals import verb
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.origins import Origins
 from cifarnet.training.run_data import RunData
@@ -40,8 +41,8 @@ def with_default_weights(prepared: Prepared, data: RunData) -> tuple[Prepared, t
         )
     request, spec = replace(request, weights=DEFAULT_WEIGHTS), replace(base.spec, image_size=inputs.image_size)
     if unfit := _unfit_changes(request, spec):
-        names, verb = " and ".join(f"`{name}`" for name in unfit), "does" if len(unfit) == 1 else "do"
-        return prepared, (f"random weights: {names} {verb} not go with the recipe fine-tune",)
+        names = " and ".join(f"`{name}`" for name in unfit)
+        return prepared, (f"random weights: {names} {verb(len(unfit), 'does', 'do')} not go with the recipe fine-tune",)
     note = (
         f"starts from the weights {DEFAULT_WEIGHTS}, because the images are few; `model` {base.spec.name} `recipe` fast"
         " starts from random weights"

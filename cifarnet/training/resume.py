@@ -18,6 +18,7 @@ from cifarnet.evaluation.scored import Scored
 from cifarnet.events import EventHandler, Warned, ignore
 from cifarnet.files import StrPath
 from cifarnet.models.spec import ModelSpec
+from cifarnet.plurals import counted
 from cifarnet.runs import files
 from cifarnet.runs.config import RunConfig
 from cifarnet.runs.directory import FollowedRun, Run
@@ -170,8 +171,8 @@ def _on_devices(config: RunConfig, strategy: Strategy, run: Run, report: EventHa
     strategy.require_trainable(changed, ModelSpec(config.model))
     report(
         Warned(
-            f"The run in {run.path} continues on {strategy.devices} instead of {config.devices} device"
-            f"{'s' if config.devices > 1 else ''}. Sums are rounded in another order, so its weights will differ from"
+            f"The run in {run.path} continues on {strategy.devices} instead of"
+            f" {counted(config.devices, 'device')}. Sums are rounded in another order, so its weights will differ from"
             " those of an uninterrupted run."
         )
     )

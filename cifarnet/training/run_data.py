@@ -8,6 +8,7 @@ from cifarnet.data.dataset import Dataset, LeftOut, hold_out
 from cifarnet.data.progress import Progress
 from cifarnet.data.sources import load_data
 from cifarnet.errors import InvalidValueError
+from cifarnet.plurals import counted
 from cifarnet.runs.config import RunInputs
 
 
@@ -56,8 +57,8 @@ class RunData:
         if inputs.validation_split is not None:
             if validation is not None:
                 raise InvalidValueError(
-                    f"{inputs.data} has {len(validation):,} validation images: leave out `validation_split`, which is"
-                    f" for data without any. Received: {inputs.validation_split}"
+                    f"{inputs.data} has {counted(len(validation), 'validation image')}: leave out `validation_split`,"
+                    f" which is for data without any. Received: {inputs.validation_split}"
                 )
             train, validation = hold_out(train, inputs.validation_split, inputs.seed)
         held_out, name = (splits.test, "test") if validation is None else (validation, "validation")

@@ -12,6 +12,7 @@ from cifarnet.data.sources import load_data, source_name
 from cifarnet.errors import InvalidValueError
 from cifarnet.events import Warned
 from cifarnet.models.spec import MODELS, ModelSpec
+from cifarnet.plurals import counted, verb
 from cifarnet.preprocessing import Normalization
 from cifarnet.recipes import RECIPES, Recipe, find_recipe
 from cifarnet.runs.config import RunConfig, RunInputs, require_consistent, trains_head_alone
@@ -223,7 +224,8 @@ def read_images(prepared: Prepared, session: Session) -> tuple[RunInputs, RunDat
     names = data.train.class_names
     if request.classes not in (None, len(names)):
         raise InvalidValueError(
-            f"{inputs.data} has {len(names)} classes ({', '.join(names)}). Received: `classes` {request.classes}"
+            f"{inputs.data} has {counted(len(names), 'class')} ({', '.join(names)}). Received: `classes`"
+            f" {request.classes}"
         )
     return inputs, data, seconds
 
@@ -240,7 +242,9 @@ def warn_of_enlarged(data: RunData, session: Session) -> None:
     if size <= ModelSpec().image_size or not data.enlarged:
         return
     total = sum(map(len, {id(part): part for part in (data.train, data.held_out, data.test)}.values()))
-    each = f"{data.enlarged:,} of {total:,} images are" if data.enlarged < total else "All images are"
+    each = "All images are"
+    if data.enlarged < total:
+        each = f"{data.enlarged:,} of {counted(total, 'image')} {verb(data.enlarged, 'is', 'are')}"
     session.report(
         Warned(f"{each} smaller than {size}x{size} pixels. They are enlarged, which takes time and adds no detail.")
     )
@@ -310,7 +314,8 @@ def _adapted_recipe(
     images, size = len(data.train), data.train.images.shape[1]
     fitting = recipe.for_images(images, model)
     if fitting != recipe:
-        notes.append(f"batches of {fitting.batch_size}: {images:,} training images make few larger batches")
+        make = verb(images, "makes", "make")
+        notes.append(f"batches of {fitting.batch_size}: {counted(images, 'training image')} {make} few larger batches")
     recipe = fitting
     steps = full_size_steps(recipe, size, recipe.total_steps(images))
     if recipe.has_fast_sizes and not budget and steps < ENOUGH_FULL_SIZE_STEPS:

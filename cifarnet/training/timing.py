@@ -12,6 +12,7 @@ from keras import ops
 from cifarnet.durations import span
 from cifarnet.evaluation.calibration import FITTED_ON
 from cifarnet.events import BudgetPlanned, Measuring, Warned
+from cifarnet.plurals import counted
 from cifarnet.recipes import Recipe
 from cifarnet.training.budget import ENDING, Planner, too_little_time
 from cifarnet.training.control import Stopped
@@ -149,7 +150,7 @@ def _require_time(loop: Loop, planner: Planner, budget: float, used: Callable[[]
     loop.control.report(
         Warned(
             f"A budget of {span(budget)} is enough for {steps / loop.steps_per_epoch:.1%} of an epoch ({steps:,.0f} of"
-            f" {loop.steps_per_epoch:,} steps): most training images are never seen. One epoch needs about"
+            f" {counted(loop.steps_per_epoch, 'step')}): most training images are never seen. One epoch needs about"
             f" `budget` {needed}."
         )
     )

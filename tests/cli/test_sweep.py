@@ -146,7 +146,7 @@ def test_a_sweep_goes_on_with_moved_images_and_teachers(tmp_path, started, first
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--teacher new/teacher.h5", "`teacher` must be given for each of the 2 teachers, in the same order"),
+        ("--teacher new/teacher.h5", r"`teacher` must be given for each teacher, in the same order \(2 in all\)"),
         ("--teacher resnet20 --teacher new/teacher.h5", "does not hold the weights that the run in .*s learns from"),
         ("--data synthetic:64", "does not hold the images that the run in .*s was started with"),
     ],

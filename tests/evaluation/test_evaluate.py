@@ -167,7 +167,7 @@ def test_fair_scores_need_an_image_without_duplicate(tmp_path, constant_weights)
     for name in CLASSES:
         (root / f"test/{name}/0.png").write_bytes((root / f"train/{name}/0.png").read_bytes())
     activities = []
-    with pytest.raises(DataError, match=r"All 3 test images .* near-duplicate .*leave `fair` out\. Received: "):
+    with pytest.raises(DataError, match=r"Each of 3 test images .* near-duplicate .*leave `fair` out\. Received: "):
         evaluate(constant_weights, str(root), fair=True, report=lambda activity, *_: activities.append(activity))
     assert "Classifying images" not in activities
 
@@ -201,7 +201,10 @@ def test_some_images_are_corrupted_evenly_spaced(folder, random_weights):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"corrupt": True, "corrupt_images": 7}, r"`corrupt_images` must be at most 6, the number of test images\. Received: 7"),
+        (
+            {"corrupt": True, "corrupt_images": 7},
+            r"`corrupt_images` must be at most 6, the number of test images\. Received: 7",
+        ),
         ({"corrupt": True, "corrupt_images": 0}, r"`corrupt_images` must be .*at least 1.* Received: 0"),
         ({"corrupt_images": 2}, r"`corrupt_images` is for corrupted images\. Give `corrupt` too\. Received: 2"),
     ],

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cifarnet.plurals import counted
 from cifarnet.printable import printable
 from cifarnet.reports.figures.canvas import LINE, PAPER, enlarged, font, png, write
 
@@ -49,6 +50,6 @@ def grid_png(
             for column, image in enumerate(images):
                 canvas.paste(enlarged(image, CELL, CELL), (x + column * (CELL + _GAP), y))
     if drawn < len(class_names):
-        line = f"and {len(class_names) - drawn:,} more of {len(class_names):,} classes"
+        line = f"and {len(class_names) - drawn:,} more of {counted(len(class_names), 'class')}"
         write(draw, (left, bottom - LINE), line, 2 * block + _MARGIN)
     return png(canvas)

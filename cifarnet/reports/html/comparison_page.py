@@ -6,6 +6,7 @@ Importing this module imports matplotlib, which takes a second: import it inside
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cifarnet.plurals import counted
 from cifarnet.reports.comparison_rows import group_names, notes_on, results_in_minutes, settings_rows
 from cifarnet.reports.figures import plots
 from cifarnet.reports.figures.overlaid_curves import RunCurve, overlaid_curves
@@ -30,7 +31,7 @@ def comparison_page(comparison: Mapping[str, Any], curves: Sequence[RunCurve]) -
 def _lead(comparison: Mapping[str, Any], first: str) -> str:
     groups = comparison["groups"]
     count = sum(len(group["runs"]) for group in groups)
-    runs, best = f"{count} run{'s' if count > 1 else ''}", groups[0]["accuracy"]
+    runs, best = counted(count, "run"), groups[0]["accuracy"]
     if best is None:
         return f"{runs}; none has finished yet."
     if not comparison["same_images"]:

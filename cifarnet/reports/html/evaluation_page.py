@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cifarnet.durations import duration
+from cifarnet.plurals import counted
 from cifarnet.reports.confusions import worst_errors
 from cifarnet.reports.figures import plots
 from cifarnet.reports.html.gallery import Gallery
@@ -82,7 +83,9 @@ def evaluation_page(
     if "corruptions" in evaluation:
         sections.append(Section("Corruptions", "table.html", _corruptions(evaluation["corruptions"])))
     sections.append(commands("Reproduce", reproduce))
-    lead = f"{percent(evaluation['accuracy'])} of {evaluation['images']:,} test images are classified correctly."
+    lead = (
+        f"{percent(evaluation['accuracy'])} of {counted(evaluation['images'], 'test image')} are classified correctly."
+    )
     return render(Page(title, lead, sections, gallery.style, "gallery.js"))
 
 
@@ -156,9 +159,9 @@ def _summary(evaluation: Mapping[str, Any]) -> Facts:
 def _curves(training: Training) -> Drawing:
     first, last = training.history[0], training.history[-1]
     alt = (
-        f"Curves of loss, accuracy and learning rate over {last['epoch']:.0f} epochs: the training loss goes from"
-        f" {first['loss']:.3f} to {last['loss']:.3f}, the training accuracy from {percent(first['accuracy'], 1)} to"
-        f" {percent(last['accuracy'], 1)}."
+        f"Curves of loss, accuracy and learning rate over {counted(int(last['epoch']), 'epoch')}: the training loss"
+        f" goes from {first['loss']:.3f} to {last['loss']:.3f}, the training accuracy from"
+        f" {percent(first['accuracy'], 1)} to {percent(last['accuracy'], 1)}."
     )
     return Drawing(plots.svg(plots.curves(training.history, training.held_out)), alt)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from cifarnet.plurals import counted
 from cifarnet.reports.html.page import Page, Section, commands, facts, render
 from cifarnet.reports.text import REJECTION
 
@@ -94,5 +95,5 @@ def prediction_page(
         Section("Pictures", "pictures.html", pictures),
         commands("Reproduce", reproduce),
     ]
-    lead = f"{images:,} picture{'' if images == 1 else 's'} classified{left_out}."
+    lead = f"{counted(images, 'picture')} classified{left_out}."
     return render(Page("Predictions", lead, sections))

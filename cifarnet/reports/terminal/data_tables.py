@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cifarnet.data.dataset import LeftOut
+from cifarnet.plurals import counted, verb
 from cifarnet.printable import printable
 
 
@@ -38,14 +39,16 @@ def render_source(summary: Mapping[str, Any]) -> RenderableType:
     if summary["validation_counts"] is not None:
         splits["Validation images"] = "validation"
     table = Table("Class", title=Text(printable(summary["source"])), show_footer=True)
-    table.columns[0].footer = f"{len(summary['classes'])} classes"
+    table.columns[0].footer = counted(len(summary["classes"]), "class")
     for title, split in splits.items():
         table.add_column(title, f"{summary[f'{split}_images']:,}", justify="right")
     counts = zip(*(summary[f"{split}_counts"] for split in splits.values()), strict=True)
     for name, row in zip(summary["classes"], counts, strict=True):
         table.add_row(Text(printable(name)), *(f"{count:,}" for count in row))
     size = summary["image_size"]
-    enlarged = f"; {summary['enlarged']:,} images are smaller and were enlarged" if summary["enlarged"] else ""
+    enlarged = ""
+    if count := summary["enlarged"]:
+        enlarged = f"; {counted(count, 'image')} {verb(count, 'is smaller and was', 'are smaller and were')} enlarged"
     return Group(
         table,
         Text(

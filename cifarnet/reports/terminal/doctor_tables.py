@@ -8,6 +8,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from cifarnet.plurals import counted, verb
 from cifarnet.printable import printable
 
 WIDEST = 100
@@ -66,7 +67,7 @@ def _machine_rows(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "System", machine["system"]
     instructions = "".join(f", {name}" for name in machine["instructions"])
     bfloat16 = "multiplies bfloat16" if machine["bfloat16"] else "no bfloat16"
-    yield "Processor", f"{machine['processor']}, {_count(machine['cores'], 'core')}{instructions}, {bfloat16}"
+    yield "Processor", f"{machine['processor']}, {counted(machine['cores'], 'core')}{instructions}, {bfloat16}"
     free = "" if machine["available"] is None else f", {_gigabytes(machine['available'])} free"
     yield "Memory", "unknown" if machine["memory"] is None else f"{_gigabytes(machine['memory'])}{free}"
     for row, folder in enumerate(data["folders"]):
@@ -117,7 +118,7 @@ def _backend_rows(backend: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _test_text(test: Mapping[str, Any]) -> str:
     if test["problem"]:
         return f"self-test FAILED: {test['problem']}"
-    learned = f"loss {test['loss_before']:.2f} to {test['loss_after']:.2f} in {test['steps']} steps"
+    learned = f"loss {test['loss_before']:.2f} to {test['loss_after']:.2f} in {counted(test['steps'], 'step')}"
     compared = "logits not compared"
     if test["difference"] is not None:
         compared = (
@@ -143,12 +144,9 @@ def _engine_text(engine: Mapping[str, Any]) -> str:
 def _verdict(data: Mapping[str, Any]) -> str:
     broken = sum(finding["failure"] for finding in data["findings"])
     if broken:
-        return f"{_count(broken, 'thing does', 'things do')} not work. A bug report needs: cifarnet doctor --json"
+        fails = f"{counted(broken, 'thing')} {verb(broken, 'does', 'do')} not work"
+        return f"{fails}. A bug report needs: cifarnet doctor --json"
     return "Everything that is installed works." if data["tested"] else "Everything starts. Nothing was trained."
-
-
-def _count(number: int, one: str, many: str | None = None) -> str:
-    return f"{number} {one if number == 1 else many or f'{one}s'}"
 
 
 def _listed(versions: Any) -> str:

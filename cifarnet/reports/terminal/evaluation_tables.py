@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cifarnet.plurals import counted
 from cifarnet.printable import printable
 from cifarnet.reports.confusions import worst_confusions, worst_errors
 from cifarnet.reports.text import (
@@ -51,7 +52,7 @@ def headline(evaluation: Mapping[str, Any]) -> Table:
     table.add_column(overflow="fold")
     for label, value, style in (
         ("Weights", printable(evaluation["weights"]), ""),
-        ("Data", f"{printable(evaluation['data'])}, {evaluation['images']:,} test images", ""),
+        ("Data", f"{printable(evaluation['data'])}, {counted(evaluation['images'], 'test image')}", ""),
         ("Accuracy", f"{percent(evaluation['accuracy'])}   95 % interval {percent(lower)} to {percent(upper)}", "bold"),
         *((name, value, "") for name, value in fair_scores(evaluation)),
         ("Loss", f"{evaluation['loss']:.4f}", ""),

@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cifarnet.plurals import counted
 from cifarnet.printable import printable
 from cifarnet.reports.text import percent
 
@@ -21,7 +22,7 @@ def render_export(exported: Mapping[str, Any]) -> Group:
     for label, value, style in (
         ("Written", f"{printable(exported['path'])}, {exported['bytes']:,} bytes", "bold"),
         ("Network", printable(exported["network"]), ""),
-        ("Compared", f"{compared['images']:,} images of {printable(Path(compared['source']).name)}", ""),
+        ("Compared", f"{counted(compared['images'], 'image')} of {printable(Path(compared['source']).name)}", ""),
         ("Largest difference", f"{compared['largest_difference']:.2g} in a probability", ""),
         ("Likeliest class", _agreement(compared), ""),
     ):
@@ -36,13 +37,13 @@ def _agreement(compared: Mapping[str, Any]) -> str:
     if not compared["changed"]:
         return f"the same as {compared['engine']}'s for all images"
     near = f", {compared['near_ties']:,} of them near-ties" if compared["near_ties"] else ""
-    return f"another than {compared['engine']}'s for {compared['changed']:,} images{near}"
+    return f"another than {compared['engine']}'s for {counted(compared['changed'], 'image')}{near}"
 
 
 def _int8_table(int8: Mapping[str, Any]) -> Table:
     table = Table()
     table.add_column("")
-    for heading in ("Bytes", "Accuracy", "1 image", f"{int8['batch']:,} images"):
+    for heading in ("Bytes", "Accuracy", "1 image", counted(int8["batch"], "image")):
         table.add_column(heading, justify="right", no_wrap=True)
     for name in ("float32", "int8"):
         row = int8[name]
@@ -56,6 +57,6 @@ def _int8_table(int8: Mapping[str, Any]) -> Table:
     lost = int8["points_lost"]
     table.caption = (
         f"{abs(lost):.2f} points {'gained' if lost < 0 else 'lost'}; ranges from"
-        f" {int8['calibration_images']:,} training images"
+        f" {counted(int8['calibration_images'], 'training image')}"
     )
     return table

@@ -8,6 +8,7 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
+from cifarnet.plurals import counted
 from cifarnet.printable import printable, printable_lines
 from cifarnet.reports.text import REJECTION, percent
 
@@ -52,7 +53,7 @@ def network_line(name: str, title: str, class_names: Sequence[str]) -> str:
     ``name`` is the user's name of the weights and ``title`` the network's name. At most ten classes are named.
     """
     named = ", ".join(class_names[:_NAMED_CLASSES]) + (", ..." if len(class_names) > _NAMED_CLASSES else "")
-    return printable(f"{name} ({title}), {len(class_names)} classes: {named}")
+    return printable(f"{name} ({title}), {counted(len(class_names), 'class')}: {named}")
 
 
 def prediction_block(image: str, predictions: Pairs, columns: Columns, rejected: bool | None = None) -> Table:

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from cifarnet.durations import duration
 from cifarnet.events import Classifying, EpochDone, Event, Measuring, Planned, StepDone
+from cifarnet.plurals import counted
 from cifarnet.printable import printable
 from cifarnet.reports.terminal.braille import HELD_OUT, TRAINING, curve
 
@@ -52,7 +53,7 @@ class TrainingFrame:
             self.step, self.activity = event, ""
         elif isinstance(event, Classifying):
             held_out = self.plan.held_out if self.plan else "held-out"
-            self.activity = f"classifying {event.done:,} of {event.total:,} {held_out} images"
+            self.activity = f"classifying {event.done:,} of {counted(event.total, f'{held_out} image')}"
         elif isinstance(event, EpochDone):
             # A run that restores its last checkpoint after a NaN trains some epochs again.
             kept = [done for done in self.epochs if done.row.epoch < event.row.epoch]

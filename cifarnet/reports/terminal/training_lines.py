@@ -11,6 +11,7 @@ from cifarnet.durations import duration, span
 from cifarnet.events import BudgetPlanned, EpochDone, Estimated, Event, Planned
 from cifarnet.models.layers import residual_units
 from cifarnet.models.spec import ModelSpec, describe
+from cifarnet.plurals import counted, verb
 from cifarnet.printable import printable
 
 LONG_RUN = 3 * 3600.0
@@ -25,7 +26,7 @@ def plan_lines(plan: Planned) -> list[str]:
     recipe = plan.recipe
     differences = {k: v for k, v in recipe.differences().items() if v is not None}
     changed = ", ".join(f"{name} {value}" for name, value in differences.items())
-    length = f"{plan.epochs} {'epoch' if plan.epochs == 1 else 'epochs'} ({plan.steps:,} steps of {recipe.batch_size})"
+    length = f"{counted(plan.epochs, 'epoch')} ({counted(plan.steps, 'step')} of {recipe.batch_size})"
     if plan.budget:
         length = f"as long as {span(plan.budget)} allow (batches of {recipe.batch_size})"
     trainable = f", {plan.trainable_params:,} of them trained (base fixed)" if plan.frozen_base else ""
@@ -33,9 +34,10 @@ def plan_lines(plan: Planned) -> list[str]:
     larger = "" if size == ModelSpec().image_size else f", images of {size}x{size} pixels"
     heading = "Teachers" if len(plan.teachers) > 1 else "Teacher"
     lines = [
-        f"Network   {plan.spec.title}, {plan.spec.classes} classes, {plan.params:,} parameters{trainable}{larger}",
-        f"Data      {printable(plan.data)}: {plan.train_images:,} training images,"
-        f" {plan.held_out_images:,} {plan.held_out} images",
+        f"Network   {plan.spec.title}, {counted(plan.spec.classes, 'class')}, {plan.params:,} parameters{trainable}"
+        f"{larger}",
+        f"Data      {printable(plan.data)}: {counted(plan.train_images, 'training image')},"
+        f" {counted(plan.held_out_images, f'{plan.held_out} image')}",
         *([f"          {printable(plan.data_note)}"] if plan.data_note else []),
         f"Recipe    {recipe.name}{f' with {changed}' if changed else ''}: {length}",
         *(f"          {note}" for note in plan.notes),
@@ -50,7 +52,9 @@ def plan_lines(plan: Planned) -> list[str]:
         head = ", with a new head for these classes" if plan.new_head else ""
         lines.insert(1, f"Weights   {printable(plan.weights)}{grown}{head}")
     if plan.start_epoch or plan.start_batch:
-        lines.append(f"Resuming  after {plan.start_epoch} epochs and {plan.start_batch} batches of the next")
+        lines.append(
+            f"Resuming  after {counted(plan.start_epoch, 'epoch')} and {counted(plan.start_batch, 'batch')} of the next"
+        )
     if plan.guessed_seconds and _is_long(plan):
         time = duration(plan.guessed_seconds)
         lines.append(f"Time      roughly {time}, by the size of the network and of the data")
@@ -64,7 +68,7 @@ def _is_long(plan: Planned) -> bool:
 
 def _added(spec: ModelSpec, smaller: ModelSpec) -> str:
     added = residual_units(describe(spec)) - residual_units(describe(smaller))
-    return f"{added} residual units added, which change nothing at first"
+    return f"{counted(added, 'residual unit')} added, which {verb(added, 'changes', 'change')} nothing at first"
 
 
 def budget_lines(planned: BudgetPlanned) -> list[str]:
@@ -75,7 +79,7 @@ def budget_lines(planned: BudgetPlanned) -> list[str]:
     )
     checks = "a check after every epoch" if not planned.checks else f"{planned.checks} checks"
     lines = [
-        f"Plan      {sum(planned.epochs.values()):.1f} epochs ({planned.steps:,} steps) in the"
+        f"Plan      {sum(planned.epochs.values()):.1f} epochs ({counted(planned.steps, 'step')}) in the"
         f" {duration(planned.seconds_left)} left: {sizes}; {'one check' if planned.checks == 1 else checks}"
     ]
     if planned.data_seconds > READING_SHARE * planned.seconds_left:

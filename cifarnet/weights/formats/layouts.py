@@ -17,6 +17,7 @@ import numpy as np
 from cifarnet.errors import InvalidValueError, WeightsError, listed
 from cifarnet.models.layers import Weight, leaves, named_weights
 from cifarnet.models.spec import ModelSpec, describe
+from cifarnet.plurals import counted
 from cifarnet.preprocessing import CIFAR10_CLASSES, Normalization, PerChannel
 from cifarnet.weights.formats.tensors import Tensor, finite_values
 from cifarnet.weights.record import LARGEST, MEANINGS, Weights, too_large
@@ -202,9 +203,9 @@ def _header(
     is_cifar10 = spec.classes == len(CIFAR10_CLASSES)
     if normalization is None and not is_cifar10:
         raise WeightsError(
-            f"{path} is a {spec.title} with {spec.classes} classes, and does not record how its images were normalized."
-            " Convert it with the mean and the standard deviation of its training, and the names of its classes:"
-            f" {_conversion(path)} Received: no normalization"
+            f"{path} is a {spec.title} with {counted(spec.classes, 'class')}, and does not record how its images were"
+            " normalized. Convert it with the mean and the standard deviation of its training, and the names of its"
+            f" classes: {_conversion(path)} Received: no normalization"
         )
     assumed = []
     if normalization is None:
