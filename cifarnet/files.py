@@ -39,6 +39,11 @@ def as_path(value: StrPath, field: str, what: str | None = None) -> Path:
     return Path(text)
 
 
+def neither_file_nor_folder(path: Path) -> str:
+    """Return the message for a ``path`` at which there is something else."""
+    return f"{path} is neither a file nor a folder, but a device, pipe or socket. Received: {path}"
+
+
 def require_writable(folder: Path) -> None:
     """Check that files can be written to ``folder``, or that it can be created, without leaving anything behind.
 

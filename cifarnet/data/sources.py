@@ -19,7 +19,7 @@ from cifarnet.data.progress import Progress, silent
 from cifarnet.data.tree import FileTree, read_tree
 from cifarnet.errors import DataError, InvalidValueError, did_you_mean_path
 from cifarnet.fields import IMAGE_SIZES, require_whole
-from cifarnet.files import StrPath, as_path
+from cifarnet.files import StrPath, as_path, neither_file_nor_folder
 from cifarnet.paths import typed
 from cifarnet.plurals import counted
 
@@ -182,7 +182,7 @@ def _require_file_or_folder(path: Path) -> None:
             f" .npz file. Received: {path}"
         )
     if not (path.is_dir() or path.is_file()):
-        raise DataError(f"{path} is neither a file nor a folder, but a device, pipe or socket. Received: {path}")
+        raise DataError(neither_file_nor_folder(path))
 
 
 def _read_wanted(path: Path, wanted: Wanted, remedy: str, image_size: int, report: Progress) -> Parts:

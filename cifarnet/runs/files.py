@@ -24,7 +24,7 @@ from typing import Any
 
 from cifarnet.errors import InvalidValueError, RunError, WeightsError, did_you_mean_path, without_marks
 from cifarnet.fields import FLOAT_LIMIT, Range
-from cifarnet.files import write_text
+from cifarnet.files import neither_file_nor_folder, write_text
 from cifarnet.json_files import read_bytes, read_object, shown
 
 CONFIG = "config.json"
@@ -101,6 +101,8 @@ def find_weights(path: Path) -> Path:
             f"There is no run or weight file {path}.{did_you_mean_path(path)} Give a run directory (runs/...) or an .h5"
             f" file. Received: {path}"
         )
+    if not os.path.isdir(path):
+        raise WeightsError(neither_file_nor_folder(path))
     for name in (WEIGHTS, CHECKPOINT, PREVIOUS_CHECKPOINT):
         if (path / name).is_file():
             return path / name

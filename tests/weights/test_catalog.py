@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -167,6 +168,14 @@ def test_what_is_no_weight_file_is_refused_and_leaves_nothing(tmp_path):
     with pytest.raises(WeightsError):
         catalog.add(tmp_path / "no.h5", "mine")
     assert "mine" not in catalog.entries()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes")
+def test_a_pipe_or_device_is_neither_run_nor_weight_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path(os.devnull)):
+        with pytest.raises(WeightsError, match=f"^{path} is neither a file nor a folder, but .* Received: {path}$"):
+            catalog.find(path)
 
 
 def test_a_changed_file_is_refused_by_name(run):
