@@ -261,7 +261,7 @@ def score(
 
     splits, changed = source.load(test_split, load)
     test = splits.test
-    refuse_other_classes(source.name, test.class_names, weights_file, weights.class_names, splits.note)
+    refuse_other_classes(source.name, test.class_names, source.weights, weights.class_names, splits.note)
     chosen = _evenly_spaced(len(test), corrupt_images) if corrupt else None
     kept = _without_near_duplicates(splits, source.name, report) if fair else None
     rejection = Rejection.of(weights)

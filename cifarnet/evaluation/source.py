@@ -3,6 +3,7 @@
 This module imports no backend, so that a missing or wrong data source is an error before the backend starts.
 """
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,20 +115,20 @@ def find_source(weights: Path, data: str | None) -> Source:
             source.
         InvalidValueError: when no source is given or recorded, and no named data set has the classes of the weights.
     """
-    file, header = catalog.read(weights, load_header)
+    _, header = catalog.read(weights, load_header)
     run = Run(weights) if (weights / CONFIG).exists() else None
     origin = run.trained_on if run else catalog.trained_on(weights)
-    return _source(weights, file, header.class_names, origin, run, data)
+    return _source(weights, header.class_names, origin, run, data)
 
 
 def source_in_memory(weights: Weights, data: str | None) -> Source:
     """Return the source to score weights on that were not read from a file, as ``find_source``."""
     name = Path(weights.spec.name)
-    return _source(name, name, weights.class_names, weights.trained_on, None, data)
+    return _source(name, weights.class_names, weights.trained_on, None, data)
 
 
 def _source(
-    weights: Path, file: Path, names: tuple[str, ...], origin: TrainedOn | None, run: Run | None, data: str | None
+    weights: Path, names: tuple[str, ...], origin: TrainedOn | None, run: Run | None, data: str | None
 ) -> Source:
     if data is not None:
         source = Source(weights, data, origin, chosen=True, run=run)
@@ -143,7 +144,7 @@ def _source(
         )
     # Refused before anything is downloaded.
     if (named := find_named(source.name)) and named[0].class_names and not named[1]:
-        refuse_other_classes(source.name, named[0].class_names, file, names)
+        refuse_other_classes(source.name, named[0].class_names, weights, names)
     return source
 
 
@@ -199,7 +200,7 @@ def refuse_other_classes(
     Args:
         source: the data source.
         found: its classes.
-        weights: the weight file.
+        weights: the weights as they were given: a run, a file or a name.
         known: the classes of the weights.
         note: how the data source was read, as text for the user.
 
@@ -208,10 +209,11 @@ def refuse_other_classes(
     """
     if tuple(found) != tuple(known):
         remark = f"The data are {note}.\n" if note else ""
+        words = ["cifarnet", "train", "--data", source, "--weights", str(weights), "--freeze-base"]
         raise DataError(
             f"{source} does not have the same classes in the same order as {weights}.\n"
             f"The weights: {', '.join(known)}\nThe data: {', '.join(found)}\n"
             f"{remark}"
-            "Give the data that the weights were trained for with `data`, or train them on this data with"
-            f" cifarnet train --freeze-base --weights. Received: {source}"
+            "Give the data that the weights were trained for with `data`, or train them on this data with:"
+            f" {shlex.join(words)}\nReceived: {source}"
         )

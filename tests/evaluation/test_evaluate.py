@@ -93,9 +93,10 @@ def test_speed_leaves_compilation_out(folder, constant_weights, monkeypatch):
 def test_other_classes_or_order_are_refused_before_inference(folder, tmp_path, classes):
     weights = save_tiny_weights(tmp_path / "w.h5", classes)
     activities = []
-    with pytest.raises(DataError, match=f"weights: {', '.join(classes)}\nThe data: ant, bee, cow"):
+    with pytest.raises(DataError, match=f"weights: {', '.join(classes)}\nThe data: ant, bee, cow") as refused:
         evaluate(weights, str(folder), report=lambda activity, done, total: activities.append(activity))
     assert "Classifying images" not in activities
+    assert f"with: cifarnet train --data {folder} --weights {weights} --freeze-base\n" in str(refused.value)
 
 
 def test_a_run_is_scored_on_the_images_that_it_held_out_itself(tmp_path, constant_weights):
