@@ -2,13 +2,15 @@ import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from cifarnet.cli.main import app
 from cifarnet.errors import InvalidValueError
 from cifarnet.models.initial import initial_weights
-from cifarnet.models.spec import PRESETS, ModelSpec
+from cifarnet.models.spec import PRESETS, ModelSpec, describe
 from cifarnet.preprocessing import Normalization
+from cifarnet.reports.terminal.network_tables import render_network, summary_data
 from cifarnet.weights.formats.hdf5 import save_weights
 from cifarnet.weights.record import Weights
 
@@ -49,6 +51,18 @@ def test_units_open_the_stages_down_to_layers():
     assert "sequential_1/res_net_unit_1/conv2" in names
     leaves = [row for row in data["layers"] if row["type"] not in ("Sequential", "ResidualUnit")]
     assert sum(row["params"] for row in leaves) == data["total_params"]
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_a_broken_label_keeps_its_indentation(columns):
+    spec, console = ModelSpec("resnet8"), Console(width=columns)
+    with console.capture() as printed:
+        console.print(render_network(summary_data(spec, describe(spec), units=True), None))
+    lines = printed.get().splitlines()
+    name = next(line for line in lines if "batchnorm_1" in line)
+    kind = next(line for line in lines if "(BatchNormalization)" in line)
+    assert (kind == name) == (columns == 80)
+    assert {len(line) - len(line.lstrip()) for line in (name, kind)} == {6}
 
 
 def test_without_options_all_documented_networks_are_compared():

@@ -5,6 +5,7 @@ from typing import Any
 
 from rich import box
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -91,8 +92,10 @@ def render_network(data: Mapping[str, Any], header: Mapping[str, Any] | None) ->
     table.add_column("Param #", justify="right")
     for row in data["layers"]:
         *parents, name = row["name"].split("/")
-        label = f"{'  ' * len(parents)}{name} ({row['type']})"
-        table.add_row(Text(label, "" if parents else "bold"), Text(_shape(row["output_shape"])), f"{row['params']:,}")
+        label = Text(f"{name} ({row['type']})", "" if parents else "bold")
+        # Padding also indents the lines that a narrow terminal breaks a label into.
+        indented = Padding(label, (0, 0, 0, 2 * len(parents)))
+        table.add_row(indented, Text(_shape(row["output_shape"])), f"{row['params']:,}")
     facts = [
         f"Total params: {data['total_params']:,}",
         f"Trainable params: {data['trainable_params']:,}",
