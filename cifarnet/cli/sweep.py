@@ -149,24 +149,23 @@ def _moved(sweep: "Sweep", given: dict[str, Any]) -> "Sweep":
     """Return ``sweep`` with the ``given`` places of its data and teachers, which must be those of its started runs."""
     from cifarnet.runs.directory import Run
     from cifarnet.runs.sweep import PLACES
-    from cifarnet.training.resume import require_same_inputs
+    from cifarnet.training.resume import moved_inputs
     from cifarnet.training.session import Session
 
     places = {name: given[name] for name in PLACES if name in given}
     if not places:
         return sweep
-    plan = sweep.plan.moved(places)
     for seed in filter(sweep.is_started, sweep.plan.all_seeds):
         with suppress(RunError):  # The process of the run reports a damaged configuration.
             config = Run.open(sweep.directory(seed)).config
             break
     else:
-        return sweep.replanned(plan)
-    # A seed that has not started has no checksums of its own.
+        # A seed that has not started has no checksums.
+        return sweep.replanned(sweep.plan.moved(places))
     with console.progress_reporter(given.get("quiet", False)) as bar:
         session = Session(mirrors=given.get("mirror") or (), data_report=bar)
-        require_same_inputs(config, sweep.path, places.get("data"), places.get("teacher"), session)
-    return sweep.replanned(plan)
+        found = moved_inputs(config, sweep.path, places.get("data"), places.get("teacher"), session)
+    return sweep.replanned(sweep.plan.moved(found))
 
 
 @contextmanager

@@ -16,7 +16,6 @@ from cifarnet.evaluation.source import Load, is_training_data, required_split
 from cifarnet.events import EventHandler, Warned
 from cifarnet.fields import IMAGE_SIZES
 from cifarnet.models.spec import ModelSpec
-from cifarnet.plurals import counted
 from cifarnet.runs.config import RunConfig, RunInputs
 from cifarnet.runs.provenance import TrainedOn
 from cifarnet.training.run_data import RunData

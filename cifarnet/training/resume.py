@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from cifarnet import places
 from cifarnet.backend.cluster import Cluster
@@ -213,31 +214,33 @@ def _setup(
     return Setup(config, data, origins, spec, normalization, data_seconds)
 
 
-def require_same_inputs(
+def moved_inputs(
     config: RunConfig,
     directory: Path,
     data: StrPath | None,
     teacher: StrPath | Sequence[StrPath] | None,
     session: Session,
-) -> None:
-    """Check that the images and the teachers of a run are at their new places; None for places that are not new.
+) -> dict[str, Any]:
+    """Return the new places of the images and the teachers of a run by field, after a check that they are the same.
 
     Args:
         config: the configuration of the run.
         directory: the run, or the folder of the runs of several seeds, for messages.
-        data: the current path of its images.
-        teacher: the current paths of its teachers' weights, in the same order.
+        data: the current path of its images; None where they did not move.
+        teacher: the current paths of its teachers' weights, as for ``resume``; None where they did not move.
         session: reads the images.
 
     Raises:
         DataError: when there are no images.
-        RunError: when the images or a teacher are others, or the run has another number of teachers.
+        RunError: when the images or a teacher are others.
     """
-    moved = _changed(config, data, teacher, None)
+    found: dict[str, Any] = {}
     if teacher is not None:
-        same_teachers(moved, directory)
+        found["teacher"] = same_teachers(config, directory, teacher_texts(teacher))[0].teacher_places
     if data is not None:
-        _same_data(moved, directory, session)
+        _same_data(_changed(config, data, None), directory, session)
+        found["data"] = data
+    return found
 
 
 def _same_data(config: RunConfig, directory: Path, session: Session) -> RunData:

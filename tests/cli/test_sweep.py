@@ -143,11 +143,25 @@ def test_a_sweep_goes_on_with_moved_images_and_teachers(tmp_path, started, first
     assert read_plan(sweep.path).request(1).teachers == (str(new / "teacher.h5"), "resnet20")
 
 
+def test_a_sweep_finds_one_moved_teacher_by_its_checksum(tmp_path, monkeypatch, started):
+    sweep = moved_sweep(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    result = train("--resume", sweep.path, "--data", "new/images", "--teacher", "new/teacher.h5")
+    assert result.exit_code == 0, result.output
+    assert all(f"--teacher {tmp_path}/new/teacher.h5 --teacher resnet20" in command for command in started)
+
+
+def test_a_sweep_that_has_not_started_needs_all_its_teachers(tmp_path, started):
+    sweep = moved_sweep(tmp_path, first_started=False)
+    result = train("--resume", sweep.path, "--teacher", tmp_path / "new" / "teacher.h5")
+    assert "`teacher` must be given for each teacher, in the same order (2 in all)" in str(result.exception)
+    assert not started
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--teacher new/teacher.h5", r"`teacher` must be given for each teacher, in the same order \(2 in all\)"),
-        ("--teacher resnet20 --teacher new/teacher.h5", "does not hold the weights that the run in .*s learns from"),
+        ("--teacher resnet32", r"does not hold the weights of a teacher of the run in .*s, which learns from .*old"),
         ("--data synthetic:64", "does not hold the images that the run in .*s was started with"),
     ],
 )

@@ -147,7 +147,10 @@ def test_a_record_from_before_there_could_be_several_teachers_is_read(recorded, 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"teacher_path": ["/a", "/b"]}, r"`teacher_path` must have a value for each teacher \(1 in all\)\. Received: 2"),
+        (
+            {"teacher_path": ["/a", "/b"]},
+            r"`teacher_path` must have a value for each teacher \(1 in all\)\. Received: 2",
+        ),
         ({"teacher_sha256": []}, r"`teacher_sha256` must have a value for each teacher \(1 in all\)\. Received: 0"),
         ({"teacher": ["a"] * 17, "teacher_path": ["/a"] * 17}, "`teacher` must be at most 16. Received: 17"),
         ({"teacher": ["a", 3]}, "a list, each item a text"),
