@@ -166,7 +166,7 @@ def _keep(args: argparse.Namespace, name: str) -> None:
     # Paths of the machine that trained stay out of the record.
     config = read_config(args.run, args.renamed)
     places = {"data": Path(config.data).name}
-    places |= {name: getattr(config, name) for name in ("weights", "teacher", "teacher_path")}
+    places |= {name: getattr(config, name) for name in ("weights", "teacher", "teacher_path", "teacher_sha256")}
     files.write_config(kept, {**files.read_config(args.run), **places, **NOWHERE})
     for file in KEPT:
         shutil.copy(args.run / file, kept / file)

@@ -148,11 +148,11 @@ def _resumed(given: dict[str, Any]) -> "Iterator[Sweep]":
 def _moved(sweep: "Sweep", given: dict[str, Any]) -> "Sweep":
     """Return ``sweep`` with the ``given`` places of its data and teachers, which must be those of its started runs."""
     from cifarnet.runs.directory import Run
-    from cifarnet.runs.sweep import PLACES
+    from cifarnet.runs.sweep import MOVABLE
     from cifarnet.training.resume import moved_inputs
     from cifarnet.training.session import Session
 
-    places = {name: given[name] for name in PLACES if name in given}
+    places = {name: given[name] for name in MOVABLE if name in given}
     if not places:
         return sweep
     for seed in filter(sweep.is_started, sweep.plan.all_seeds):
@@ -164,7 +164,7 @@ def _moved(sweep: "Sweep", given: dict[str, Any]) -> "Sweep":
         return sweep.replanned(sweep.plan.moved(places))
     with console.progress_reporter(given.get("quiet", False)) as bar:
         session = Session(mirrors=given.get("mirror") or (), data_report=bar)
-        found = moved_inputs(config, sweep.path, places.get("data"), places.get("teacher"), session)
+        found = moved_inputs(sweep.plan.placed(config), sweep.path, places.get("data"), places.get("teacher"), session)
     return sweep.replanned(sweep.plan.moved(found))
 
 
@@ -246,7 +246,7 @@ def _train(sweep: "Sweep", machine: "Machine", given: dict[str, Any]) -> "Outcom
     slots = machine.slots(jobs, plan.cores)
     common = [word for name in ("mirror", "save_interval") for word in _words(name, given.get(name))]
     common += [f"--{name}" for name in ("tensorboard",) if given.get(name)]
-    words = {seed: [*sweep.words(seed, given.keys()), *common] for seed in seeds}
+    words = {seed: [*sweep.words(seed), *common] for seed in seeds}
     with _screen(quiet) as screen:
         if seeds:
             screen.plan(sweep, seeds, slots)

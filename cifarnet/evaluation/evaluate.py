@@ -18,7 +18,7 @@ from cifarnet.errors import DataError, invalid, unknown_value
 from cifarnet.evaluation.metrics import Metrics, accuracy, measure, ranking, wilson_interval
 from cifarnet.evaluation.robustness import CorruptionErrors, corruption_errors
 from cifarnet.evaluation.scored import Scored
-from cifarnet.evaluation.source import Source, find_source, refuse_other_classes
+from cifarnet.evaluation.source import Source, find_source
 from cifarnet.fields import require_whole
 from cifarnet.files import StrPath, as_path
 from cifarnet.inference.classifier import Classifier
@@ -261,7 +261,7 @@ def score(
 
     splits, changed = source.load(test_split, load)
     test = splits.test
-    refuse_other_classes(source.name, test.class_names, source.weights, weights.class_names, splits.note)
+    source.refuse_other_classes(test.class_names, weights.class_names, splits.note)
     chosen = _evenly_spaced(len(test), corrupt_images) if corrupt else None
     kept = _without_near_duplicates(splits, source.name, report) if fair else None
     rejection = Rejection.of(weights)

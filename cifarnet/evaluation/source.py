@@ -5,7 +5,7 @@ This module imports no backend, so that a missing or wrong data source is an err
 
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cifarnet import places
@@ -34,6 +34,7 @@ class Source:
         chosen: whether the caller chose the source. Otherwise it is the recorded one, or CIFAR-10.
         moved: whether the recorded source was found in another place.
         run: the run that ``weights`` is the directory of; None otherwise.
+        in_memory: whether the weights were not read from a file. Then ``weights`` is the name of their network.
     """
 
     weights: Path
@@ -42,6 +43,7 @@ class Source:
     chosen: bool = False
     moved: bool = False
     run: Run | None = None
+    in_memory: bool = False
 
     @property
     def note(self) -> str | None:
@@ -96,6 +98,29 @@ class Source:
             f" does not hold the same. {reason} Give their place with `data`. Received: {self.name}"
         )
 
+    def refuse_other_classes(self, found: Sequence[str], known: Sequence[str], note: str = "") -> None:
+        """Check that the data source and the weights have the same classes in the same order.
+
+        Args:
+            found: the classes of the data source.
+            known: the classes of the weights.
+            note: how the data source was read, as text for the user.
+
+        Raises:
+            DataError: when they differ. The message names the classes of both.
+        """
+        if tuple(found) == tuple(known):
+            return
+        remark = f"The data are {note}.\n" if note else ""
+        words = ["cifarnet", "train", "--data", self.name, "--weights", str(self.weights), "--freeze-base"]
+        # Weights in memory have no place that a command can name.
+        instead = "" if self.in_memory else f", or train them on this data with: {shlex.join(words)}"
+        raise DataError(
+            f"{self.name} does not have the same classes in the same order as {self.weights}.\n"
+            f"The weights: {', '.join(known)}\nThe data: {', '.join(found)}\n"
+            f"{remark}Give the data that the weights were trained for with `data`{instead}\nReceived: {self.name}"
+        )
+
     @property
     def skips_broken(self) -> bool:
         """Whether the training left out pictures that can't be read. The evaluation then leaves them out too."""
@@ -124,11 +149,16 @@ def find_source(weights: Path, data: str | None) -> Source:
 def source_in_memory(weights: Weights, data: str | None) -> Source:
     """Return the source to score weights on that were not read from a file, as ``find_source``."""
     name = Path(weights.spec.name)
-    return _source(name, weights.class_names, weights.trained_on, None, data)
+    return _source(name, weights.class_names, weights.trained_on, None, data, in_memory=True)
 
 
 def _source(
-    weights: Path, names: tuple[str, ...], origin: TrainedOn | None, run: Run | None, data: str | None
+    weights: Path,
+    names: tuple[str, ...],
+    origin: TrainedOn | None,
+    run: Run | None,
+    data: str | None,
+    in_memory: bool = False,
 ) -> Source:
     if data is not None:
         source = Source(weights, data, origin, chosen=True, run=run)
@@ -142,9 +172,10 @@ def _source(
             f" Give images of its classes ({listed(names)}) with `data`. Received: no `data`",
             field="data",
         )
+    source = replace(source, in_memory=in_memory)
     # Refused before anything is downloaded.
     if (named := find_named(source.name)) and named[0].class_names and not named[1]:
-        refuse_other_classes(source.name, named[0].class_names, weights, names)
+        source.refuse_other_classes(named[0].class_names, names)
     return source
 
 
@@ -190,30 +221,3 @@ def required_split(origin: TrainedOn, weights: str, test_split: float | None) ->
             remedy="Leave `test_split` out.",
         )
     return test_split if held_out is None else held_out
-
-
-def refuse_other_classes(
-    source: str, found: Sequence[str], weights: Path, known: Sequence[str], note: str = ""
-) -> None:
-    """Check that a data source and weights have the same classes in the same order.
-
-    Args:
-        source: the data source.
-        found: its classes.
-        weights: the weights as they were given: a run, a file or a name.
-        known: the classes of the weights.
-        note: how the data source was read, as text for the user.
-
-    Raises:
-        DataError: when they differ. The message names the classes of both.
-    """
-    if tuple(found) != tuple(known):
-        remark = f"The data are {note}.\n" if note else ""
-        words = ["cifarnet", "train", "--data", source, "--weights", str(weights), "--freeze-base"]
-        raise DataError(
-            f"{source} does not have the same classes in the same order as {weights}.\n"
-            f"The weights: {', '.join(known)}\nThe data: {', '.join(found)}\n"
-            f"{remark}"
-            "Give the data that the weights were trained for with `data`, or train them on this data with:"
-            f" {shlex.join(words)}\nReceived: {source}"
-        )

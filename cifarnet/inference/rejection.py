@@ -26,7 +26,8 @@ class Rejection:
     @classmethod
     def of(cls, weights: Weights) -> "Rejection | None":
         """Return the score and the threshold of ``weights``; None for weights without a threshold."""
-        if weights.reject_beyond is not None:
+        # Earlier versions stored statistics for all networks.
+        if weights.reject_beyond is not None and weights.spec.family.distance_rejects:
             return cls(DISTANCE, weights.reject_beyond)
         return None if weights.reject_below is None else cls(LARGEST_LOGIT, weights.reject_below)
 

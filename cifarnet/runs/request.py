@@ -29,9 +29,10 @@ from cifarnet.json_files import shown
 from cifarnet.recipes import Recipe
 from cifarnet.runs.provenance import SEEDS
 
-WEIGHTS = "RUN|FILE|NAME"
 MOST_TEACHERS = 16
 """The most teachers of a run."""
+
+WEIGHTS = "RUN|FILE|NAME"
 """The metavar of options that take a run directory, a weight file or a name that ``cifarnet weights`` lists."""
 
 LONGEST_BUDGET = 366 * 24 * 3600.0
@@ -124,7 +125,7 @@ class TrainRequest:
         panel=Panel.TRANSFER,
         resumable=True,
     )
-    """One or several, which become a tuple; None for none."""
+    """One path or name, or several. They are stored as a tuple of texts; None becomes an empty one."""
     on_nan: str = option(
         ON_NAN[0],
         choices=ON_NAN,
@@ -202,12 +203,16 @@ class TrainRequest:
 
     @property
     def leaves_network_open(self) -> bool:
-        """Whether the device decides the network: with a budget, without anything that decides it or was not measured.
+        """Whether the device decides the network: there is a budget, and the request does not decide.
 
-        The networks were compared without teachers, with the recipe ``fast``.
+        The recipe must be ``fast``, with which the networks were compared.
         """
-        decided = self.model or self.weights or self.teachers or self.recipe not in (None, "fast")
-        return self.budget is not None and not decided
+        return self.budget is not None and not self.decides_network and self.recipe in (None, "fast")
+
+    @property
+    def decides_network(self) -> bool:
+        """Whether the request has a network, or weights that decide it or teach it."""
+        return bool(self.model or self.weights or self.teachers)
 
     @property
     def teachers(self) -> tuple[str, ...]:
@@ -247,7 +252,7 @@ def require_few_teachers(teachers: Sequence[object]) -> None:
         InvalidValueError: when they are more than ``MOST_TEACHERS``.
     """
     if (found := len(teachers)) > MOST_TEACHERS:
-        raise invalid("teacher", f"must be at most {MOST_TEACHERS}", found, valid=MOST_TEACHERS)
+        raise invalid("teacher", f"can be given {MOST_TEACHERS} times at most", found, valid=MOST_TEACHERS)
 
 
 def request_of(options: Mapping[str, Any], request: TrainRequest | None = None) -> TrainRequest:

@@ -5,7 +5,7 @@ seed-0/, seed-1/ ...    the runs
 """
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from cifarnet.files import remove_leftovers, write_text
 from cifarnet.json_files import read_object, shown
 from cifarnet.recipes import RECIPES, Recipe, find_recipe
 from cifarnet.runs import files
+from cifarnet.runs.config import RunConfig
 from cifarnet.runs.directory import Run
 from cifarnet.runs.lock import run_lock
 from cifarnet.runs.provenance import SEEDS
@@ -28,7 +29,7 @@ SWEEP = "sweep.json"
 COUNTS = Range(1, 1000)
 """The numbers of seeds that a sweep may have."""
 
-PLACES = ("data", "teacher")
+MOVABLE = ("data", "teacher")
 """The fields of a request that may get another place when a sweep is resumed."""
 
 _FORMAT = 1
@@ -61,6 +62,11 @@ class SweepPlan:
 
     def __post_init__(self) -> None:
         convert_fields(self)
+        # Tuples become lists, as in sweep.json, so that plans can be compared.
+        options = json.loads(json.dumps(self.options))
+        if isinstance(teacher := options.get("teacher"), str):  # From before there could be several.
+            options["teacher"] = [teacher]
+        object.__setattr__(self, "options", options)
         SEEDS.require("seed", self.seed)
         require_seeds(self.seed, self.seeds)
         _JOBS.require("jobs", self.jobs)
@@ -105,18 +111,27 @@ class SweepPlan:
         named = request_of({**self.options, "seed": seed})
         return named if self.recipe is None else replace(named, recipe=Recipe.from_dict(self.recipe))
 
-    def moved(self, places: Mapping[str, Any]) -> Self:
-        """Return the plan with other ``places`` of ``data`` or ``teacher``, by field.
+    def moved(self, new: Mapping[str, Any]) -> Self:
+        """Return the plan with ``new`` places of ``data`` or ``teacher``, by field.
 
         Raises:
             InvalidValueError: for another number of teachers.
         """
         request = self.request(self.seed)
-        changed = replace(request, **places)
+        changed = replace(request, **new)
         if (given := len(changed.teachers)) != (valid := len(request.teachers)):
-            problem = f"must be given for each teacher, in the same order ({valid} in all)" if valid else "is not used"
+            problem = (
+                f"must be given for each teacher, in the same order ({valid} in all)"
+                if valid
+                else "can't be given, because these runs have no teacher"
+            )
             raise invalid("teacher", problem, given, valid=valid, received=", ".join(changed.teachers) or "none")
         return self.of(changed, self.seeds, self.jobs, self.cores)
+
+    def placed(self, config: RunConfig) -> RunConfig:
+        """Return ``config`` of one of the runs with the places of its teachers in the plan."""
+        teachers = tuple(self.options.get("teacher", ()))
+        return replace(config, teacher=teachers, teacher_path=tuple(map(places.of_weights, teachers)))
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> Self:
@@ -224,10 +239,10 @@ class Sweep:
         """Return whether the run with ``seed`` has its result, its plots and its page."""
         return self.is_finished(seed) and not Run(self.directory(seed)).missing_pictures
 
-    def words(self, seed: int, moved: Collection[str] = ()) -> list[str]:
+    def words(self, seed: int) -> list[str]:
         """Return the command that starts or resumes the run with ``seed``, as words after ``cifarnet``.
 
-        A started run gets the places of the plan for the fields ``moved``: ``data``, ``teacher``, both or neither.
+        A started run gets the places of images and teachers that are others in the plan.
 
         Raises:
             RunError: when its directory has a run with another seed.
@@ -239,10 +254,9 @@ class Sweep:
                 found = Run(directory).record.get("seed")
             if found != seed:
                 raise RunError(f"{directory} has a run with the seed {shown(found)}. Move it to another folder.")
-            places = [
-                word for name in PLACES if name in moved for word in _OPTIONS[name].words(name, vars(request)[name])
-            ]
-            return ["train", "--resume", str(directory), *places]
+            moved = self._moved_since(directory)
+            new = [word for name in moved for word in _OPTIONS[name].words(name, vars(request)[name])]
+            return ["train", "--resume", str(directory), *new]
         words = ["train", "--output", str(directory), "--seed", str(seed)]
         if self.plan.recipe is not None:
             words += ["--recipe", str(self.path / SWEEP)]
@@ -251,6 +265,22 @@ class Sweep:
                 if name in self.plan.options:
                     words += described.words(name, source[name])
         return words
+
+    def _moved_since(self, directory: Path) -> list[str]:
+        """Return the fields whose place in the plan is another one than the run in ``directory`` has, and exists."""
+        try:
+            config = Run(directory).config
+        except RunError:  # The process of the run reports a damaged configuration.
+            return []
+        recorded = {"data": [config.source], "teacher": list(config.teacher_places)}
+        moved = []
+        for name in MOVABLE:
+            planned = self.plan.options.get(name, [])
+            now = [planned] if isinstance(planned, str) else planned
+            others = set(now) - set(recorded[name])
+            if others and all(map(places.is_there, others)):
+                moved.append(name)
+        return moved
 
 
 def read_plan(path: Path) -> SweepPlan:

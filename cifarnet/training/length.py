@@ -16,7 +16,7 @@ from cifarnet.runs.request import LENGTHS, require_one_length
 from cifarnet.training.checkpoint import Checkpoint, TrainState
 from cifarnet.training.schedule import Plan
 
-# A new run finds the network in its weights, and the best of the others for its device.
+# A new run takes the network of its weights, and the default backend, precision and compilation of its machine.
 _CHOSEN_AGAIN = ("model", "precision", "jit", "backend")
 
 
@@ -52,7 +52,7 @@ def with_length(config: RunConfig, directory: Path, length: dict[str, Any]) -> R
 
 
 def longer(config: RunConfig, directory: Path) -> str:
-    """Return the command that trains the finished run in ``directory`` for longer, with N for the number to choose."""
+    """Return the command that trains the finished run in ``directory`` for longer, with N or TIME for its length."""
     if config.budget is not None or _planned_for_length(config.recipe):
         return longer_from_weights(config, directory)
     unit = "steps" if config.recipe.steps else "epochs"
@@ -61,7 +61,7 @@ def longer(config: RunConfig, directory: Path) -> str:
 
 
 def longer_from_weights(config: RunConfig, directory: Path) -> str:
-    """Return the command of a new run from the weights of the run in ``directory``, with N for its length."""
+    """Return the command of a new run from the weights of the run in ``directory``, with N or TIME for its length."""
     return _new_run(config, directory, {"epochs": "N"} if config.budget is None else {"budget": "TIME"})
 
 

@@ -30,7 +30,7 @@ def with_default_weights(prepared: Prepared, data: RunData) -> tuple[Prepared, t
     weights, or numbers for classes.
     """
     request, inputs = prepared.request, replace(prepared.inputs, weights=DEFAULT_WEIGHTS, weights_path=None)
-    if _decides(request) or request.recipe or find_named(prepared.inputs.data) or len(data.train) > FEW_IMAGES:
+    if request.decides_network or request.recipe or find_named(prepared.inputs.data) or len(data.train) > FEW_IMAGES:
         return prepared, ()
     # Not by ``catalog.find``, which would take a file or a folder of this name.
     base = load_weights(catalog.shipped()[DEFAULT_WEIGHTS].verify())
@@ -41,8 +41,8 @@ def with_default_weights(prepared: Prepared, data: RunData) -> tuple[Prepared, t
         )
     request, spec = replace(request, weights=DEFAULT_WEIGHTS), replace(base.spec, image_size=inputs.image_size)
     if unfit := _unfit_changes(request, spec):
-        names = " and ".join(f"`{name}`" for name in unfit)
-        return prepared, (f"random weights: {names} {verb(len(unfit), 'does', 'do')} not go with the recipe fine-tune",)
+        names, does = " and ".join(f"`{name}`" for name in unfit), verb(len(unfit), "does", "do")
+        return prepared, (f"random weights: {names} {does} not go with the recipe fine-tune for {base.spec.title}",)
     note = (
         f"starts from the weights {DEFAULT_WEIGHTS}, because the images are few; `model` {base.spec.name} `recipe` fast"
         " starts from random weights"
@@ -96,11 +96,6 @@ def with_best_network(prepared: Prepared, device: Device) -> tuple[Prepared, tup
         return prepared, ()
     note = f"{spec.title} is the best network within a budget on a CPU; `model` chooses another"
     return replace(prepared, model=model, recipe=recipe_for(request, spec)), (note,)
-
-
-def _decides(request: TrainRequest) -> bool:
-    """Return whether ``request`` has a network, or weights that decide it or teach it."""
-    return bool(request.model or request.weights or request.teachers)
 
 
 def best_network(device: Device, image_size: int) -> str:

@@ -27,6 +27,9 @@ LoadAtSize = Callable[[str, float | None, int], Splits]
 """A function of the name of a data source, a ``test_split`` and an image size in pixels, which reads the source."""
 
 
+_TEACHER_REMEDY = "Give the current path of its weights with `teacher`, or start a new run."
+
+
 @dataclass(frozen=True)
 class Origins:
     """The weights that a run starts from, None for none, and those of its teachers."""
@@ -132,7 +135,7 @@ def refuse_other_task(name: str, teacher: Weights, data: RunData) -> None:
 
 
 def refuse_equal_teachers(inputs: RunInputs, origins: Origins) -> None:
-    """Check that no teacher is there twice, because it would take time and teach the same.
+    """Check that the teachers have different weights. Two equal ones would take twice the time and teach the same.
 
     Raises:
         InvalidValueError: when two have the same weights.
@@ -291,7 +294,7 @@ def same_teachers(
         if (sha256 := weights.sha256()) not in config.teacher_sha256:
             raise RunError(
                 f"{path or name} does not hold the weights of a teacher of the run in {directory}, which learns from"
-                f" {', '.join(config.teacher_places)} (the SHA-256 differs). {_WHERE_TEACHERS_ARE}"
+                f" {', '.join(config.teacher_places)} (the SHA-256 differs). {_TEACHER_REMEDY}"
             )
         known[sha256] = name, path, weights
     found = [
@@ -300,9 +303,6 @@ def same_teachers(
     ]
     names, paths, teachers = zip(*found, strict=True) if found else ((), (), ())
     return replace(config, teacher=names, teacher_path=paths), teachers
-
-
-_WHERE_TEACHERS_ARE = "Give the current path of its weights with `teacher`, or start a new run."
 
 
 def _recorded_teacher(name: str, path: str | None, sha256: str, directory: Path) -> Weights:
@@ -314,10 +314,10 @@ def _recorded_teacher(name: str, path: str | None, sha256: str, directory: Path)
     try:
         teacher = _load(name, path)
     except WeightsError as error:
-        raise RunError(f"A teacher of the run in {directory} can't be read. {error} {_WHERE_TEACHERS_ARE}") from error
+        raise RunError(f"A teacher of the run in {directory} can't be read. {_TEACHER_REMEDY}\n{error}") from error
     if teacher.sha256() != sha256:
         raise RunError(
             f"{path or name} does not hold the weights that the run in {directory} learns from (their SHA-256"
-            f" differs). {_WHERE_TEACHERS_ARE}"
+            f" differs). {_TEACHER_REMEDY}"
         )
     return teacher

@@ -149,10 +149,12 @@ def _changed(config: RunConfig, data: StrPath | None, on_nan: str | None) -> Run
     """Return ``config`` with the given changes for the rest of the run."""
     if on_nan is not None:
         config = replace(config, on_nan=on_nan)
-    if data is not None:
-        name = source_name(data)
-        config = replace(config, data=name, data_path=places.of_data(name))
-    return config
+    return config if data is None else _with_data(config, data)
+
+
+def _with_data(config: RunConfig, data: StrPath) -> RunConfig:
+    name = source_name(data)
+    return replace(config, data=name, data_path=places.of_data(name))
 
 
 def _placement(devices: str | int | None, config: RunConfig, cluster: Cluster | None) -> Placement:
@@ -238,7 +240,7 @@ def moved_inputs(
     if teacher is not None:
         found["teacher"] = same_teachers(config, directory, teacher_texts(teacher))[0].teacher_places
     if data is not None:
-        _same_data(_changed(config, data, None), directory, session)
+        _same_data(_with_data(config, data), directory, session)
         found["data"] = data
     return found
 

@@ -12,6 +12,7 @@ from keras import ops
 from cifarnet.durations import span
 from cifarnet.evaluation.calibration import FITTED_ON
 from cifarnet.events import BudgetPlanned, Measuring, Warned
+from cifarnet.models.spec import ModelSpec
 from cifarnet.plurals import counted
 from cifarnet.recipes import Recipe
 from cifarnet.training.budget import ENDING, Planner, too_little_time
@@ -82,7 +83,10 @@ def _time(
     first, per_step = _seconds_per_step(loop, full, ends - used())
     seconds = {full: per_step}
     per_image = _seconds_per_image(loop)
-    check, ending = _seconds_per_check(loop, per_image), ENDING + per_image * _images_after(loop.data)
+    check, ending = (
+        _seconds_per_check(loop, per_image),
+        ENDING + per_image * _images_after(loop.data, loop.model.network.spec),
+    )
     if is_new:
         loop.use_recipe(adapted_recipe(loop.recipe, full, budget - ending - used(), first, per_step, check))
     position = train_state.plan.at(train_state.step)
@@ -205,11 +209,12 @@ def _seconds_per_image(loop: Loop) -> float:
     return per_image
 
 
-def _images_after(data: RunData) -> int:
+def _images_after(data: RunData, spec: ModelSpec) -> int:
     """Return how many images are classified after the last check: those of the calibration and the test images."""
     if not data.has_validation:
         return 0
-    return min(FITTED_ON, len(data.train)) + 2 * len(data.held_out) + len(data.test)
+    statistics = min(FITTED_ON, len(data.train)) + len(data.held_out) if spec.family.distance_rejects else 0
+    return statistics + len(data.held_out) + len(data.test)
 
 
 def _seconds_per_check(loop: Loop, per_image: float) -> float:

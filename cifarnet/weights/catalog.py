@@ -28,7 +28,15 @@ from cifarnet.runs import files
 from cifarnet.runs.directory import Run
 from cifarnet.runs.provenance import TrainedOn
 from cifarnet.weights.formats import load_header, load_weights, own_content
-from cifarnet.weights.index import NAME, NAMES, MissingFileError, NamedWeights, make_entry, read_index, write_index
+from cifarnet.weights.index import (
+    NAME_PATTERN,
+    NAME_RULE,
+    MissingFileError,
+    NamedWeights,
+    make_entry,
+    read_index,
+    write_index,
+)
 from cifarnet.weights.record import Weights
 
 PENDING = ".pending"
@@ -202,8 +210,8 @@ def add(source: Path, name: str, *, replace: bool = False) -> NamedWeights:
         WeightsError: when there are no readable weights at ``source``.
         StorageError: when a file can't be written. Weights that had the name before still have it.
     """
-    if not NAME.fullmatch(name):
-        raise InvalidValueError(f"{NAMES}. Received: {name}")
+    if not NAME_PATTERN.fullmatch(name):
+        raise InvalidValueError(f"{NAME_RULE}. Received: {name}")
     if name in shipped():
         raise InvalidValueError(f"Weights called {name} come with cifarnet. Choose another name. Received: {name}")
     folder = weights_dir()

@@ -22,9 +22,16 @@ from cifarnet.runs.provenance import TrainedOn, is_sha256
 from cifarnet.weights.formats import load_header
 
 INDEX = "index.json"
+"""Name of the file of an index."""
 
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-NAMES = "A name is up to 64 lower-case letters, digits, dots, dashes and underscores, and begins with a letter or digit"
+NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+"""Matches the names of weights."""
+
+NAME_RULE = (
+    "A name is up to 64 lower-case letters, digits, dots, dashes and underscores, and begins with a letter or digit"
+)
+"""The rule of ``NAME_PATTERN`` in words."""
+
 _FILE = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}\.h5")
 _TEST_IMAGES = Range(1, 2**53)
 _INDEX_LIMIT = 2**22
@@ -187,8 +194,8 @@ def _entry(folder: Path, name: str, fact: Any, shipped: bool) -> NamedWeights:
     Raises:
         InvalidValueError: for an invalid field. The message names it.
     """
-    if not NAME.fullmatch(name):
-        raise InvalidValueError(f"{NAMES}. Received: {shown(name)}")
+    if not NAME_PATTERN.fullmatch(name):
+        raise InvalidValueError(f"{NAME_RULE}. Received: {shown(name)}")
     try:
         known = _Fact(**typed_fields(_Fact, fact, "The entry", others=True))
         # No path and no other kind of file, because `cifarnet weights remove` deletes the file.

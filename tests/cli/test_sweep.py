@@ -139,7 +139,11 @@ def test_a_sweep_goes_on_with_moved_images_and_teachers(tmp_path, started, first
     for command in started:
         assert f"--data {new}/images" in command
         assert f"--teacher {new}/teacher.h5 --teacher resnet20" in command
-    # It stays so for seeds that start later.
+    # Without the options it stays so: for runs that have not saved the new places, and for those that start later.
+    started.clear()
+    assert train("--resume", sweep.path).exit_code == 0
+    assert all(f"--teacher {new}/teacher.h5 --teacher resnet20" in command for command in started)
+    assert all(f"--data {new}/images" in command for command in started)
     assert read_plan(sweep.path).request(1).teachers == (str(new / "teacher.h5"), "resnet20")
 
 

@@ -11,6 +11,7 @@ import pytest
 from cifarnet.errors import InterruptedRunError, InvalidValueError
 from cifarnet.events import BudgetPlanned, EpochDone, Measuring, Planned, StepDone
 from cifarnet.models.initial import initial_weights
+from cifarnet.models.spec import ModelSpec
 from cifarnet.recipes import RECIPES
 from cifarnet.runs import files
 from cifarnet.runs.directory import Run
@@ -248,9 +249,11 @@ def required(budget, used, data_seconds=0.0):
 
 def test_calibration_and_test_images_come_after_the_last_check():
     data = SimpleNamespace(has_validation=True, train=range(49_000), held_out=range(1_000), test=range(10_000))
-    assert _images_after(data) == 10_000 + 2 * 1_000 + 10_000
-    assert _images_after(SimpleNamespace(**{**vars(data), "train": range(300)})) == 300 + 2_000 + 10_000
-    assert _images_after(SimpleNamespace(**{**vars(data), "has_validation": False})) == 0
+    spec = ModelSpec("resnet8")
+    assert _images_after(data, spec) == 10_000 + 2 * 1_000 + 10_000
+    assert _images_after(data, ModelSpec("airbench94-slim")) == 1_000 + 10_000
+    assert _images_after(SimpleNamespace(**{**vars(data), "train": range(300)}), spec) == 300 + 2_000 + 10_000
+    assert _images_after(SimpleNamespace(**{**vars(data), "has_validation": False}), spec) == 0
     planner = Planner(1000, lambda: 0.0, ((0.0, 1.0, 32),), {32: 0.5}, 8.0, 1, 196, ending=92.0)
     assert planner.affordable_steps(0.0) == (1000 - 92 - 8) / 0.5
 

@@ -140,7 +140,7 @@ def test_images_of_known_classes_start_from_nothing(tmp_path, classes, what):
 )
 def test_changes_that_do_not_fit_fine_tuning_keep_their_recipe(tmp_path, changes, unfit):
     prepared, data = few_images(tmp_path, changes=changes)
-    note = f"random weights: {unfit} not go with the recipe fine-tune"
+    note = f"random weights: {unfit} not go with the recipe fine-tune for ResNet-20"
     assert with_default_weights(prepared, data) == (prepared, (note,))
 
 
@@ -185,4 +185,7 @@ def test_a_budget_chooses_a_network_for_muon(tmp_path):
     with pytest.raises(InvalidValueError, match=r"`muon` needs .* Received: `muon` 0.1, ResNet-20"):
         with_best_network(prepared, GPU)
     few = few_images(tmp_path, budget=60.0, changes={"muon": 0.1})
-    assert with_default_weights(*few) == (few[0], ("random weights: `muon` does not go with the recipe fine-tune",))
+    assert with_default_weights(*few) == (
+        few[0],
+        ("random weights: `muon` does not go with the recipe fine-tune for ResNet-20",),
+    )
