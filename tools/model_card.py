@@ -112,7 +112,8 @@ def model_card(
         f"| {each.name} | {each.precision:.1%} | {each.recall:.1%} | {each.f1:.3f} |" for each in metrics.per_class
     )
     images = round(TRAINING_IMAGES * (1 - (config.validation_split or 0)))
-    calibration = calibration_text(weights, images, from_twin=config.validation_split is None)
+    teachers = [name for name in config.teacher if learned_held_out(read_config(run.parent / name), config)]
+    calibration = calibration_text(weights, images, from_twin=config.validation_split is None, seen_by=teachers)
     return f"""# {weights.spec.title} for CIFAR-10 (`{entry.name}`)
 
 Written by `tools/ship_weights.py`. The run's configuration, history and metrics are in
@@ -162,13 +163,20 @@ Most confused: {_confusions(metrics)}.
 """
 
 
-def calibration_text(weights: Weights, images: int, from_twin: bool = False) -> str:
+def learned_held_out(origin: RunConfig, config: RunConfig) -> bool:
+    """Return whether the run ``origin`` was trained on images that the run with ``config`` held out."""
+    held_out = [(each.data_sha256, each.validation_split, each.seed) for each in (origin, config)]
+    return config.validation_split is not None and held_out[0] != held_out[1]
+
+
+def calibration_text(weights: Weights, images: int, from_twin: bool = False, seen_by: Sequence[str] = ()) -> str:
     """Return the section Calibration of a card.
 
     Args:
         weights: the calibrated weights.
         images: the number of images that they were trained on.
         from_twin: whether the images of the calibration are those that another run of the recipe held out.
+        seen_by: the names of teachers that were trained on images of the calibration.
     """
     if weights.reject_below is None:
         return "No images were held out to fit a temperature or a rejection threshold on: `--reject` is refused."
@@ -187,6 +195,11 @@ def calibration_text(weights: Weights, images: int, from_twin: bool = False) -> 
         f"Logits are divided by the temperature {weights.temperature:.3f}. `--reject` refuses pictures whose {strange}."
         f" Both numbers come from {source}: the second keeps 95 % of them."
     ]
+    if seen_by:
+        paragraphs.append(
+            f"Teachers that were trained on some of these images: {', '.join(f'`{name}`' for name in seen_by)}. The"
+            " calibration error above is that of the test images, which no network was trained on."
+        )
     if distance:
         paragraphs.append(
             "The distance is that of [Pictures of something else](predicting.md#pictures-of-something-else). Its class"

@@ -30,7 +30,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from embedding_statistics import with_statistics
-from model_card import DEVICE, NOWHERE, Rounding, model_card, read_config, weights_page
+from model_card import DEVICE, NOWHERE, Rounding, learned_held_out, model_card, read_config, weights_page
 
 from cifarnet.data.dataset import Dataset
 from cifarnet.data.sources import load_data
@@ -132,7 +132,7 @@ def _refuse_unknown_origin(args: argparse.Namespace, name: str) -> None:
         raise SystemExit(
             f"{args.calibration} differs from {args.run} in its network, recipe, first weights or teachers."
         )
-    for learner, origin, sha256 in _origins(str(args.run), config):
+    for learner, origin, sha256, taught in _origins(str(args.run), config):
         missing = [file for file in (files.CONFIG, files.METRICS, DEVICE) if not (origin / file).exists()]
         if missing:
             raise SystemExit(f"{learner} learned from {origin.name}, of which {origin} keeps no {', '.join(missing)}.")
@@ -144,20 +144,21 @@ def _refuse_unknown_origin(args: argparse.Namespace, name: str) -> None:
         rounded = [load_weights(shipped.path).sha256()] if shipped else []
         if sha256 not in (None, metrics["weights_sha256"], *rounded):
             raise SystemExit(f"{learner} learned from other weights than those of {origin}.")
-        held_out = [(each.data_sha256, each.validation_split, each.seed) for each in (read_config(origin), calibrated)]
-        if calibrated.validation_split is not None and held_out[0] != held_out[1]:
+        # The images of a teacher reach the network only through answers to other images. The card says so.
+        if not taught and learned_held_out(read_config(origin), calibrated):
             raise SystemExit(f"{origin} learned images that {args.calibration or args.run} held out to calibrate on.")
 
 
-def _origins(learner: str, config: RunConfig) -> Iterator[tuple[str, Path, str | None]]:
-    """Yield (learner, record of what it learned from, SHA-256 of those tensors), back to the first weights."""
-    used: list[tuple[str, str | None]] = [*zip(config.teacher, config.teacher_sha256, strict=True)]
-    if config.weights is not None:
-        used.insert(0, (config.weights, config.weights_sha256))
-    for name, sha256 in used:
+def _origins(learner: str, config: RunConfig, taught: bool = False) -> Iterator[tuple[str, Path, str | None, bool]]:
+    """Yield (learner, record of what it learned from, SHA-256 of those tensors, whether a teacher is between it and the
+    run), back to the first weights.
+    """
+    used = [(name, sha256, True) for name, sha256 in zip(config.teacher, config.teacher_sha256, strict=True)]
+    start = [] if config.weights is None else [(config.weights, config.weights_sha256, taught)]
+    for name, sha256, by_teacher in [*start, *used]:
         origin = _kept(name)
-        yield learner, origin, sha256
-        yield from _origins(name, read_config(origin))
+        yield learner, origin, sha256, by_teacher
+        yield from _origins(name, read_config(origin), by_teacher)
 
 
 def _keep(args: argparse.Namespace, name: str) -> None:

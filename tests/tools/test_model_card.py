@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from cifarnet.hdf5 import read_hdf5
+from cifarnet.recipes import RECIPES
 from cifarnet.weights import catalog
 from cifarnet.weights.formats import load_header, load_weights
+from tests.support.runs import run_config
 
 ROOT = Path(__file__).parents[2]
 
@@ -74,6 +76,19 @@ def test_cards_say_what_the_threshold_comes_from(model_card):
     assert f"whose largest logit is below {known.reject_below:.2f}." in " ".join(plain.split())
     assert "that another run of the same recipe held out" in " ".join(plain.split())
     assert "distance" not in plain
+    seen = model_card.calibration_text(known, 49_000, seen_by=["airbench94", "vgg16"])
+    assert "Teachers that were trained on some of these images: `airbench94`, `vgg16`." in " ".join(seen.split())
     assert "`--reject` is refused" in model_card.calibration_text(
         replace(known, statistics=None, reject_beyond=None, reject_below=None), 50_000
     )
+
+
+@pytest.mark.parametrize(
+    ("change", "learned"),
+    [({}, False), ({"seed": 1}, True), ({"validation_split": 0.03}, True), ({"data_sha256": "cd"}, True)],
+)
+def test_other_held_out_images_were_learned(model_card, change, learned):
+    config = run_config(RECIPES["fast"], model="resnet8", validation_split=0.02)
+    assert model_card.learned_held_out(replace(config, **change), config) == learned
+    nothing_held_out = replace(config, validation_split=None)
+    assert not model_card.learned_held_out(replace(config, **change), nothing_held_out)
