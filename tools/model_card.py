@@ -13,6 +13,8 @@ import numpy as np
 from cifarnet.evaluation.evaluate import Evaluation
 from cifarnet.evaluation.metrics import Metrics
 from cifarnet.hdf5 import read_hdf5
+from cifarnet.models.layers import total_macs
+from cifarnet.models.spec import describe
 from cifarnet.reports.text import corruption_rows
 from cifarnet.runs import files
 from cifarnet.runs.config import RunConfig
@@ -94,7 +96,13 @@ otherwise. cifarnet reads both as float32.
 
 
 def model_card(
-    entry: NamedWeights, run: Path, scores: Evaluation, mirrored: float, rounding: Rounding, data: str
+    entry: NamedWeights,
+    run: Path,
+    scores: Evaluation,
+    mirrored: float,
+    rounding: Rounding,
+    data: str,
+    index: Mapping[str, NamedWeights],
 ) -> str:
     """Return the model card of shipped weights.
 
@@ -105,6 +113,7 @@ def model_card(
         mirrored: the accuracy of the mean of both mirror images.
         rounding: what float16 changes.
         data: what the commands on the card call the data source.
+        index: all shipped weights.
     """
     weights, config, metrics = load_header(entry.path), read_config(run), scores.metrics
     low, high = metrics.accuracy_interval
@@ -157,10 +166,23 @@ Most confused: {_confusions(metrics)}.
 
 ## Known failures
 
-- A picture of something else still gets one of the ten classes.
+{cheaper_and_better(entry, index)}- A picture of something else still gets one of the ten classes.
 - Objects that fill a small part of the picture, or lie off its centre: the network sees the central square, in 32x32
   pixels.
 """
+
+
+def cheaper_and_better(entry: NamedWeights, index: Mapping[str, NamedWeights]) -> str:
+    """Return a line on the weights of ``index`` that cost less per image than ``entry`` and score better, or ""."""
+    headers = {name: load_header(each.path) for name, each in {**index, entry.name: entry}.items()}
+    cost = {name: total_macs(describe(header.spec)) for name, header in headers.items()}
+    own = headers[entry.name].accuracy or 0.0
+    better = [
+        f"`{name}` ({header.accuracy:.2%})"
+        for name, header in headers.items()
+        if cost[name] < cost[entry.name] and (header.accuracy or 0.0) > own
+    ]
+    return f"- It costs more than {' and '.join(better)}, and scores less.\n" if better else ""
 
 
 def learned_held_out(origin: RunConfig, config: RunConfig) -> bool:

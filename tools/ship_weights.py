@@ -84,7 +84,7 @@ def main() -> None:
     write_index(folder, index)
     corrupted = min(CORRUPTED_IMAGES, len(test))
     scores = evaluate(path, args.data, fair=True, corrupt=True, corrupt_images=corrupted)
-    card = model_card(entry, _kept(name), scores, mirrored, rounding, Path(args.data).name)
+    card = model_card(entry, _kept(name), scores, mirrored, rounding, Path(args.data).name, index)
     (ROOT / "docs" / f"{name}.md").write_text(card, encoding="utf-8")
     (ROOT / "docs" / "weights.md").write_text(weights_page(index), encoding="utf-8")
     print(f"{name}: {measured:.2%} on {len(test):,} images of {test_set}; {rounding}; {entry.sha256}")

@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 
 from cifarnet.hdf5 import read_hdf5
+from cifarnet.models.spec import ModelSpec
 from cifarnet.recipes import RECIPES
 from cifarnet.weights import catalog
 from cifarnet.weights.formats import load_header, load_weights
+from cifarnet.weights.formats.hdf5 import save_weights
+from cifarnet.weights.index import make_entry
 from tests.support.runs import run_config
+from tests.support.weights import random_weights
 
 ROOT = Path(__file__).parents[2]
 
@@ -92,3 +96,26 @@ def test_other_held_out_images_were_learned(model_card, change, learned):
     assert model_card.learned_held_out(replace(config, **change), config) == learned
     nothing_held_out = replace(config, validation_split=None)
     assert not model_card.learned_held_out(replace(config, **change), nothing_held_out)
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "line"),
+    [
+        ({"resnet8": 0.8, "resnet14": 0.7}, "- It costs more than `resnet8` (80.00%), and scores less.\n"),
+        ({"resnet8": 0.7, "resnet14": 0.7}, ""),
+        ({"resnet14": 0.7, "resnet20": 0.8}, ""),
+    ],
+)
+def test_a_card_says_that_a_cheaper_network_is_better(tmp_path, model_card, accuracies, line):
+    index = {}
+    for name, accuracy in accuracies.items():
+        save_weights(tmp_path / f"{name}.h5", replace(random_weights(ModelSpec(name)), accuracy=accuracy))
+        index[name] = make_entry(name, tmp_path / f"{name}.h5", None, None, shipped=True)
+    assert model_card.cheaper_and_better(index["resnet14"], index) == line
+
+
+def test_the_cards_of_shipped_weights_name_cheaper_and_better_ones(model_card):
+    index = catalog.shipped()
+    for name, entry in index.items():
+        card = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+        assert model_card.cheaper_and_better(entry, index) in card
