@@ -240,8 +240,8 @@ def test_every_shipped_file_is_listed_intact_and_small():
         # What calibration by held-out images gives.
         assert weights.temperature != 1
         assert weights.reject_below is not None
-        assert weights.reject_beyond is not None
-        assert weights.statistics is not None
+        judged_by_distance = weights.spec.family.distance_rejects
+        assert (weights.reject_beyond is not None, weights.statistics is not None) == (judged_by_distance,) * 2
 
 
 @pytest.mark.parametrize("name", catalog.shipped())
