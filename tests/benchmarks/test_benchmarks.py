@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from cifarnet.backend.devices import Execution, device
 from cifarnet.cli.main import app
 from cifarnet.data.sources import load_data
 from cifarnet.models.initial import initial_weights
@@ -272,8 +273,8 @@ def test_times_to_accuracy_are_measured_once(run, tmp_path):
     budget, fast, paper = rows
     assert budget == ["resnet8", "1s", "-", "0, 1 refused", *["-"] * 7]  # A second is not enough for a step.
     assert [fast[:4], paper[:3]] == [
-        ["resnet8", "1 epochs", "float32", "1"],
-        ["resnet8, He et al. recipe", "0.01 epochs", "float32"],
+        ["resnet8", "1 epochs", Execution.best_on(device()).precision, "1"],
+        ["resnet8, He et al. recipe", "0.01 epochs", Execution.best_on(device()).precision],
     ]
     kept = json.loads((tmp_path / "runs/resnet8-paper-0.01-0.json").read_text())
     assert kept["steps"] == 4  # 0.01 of 391

@@ -139,7 +139,7 @@ def test_grey_arrays_of_any_size_are_pictures(classifier):
         ([[1, 2]], r"`pictures\[0\]` takes a path, .* Received: \[1, 2\]"),
         (None, "`pictures` takes a path, .* Received: None"),
         ({"a.png": 1}, "`pictures` takes a path, "),
-        ("", "`pictures` takes a path"),
+        ("", "`pictures` must not be empty: give a path"),
         ([], "`pictures` must have at least one picture. Received: no pictures"),
         (iter(()), "`pictures` must have at least one picture"),
         (np.zeros((0, 8, 8, 3), np.uint8), "`pictures` must have at least one picture"),

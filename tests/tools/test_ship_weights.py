@@ -78,7 +78,7 @@ def test_statistics_are_those_of_the_images_of_the_run(trained, checkout):
     images, held_out = hold_out(load_data("synthetic:200").train, 0.2, seed=0)
     network = Classifier(shipped)
     wanted = fit_statistics(network.embeddings(images.images), images.labels, 10)
-    np.testing.assert_allclose(shipped.statistics.means, wanted.means, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(shipped.statistics.means, wanted.means, rtol=1e-3, atol=1e-5)  # In float16.
     distances = network.averaged_logits(held_out.images, tta="none", distances=True).distances
     assert shipped.reject_beyond == pytest.approx(np.quantile(distances, 0.95), rel=1e-3)
     with pytest.raises(SystemExit, match="synthetic:300 has other images than those of the run"):
