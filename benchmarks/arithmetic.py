@@ -74,9 +74,8 @@ def main() -> None:
         return total_macs(describe(spec)), float(rows[path][-1])
 
     columns = "training | recipe | epochs | hours | machine | PFLOP | with its first weights | test accuracy, %"
-    harness.print_table(
-        "Trainings", columns, [rows[path] for path in sorted(rows, key=by_network)], "from benchmarks/runs"
-    )
+    ordered = [rows[path] for path in sorted(rows, key=by_network)]
+    harness.print_table("Trainings", columns, ordered, "from benchmarks/runs")
 
 
 if __name__ == "__main__":

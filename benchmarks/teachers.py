@@ -25,7 +25,7 @@ def main() -> None:
     for choice in choices:
         mean = np.mean([logits[name] for name in choice], axis=0)
         rows.append([", ".join(choice), f"{(mean.argmax(axis=1) == test.labels).mean():.2%}"])
-    harness.print_table("Teachers", "teachers | accuracy of their mean logits", rows, harness.machine())
+    harness.print_table("Teachers", "teachers | accuracy of their mean logits", rows)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,8 @@ class Origins:
         Raises:
             WeightsError: when they are missing or can't be read.
         """
-        return cls(load_base(inputs), load_teachers(inputs))
+        teachers = zip(inputs.teacher, inputs.teacher_path, strict=True)
+        return cls(load_base(inputs), tuple(_load(name, path) for name, path in teachers))
 
     def image_sizes(self, inputs: RunInputs) -> dict[Path, int]:
         """Return the image sizes of the initial weights and the teachers by their paths or names."""
@@ -61,15 +62,6 @@ def load_base(inputs: RunInputs) -> Weights | None:
         WeightsError: when they are missing or can't be read.
     """
     return None if inputs.weights is None else _load(inputs.weights, inputs.weights_path)
-
-
-def load_teachers(inputs: RunInputs) -> tuple[Weights, ...]:
-    """Read the weights of the teachers of a run.
-
-    Raises:
-        WeightsError: when they are missing or can't be read.
-    """
-    return tuple(_load(name, path) for name, path in zip(inputs.teacher, inputs.teacher_path, strict=True))
 
 
 def _load(name: str, path: str | None) -> Weights:
