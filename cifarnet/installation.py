@@ -6,9 +6,7 @@ index, a folder, an archive or a repository.
 
 import importlib.util
 import os
-import shlex
 import shutil
-import subprocess
 import sys
 import sysconfig
 import tomllib
@@ -18,6 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from cifarnet.errors import BackendError
+from cifarnet.shell import shell_line
 
 
 @dataclass(frozen=True)
@@ -106,8 +105,9 @@ def install_command(*packages: str, environment: Environment | None = None, agai
         again: whether packages that are installed are replaced.
     """
     environment = environment or Environment.current()
-    quoted = subprocess.list2cmdline if environment.windows else shlex.join
-    return " && ".join(quoted(words) for words in environment.install_words(packages, again))
+    return " && ".join(
+        shell_line(words, windows=environment.windows) for words in environment.install_words(packages, again)
+    )
 
 
 def _uv_tool_words(receipt: Path, packages: Sequence[str]) -> list[str]:

@@ -42,6 +42,17 @@ def test_messages_name_parameters_not_options(path):
     assert not found
 
 
+def test_commands_quote_the_values_in_them():
+    # Values are put into commands by shell.command_line.
+    found = [
+        (path.name, line, text)
+        for path in PACKAGE.rglob("*.py")
+        for line, text in texts(path)
+        if (command := COMMAND.search(text)) and re.search(r"\bX\b", command[0].partition(". ")[0])
+    ]
+    assert not found
+
+
 def test_parameters_in_messages_are_options():
     commands = typer.main.get_command(app).commands
     options = {

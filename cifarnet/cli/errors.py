@@ -2,7 +2,6 @@
 
 import os
 import re
-import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import typer
 
 from cifarnet.cli.spelling import with_options
 from cifarnet.errors import CifarnetError, did_you_mean
+from cifarnet.shell import command_line
 
 # Pydantic's codes for values of another type (https://docs.pydantic.dev/latest/errors/validation_errors/).
 _KINDS = {
@@ -40,7 +40,7 @@ def error_message(error: Exception, words: Sequence[str]) -> tuple[str, int]:
         return _refusal(error), 1
     return (
         f"This is a fault of cifarnet: {type(error).__name__}: {error}. Set CIFARNET_TRACEBACK=1 to see where it"
-        f" happened, and report it with the output of: cifarnet doctor --json. Received: cifarnet {shlex.join(words)}"
+        f" happened, and report it with the output of: cifarnet doctor --json. Received: {command_line(*words)}"
     ), 1
 
 
@@ -80,7 +80,7 @@ def _usage_message(error: typer.TyperException, words: list[str]) -> str:
     message = error.format_message().rstrip(".")
     if extra := re.fullmatch(r"Got unexpected extra argument(?:s|\(s\))? \((.*)\)", message):
         return f"{command} takes no argument {extra[1]}. {see} Received: {extra[1]}"
-    return f"{message}. {see} Received: cifarnet {shlex.join(words)}"
+    return f"{message}. {see} Received: {command_line(*words)}"
 
 
 def _contains(word: str, option: str) -> bool:

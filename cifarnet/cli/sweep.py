@@ -14,6 +14,7 @@ from cifarnet.errors import BackendError, FailedSeedsError, InterruptedRunError,
 from cifarnet.fields import option_name
 from cifarnet.plurals import counted, verb
 from cifarnet.printable import printable
+from cifarnet.shell import command_line
 
 if TYPE_CHECKING:
     import subprocess
@@ -85,8 +86,10 @@ def train_sweep(given: dict[str, Any]) -> None:
         sweep = stack.enter_context(_resumed(given) if "resume" in given else _new(given))
         machine = _machine(sweep.plan.request(sweep.plan.seed).devices)
         outcome = _train(sweep, machine, given)
-        advice = f"cifarnet train --resume {sweep.path}"
-        with stopping_with(f"Stopped before the comparison was printed. Print it with: cifarnet compare {sweep.path}"):
+        advice = command_line("train", "--resume", sweep.path)
+        with stopping_with(
+            f"Stopped before the comparison was printed. Print it with: {command_line('compare', sweep.path)}"
+        ):
             finished = [seed for seed in sweep.plan.all_seeds if sweep.is_finished(seed)]
             failed = _failure_lines(outcome.failures)
             if outcome.signal_number:
@@ -134,8 +137,9 @@ def _resumed(given: dict[str, Any]) -> "Iterator[Sweep]":
 
     path = given["resume"]
     if refused := sorted(given.keys() - _RESUMABLE):
-        one = next(
-            (f" To change one run, resume it by itself: cifarnet train --resume {run}" for run in runs_at(path)), ""
+        one = "".join(
+            f" To change one run, resume it by itself: {command_line('train', '--resume', run)}"
+            for run in runs_at(path)[:1]
         )
         raise InvalidValueError(
             f"The runs in {path} keep the settings in its sweep.json, so --resume can't be combined with"
@@ -271,7 +275,9 @@ def _show(sweep: "Sweep", finished: Sequence[int], report_file: Path | None) -> 
     out = console.stdout()
     for line in accuracy_lines(comparison.to_dict()):
         out.print(line.replace("±", "+/-") if out.options.ascii_only else line, markup=False, soft_wrap=True)
-    out.print(f"The runs are in {sweep.path}. Next:\n  cifarnet compare {sweep.path}", markup=False, soft_wrap=True)
+    out.print(
+        f"The runs are in {sweep.path}. Next:\n  {command_line('compare', sweep.path)}", markup=False, soft_wrap=True
+    )
     if report_file:
         write_comparison(report_file, comparison)
 

@@ -14,6 +14,7 @@ from cifarnet.cli.cluster_process import is_training_process, note_directory, tr
 from cifarnet.cli.help import examples
 from cifarnet.cli.sweep import is_sweep, refuse_cluster, train_sweep
 from cifarnet.cli.train_options import given_options, resume_options, train_request, with_train_options
+from cifarnet.shell import command_line
 
 if TYPE_CHECKING:
     from cifarnet.events import Event, EventHandler
@@ -114,7 +115,7 @@ def _write_pictures(result: "Result") -> str | None:
     from cifarnet.errors import InterruptedRunError, LostRunError
     from cifarnet.training.signals import stopping_with
 
-    advice = f"cifarnet train --resume {result.directory}"
+    advice = command_line("train", "--resume", result.directory)
     try:
         with stopping_with(
             f"Stopped before plots and report were written. The result is complete. Write them with: {advice}"

@@ -3,7 +3,6 @@
 This module imports no backend, so that a missing or wrong data source is an error before the backend starts.
 """
 
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from cifarnet.errors import DataError, InvalidValueError, listed
 from cifarnet.runs.directory import Run
 from cifarnet.runs.files import CONFIG
 from cifarnet.runs.provenance import TrainedOn
+from cifarnet.shell import command_line
 from cifarnet.weights import catalog
 from cifarnet.weights.formats import load_header
 from cifarnet.weights.record import Weights
@@ -112,9 +112,9 @@ class Source:
         if tuple(found) == tuple(known):
             return
         remark = f"The data are {note}.\n" if note else ""
-        words = ["cifarnet", "train", "--data", self.name, "--weights", str(self.weights), "--freeze-base"]
+        words = ("train", "--data", self.name, "--weights", self.weights, "--freeze-base")
         # Weights in memory have no place that a command can name.
-        instead = "" if self.in_memory else f", or train them on this data with: {shlex.join(words)}"
+        instead = "" if self.in_memory else f", or train them on this data with: {command_line(*words)}"
         raise DataError(
             f"{self.name} does not have the same classes in the same order as {self.weights}.\n"
             f"The weights: {', '.join(known)}\nThe data: {', '.join(found)}\n"

@@ -16,6 +16,7 @@ from cifarnet.runs.config import RunConfig
 from cifarnet.runs.lock import FILES as LOCK_FILES
 from cifarnet.runs.lock import run_lock
 from cifarnet.runs.provenance import TrainedOn
+from cifarnet.shell import command_line
 
 
 class Run:
@@ -86,7 +87,7 @@ class Run:
             return
         next_step = ""
         if (path / files.CONFIG).exists():
-            next_step = f", or continue its run: cifarnet train --resume {path}"
+            next_step = f", or continue its run: {command_line('train', '--resume', path)}"
             if self.result is not None:
                 next_step = ": it has a finished run"
         raise RunError(f"{path} exists and is not an empty folder. Choose another `directory`{next_step}.")

@@ -26,6 +26,7 @@ from cifarnet.errors import InvalidValueError, RunError, WeightsError, did_you_m
 from cifarnet.fields import FLOAT_LIMIT, Range
 from cifarnet.files import neither_file_nor_folder, write_text
 from cifarnet.json_files import read_bytes, read_object, shown
+from cifarnet.shell import command_line
 
 CONFIG = "config.json"
 HISTORY = "history.csv"
@@ -259,5 +260,6 @@ def damaged_metrics(run: Path, what: str) -> RunError:
     """Return the error for a damaged metrics.json; ``what`` is the damage."""
     return RunError(
         f"{run / METRICS} is damaged: {without_marks(what)}. Restore it, or leave out {run}. To score the run again,"
-        f" use cifarnet evaluate {run}; to write the file again, delete it and use cifarnet train --resume {run}."
+        f" use {command_line('evaluate', run)}; to write the file again, delete it and use"
+        f" {command_line('train', '--resume', run)}."
     )

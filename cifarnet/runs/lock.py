@@ -15,6 +15,7 @@ from cifarnet.fields import typed_fields
 from cifarnet.files import write_text
 from cifarnet.json_files import read_object
 from cifarnet.locking import SOFT, locked
+from cifarnet.shell import command_line
 
 LOCK = ".lock"
 OWNER = ".lock.json"
@@ -87,7 +88,7 @@ def _require_in_place(directory: Path, descriptor: int | None) -> None:
     if place := _place_of(descriptor):
         raise LostRunError(
             f"{directory} was moved to {place} while its run was being trained, so the training has stopped. Continue"
-            f" with what is saved there: cifarnet train --resume {place}"
+            f" with what is saved there: {command_line('train', '--resume', place)}"
         )
     what = "replaced by something else" if found else "deleted"
     raise LostRunError(

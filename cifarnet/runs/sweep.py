@@ -24,6 +24,7 @@ from cifarnet.runs.directory import Run
 from cifarnet.runs.lock import run_lock
 from cifarnet.runs.provenance import SEEDS
 from cifarnet.runs.request import TrainRequest, request_of
+from cifarnet.shell import command_line
 
 SWEEP = "sweep.json"
 COUNTS = Range(1, 1000)
@@ -295,7 +296,7 @@ def read_plan(path: Path) -> SweepPlan:
     except InvalidValueError as error:
         raise RunError(
             f"{file} can't be used: {without_marks(str(error))}. Restore it from a copy. The runs in {path} are"
-            f" unchanged; each can be continued by itself: cifarnet train --resume {path / 'seed-N'}"
+            f" unchanged; each can be continued by itself: {command_line('train', '--resume', path / 'seed-N')}"
         ) from error
 
 
@@ -307,8 +308,8 @@ def require_unused(path: Path) -> None:
     """
     if is_sweep(path):
         raise RunError(
-            f"{path} has the runs of several seeds already. Choose another `directory`, or continue with: cifarnet"
-            f" train --resume {path}"
+            f"{path} has the runs of several seeds already. Choose another `directory`, or continue with:"
+            f" {command_line('train', '--resume', path)}"
         )
     Run(path).require_unused()
 

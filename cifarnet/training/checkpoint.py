@@ -23,6 +23,7 @@ from cifarnet.hdf5 import Hdf5File, read_hdf5, write_hdf5
 from cifarnet.json_files import shown
 from cifarnet.models.spec import ModelSpec
 from cifarnet.recipes import Recipe
+from cifarnet.shell import command_line
 from cifarnet.training.schedule import Plan, spans
 from cifarnet.weights.formats.hdf5 import weights_in, write_into
 from cifarnet.weights.record import Weights
@@ -276,8 +277,8 @@ def require_run(checkpoint: Checkpoint, recipe: Recipe, budget: float | None, tr
         if not holds:
             raise WeightsError(
                 f"The checkpoint in {directory} is from another run: {what} does not fit the recipe and the images in"
-                " config.json. Restore the run's own checkpoint, or start a new run from its weights: cifarnet train"
-                f" --weights {directory}"
+                " config.json. Restore the run's own checkpoint, or start a new run from its weights:"
+                f" {command_line('train', '--weights', directory)}"
             )
 
 

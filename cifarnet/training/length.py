@@ -1,6 +1,5 @@
 """Make a run longer. The result is that of a run that had the new length from the beginning."""
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from cifarnet.recipes import RECIPES, Recipe
 from cifarnet.runs import files
 from cifarnet.runs.config import RunConfig
 from cifarnet.runs.request import LENGTHS, require_one_length
+from cifarnet.shell import command_line, shell_line
 from cifarnet.training.checkpoint import Checkpoint, TrainState
 from cifarnet.training.schedule import Plan
 
@@ -56,8 +56,7 @@ def longer(config: RunConfig, directory: Path) -> str:
     if config.budget is not None or _planned_for_length(config.recipe):
         return longer_from_weights(config, directory)
     unit = "steps" if config.recipe.steps else "epochs"
-    words = ["cifarnet", "train", "--resume", str(directory), option_name(unit), "N"]
-    return f"{shlex.join(words)}, with N {unit} in all"
+    return f"{command_line('train', '--resume', directory, option_name(unit), 'N')}, with N {unit} in all"
 
 
 def longer_from_weights(config: RunConfig, directory: Path) -> str:
@@ -148,7 +147,7 @@ def _new_run(config: RunConfig, directory: Path, length: Mapping[str, str]) -> s
     if "budget" in length and not config.recipe.cycle_peak:
         config = replace(config, recipe=RECIPES["fast"].for_model(config.model))
     words = config.command(directory.resolve() / files.CONFIG, without=(*LENGTHS, *_CHOSEN_AGAIN))
-    return shlex.join(words + [word for name, text in length.items() for word in (option_name(name), text)])
+    return shell_line(words + [word for name, text in length.items() for word in (option_name(name), text)])
 
 
 def _words(length: Mapping[str, Any]) -> dict[str, str]:

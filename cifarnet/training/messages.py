@@ -1,6 +1,5 @@
 """Messages of a training run: warnings, and errors with the next command."""
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from cifarnet.events import EventHandler, HistoryRow, Warned
 from cifarnet.plurals import counted
 from cifarnet.recipes import Recipe
 from cifarnet.runs.config import RunConfig
+from cifarnet.shell import command_line
 from cifarnet.training.checkpoint import RESTORES, Checkpoint, TrainState
 from cifarnet.training.length import longer
 from cifarnet.training.schedule import FULL_SIZE_STEPS, full_size_steps
@@ -100,11 +100,10 @@ def warn_of_other_cores(config: RunConfig, directory: Path, report: EventHandler
 
 def finished_message(config: RunConfig, directory: Path) -> str:
     """Return the message for the finished run in ``directory``, with the next commands."""
-    quoted = shlex.quote(str(directory))
     return (
         f"The run in {directory} is finished. Next:\n"
-        f"  cifarnet evaluate {quoted}\n"
-        f"  cifarnet predict IMAGE --weights {quoted}\n"
+        f"  {command_line('evaluate', directory)}\n"
+        f"  {command_line('predict', 'IMAGE', '--weights', directory)}\n"
         f"To train it for longer: {longer(config, directory)}"
     )
 
@@ -123,20 +122,21 @@ def interruption(
     if failure:
         return failure.with_advice(
             "The training stopped without saving its last steps. Free some space, then continue from the last"
-            f" checkpoint: cifarnet train --resume {directory}"
+            f" checkpoint: {command_line('train', '--resume', directory)}"
         )
     train_state = loop.train_state
     where = f"after {train_state.epoch} of {counted(loop.epochs, 'epoch')}"
     if train_state.batch:
         where += f" and {counted(train_state.batch, 'batch')} of the next"
     return InterruptedRunError(
-        f"Stopped {where}; everything is saved. Continue with: cifarnet train --resume {directory}", signal_number or 0
+        f"Stopped {where}; everything is saved. Continue with: {command_line('train', '--resume', directory)}",
+        signal_number or 0,
     )
 
 
 def unwritten(directory: Path) -> str:
     """Return the message for a run that was stopped after its training."""
-    return f"Stopped while the result was being written. Finish it with: cifarnet train --resume {directory}"
+    return f"Stopped while the result was being written. Finish it with: {command_line('train', '--resume', directory)}"
 
 
 def diverged(
@@ -149,8 +149,8 @@ def diverged(
     next_step = "."
     if checkpoint and restores < RESTORES:
         next_step = (
-            f", or continue from there, with half the learning rate if it diverges again: cifarnet train --resume"
-            f" {directory} --on-nan restore"
+            f", or continue from there, with half the learning rate if it diverges again:"
+            f" {command_line('train', '--resume', directory, '--on-nan', 'restore')}"
         )
     return DivergedError(
         f"{reason}{tried}: the training has diverged.{saved} Train again with a lower {_rates(recipe)}{next_step}"

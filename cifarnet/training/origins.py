@@ -18,6 +18,7 @@ from cifarnet.fields import IMAGE_SIZES
 from cifarnet.models.spec import ModelSpec
 from cifarnet.runs.config import RunConfig, RunInputs
 from cifarnet.runs.provenance import TrainedOn
+from cifarnet.shell import command_line
 from cifarnet.training.run_data import RunData
 from cifarnet.weights import catalog
 from cifarnet.weights.formats import load_weights
@@ -237,7 +238,7 @@ def found_again(config: RunConfig, directory: Path) -> RunConfig:
     if data and not places.is_there(data):
         raise RunError(
             f"There is nothing at {data} any more, where the images of the run in {directory} were. Give their current"
-            f" path: cifarnet train --resume {directory} --data PATH"
+            f" path: {command_line('train', '--resume', directory, '--data', 'PATH')}"
         )
     return replace(
         config,
@@ -301,7 +302,7 @@ def _recorded_teacher(name: str, path: str | None, sha256: str, directory: Path)
     if path and not places.is_there(path):
         raise RunError(
             f"There is nothing at {path} any more, where a teacher of the run in {directory} was. Give its current"
-            f" path: cifarnet train --resume {directory} --teacher PATH"
+            f" path: {command_line('train', '--resume', directory, '--teacher', 'PATH')}"
         )
     try:
         teacher = _load(name, path)

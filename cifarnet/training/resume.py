@@ -24,6 +24,7 @@ from cifarnet.runs import files
 from cifarnet.runs.config import RunConfig
 from cifarnet.runs.directory import FollowedRun, Run
 from cifarnet.runs.request import SAVE_INTERVAL, teacher_texts
+from cifarnet.shell import command_line
 from cifarnet.training import messages
 from cifarnet.training.checkpoint import Checkpoint, require_run
 from cifarnet.training.checkpoints import CheckpointManager, latest_checkpoint, remove_previous
@@ -255,7 +256,7 @@ def _same_data(config: RunConfig, directory: Path, session: Session) -> RunData:
     if data.sha256 != config.data_sha256:
         raise RunError(
             f"{config.source} does not hold the images that the run in {directory} was started with (their SHA-256"
-            f" differs). Give the path of those: cifarnet train --resume {directory} --data PATH"
+            f" differs). Give the path of those: {command_line('train', '--resume', directory, '--data', 'PATH')}"
         )
     return data
 

@@ -10,6 +10,7 @@ from cifarnet.backend.devices import device
 from cifarnet.errors import StorageError
 from cifarnet.events import Planned, Warned
 from cifarnet.runs.directory import Run
+from cifarnet.shell import command_line
 from cifarnet.training import messages
 from cifarnet.training.advice import with_advice
 from cifarnet.training.checkpoint import RESTORES, Checkpoint, TrainState
@@ -74,7 +75,7 @@ class TrainingRun:
         except StorageError as error:
             raise error.with_advice(
                 "The training is finished, but its result is not written. Free some space, or remove the cause, then"
-                f" finish it with: cifarnet train --resume {self.run.path}"
+                f" finish it with: {command_line('train', '--resume', self.run.path)}"
             ) from error
         # The others end after the result is written.
         self.strategy.largest(0)

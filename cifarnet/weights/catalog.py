@@ -27,6 +27,7 @@ from cifarnet.paths import weights_dir
 from cifarnet.runs import files
 from cifarnet.runs.directory import Run
 from cifarnet.runs.provenance import TrainedOn
+from cifarnet.shell import command_line
 from cifarnet.weights.formats import load_header, load_weights, own_content
 from cifarnet.weights.index import (
     NAME_PATTERN,
@@ -195,7 +196,7 @@ def for_model(model: str) -> Path:
         return entry.verify()
     raise WeightsError(
         f"No trained {spec.title} comes with cifarnet; there are: {', '.join(known) or 'none'}. Train one with"
-        f" `cifarnet train --model {model}`, then name its run with `weights`. Received: {model}",
+        f" `{command_line('train', '--model', spec.name)}`, then name its run with `weights`. Received: {model}",
         field="model",
         value=model,
         valid=tuple(known),

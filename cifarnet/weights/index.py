@@ -19,6 +19,7 @@ from cifarnet.fields import Range, typed_fields
 from cifarnet.files import sha256_of, write_text
 from cifarnet.json_files import read_object, shown
 from cifarnet.runs.provenance import TrainedOn, is_sha256
+from cifarnet.shell import command_line
 from cifarnet.weights.formats import load_header
 
 INDEX = "index.json"
@@ -120,8 +121,8 @@ class NamedWeights:
         if self.shipped:
             return "Install cifarnet again."
         return (
-            f"Add them again (cifarnet weights add RUN {self.name} --replace) or remove them (cifarnet weights remove"
-            f" {self.name})."
+            f"Add them again ({command_line('weights', 'add', 'RUN', self.name, '--replace')}) or remove them"
+            f" ({command_line('weights', 'remove', self.name)})."
         )
 
 

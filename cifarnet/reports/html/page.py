@@ -4,7 +4,6 @@ A page holds its style sheet, scripts and images, so it loads nothing from the n
 autoescape; characters of outside text that are not printable are shown as escapes (``cifarnet.reports.text``).
 """
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +15,7 @@ from markupsafe import Markup
 from cifarnet import __version__
 from cifarnet.printable import printable
 from cifarnet.reports.text import percent
+from cifarnet.shell import shell_line
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def facts(title: str, pairs: Sequence[tuple[str, str]]) -> Section:
 
 def commands(title: str, lines: Sequence[Sequence[str]]) -> Section:
     """Return a section with shell commands, each of which is given as its words."""
-    return Section(title, "commands.html", [shlex.join(line) for line in lines])
+    return Section(title, "commands.html", [shell_line(line) for line in lines])
 
 
 def render(page: Page) -> str:

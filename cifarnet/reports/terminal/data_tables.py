@@ -10,6 +10,7 @@ from rich.text import Text
 from cifarnet.data.dataset import LeftOut
 from cifarnet.plurals import counted, verb
 from cifarnet.printable import printable
+from cifarnet.shell import command_line
 
 
 def render_inventory(inventory: Mapping[str, Any]) -> RenderableType:
@@ -61,14 +62,14 @@ def render_source(summary: Mapping[str, Any]) -> RenderableType:
 
 
 def _archive_state(copies: Mapping[str, Any]) -> str:
-    command = f"`cifarnet data {copies['source']} --download`"
+    download = f"`{command_line('data', copies['source'], '--download')}`"
     if copies["checksum_holds"] is None:
         part = copies["partial_bytes"]
         begun = f"; {_megabytes(part)} of {_megabytes(copies['expected_bytes'])} downloaded" if part else ""
-        return f"missing{begun}; {command} downloads it"
+        return f"missing{begun}; {download} downloads it"
     if copies["checksum_holds"]:
         return f"{_megabytes(copies['archive_bytes'])}, checksum correct"
-    return f"{_megabytes(copies['archive_bytes'])}, checksum wrong; {command} replaces it"
+    return f"{_megabytes(copies['archive_bytes'])}, checksum wrong; {download} replaces it"
 
 
 def _megabytes(count: int) -> str:

@@ -13,6 +13,7 @@ from cifarnet.models.layers import residual_units
 from cifarnet.models.spec import ModelSpec, describe
 from cifarnet.plurals import counted, verb
 from cifarnet.printable import printable
+from cifarnet.shell import command_line
 
 LONG_RUN = 3 * 3600.0
 """Runs that take at least this many seconds are shown with faster alternatives."""
@@ -192,8 +193,8 @@ def render_result(result: Mapping[str, Any], directory: str) -> RenderableType:
     return Group(
         Text(result_line(result)),
         Text(f"The results are in {directory}; open {directory}/report.html. Next:"),
-        Text(f"  cifarnet evaluate {directory}"),
-        Text(f"  cifarnet predict IMAGE --weights {directory}"),
+        Text(f"  {command_line('evaluate', directory)}"),
+        Text(f"  {command_line('predict', 'IMAGE', '--weights', directory)}"),
     )
 
 

@@ -6,7 +6,6 @@ moving averages of batch normalization ``running_mean`` and ``running_var``. A n
 
 import logging
 import re
-import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -19,6 +18,7 @@ from cifarnet.models.layers import Weight, leaves, named_weights
 from cifarnet.models.spec import ModelSpec, describe
 from cifarnet.plurals import counted
 from cifarnet.preprocessing import CIFAR10_CLASSES, Normalization, PerChannel
+from cifarnet.shell import command_line
 from cifarnet.weights.formats.tensors import Tensor, finite_values
 from cifarnet.weights.record import LARGEST, MEANINGS, Weights, too_large
 
@@ -181,7 +181,7 @@ def load_header(tensors: Mapping[str, Tensor], path: Path) -> Weights:
 def _conversion(path: Path) -> str:
     """Return the command that converts the file ``path``, with placeholders for what it does not record."""
     options = ("--mean", "R,G,B", "--std", "R,G,B", "--classes-file", "FILE")
-    return shlex.join(["cifarnet", "weights", "convert", str(path), f"{path.stem}.h5", *options])
+    return command_line("weights", "convert", path, f"{path.stem}.h5", *options)
 
 
 def _header(

@@ -1,0 +1,16 @@
+"""Shell commands in messages, quoted so that they can be copied into a terminal."""
+
+import os
+import shlex
+import subprocess
+from collections.abc import Iterable
+
+
+def shell_line(words: Iterable[str], *, windows: bool = os.name == "nt") -> str:
+    """Return ``words`` as one line for the shell of the system."""
+    return (subprocess.list2cmdline if windows else shlex.join)(list(words))
+
+
+def command_line(*words: object) -> str:
+    """Return the line that starts cifarnet with ``words``, such as ``command_line("train", "--resume", directory)``."""
+    return shell_line(["cifarnet", *map(str, words)])
