@@ -1,7 +1,8 @@
 """Time of a training step by TensorFlow operation.
 
-    python benchmarks/profile_step.py --depth 20
-    python benchmarks/profile_step.py --depth 20 --precision float32 --keras-batchnorm
+    python benchmarks/profile_step.py --model resnet20
+    python benchmarks/profile_step.py --model airbench94 --recipe fast --batch 500
+    python benchmarks/profile_step.py --model resnet20 --precision float32 --keras-batchnorm
 
 Profiles a few steps of ``cifarnet.train`` with TensorFlow's profiler. Operations run on several threads, so their times
 add up to more than the step. --keras-batchnorm uses Keras's batch normalization instead of cifarnet's. Takes a minute.
@@ -19,7 +20,9 @@ import measure
 
 def main() -> None:
     """Profile and print the table."""
-    parser = harness.parser(__doc__, "depth", "batch", "images")
+    parser = harness.parser(__doc__, "batch", "images")
+    parser.add_argument("--model", default="resnet20", help="(default: %(default)s)")
+    parser.add_argument("--recipe", default="paper", help="(default: %(default)s)")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], help="(default: what cifarnet chooses here)")
     parser.add_argument("--steps", type=int, default=10, help="recorded steps")
     parser.add_argument("--rows", type=int, default=20, help="operations listed, by time")
@@ -41,7 +44,7 @@ def main() -> None:
     ]
     rows.append(["the step, by the clock", harness.number(1000 * seconds / args.steps, 2), "", ""])
     kind = "Keras's" if args.keras_batchnorm else "cifarnet's"
-    title = f"A training step of ResNet-{args.depth}, batch {args.batch}, {precision}, {kind} batch normalization"
+    title = f"A training step of {args.model}, batch {args.batch}, {precision}, {kind} batch normalization"
     harness.print_table(title, "operation | ms per step | times per step | share", rows)
 
 
@@ -72,10 +75,10 @@ def _record(args: Any, directory: str) -> tuple[float, str]:
             times.append(time.perf_counter())
             tf.profiler.experimental.stop()
 
-    changes = {"batch_size": args.batch, "checks": 1, "steps": last}
+    changes = {"batch_size": args.batch, "checks": 1, "steps": last, "resolutions": []}
     images = max(args.images, last * args.batch)
     settings = {"images": images, "precision": args.precision, "changes": changes}
-    trained = measure.train(f"resnet{args.depth}", watch=watch, **settings)
+    trained = measure.train(args.model, args.recipe, watch=watch, **settings)
     return times[1] - times[0], trained["precision"]
 
 

@@ -15,6 +15,7 @@ from cifarnet.choices import PRECISIONS
 from cifarnet.errors import WeightsError, invalid, listed, unknown_value
 from cifarnet.json_files import shown
 from cifarnet.models.batchnorm import BatchNormalization
+from cifarnet.models.gelu import Gelu, gelu
 from cifarnet.models.initial import initial_weights
 from cifarnet.models.layers import Layer, leaves, named_weights, residual_paths
 from cifarnet.models.spec import ModelSpec, around_classifier, base_and_head, describe, embedding_size
@@ -319,7 +320,7 @@ _OPERATIONS: dict[str, Callable[[Any, Layer], Any]] = {
     "ReLU": lambda x, _: ops.relu(x),
     "AveragePooling2D": _average_pool,
     "ZeroChannels": _zero_channels,
-    "GELU": lambda x, _: ops.gelu(x, approximate=False),
+    "GELU": lambda x, _: gelu(x),
     "GlobalAveragePooling2D": lambda x, _: ops.mean(x, axis=(1, 2), keepdims=True),
     "GlobalMaxPooling2D": lambda x, _: ops.max(x, axis=(1, 2), keepdims=True),
     "Rescaling": lambda x, description: x * description.config["scale"],
@@ -353,7 +354,7 @@ _BUILDERS: dict[str, Callable[[Layer, str], keras.layers.Layer]] = {
         name=d.name, data_format=LAYOUT, dtype=dtype, **d.config
     ),
     "ReLU": lambda d, dtype: keras.layers.ReLU(name=d.name, dtype=dtype),
-    "GELU": lambda d, dtype: keras.layers.Activation("gelu", name=d.name, dtype=dtype),
+    "GELU": lambda d, dtype: Gelu(name=d.name, dtype=dtype),
     "Sequential": _sequential,
     "ConvBNReLU": _sequential,
     "ConvGroup": _sequential,
