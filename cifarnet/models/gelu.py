@@ -62,7 +62,6 @@ def _fused(dtype: Any) -> Callable[[Any], Any] | None:
     def _cumulative(x: Any) -> Any:
         return 0.5 * tf.math.erfc(-x / math.sqrt(2))
 
-    @tf.custom_gradient
     def fused(x: Any) -> tuple[Any, Callable[[Any], Any]]:
         return forward(x), functools.partial(backward, x)
 
@@ -71,4 +70,5 @@ def _fused(dtype: Any) -> Callable[[Any], Any] | None:
             forward(tf.zeros(1, dtype))
     except tf.errors.OpError:
         return None
-    return fused
+    with_gradient: Callable[[Any], Any] = tf.custom_gradient(fused)
+    return with_gradient
