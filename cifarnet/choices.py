@@ -9,6 +9,9 @@ ENGINE_NAMES = ("auto", "onnx", "keras", "openvino")
 DEFAULT_WEIGHTS = "resnet20"
 """The weights that classify, and that a training on few images starts from, unless others are given."""
 
+WEIGHTS_PLACE = f"a run, a weight file or a name such as {DEFAULT_WEIGHTS}"
+"""What parameters for weights take, in words."""
+
 EXPORT_FORMATS = ("onnx", "litert", "savedmodel", "keras", "safetensors", "openvino")
 """The formats of ``cifarnet export``. The first is the default."""
 

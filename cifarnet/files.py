@@ -10,25 +10,24 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from cifarnet.choices import DEFAULT_WEIGHTS
 from cifarnet.errors import StorageError, invalid
 
 StrPath = str | os.PathLike[str]
 """A path as text or path object."""
 
-# What parameters take that are not just a path.
-_TAKEN = dict.fromkeys(
-    ("weights", "weights_path", "teacher"), f"a run, a weight file or a name such as {DEFAULT_WEIGHTS}"
-)
 
+def as_path(value: StrPath, field: str, what: str | None = None, *, taken: str = "a path") -> Path:
+    """Return ``value`` of the parameter ``field`` as a path.
 
-def as_path(value: StrPath, field: str, what: str | None = None) -> Path:
-    """Return ``value`` of the parameter ``field`` as a path. Messages name ``what``, by default the parameter.
+    Args:
+        value: the argument of the caller.
+        field: name of the parameter.
+        what: named in messages; by default the parameter.
+        taken: what the parameter takes, in words.
 
     Raises:
         InvalidValueError: when ``value`` is neither text nor a path, is empty, or contains a NUL character.
     """
-    taken = _TAKEN.get(field, "a path")
     if not isinstance(value, str | os.PathLike) or not isinstance(text := os.fspath(value), str):
         valid = f"{taken}, as str or pathlib.Path"
         raise invalid(field, f"takes {valid}", value, valid=valid, received=f"{value!r:.80}", what=what)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cifarnet.choices import TTA
+from cifarnet.choices import TTA, WEIGHTS_PLACE
 from cifarnet.data.dataset import LeftOut, Splits
 from cifarnet.data.duplicates import nearest_training_images
 from cifarnet.data.progress import Progress, silent
@@ -206,7 +206,9 @@ def evaluate(
             ``test_split`` that differs from that of the training, or when no source is given or recorded for classes
             other than CIFAR-10's.
     """
-    source = find_source(as_path(weights_path, "weights_path"), None if data is None else source_name(data))
+    source = find_source(
+        as_path(weights_path, "weights_path", taken=WEIGHTS_PLACE), None if data is None else source_name(data)
+    )
     return score(
         Classifier(source.weights, engine=engine, precision=precision, on_start=on_start),
         source,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from cifarnet.choices import DEFAULT_WEIGHTS, TTA
+from cifarnet.choices import DEFAULT_WEIGHTS, TTA, WEIGHTS_PLACE
 from cifarnet.data.progress import Progress, silent
 from cifarnet.errors import CifarnetError, DataError, InvalidValueError, WeightsError, invalid, unknown_value
 from cifarnet.fields import require_whole
@@ -89,7 +89,7 @@ class Classifier:
             from cifarnet.weights import catalog
             from cifarnet.weights.formats import load_network
 
-            self.place = as_path(weights, "weights")
+            self.place = as_path(weights, "weights", taken=WEIGHTS_PLACE)
             self.weights_file, loaded = catalog.read(weights, load_network)
             weights = loaded
         if weights.graph is not None and self.engine_name == "keras":

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cifarnet.backend.placement import Placement
-from cifarnet.choices import BACKENDS, DEFAULT_WEIGHTS, FEW_IMAGES, ON_NAN, PRECISIONS
+from cifarnet.choices import BACKENDS, DEFAULT_WEIGHTS, FEW_IMAGES, ON_NAN, PRECISIONS, WEIGHTS_PLACE
 from cifarnet.durations import DURATION
 from cifarnet.errors import InvalidValueError, did_you_mean, invalid
 from cifarnet.fields import (
@@ -183,7 +183,7 @@ class TrainRequest:
 
             source_name(self.data)
         if self.weights is not None:
-            path = as_path(self.weights, "weights")
+            path = as_path(self.weights, "weights", taken=WEIGHTS_PLACE)
             object.__setattr__(self, "weights", self.weights if isinstance(self.weights, str) else path)
         object.__setattr__(self, "teacher", teacher_texts(self.teacher))
         convert_fields(self)
@@ -241,7 +241,7 @@ def teacher_texts(given: Any) -> tuple[str, ...]:
     several = given if isinstance(given, list | tuple) else () if given is None else (given,)
     require_few_teachers(several)
     for each in several:
-        as_path(each, "teacher")
+        as_path(each, "teacher", taken=WEIGHTS_PLACE)
     return tuple(map(str, several))
 
 

@@ -12,6 +12,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
+from cifarnet.choices import WEIGHTS_PLACE
 from cifarnet.errors import (
     InvalidValueError,
     NoHomeError,
@@ -104,7 +105,7 @@ def read(wanted: StrPath, reader: Callable[[Path], Found]) -> tuple[Path, Found]
         InvalidValueError: when ``wanted`` is neither a path nor a name.
         WeightsError: when there are none, or they can't be read.
     """
-    wanted = as_path(wanted, "weights")
+    wanted = as_path(wanted, "weights", taken=WEIGHTS_PLACE)
     if os.path.exists(wanted):
         return (path := find(wanted)), reader(path)
     return read_named(str(wanted), reader)
@@ -135,7 +136,7 @@ def find(wanted: StrPath) -> Path:
         InvalidValueError: when ``wanted`` is neither a path nor a name.
         WeightsError: when there is none, or when the file of a name is missing or damaged.
     """
-    wanted = as_path(wanted, "weights")
+    wanted = as_path(wanted, "weights", taken=WEIGHTS_PLACE)
     if os.path.exists(wanted):
         return files.find_weights(wanted)
     return find_named(str(wanted))
