@@ -1,4 +1,4 @@
-"""Training recipes: all hyper-parameters as data, named recipes, and recipes in JSON files.
+"""Training recipes: all hyper-parameters as data, and the named recipes.
 
 ``documented`` and ``revised`` are from the original project. ``paper`` is from He et al. 2015 (arXiv:1512.03385,
 section 4.2). ``fast`` and ``fine-tune`` were developed for cifarnet: for a good accuracy in a short time, and for
@@ -7,10 +7,9 @@ training from trained weights on few images.
 
 import math
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
 from typing import Any, Self
 
-from cifarnet.errors import InvalidValueError, did_you_mean, invalid, without_marks
+from cifarnet.errors import InvalidValueError, invalid
 from cifarnet.fields import (
     FLOAT_LIMIT,
     Notation,
@@ -23,8 +22,7 @@ from cifarnet.fields import (
     require_valid,
     typed_fields,
 )
-from cifarnet.json_files import read_object, shown
-from cifarnet.runs.files import CONFIG, verified_config
+from cifarnet.json_files import shown
 
 # Of ``Recipe.for_images``.
 _SMALLEST_BATCH = 16
@@ -599,64 +597,3 @@ _FAST_SIZE = 32
 def _fast_sizes(image_size: int) -> tuple[tuple[int, float], ...]:
     """Return the small images of ``fast`` for images of ``image_size`` pixels. All networks take multiples of 4."""
     return tuple((4 * round(side * image_size / _FAST_SIZE / 4), share) for side, share in RECIPES["fast"].resolutions)
-
-
-def named_recipe(name: str) -> Recipe:
-    """Return the recipe of that name.
-
-    Raises:
-        InvalidValueError: for an unknown name.
-    """
-    if name in RECIPES:
-        return RECIPES[name]
-    # A name that looks like that of a file was probably meant as a file.
-    known = [] if Path(name).suffix == ".json" or len(Path(name).parts) > 1 else RECIPES
-    raise InvalidValueError(
-        f"There is no recipe or file {name}.{did_you_mean(name, known)} Recipes are {', '.join(RECIPES)}. Give one"
-        f" of them, or a JSON file with a recipe, such as a run's config.json. Received: {name}"
-    )
-
-
-def find_recipe(name: str) -> Recipe:
-    """Return the recipe of that name, or the one in the file ``name``.
-
-    Raises:
-        InvalidValueError: when there is neither, or the file has no valid recipe.
-        RunError: when the file is a damaged config.json of a run.
-    """
-    if not name:
-        raise invalid("recipe", f"must not be empty: give {', '.join(RECIPES)} or a JSON file", name, received="''")
-    if name in RECIPES or not Path(name).exists():
-        return named_recipe(name)
-    if Path(name).is_dir():
-        config = Path(name) / CONFIG
-        advice = f"For the recipe of that run, give {config}." if config.exists() else "Give a JSON file with a recipe."
-        raise InvalidValueError(f"{name} is a folder, not a recipe. {advice} Received: {name}")
-    return read_recipe(Path(name))
-
-
-def read_recipe(path: Path) -> Recipe:
-    """Return the recipe in a JSON file, which may be the config.json of a run.
-
-    Raises:
-        InvalidValueError: when the file can't be read or has no valid recipe.
-        RunError: when the file is a damaged config.json of a run.
-    """
-    try:
-        data = read_object(path)
-    except InvalidValueError as error:
-        raise InvalidValueError(
-            f"The recipe can't be read as JSON: {error}. Give a JSON file with a recipe, such as a run's config.json."
-            f" Received: {path}"
-        ) from error
-    if isinstance(data.get("recipe"), dict):
-        data = verified_config(data, path)["recipe"]
-    # Imported here, because requests have recipes.
-    from cifarnet.runs.request import option_hint
-
-    if option := next(filter(option_hint, data), None):
-        raise InvalidValueError(f"{path}: A recipe has no field {option}.{option_hint(option)} Received: {option}")
-    try:
-        return Recipe.from_dict(data)
-    except InvalidValueError as error:
-        raise InvalidValueError(f"{path}: {without_marks(str(error))}") from error

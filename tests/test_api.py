@@ -8,8 +8,9 @@ import pytest
 import cifarnet
 from cifarnet.data.images import read_image
 from cifarnet.errors import InvalidValueError, RunError, WeightsError
-from cifarnet.recipes import RECIPES, find_recipe
+from cifarnet.recipes import RECIPES
 from cifarnet.runs import files
+from cifarnet.runs.recipe_files import find_recipe
 from cifarnet.training.setup import located_inputs
 from cifarnet.weights import catalog
 from tests.support.datasets import assert_same, image_folder

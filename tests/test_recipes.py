@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from cifarnet.errors import InvalidValueError
-from cifarnet.recipes import RECIPES, Recipe, read_recipe
+from cifarnet.recipes import RECIPES, Recipe
+from cifarnet.runs.recipe_files import read_recipe
 from cifarnet.training.optimizer import PlannedSGD
 from cifarnet.training.schedule import Plan, learning_rate, size_at, spans
 

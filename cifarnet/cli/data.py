@@ -163,7 +163,7 @@ def _augmenting(grid: Path | None, source: str | None, recipe: str | None) -> "R
     if grid.is_dir():
         raise InvalidValueError(f"--grid takes the name of a file. Received: {grid}, which is a folder")
     from cifarnet.files import require_writable
-    from cifarnet.recipes import find_recipe
+    from cifarnet.runs.recipe_files import find_recipe
 
     require_writable(grid.parent)
     return find_recipe(recipe or "documented")

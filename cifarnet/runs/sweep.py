@@ -17,12 +17,13 @@ from cifarnet.errors import InvalidValueError, RunError, invalid, without_marks
 from cifarnet.fields import Range, convert_fields, options_of, typed_fields
 from cifarnet.files import remove_leftovers, write_text
 from cifarnet.json_files import read_object, shown
-from cifarnet.recipes import RECIPES, Recipe, find_recipe
+from cifarnet.recipes import RECIPES, Recipe
 from cifarnet.runs import files
 from cifarnet.runs.config import RunConfig
 from cifarnet.runs.directory import Run
 from cifarnet.runs.lock import run_lock
 from cifarnet.runs.provenance import SEEDS
+from cifarnet.runs.recipe_files import find_recipe
 from cifarnet.runs.request import TrainRequest, request_of
 from cifarnet.shell import command_line
 

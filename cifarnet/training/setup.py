@@ -14,8 +14,9 @@ from cifarnet.events import Warned
 from cifarnet.models.spec import MODELS, ModelSpec
 from cifarnet.plurals import counted, verb
 from cifarnet.preprocessing import Normalization
-from cifarnet.recipes import RECIPES, Recipe, find_recipe
+from cifarnet.recipes import RECIPES, Recipe
 from cifarnet.runs.config import RunConfig, RunInputs, require_consistent, trains_head_alone
+from cifarnet.runs.recipe_files import find_recipe
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.budget import too_little_time
 from cifarnet.training.distribute import Strategy, require_divisible

@@ -5,9 +5,9 @@ import random
 import pytest
 
 from cifarnet.errors import CifarnetError, RunError, WeightsError
-from cifarnet.recipes import read_recipe
 from cifarnet.runs import files
 from cifarnet.runs.compare import compare
+from cifarnet.runs.recipe_files import read_recipe
 from cifarnet.weights.index import INDEX, read_index
 from tests.support.faults.texts import KINDS, VALUES, fuzz, mutants
 

@@ -4,9 +4,10 @@ from dataclasses import replace
 import pytest
 
 from cifarnet.errors import InvalidValueError, RunError
-from cifarnet.recipes import RECIPES, find_recipe
+from cifarnet.recipes import RECIPES
 from cifarnet.runs import files
 from cifarnet.runs.compare import compare
+from cifarnet.runs.recipe_files import find_recipe
 from cifarnet.runs.request import TrainRequest, request_of
 from cifarnet.runs.sweep import SWEEP, Sweep, SweepPlan, read_plan
 from tests.support.runs import CONFIG, save_run

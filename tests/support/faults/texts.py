@@ -13,12 +13,13 @@ from typing import Any
 
 from cifarnet.cli import console
 from cifarnet.errors import CifarnetError
-from cifarnet.recipes import RECIPES, read_recipe
+from cifarnet.recipes import RECIPES
 from cifarnet.reports.terminal.comparison_tables import render_comparison
 from cifarnet.reports.terminal.weights_table import render_weights
 from cifarnet.runs import files
 from cifarnet.runs.compare import compare
 from cifarnet.runs.directory import Run
+from cifarnet.runs.recipe_files import read_recipe
 from cifarnet.training.schedule import learning_rate, size_at, spans
 from cifarnet.weights.formats.hdf5 import save_weights
 from cifarnet.weights.index import INDEX, make_entry, read_index, write_index
