@@ -447,9 +447,16 @@ class Recipe:
 
         They may be those of a larger image size (``for_image_size``).
         """
+        return self._fast_plan is not None
+
+    @property
+    def _fast_plan(self) -> tuple[tuple[int, float], ...] | None:
+        """The plan of small images, for 32 pixels, that this recipe follows at some image size; None if none."""
         if self.name != RECIPES["fast"].name or not self.resolutions:
-            return False
-        return any(self.resolutions == _fast_sizes(size) for size in range(_FAST_SIZE, int(_PIXELS.high) + 1))
+            return None
+        sizes = range(_FAST_SIZE, int(_PIXELS.high) + 1)
+        plans = (RECIPES["fast"].resolutions, LARGER_FIRST)
+        return next((plan for plan in plans if any(self.resolutions == _scaled(plan, size) for size in sizes)), None)
 
     def for_image_size(self, image_size: int) -> Self:
         """Return the recipe with the small images of ``fast`` in proportion to ``image_size``, in multiples of 4.
@@ -460,7 +467,7 @@ class Recipe:
         A ResNet-8 on 1,000 synthetic images enlarged to 64 pixels reached 99.5 % in 98 s with these sizes, 98.5 % in
         185 s at full size throughout, and 83.5 % in 54 s with 16 to 28 pixels (20 epochs of 16 steps, one run each).
         """
-        return replace(self, resolutions=_fast_sizes(image_size))
+        return replace(self, resolutions=_scaled(self._fast_plan or RECIPES["fast"].resolutions, image_size))
 
     def _check(self, field: str, valid: str, holds: Any) -> None:
         if not holds(getattr(self, field)):
@@ -594,6 +601,11 @@ RECIPES = {
 _FAST_SIZE = 32
 
 
-def _fast_sizes(image_size: int) -> tuple[tuple[int, float], ...]:
-    """Return the small images of ``fast`` for images of ``image_size`` pixels. All networks take multiples of 4."""
-    return tuple((4 * round(side * image_size / _FAST_SIZE / 4), share) for side, share in RECIPES["fast"].resolutions)
+LARGER_FIRST = ((24, 0.6), (28, 0.2))
+"""The small images of ``fast`` for networks that are trained for longer. They are larger than its own, with which a
+run has more steps for the same arithmetic (benchmarks/README.md, section Networks within a budget)."""
+
+
+def _scaled(plan: tuple[tuple[int, float], ...], image_size: int) -> tuple[tuple[int, float], ...]:
+    """Return the small images ``plan`` for images of ``image_size`` pixels. All networks take multiples of 4."""
+    return tuple((4 * round(side * image_size / _FAST_SIZE / 4), share) for side, share in plan)

@@ -48,7 +48,8 @@ def test_commands_quote_the_values_in_them():
         (path.name, line, text)
         for path in PACKAGE.rglob("*.py")
         for line, text in texts(path)
-        if (command := COMMAND.search(text)) and re.search(r"\bX\b", command[0].partition(". ")[0])
+        for command in COMMAND.finditer(text)
+        if re.search(r"\bX\b", command[0].partition(". ")[0])
     ]
     assert not found
 

@@ -32,7 +32,9 @@ class Gelu(keras.layers.Layer):
 
 def gelu(x: Any) -> Any:
     """Return the GELU of a tensor of any shape."""
-    if keras.backend.backend() != "tensorflow" or (fused := _fused(x.dtype)) is None:
+    # TensorFlow's AutoGraph can't convert an assignment expression, and warns of it.
+    fused = _fused(x.dtype) if keras.backend.backend() == "tensorflow" else None
+    if fused is None:
         return ops.gelu(x, approximate=False)
     y = fused(x)
     y.set_shape(x.shape)

@@ -85,12 +85,12 @@ class Run:
             return
         if path.is_dir() and all(each.name in LOCK_FILES or is_leftover(each) for each in path.iterdir()):
             return
-        next_step = ""
+        next_step = "."
         if (path / files.CONFIG).exists():
             next_step = f", or continue its run: {command_line('train', '--resume', path)}"
             if self.result is not None:
-                next_step = ": it has a finished run"
-        raise RunError(f"{path} exists and is not an empty folder. Choose another `directory`{next_step}.")
+                next_step = ": it has a finished run."
+        raise RunError(f"{path} exists and is not an empty folder. Choose another `directory`{next_step}")
 
     def is_interrupted(self, request_sha256: str) -> bool:
         """Return whether this is a run of the request with this digest that has no result yet."""

@@ -259,7 +259,7 @@ def read_metrics(run: Path) -> dict[str, Any]:
 def damaged_metrics(run: Path, what: str) -> RunError:
     """Return the error for a damaged metrics.json; ``what`` is the damage."""
     return RunError(
-        f"{run / METRICS} is damaged: {without_marks(what)}. Restore it, or leave out {run}. To score the run again,"
-        f" use {command_line('evaluate', run)}; to write the file again, delete it and use"
-        f" {command_line('train', '--resume', run)}."
+        f"{run / METRICS} is damaged: {without_marks(what)}. Restore it, or leave out {run}. To score the"
+        " run again, use cifarnet evaluate. To write the file again, delete it, then use:"
+        f" {command_line('train', '--resume', run)}"
     )

@@ -1,9 +1,9 @@
 """Choose the network or the initial weights of a run, if the request leaves them open."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from cifarnet.backend.devices import Device
+from cifarnet.backend.devices import Device, Execution, cpu_multiplies_bfloat16
 from cifarnet.choices import DEFAULT_WEIGHTS, FEW_IMAGES
 from cifarnet.data.named import find_named
 from cifarnet.errors import InvalidValueError
@@ -16,9 +16,16 @@ from cifarnet.training.setup import Prepared, recipe_for, require_muon
 from cifarnet.weights import catalog
 from cifarnet.weights.formats import load_weights
 
-BEST = {"cpu": "airbench94-slim"}
-"""By kind of device, the network with the highest accuracy in every budget that was measured: 1 to 20 minutes of one
-AVX2 core for 50,000 images, and 3 minutes for 2,000 (benchmarks/README.md, section Networks within a budget)."""
+_SLIM, _WIDE = "airbench94-slim", "airbench94"
+MEASURED_IMAGES = 50_000
+BEST: Mapping[str, Sequence[tuple[float, str]]] = {
+    "bfloat16": ((0, _SLIM), (10, _WIDE)),
+    "float32": ((0, _SLIM), (50, _WIDE)),
+    "jax": ((0, _SLIM),),
+}
+"""The networks with the highest accuracy within a budget on a CPU that multiplies bfloat16, on other CPUs or in another
+precision, and with JAX. Each has the core-minutes for ``MEASURED_IMAGES`` training images of 32x32 pixels from which on
+it is the best (benchmarks/README.md, section Networks within a budget)."""
 
 
 def with_default_weights(prepared: Prepared, data: RunData) -> tuple[Prepared, tuple[str, ...]]:
@@ -77,10 +84,15 @@ def _takes(request: TrainRequest, spec: ModelSpec) -> bool:
     return True
 
 
-def with_best_network(prepared: Prepared, device: Device) -> tuple[Prepared, tuple[str, ...]]:
-    """Return ``prepared`` with the best network within a budget on ``device``, and a note on it.
+def with_best_network(prepared: Prepared, device: Device, images: int) -> tuple[Prepared, tuple[str, ...]]:
+    """Return ``prepared`` with the best network within its budget on ``device``, and a note on it.
 
     A request that does not leave the network open keeps it.
+
+    Args:
+        prepared: the request with its recipe.
+        device: trains the network.
+        images: number of training images.
 
     Raises:
         InvalidValueError: when the recipe has settings that the network does not take.
@@ -88,20 +100,37 @@ def with_best_network(prepared: Prepared, device: Device) -> tuple[Prepared, tup
     request = prepared.request
     if not request.leaves_network_open:
         return prepared, ()
+    assert request.budget is not None
     size = prepared.inputs.image_size
-    model = best_network(device, size)
+    precision = request.precision or Execution.best_on(device).precision
+    model = best_network(device, precision, size, request.budget, images)
     spec = ModelSpec(model, image_size=size)
     require_muon(prepared.recipe, spec)
     if model == prepared.model:
         return prepared, ()
-    note = f"{spec.title} is the best network within a budget on a CPU; `model` chooses another"
+    note = f"{spec.title} is the best network within this budget on a CPU in {precision}; `model` chooses another"
     return replace(prepared, model=model, recipe=recipe_for(request, spec)), (note,)
 
 
-def best_network(device: Device, image_size: int) -> str:
-    """Return the network to train within a budget on ``device``, on images of ``image_size`` pixels.
+def best_network(device: Device, precision: str, image_size: int, budget: float, images: int) -> str:
+    """Return the network to train within a budget on ``device``.
 
-    It is the default network on devices that were not measured, and for images that the best one does not take.
+    It is the default network on a GPU, where networks were not compared, and for images that the best one does not
+    take. Larger images, and more images, take longer, so that the limits of ``BEST`` grow with them. They do not shrink
+    with fewer images, for which ``airbench94`` was not measured.
+
+    Args:
+        device: trains the network.
+        precision: number type of the feature maps.
+        image_size: side of the images, in pixels.
+        budget: seconds.
+        images: number of training images.
     """
-    name = BEST.get(device.kind)
-    return name if name and ModelSpec(name).family.takes(image_size) else ModelSpec().name
+    if device.kind != "cpu":
+        return ModelSpec().name
+    fast = precision == "bfloat16" and cpu_multiplies_bfloat16()
+    measured = BEST["jax" if device.backend == "jax" else "bfloat16" if fast else "float32"]
+    pixels = max(images, MEASURED_IMAGES) * max(image_size, 32) ** 2
+    core_minutes = budget / 60 * device.cores * MEASURED_IMAGES * 32**2 / pixels
+    fitting = [name for least, name in measured if core_minutes >= least and ModelSpec(name).family.takes(image_size)]
+    return fitting[-1] if fitting else ModelSpec().name

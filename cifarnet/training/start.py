@@ -122,7 +122,7 @@ def train(
     spec, normalization = network_for(prepared.model, prepared.recipe, prepared.origins.base, data)
     backend, strategy = session.start(request.backend, placement, request.sync_batchnorm)
     used = device()
-    prepared, choice = with_best_network(prepared, used)
+    prepared, choice = with_best_network(prepared, used, len(data.train))
     config, notes = resolve(prepared, inputs, data, backend, used, strategy)
     config, spec = replace(config, request_sha256=digest), replace(spec, name=config.model)
     setup = Setup(config, data, prepared.origins, spec, normalization, data_seconds, (*start, *choice, *notes))

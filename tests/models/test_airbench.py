@@ -16,7 +16,7 @@ from cifarnet.models.spec import ModelSpec, base_and_head
 from cifarnet.models.spec import describe as spec_layers
 from cifarnet.models.whitening import EPSILON, whitening_kernel, whitening_weights
 from cifarnet.preprocessing import Normalization
-from cifarnet.recipes import RECIPES
+from cifarnet.recipes import LARGER_FIRST, RECIPES
 from cifarnet.runs import files
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.origins import refuse_other_network
@@ -203,7 +203,7 @@ import os, signal, sys
 from pathlib import Path
 from cifarnet.errors import InterruptedRunError
 from cifarnet.events import StepDone
-from cifarnet.recipes import RECIPES
+from cifarnet.recipes import LARGER_FIRST, RECIPES
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.resume import resume
 from cifarnet.training.start import train
@@ -253,4 +253,5 @@ def test_a_resumed_run_is_exact_and_keeps_the_whitening(tmp_path, backend, model
 def test_fast_is_changed_for_the_network():
     recipe = RECIPES["fast"].for_model("airbench94")
     assert (recipe.batch_size, recipe.momentum, recipe.label_smoothing) == (500, 0.85, 0.2)
-    assert recipe.resolutions == RECIPES["fast"].resolutions
+    assert recipe.resolutions == LARGER_FIRST
+    assert RECIPES["fast"].for_model("airbench94-slim").resolutions == RECIPES["fast"].resolutions

@@ -88,6 +88,9 @@ def test_small_images_must_share_the_weights_of_full_size():
         ("resnet20", 64, (32, 40, 48, 56)),
         ("resnet20", 96, (48, 60, 72, 84)),
         ("vgg16", 64, ()),
+        ("airbench94", 32, (24, 28)),
+        ("airbench94", 64, (48, 56)),
+        ("airbench94-slim", 32, (16, 20, 24, 28)),
     ],
 )
 def test_small_images_of_fast_follow_the_size(model, size, sides):

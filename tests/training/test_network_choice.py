@@ -1,6 +1,7 @@
 """The network that a time budget chooses, and the weights that few images choose."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -23,20 +24,51 @@ from tests.support.datasets import image_folder
 
 CPU, GPU = Device("tensorflow", "cpu", "CPU, 2 cores", cores=2), Device("jax", "gpu", "GPU H100")
 SLIM = "airbench94-slim"
-OPEN = TrainRequest(data="synthetic:50", budget=600.0)
+OPEN = TrainRequest(data="synthetic:50", budget=600.0, precision="float32")
+IMAGES = network_choice.MEASURED_IMAGES
 
 
 def test_the_best_networks_are_documented():
-    assert set(BEST.values()) <= set(PRESETS)
+    assert {name for rows in BEST.values() for _, name in rows} <= set(PRESETS)
 
 
-@pytest.mark.parametrize(("device", "size", "name"), [(CPU, 32, SLIM), (GPU, 32, "resnet20"), (CPU, 8, "resnet20")])
-def test_devices_and_images_that_were_not_measured_get_the_default(device, size, name):
-    assert best_network(device, size) == name
+@pytest.mark.parametrize(("device", "size"), [(GPU, 32), (CPU, 8)])
+def test_devices_and_images_that_were_not_measured_get_the_default(device, size):
+    assert best_network(device, "float32", size, 600.0, IMAGES) == "resnet20"
+
+
+@pytest.fixture
+def multiplies_bfloat16(monkeypatch):
+    monkeypatch.setattr(network_choice, "cpu_multiplies_bfloat16", lambda: True)
+
+
+@pytest.mark.usefixtures("multiplies_bfloat16")
+@pytest.mark.parametrize("kind", BEST)
+def test_the_network_follows_the_time_for_an_image(kind):
+    backend, precision = ("jax", "float32") if kind == "jax" else ("tensorflow", kind)
+    rows = BEST[kind]
+    for least, name in rows:
+        for cores, images, size in ((1, IMAGES, 32), (2, IMAGES, 32), (4, 10 * IMAGES, 32), (1, IMAGES, 64)):
+            budget = 60 * least / cores * images / IMAGES * (size / 32) ** 2
+            device = Device(backend, "cpu", "CPU", cores=cores)
+            assert best_network(device, precision, size, budget * 1.01, images) == name
+    for (_, before), (least, _) in pairwise(rows):
+        one_core = Device(backend, "cpu", "CPU", cores=1)
+        for images in (10, IMAGES):
+            assert best_network(one_core, precision, 32, 59 * least, images) == before
+
+
+@pytest.mark.parametrize(("multiplies", "name"), [(True, "airbench94"), (False, SLIM)])
+def test_bfloat16_counts_where_the_processor_multiplies_it(monkeypatch, multiplies, name):
+    monkeypatch.setattr(network_choice, "cpu_multiplies_bfloat16", lambda: multiplies)
+    prepared, notes = with_best_network(prepare(replace(OPEN, precision="bfloat16")), CPU, IMAGES)
+    assert prepared.model == name
+    assert "on a CPU in bfloat16" in notes[0]
+    assert with_best_network(prepare(replace(OPEN, precision="float16")), CPU, IMAGES)[0].model == SLIM
 
 
 def test_a_budget_chooses_the_network_with_its_recipe():
-    prepared, notes = with_best_network(prepare(OPEN), CPU)
+    prepared, notes = with_best_network(prepare(OPEN), CPU, IMAGES)
     assert prepared.model == SLIM
     assert prepared.recipe == RECIPES["fast"].for_model(SLIM)
     assert len(notes) == 1
@@ -44,7 +76,9 @@ def test_a_budget_chooses_the_network_with_its_recipe():
 
 
 def test_changes_of_the_recipe_stay():
-    prepared, _ = with_best_network(prepare(replace(OPEN, changes={"learning_rate": 0.3, "resolutions": ()})), CPU)
+    prepared, _ = with_best_network(
+        prepare(replace(OPEN, changes={"learning_rate": 0.3, "resolutions": ()})), CPU, IMAGES
+    )
     assert (prepared.recipe.learning_rate, prepared.recipe.resolutions) == (0.3, ())
     assert prepared.recipe.momentum == RECIPES["fast"].for_model(SLIM).momentum
 
@@ -64,12 +98,12 @@ def test_changes_of_the_recipe_stay():
 )
 def test_a_request_that_decides_keeps_its_network(changes):
     prepared = prepare(replace(OPEN, **changes))
-    assert with_best_network(prepared, CPU) == (prepared, ())
+    assert with_best_network(prepared, CPU, IMAGES) == (prepared, ())
 
 
 def test_a_gpu_keeps_the_default():
     prepared = prepare(OPEN)
-    assert with_best_network(prepared, GPU) == (prepared, ())
+    assert with_best_network(prepared, GPU, IMAGES) == (prepared, ())
 
 
 def few_images(folder, classes=("oak", "elm"), **request):
@@ -99,7 +133,7 @@ def test_default_weights_take_larger_images(tmp_path):
 def test_default_weights_come_before_the_network_of_a_budget(tmp_path):
     prepared, data = few_images(tmp_path, budget=60.0)
     chosen, _ = with_default_weights(prepared, data)
-    assert with_best_network(chosen, CPU) == (chosen, ())
+    assert with_best_network(chosen, CPU, IMAGES) == (chosen, ())
     assert chosen.request.budget == 60
 
 
@@ -179,11 +213,11 @@ def test_a_run_records_its_default_weights(tmp_path):
 
 
 def test_a_budget_chooses_a_network_for_muon(tmp_path):
-    prepared = prepare(TrainRequest(data="synthetic:50", budget=60.0, changes={"muon": 0.1}))
-    chosen, _ = with_best_network(prepared, CPU)
+    prepared = prepare(TrainRequest(data="synthetic:50", budget=60.0, precision="float32", changes={"muon": 0.1}))
+    chosen, _ = with_best_network(prepared, CPU, IMAGES)
     assert (chosen.model, chosen.recipe.muon) == ("airbench94-slim", 0.1)
     with pytest.raises(InvalidValueError, match=r"`muon` needs .* Received: `muon` 0.1, ResNet-20"):
-        with_best_network(prepared, GPU)
+        with_best_network(prepared, GPU, IMAGES)
     few = few_images(tmp_path, budget=60.0, changes={"muon": 0.1})
     assert with_default_weights(*few) == (
         few[0],
