@@ -262,11 +262,24 @@ class Sweep:
         words = ["train", "--output", str(directory), "--seed", str(seed)]
         if self.plan.recipe is not None:
             words += ["--recipe", str(self.path / SWEEP)]
+        if request.leaves_network_open and (model := self._chosen_network()):
+            words += ["--model", model]
         for cls, source in ((TrainRequest, vars(request)), (Recipe, request.changes)):
             for name, described in options_of(cls).items():
                 if name in self.plan.options:
                     words += described.words(name, source[name])
         return words
+
+    def _chosen_network(self) -> str | None:
+        """Return the network that a budget chose for the first started run; None before it, or with default weights.
+
+        The processors that are left to the other runs may be fewer, and choose another.
+        """
+        for seed in filter(self.is_started, self.plan.all_seeds):
+            with suppress(RunError):  # The process of the run reports a damaged configuration.
+                config = Run(self.directory(seed)).config
+                return None if config.weights else config.model
+        return None
 
     def _moved_since(self, directory: Path) -> list[str]:
         """Return the fields whose place in the plan is another one than the run in ``directory`` has, and exists."""

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from cifarnet.models.gelu import Gelu, gelu
+from cifarnet.models.gelu import Gelu, _fused, gelu
 
 X = np.concatenate([np.linspace(-12, 12, 4001), [0.0, -0.0, 40.0, -40.0]]).astype(np.float32)
 
@@ -39,3 +39,16 @@ def test_layer_keeps_shapes_of_unknown_batches():
     model = keras.Model(inputs, Gelu()(inputs))
     for count in (1, 3):
         assert model(np.ones((count, 4, 4, 3), np.float32)).shape == (count, 4, 4, 3)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="compiled with TensorFlow")
+def test_the_compiled_function_is_used_within_other_graphs(caplog):
+    import tensorflow as tf
+
+    assert _fused(tf.float32) is not None
+    expected = keras.ops.convert_to_numpy(gelu(tf.constant(X)))
+    for jit in (False, True):
+        # TensorFlow logs what it can't convert to a graph.
+        traced = tf.function(gelu, jit_compile=jit)(tf.constant(X))
+        np.testing.assert_allclose(traced, expected, atol=1e-6)
+    assert not caplog.records

@@ -80,6 +80,23 @@ def test_a_started_run_is_resumed_and_a_finished_one_kept(tmp_path):
     assert sweep.words(3) == ["train", "--resume", str(sweep.directory(3))]
 
 
+@pytest.mark.parametrize(
+    ("request_", "weights", "model"),
+    [
+        ({}, None, "airbench94"),
+        ({"model": "resnet8"}, None, "resnet8"),
+        # Few images start from default weights, which a network of one's own would prevent.
+        ({}, "resnet20", None),
+    ],
+)
+def test_a_budget_chooses_one_network_for_all_seeds(tmp_path, request_, weights, model):
+    sweep = make(tmp_path / "s", TrainRequest(data="synthetic:64", budget=600.0, seed=3, **request_))
+    assert ("--model" in sweep.words(3)) == ("model" in request_)
+    save_run(sweep.directory(3), 0.5, replace(CONFIG, seed=3, model="airbench94", weights=weights))
+    words = sweep.words(4)
+    assert (words[words.index("--model") + 1] if "--model" in words else None) == model
+
+
 def test_a_run_with_another_seed_is_refused(tmp_path):
     sweep = make(tmp_path / "s")
     save_run(sweep.directory(3), None, replace(CONFIG, seed=7))
