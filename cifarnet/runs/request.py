@@ -117,7 +117,7 @@ class TrainRequest:
     freeze_base: bool = option(
         False, help="Train only the last layer (the head), and keep all other weights.", panel=Panel.TRANSFER
     )
-    teacher: str | Path | Sequence[str | Path] | None = option(
+    teacher: str | Path | list[str | Path] | tuple[str | Path, ...] | None = option(
         (),
         metavar=WEIGHTS,
         help="Learn from the answers of these weights as well as from the labels. May be repeated: the mean of several"

@@ -158,7 +158,15 @@ def test_differing_logits_are_an_error(run, module, monkeypatch, small_weights):
 
 @pytest.mark.slow
 def test_step_is_split_by_operation_with_keras_batchnorm():
-    command = [sys.executable, BENCHMARKS / "profile_step.py", "--depth", "8", "--rows", "100", "--keras-batchnorm"]
+    command = [
+        sys.executable,
+        BENCHMARKS / "profile_step.py",
+        "--model",
+        "resnet8",
+        "--rows",
+        "100",
+        "--keras-batchnorm",
+    ]
     paths = os.pathsep.join([str(BENCHMARKS.parent), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": paths}
     done = subprocess.run([*command, *FEW], capture_output=True, text=True, check=False, env=environment)

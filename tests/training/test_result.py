@@ -137,7 +137,7 @@ def test_a_page_of_a_former_result_is_replaced(whole):
 def test_damaged_metrics_are_named_with_the_remedy(whole):
     run, _ = whole
     (run / files.METRICS).write_text("{")
-    assert "delete it and use cifarnet train --resume" in str(resume_by_command(run).exception)
+    assert "delete it, then use: cifarnet train --resume" in str(resume_by_command(run).exception)
     (run / files.METRICS).unlink()
     assert resume_by_command(run).exit_code == 0
 

@@ -324,7 +324,7 @@ def test_the_same_request_continues_its_interrupted_run(reference, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [(files.CONFIG, r"or continue its run: .*--resume .*photos\.$"), ("a.png", r"another `directory`\.$")],
+    [(files.CONFIG, r"or continue its run: .*--resume .*photos$"), ("a.png", r"another `directory`\.$")],
 )
 def test_a_folder_with_files_is_refused_with_a_remedy(tmp_path, name, message):
     (tmp_path / "photos").mkdir()
