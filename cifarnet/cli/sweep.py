@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cifarnet.backend.placement import Placement
 from cifarnet.cli import console, process
 from cifarnet.cli.train_options import train_request
-from cifarnet.errors import BackendError, FailedSeedsError, InterruptedRunError, InvalidValueError, RunError
+from cifarnet.errors import BackendError, FailedSeedsError, InterruptedRunError, InvalidValueError
 from cifarnet.fields import option_name
 from cifarnet.plurals import counted, verb
 from cifarnet.printable import printable
@@ -151,7 +151,6 @@ def _resumed(given: dict[str, Any]) -> "Iterator[Sweep]":
 
 def _moved(sweep: "Sweep", given: dict[str, Any]) -> "Sweep":
     """Return ``sweep`` with the ``given`` places of its data and teachers, which must be those of its started runs."""
-    from cifarnet.runs.directory import Run
     from cifarnet.runs.sweep import MOVABLE
     from cifarnet.training.resume import moved_inputs
     from cifarnet.training.session import Session
@@ -159,11 +158,8 @@ def _moved(sweep: "Sweep", given: dict[str, Any]) -> "Sweep":
     places = {name: given[name] for name in MOVABLE if name in given}
     if not places:
         return sweep
-    for seed in filter(sweep.is_started, sweep.plan.all_seeds):
-        with suppress(RunError):  # The process of the run reports a damaged configuration.
-            config = Run.open(sweep.directory(seed)).config
-            break
-    else:
+    config = sweep.first_config()
+    if config is None:
         # A seed that has not started has no checksums.
         return sweep.replanned(sweep.plan.moved(places))
     with console.progress_reporter(given.get("quiet", False)) as bar:

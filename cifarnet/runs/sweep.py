@@ -262,23 +262,21 @@ class Sweep:
         words = ["train", "--output", str(directory), "--seed", str(seed)]
         if self.plan.recipe is not None:
             words += ["--recipe", str(self.path / SWEEP)]
-        if request.leaves_network_open and (model := self._chosen_network()):
-            words += ["--model", model]
+        # The processors that are left to this run may be fewer than those of the first, and choose another network.
+        # Default weights decide the network of every run.
+        if request.leaves_network_open and (first := self.first_config()) and not first.weights:
+            words += ["--model", first.model]
         for cls, source in ((TrainRequest, vars(request)), (Recipe, request.changes)):
             for name, described in options_of(cls).items():
                 if name in self.plan.options:
                     words += described.words(name, source[name])
         return words
 
-    def _chosen_network(self) -> str | None:
-        """Return the network that a budget chose for the first started run; None before it, or with default weights.
-
-        The processors that are left to the other runs may be fewer, and choose another.
-        """
+    def first_config(self) -> RunConfig | None:
+        """Return the configuration of the first started run whose configuration can be read; None without any."""
         for seed in filter(self.is_started, self.plan.all_seeds):
             with suppress(RunError):  # The process of the run reports a damaged configuration.
-                config = Run(self.directory(seed)).config
-                return None if config.weights else config.model
+                return Run.open(self.directory(seed)).config
         return None
 
     def _moved_since(self, directory: Path) -> list[str]:

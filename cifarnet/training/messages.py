@@ -149,7 +149,7 @@ def diverged(
     next_step = "."
     if checkpoint and restores < RESTORES:
         next_step = (
-            f", or continue from there, with half the learning rate if it diverges again:"
+            ", or continue from there, with half the learning rate if it diverges again:"
             f" {command_line('train', '--resume', directory, '--on-nan', 'restore')}"
         )
     return DivergedError(

@@ -203,7 +203,7 @@ import os, signal, sys
 from pathlib import Path
 from cifarnet.errors import InterruptedRunError
 from cifarnet.events import StepDone
-from cifarnet.recipes import LARGER_FIRST, RECIPES
+from cifarnet.recipes import RECIPES
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.resume import resume
 from cifarnet.training.start import train
