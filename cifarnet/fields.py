@@ -171,15 +171,18 @@ def options_of(cls: Any) -> dict[str, Option]:
     return {each.name: each.metadata[Option] for each in fields(cls) if Option in each.metadata}
 
 
-def received(values: Mapping[str, Any], options: Mapping[str, Option]) -> str:
-    """Return the ``values`` of fields for a message, as the ``options`` are written: `` `epochs` 3, no `flip` ``."""
-    return ", ".join(_received(name, value, options[name]) for name, value in values.items())
+def received(values: Mapping[str, Any], options: Mapping[str, Option], quote: str = "`") -> str:
+    """Return the ``values`` of fields for a message, as the ``options`` are written: `` `epochs` 3, no `flip` ``.
+
+    The names are in ``quote``: the command line replaces names in backticks by options.
+    """
+    return ", ".join(_received(f"{quote}{name}{quote}", value, options[name]) for name, value in values.items())
 
 
 def _received(name: str, value: Any, described: Option) -> str:
-    if value is None or value is False:
-        return f"no `{name}`"
-    return f"`{name}`" if value is True else f"`{name}` {described.text(value)}"
+    if value is None or value is False or value == ():
+        return f"no {name}"
+    return name if value is True else f"{name} {described.text(value)}"
 
 
 def require_valid(record: Any, options: Mapping[str, Option] | None = None) -> None:

@@ -532,6 +532,18 @@ class Recipe:
             if base is None or getattr(base, field.name) != getattr(self, field.name)
         }
 
+    def changes(self) -> str:
+        """Return the options that differ from the named recipe of the same name, or from the defaults if there is none.
+
+        They are written as on the command line, such as ``steps 100, resolutions 24:0.6,28:0.2``.
+        """
+        named = RECIPES.get(self.name)
+        usual = {each.name: getattr(named, each.name) if named else each.default for each in fields(self)}
+        options = options_of(self)
+        values = {name: getattr(self, name) for name in options}
+        changed = {name: value for name, value in values.items() if value is not None and value != usual[name]}
+        return received(changed, options, quote="")
+
 
 RECIPES = {
     recipe.name: recipe

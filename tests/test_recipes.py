@@ -191,3 +191,17 @@ def test_few_images_get_small_batches_with_fast(images, batch, rate):
     chosen = RECIPES["fast"].with_changes(batch_size=200)
     assert chosen.for_images(images) == chosen
     assert RECIPES["paper"].for_images(images) == RECIPES["paper"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "text"),
+    [
+        (RECIPES["fast"], ""),
+        (RECIPES["fast"].with_changes(steps=5, nesterov=False), "steps 5, no nesterov"),
+        (RECIPES["fast"].with_changes(resolutions=((24, 0.6), (28, 0.2))), "resolutions 24:0.6,28:0.2"),
+        (RECIPES["fast"].with_changes(resolutions=()), "no resolutions"),
+        (Recipe(name="mine", epochs=3, nesterov=True), "epochs 3, nesterov"),
+    ],
+)
+def test_changes_are_written_as_on_the_command_line(recipe, text):
+    assert recipe.changes() == text

@@ -94,7 +94,7 @@ def _training(run: "Run") -> "Training | None":
         "precision": config.precision,
         "mixes_images": config.recipe.mixes_images,
     }
-    facts = training_facts(settings, config.recipe.differences(), int(run.history[-1]["epoch"] or 0))
+    facts = training_facts(settings, config.recipe.changes(), int(run.history[-1]["epoch"] or 0))
     return Training(run.history, run.held_out, facts)
 
 

@@ -160,5 +160,5 @@ def test_what_moves_the_cursor_or_can_not_be_encoded_is_escaped(text, safe):
 def test_the_page_says_what_accuracy_mixed_images_have(mixes):
     settings = dict.fromkeys(("recipe", "data", "backend", "precision"), "x")
     settings |= {"weights": None, "teachers": (), "seed": 1, "mixes_images": mixes}
-    facts = dict(training_facts(settings, {}, 3))
+    facts = dict(training_facts(settings, "", 3))
     assert ("an answer counts as" in facts.get("Training loss and accuracy", "")) is mixes

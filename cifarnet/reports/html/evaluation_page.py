@@ -118,20 +118,19 @@ def about_run(epoch: int, selected_by: str, seconds: float, weights: str, checks
     ]
 
 
-def training_facts(settings: Mapping[str, Any], changes: Mapping[str, Any], epochs: int) -> Facts:
+def training_facts(settings: Mapping[str, Any], changes: str, epochs: int) -> Facts:
     """Return what the page of a run says of its settings.
 
     Args:
         settings: recipe (its name), data, weights (None for none), teachers, seed, backend, precision, and whether it
             mixes images.
-        changes: the fields of the recipe that differ from the recipe of that name.
+        changes: the options of the recipe that differ from the recipe of that name, as text.
         epochs: the epochs that were trained.
     """
-    changed = {name: value for name, value in changes.items() if value is not None and name != "name"}
     mixed = "those of mixed images: an answer counts as its class's share of the label"
     origins = (("Began with", settings["weights"]), *(("Teacher", place) for place in settings["teachers"]))
     return [
-        ("Recipe", settings["recipe"] + "".join(f", {name} {value}" for name, value in changed.items())),
+        ("Recipe", ", ".join(filter(None, (settings["recipe"], changes)))),
         ("Data", settings["data"]),
         *((use, place) for use, place in origins if place),
         ("Seed", str(settings["seed"])),

@@ -25,8 +25,7 @@ READING_SHARE = 0.1
 def plan_lines(plan: Planned) -> list[str]:
     """Return the lines on the plan of a run, one fact in each."""
     recipe = plan.recipe
-    differences = {k: v for k, v in recipe.differences().items() if v is not None}
-    changed = ", ".join(f"{name} {value}" for name, value in differences.items())
+    changed = recipe.changes()
     length = f"{counted(plan.epochs, 'epoch')} ({counted(plan.steps, 'step')} of {recipe.batch_size})"
     if plan.budget:
         length = f"as long as {span(plan.budget)} allow (batches of {recipe.batch_size})"
