@@ -44,7 +44,7 @@ class CifarnetError(Exception):
 
 
 class InvalidValueError(CifarnetError, ValueError):
-    """An argument or option that can't be meant (a depth that no ResNet has, say)."""
+    """An argument or option that can't be meant (such as a depth that no ResNet has)."""
 
     exit_code = 2
 

@@ -168,7 +168,7 @@ def _parse(name: str) -> tuple[Family, int]:
     known = [each for family in MODELS.values() for each in family.names]
     forms = ", ".join(family.form for family in MODELS.values())
     raise InvalidValueError(
-        f"There is no such network.{did_you_mean(name[:64], known)} Networks are {forms}; {ModelSpec.name}, say."
+        f"There is no such network.{did_you_mean(name[:64], known)} Networks are {forms}, for example {ModelSpec.name}."
         f" Received: {name:.60}",
         field="name",
         value=name,
