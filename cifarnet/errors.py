@@ -15,7 +15,7 @@ from pathlib import Path
 
 
 class CifarnetError(Exception):
-    """Root of the family: anything that a user can understand and mend.
+    """The base class of cifarnet's errors, for problems that a user can understand and fix.
 
     Args:
         message: the whole message. Parameters are named in backticks.

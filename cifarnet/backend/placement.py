@@ -84,8 +84,8 @@ class Placement:
         if count > gpus:
             found = "no GPU" if not gpus else counted(gpus, "GPU")
             raise BackendError(
-                f"The backend sees {found}. Use those with `devices` {'gpu' if gpus else 'cpu'}."
-                f" Received: `devices` {self}"
+                f"The backend sees {found}. Give `devices`"
+                f" {'gpu to use every GPU' if gpus else 'cpu to use the CPU'}. Received: `devices` {self}"
             )
         return kind, count
 

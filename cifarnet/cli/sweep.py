@@ -61,8 +61,8 @@ def refuse_cluster(cluster: "Cluster | None") -> None:
     """
     if cluster:
         raise BackendError(
-            "Several seeds are trained by one process, which starts the others. Leave the variables of several"
-            f" processes out of its environment. Received: {cluster}"
+            "One command trains several seeds, and starts a process for each of them. Unset the variables that describe"
+            f" a run on several processes. Received: {cluster}"
         )
 
 

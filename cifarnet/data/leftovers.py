@@ -20,7 +20,7 @@ def kind_of(name: str) -> str:
     """Return the reason why the file ``name`` is not read as a picture: its suffix, and a remedy if there is one."""
     suffix = os.path.splitext(name)[1].lower()
     if is_heic(name):
-        return f"{suffix} files: install cifarnet[heic] to read them"
+        return f"{suffix} files: install pillow-heif to read them"
     return f"{suffix} files" if suffix else "files without a suffix"
 
 

@@ -94,8 +94,8 @@ class Source:
 
     def _elsewhere(self, origin: TrainedOn, reason: str) -> DataError:
         return DataError(
-            f"There is nothing at {origin.data_path} any more, where the images of {self.weights} were, and {self.name}"
-            f" does not hold the same. {reason} Give their place with `data`. Received: {self.name}"
+            f"The images of {self.weights} are not at {origin.data_path} any more, and {self.name} does not hold the"
+            f" same images. {reason} Give their current path with `data`. Received: {self.name}"
         )
 
     def refuse_other_classes(self, found: Sequence[str], known: Sequence[str], note: str = "") -> None:

@@ -14,8 +14,8 @@ class Rejection:
     """A score of pictures, and its threshold.
 
     Attributes:
-        score: ``DISTANCE``, that of the embedding from those of the training images (``cifarnet.models.embeddings``),
-            or ``LARGEST_LOGIT`` for weights without embedding statistics.
+        score: ``DISTANCE``, the distance of the embedding from the training images (``cifarnet.models.embeddings``), or
+            ``LARGEST_LOGIT`` for weights without embedding statistics.
         threshold: pictures with a larger distance, or a smaller largest logit, are rejected. It keeps 95 % of the
             held-out images with one view.
     """

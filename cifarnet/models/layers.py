@@ -142,9 +142,9 @@ def conv2d(
         filters: channels of the output.
         kernel: side of the kernel in pixels, an odd number if the padding is symmetric.
         strides: pixels from one position of the kernel to the next.
-        padding: where the zeros around the image are. ``"symmetric"``: (``kernel`` - 1) / 2 at each edge, as in Caffe
-            and PyTorch. ``"same"``: as few as suffice, of which the bottom and the right get one more if they are odd,
-            as in TensorFlow. Both are equal without strides. ``"valid"``: none.
+        padding: where zeros are added around the image. ``"symmetric"``: (``kernel`` - 1) / 2 at each edge, as in Caffe
+            and PyTorch. ``"same"``: as few as suffice, as in TensorFlow; if their number is odd, the bottom and the
+            right get one more. Without strides both are equal. ``"valid"``: none.
         use_bias: whether a bias is added.
         zero_when_added: that of the kernel.
         full_precision: that of the layer.

@@ -208,9 +208,10 @@ def _accuracy(run: RunRecord) -> float:
 
 
 def _merge_places(records: list[RunRecord], place: str, checksum: str) -> None:
-    """Make the settings ``place`` and ``checksum`` of ``records`` differ only where the content differs, and only once.
+    """Let ``records`` with equal content have the same ``place``, and drop a ``checksum`` that adds no difference.
 
-    ``place`` is the path of the images, initial weights or teachers, and ``checksum`` their SHA-256.
+    ``place`` is the setting with the path of the images, initial weights or teachers, and ``checksum`` the setting with
+    their SHA-256.
     """
     # Equal content may be at different paths. All get the first path.
     first: dict[str, Any] = {}

@@ -56,7 +56,7 @@ class TrainRequest:
         None,
         metavar="NAME|FILE",
         help="documented, revised, paper, fast, fine-tune, or a JSON file. Default: documented; with `budget` fast;"
-        " with `weights` fine-tune.",
+        " with `weights` fine-tune, also within a budget.",
     )
     data: str | os.PathLike[str] = option(
         "cifar10",
@@ -115,7 +115,7 @@ class TrainRequest:
         None, metavar="N", help="Refuse data with another number of classes.", panel=Panel.DATA
     )
     freeze_base: bool = option(
-        False, help="Train only the last layer (the head), and keep all other weights.", panel=Panel.TRANSFER
+        False, help="Train only the last layers (the head), and keep all other weights.", panel=Panel.TRANSFER
     )
     teacher: str | Path | list[str | Path] | tuple[str | Path, ...] | None = option(
         (),

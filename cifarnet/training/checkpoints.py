@@ -77,7 +77,7 @@ class CheckpointManager:
         remove_previous(self.directory)
 
     def hold(self, checkpoint: Checkpoint) -> None:
-        """Keep ``checkpoint``, which is in the run directory, where there is no file to read it from."""
+        """Keep ``checkpoint`` in a process that can't read it from the run directory. This class keeps nothing."""
 
     def latest(self) -> Checkpoint | None:
         """Return the newest intact checkpoint; see ``latest_checkpoint``."""

@@ -28,8 +28,8 @@ class Student(TrainingModel):
     the teachers', both at the temperature T, and CE the cross-entropy of the label. The factor T**2 keeps the size of
     the gradient independent of T (section 2.1 of the paper).
 
-    The probabilities of several teachers are the normalized geometric mean of theirs (section 3 of the paper), which
-    are those of the mean of their logits.
+    The probabilities of several teachers are combined by their normalized geometric mean (section 3 of the paper). It
+    is equal to the probabilities of the mean of the teachers' logits.
 
     The teachers, of which there is at least one, must have the same classes and image size as ``network``.
     """

@@ -57,9 +57,10 @@ class Strategy:
         return batch
 
     def following(self, array: Any) -> Any:
-        """Return what belongs to the next image of a batch, on whichever device that is; after the last, to the first.
+        """Return ``array`` moved by one image: each image gets the row of the next one, and the last that of the first.
 
-        ``array`` has a row for each image, spread over the devices as by ``split``.
+        ``array`` has a row for each image, spread over the devices as by ``split``. The next image of a batch may be on
+        another device.
         """
         from keras import ops
 

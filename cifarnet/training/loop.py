@@ -390,6 +390,6 @@ def _require_shapes(what: str, variables: Sequence[keras.Variable], arrays: Sequ
     shapes = [tuple(variable.shape) for variable in variables]
     if shapes != [array.shape for array in arrays]:
         raise WeightsError(
-            f"The state of the {what} in the checkpoint does not fit the recipe: {len(shapes)} arrays with the shapes"
-            f" of the run's own are needed. Received: {len(arrays)}"
+            f"The state of the {what} in the checkpoint does not fit the recipe. It must have {len(shapes)} arrays"
+            f" with the shapes that they have in the run. Received: {len(arrays)}"
         )

@@ -31,8 +31,8 @@ def memory_note(inputs: object) -> tuple[str, ...]:
     what = "images" if array.dtype == np.uint8 else "features"
     place = "on disk" if isinstance(array, np.memmap) else "in memory"
     return (
-        f"{array.nbytes / 1e9:,.1f} GB of training {what} stay {place} (more than {limit / 1e9:,.1f} GB do): each step"
-        " reads its own",
+        f"{array.nbytes / 1e9:,.1f} GB of training {what} stay {place}, because they take more than"
+        f" {limit / 1e9:,.1f} GB: each step reads those that it needs",
     )
 
 
@@ -40,7 +40,9 @@ def mixing_note(recipe: Recipe) -> tuple[str, ...]:
     """Return a note for the plan on the training loss and accuracy of mixed images; none for others."""
     if not recipe.mixes_images:
         return ()
-    return ("training loss and accuracy are those of mixed images: an answer counts as its class's share of the label",)
+    return (
+        "training loss and accuracy are those of mixed images: an answer counts by the share of its class in the label",
+    )
 
 
 def warn_of_short_run(recipe: Recipe, steps: int, image_size: int, report: EventHandler) -> None:

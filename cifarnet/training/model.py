@@ -56,9 +56,9 @@ class TrainingModel(keras.Model):
 
     A batch is ``{"rows": int32 (batch,), "draws": float32 (batch, draws)}``. Its images are gathered, normalized,
     augmented and shrunk to ``image_size`` on the device. The loss is the cross-entropy plus the recipe's L2 penalty.
-    The metrics are means over the epoch: ``accuracy``, and ``cross_entropy`` without smoothing and penalty, which is
-    comparable with that of a test set. Of mixed images they are not: the cross-entropy is that of the shared label, and
-    an answer counts as much as its class has of the label.
+    The metrics are means over the epoch: ``accuracy``, and ``cross_entropy`` without smoothing and penalty. They are
+    comparable with those of a test set, unless images are mixed. For mixed images, the cross-entropy is that of the
+    shared label, and an answer counts by the share of its class in the label.
 
     Images that are too large for the device (``HostArray``) are in the batch instead: ``"inputs"``.
 

@@ -37,7 +37,7 @@ def orthogonalized(kernel: Any, xp: Any) -> Any:
 
 
 def with_unit_channels(kernel: Any, xp: Any) -> Any:
-    """Return ``kernel`` (height, width, inputs, outputs) with the norm that output channels of norm 1 have together.
+    """Return ``kernel`` (height, width, inputs, outputs) scaled to the norm of a kernel with output channels of norm 1.
 
     Batch normalization after the convolution makes its output independent of this norm. With a constant norm, the
     learning rate alone decides how far a step turns the kernel.

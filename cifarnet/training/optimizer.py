@@ -70,9 +70,10 @@ class PlannedSGD(keras.optimizers.SGD):
 def average_decay(decay: float, step: Any, xp: Any = np) -> Any:
     """Return the weight of the old average in the update after ``step``, which is 0 for the first.
 
-    It rises to ``decay`` in 9 / (1 - decay) steps, so that the initial weights are soon forgotten: until then, most of
-    the average is from the last ninth of the run. It is that of TensorFlow's ``ExponentialMovingAverage`` with
-    ``num_updates``, one step later, so that the first average is that of the first weights.
+    The weight rises to ``decay`` in 9 / (1 - decay) steps, so that the initial weights are soon forgotten: until then,
+    most of the average is from the last ninth of the run. The formula is that of TensorFlow's
+    ``ExponentialMovingAverage`` with ``num_updates``, one step later. So the first average is equal to the first
+    weights.
     """
     return xp.minimum(decay, step / (step + 9.0))
 

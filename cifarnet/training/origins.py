@@ -121,9 +121,9 @@ def refuse_other_task(name: str, teacher: Weights, data: RunData) -> None:
         )
     if teacher.spec.image_size != size:
         raise InvalidValueError(
-            f"A teacher must take images of the size that is trained on, {size} pixels, or this size must be that of"
-            f" the teacher: `image_size` {teacher.spec.image_size}. Received: {name}, which takes"
-            f" {teacher.spec.image_size}"
+            f"A teacher must take images of {size} pixels, the size that the network is trained on. Give another"
+            f" teacher, or train at the size of this one with `image_size` {teacher.spec.image_size}. Received:"
+            f" {name}, which takes {teacher.spec.image_size}"
         )
 
 

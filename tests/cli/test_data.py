@@ -187,13 +187,13 @@ def test_left_out_files_are_shown_and_in_the_json(pets):
     (pets / "train/cat/7.png").write_bytes(b"no picture")
     lines = [
         "Left out: 1 picture that can't be read (train/cat/7.png)",
-        "Left out: 1 .heic file (train/cat/0.HEIC): install cifarnet[heic] to read them",
+        "Left out: 1 .heic file (train/cat/0.HEIC): install pillow-heif to read them",
     ]
     assert data(pets, "--skip-broken").stdout.splitlines()[-2:] == lines
     assert json.loads(data(pets, "--skip-broken", "--json").stdout)["left_out"] == [
         {"reason": "pictures that can't be read", "count": 1, "examples": ["train/cat/7.png"]},
         {
-            "reason": ".heic files: install cifarnet[heic] to read them",
+            "reason": ".heic files: install pillow-heif to read them",
             "count": 1,
             "examples": ["train/cat/0.HEIC"],
         },

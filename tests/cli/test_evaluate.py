@@ -243,4 +243,4 @@ def test_left_out_files_are_listed_on_stderr(weights, tmp_path):
     result = evaluate(weights, "--data", str(folder), "--skip-broken", "--json")
     assert json.loads(result.stdout)["images"] == 6
     assert "Left out: 1 picture that can't be read (train/ant/broken.png)" in result.stderr
-    assert "Left out: 1 .heic file (test/ant/0.HEIC): install cifarnet[heic] to read them" in result.stderr
+    assert "Left out: 1 .heic file (test/ant/0.HEIC): install pillow-heif to read them" in result.stderr

@@ -409,5 +409,5 @@ def test_files_that_a_folder_leaves_out_are_listed_on_stderr(tmp_path, weights):
     result = predict("folder", "--weights", weights, "--json")
     assert result.exit_code == 0
     assert [answer["image"] for answer in json.loads(result.stdout)] == ["folder/0.png"]
-    line = "Left out: 2 .heic files (folder/1.HEIC, folder/2.HEIC): install cifarnet[heic] to read them"
+    line = "Left out: 2 .heic files (folder/1.HEIC, folder/2.HEIC): install pillow-heif to read them"
     assert line in result.stderr.splitlines()

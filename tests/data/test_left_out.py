@@ -20,7 +20,7 @@ def test_files_of_other_suffixes_are_counted_by_suffix(pets):
     (pets / "test/dog/README").touch()
     assert load_data(str(pets)).left_out == (
         LeftOut(
-            ".heic files: install cifarnet[heic] to read them",
+            ".heic files: install pillow-heif to read them",
             4,
             ("train/cat/IMG_0.HEIC", "train/cat/IMG_1.HEIC", "train/cat/IMG_2.HEIC"),
         ),
@@ -37,8 +37,8 @@ def test_many_kinds_of_files_are_counted_together(pets):
 
 
 def test_a_line_says_how_many_which_why_and_what_to_do():
-    files = LeftOut(".heic files: install cifarnet[heic] to read them", 9, ("train/cat/IMG_0.HEIC",))
-    assert files.line == "Left out: 9 .heic files (train/cat/IMG_0.HEIC, ...): install cifarnet[heic] to read them"
+    files = LeftOut(".heic files: install pillow-heif to read them", 9, ("train/cat/IMG_0.HEIC",))
+    assert files.line == "Left out: 9 .heic files (train/cat/IMG_0.HEIC, ...): install pillow-heif to read them"
     assert LeftOut(".txt files", 1, ("a.txt",)).line == "Left out: 1 .txt file (a.txt)"
 
 

@@ -258,7 +258,7 @@ def test_a_folder_follows_the_rules_of_data_sources(argument):
     assert {files.reason: files.count for files in left_out} == {
         "links to a parent folder": 1,
         "broken links": 1,
-        ".heic files: install cifarnet[heic] to read them": 2,
+        ".heic files: install pillow-heif to read them": 2,
         ".txt files": 1,
     }
 

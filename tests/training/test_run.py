@@ -424,7 +424,7 @@ def test_a_validation_folder_selects_the_best_epoch(tmp_path):
         train(config, tmp_path / "run", report=events)
     left_out = [
         "Left out: 1 picture that can't be read (train/b/1.png)",
-        "Left out: 1 .heic file (train/a/0.HEIC): install cifarnet[heic] to read them",
+        "Left out: 1 .heic file (train/a/0.HEIC): install pillow-heif to read them",
     ]
     assert [each.message for each in events.of(Warned) if each.message.startswith("Left out")] == left_out
     again = Recorder()
