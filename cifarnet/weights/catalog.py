@@ -313,4 +313,5 @@ def _test_set(source: Path) -> tuple[str | None, int | None]:
         return None, None
     run = Run(source)
     origin, result = run.trained_on, run.result
-    return (origin.data, result.images) if origin and result else (None, None)
+    # An index that had one of the two alone could not be read.
+    return (origin.data, result.images) if origin and result and result.images else (None, None)

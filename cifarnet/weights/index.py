@@ -131,6 +131,7 @@ def write_index(folder: Path, index: Mapping[str, NamedWeights]) -> None:
 
     Raises:
         StorageError: when it can't be written.
+        InvalidValueError: for an entry that could not be read again. The file is unchanged.
     """
     facts = {
         name: {
@@ -142,7 +143,10 @@ def write_index(folder: Path, index: Mapping[str, NamedWeights]) -> None:
         }
         for name, entry in sorted(index.items())
     }
-    write_text(folder / INDEX, json.dumps(facts, indent=2) + "\n")
+    text = json.dumps(facts, indent=2)
+    for name, fact in json.loads(text).items():
+        _entry(folder, name, fact, shipped=False)
+    write_text(folder / INDEX, text + "\n")
 
 
 def make_entry(

@@ -42,6 +42,22 @@ def test_bare_weight_file_can_be_added_though_test_set_unknown(run):
     assert catalog.entries()["bare"].test_set is None
 
 
+@pytest.mark.parametrize("metrics", [{"accuracy": 0.5}, {"images": None}, {}])
+def test_a_run_that_does_not_know_its_test_images_can_be_added(run, metrics):
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    catalog.add(run, "mine")
+    facts = catalog.entries()["mine"].to_dict()
+    assert (facts["test_set"], facts["test_images"]) == (None, None)
+
+
+def test_an_index_that_could_not_be_read_is_not_written(run):
+    entry = catalog.add(run, "mine")
+    folder = entry.path.parent
+    with pytest.raises(InvalidValueError, match="mine: test_set and test_images must both be known"):
+        write_index(folder, {"mine": replace(entry, test_images=None)})
+    assert catalog.entries()["mine"] == entry
+
+
 def test_a_path_goes_before_a_name(run, tmp_path, monkeypatch):
     catalog.add(run, "run")
     monkeypatch.chdir(tmp_path)
