@@ -171,11 +171,12 @@ def _moved(sweep: "Sweep", given: dict[str, Any]) -> "Sweep":
 @contextmanager
 def _new(given: dict[str, Any]) -> "Iterator[Sweep]":
     """Make a new sweep after all that can be checked before a run has been checked, or continue it if it is there."""
+    from cifarnet.backend.devices import Device
     from cifarnet.backend.select import choose_backend
     from cifarnet.files import require_writable
     from cifarnet.runs.sweep import Sweep, SweepPlan, is_sweep, read_plan, require_seeds, require_unused
     from cifarnet.training.distribute import require_divisible, require_supported
-    from cifarnet.training.network_choice import with_default_weights
+    from cifarnet.training.network_choice import with_best_network, with_default_weights
     from cifarnet.training.session import Session
     from cifarnet.training.setup import network_for, prepare, read_images
     from cifarnet.training.start import FOLDER, make_default_directory
@@ -205,6 +206,8 @@ def _new(given: dict[str, Any]) -> "Iterator[Sweep]":
         # The budget is that of a run, which reads its images again.
         _, data, _ = read_images(replace(prepared, request=replace(request, budget=None)), session)
         prepared, _ = with_default_weights(prepared, data)
+        kind = "gpu" if machine.gpus else "cpu"
+        prepared, _ = with_best_network(prepared, Device(backend, kind, kind, cores=plan.cores or 1), len(data.train))
         network_for(prepared.model, prepared.recipe, prepared.origins.base, data)
     batch_size = prepared.recipe.for_images(len(data.train), prepared.model).batch_size
     require_divisible(batch_size, placement.count or 1)
@@ -246,11 +249,14 @@ def _train(sweep: "Sweep", machine: "Machine", given: dict[str, Any]) -> "Outcom
     slots = machine.slots(jobs, plan.cores)
     common = [word for name in ("mirror", "save_interval") for word in _words(name, given.get(name))]
     common += [f"--{name}" for name in ("tensorboard",) if given.get(name)]
-    words = {seed: [*sweep.words(seed), *common] for seed in seeds}
+    for seed in seeds:
+        sweep.words(seed)  # Refuses the run of another seed, before the first run starts.
     with _screen(quiet) as screen:
         if seeds:
             screen.plan(sweep, seeds, slots)
-        return train_seeds(seeds, slots, lambda seed, slot: start_process(words[seed], slot), screen.handle)
+        return train_seeds(
+            seeds, slots, lambda seed, slot: start_process([*sweep.words(seed), *common], slot), screen.handle
+        )
 
 
 def _words(name: str, value: Any) -> list[str]:

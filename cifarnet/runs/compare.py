@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -185,7 +186,7 @@ def read_run(directory: Path) -> RunRecord:
     Raises:
         RunError: when it is not a run, or a file of it is damaged.
     """
-    if not directory.exists():
+    if not os.path.exists(directory):
         raise RunError(f"There is no run {directory}. Give run directories, such as those that train writes to runs/.")
     run = Run.open(directory)
     config = run.config
@@ -200,6 +201,9 @@ def read_run(directory: Path) -> RunRecord:
     del fields["recipe"], fields["seed"], fields["request_sha256"]
     recipe = config.recipe.to_dict()
     settings = {"recipe": recipe.pop("name"), **recipe, **fields}
+    if config.budget is not None:
+        # The speed of the machine decides how many checks there is time for, so that seeds may differ.
+        settings["checks"] = None
     return RunRecord(directory, config.seed, settings, run.history, _outcome(run))
 
 

@@ -5,6 +5,7 @@ seed-0/, seed-1/ ...    the runs
 """
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
@@ -262,14 +263,25 @@ class Sweep:
         words = ["train", "--output", str(directory), "--seed", str(seed)]
         if self.plan.recipe is not None:
             words += ["--recipe", str(self.path / SWEEP)]
-        # The processors that are left to this run may be fewer than those of the first, and choose another network.
-        # Default weights decide the network of every run.
-        if request.leaves_network_open and (first := self.first_config()) and not first.weights:
-            words += ["--model", first.model]
+        words += self._choices_of_the_first(request)
         for cls, source in ((TrainRequest, vars(request)), (Recipe, request.changes)):
             for name, described in options_of(cls).items():
                 if name in self.plan.options:
                     words += described.words(name, source[name])
+        return words
+
+    def _choices_of_the_first(self, request: TrainRequest) -> list[str]:
+        """Return the options that give a new run the network and the image sizes of the first run within its budget.
+
+        The time that the machine had for the first run chose them. It may have another speed now, or fewer processors.
+        """
+        first = self.first_config() if request.budget is not None else None
+        # Default weights decide the network of every run.
+        if first is None or first.weights:
+            return []
+        words = _OPTIONS["model"].words("model", first.model) if request.leaves_network_open else []
+        if request.adapts_to_device:
+            words += options_of(Recipe)["resolutions"].words("resolutions", first.recipe.resolutions)
         return words
 
     def first_config(self) -> RunConfig | None:
@@ -280,20 +292,33 @@ class Sweep:
         return None
 
     def _moved_since(self, directory: Path) -> list[str]:
-        """Return the fields whose place in the plan is another one than the run in ``directory`` has, and exists."""
+        """Return the fields whose place in the plan is another one than the run in ``directory`` has, and is there."""
         try:
             config = Run(directory).config
         except RunError:  # The process of the run reports a damaged configuration.
             return []
-        recorded = {"data": [config.source], "teacher": list(config.teacher_places)}
+        request = self.plan.request(config.seed)
+        recorded = {"data": {config.source}, "teacher": set(config.teacher_places)}
+        planned = {"data": {source_name(request.data)}, "teacher": set(request.teachers)}
         moved = []
         for name in MOVABLE:
-            planned = self.plan.options.get(name, [])
-            now = [planned] if isinstance(planned, str) else planned
-            others = set(now) - set(recorded[name])
-            if others and all(map(places.is_there, others)):
+            others = planned[name] - recorded[name]
+            # A name may need a download, so that a run keeps its own place as long as it is there.
+            is_needed = any(map(places.is_there, others)) or not all(
+                _is_usable(name, place) for place in recorded[name]
+            )
+            if others and is_needed and all(_is_usable(name, place) for place in others):
                 moved.append(name)
         return moved
+
+
+def _is_usable(field: str, place: str) -> bool:
+    """Return whether the ``place`` of images or of a teacher is a name, or there is something at it.
+
+    Paths in plans and configurations are absolute.
+    """
+    is_name = places.is_name(place) if field == "data" else not os.path.isabs(place)
+    return is_name or places.is_there(place)
 
 
 def read_plan(path: Path) -> SweepPlan:
@@ -328,7 +353,7 @@ def require_unused(path: Path) -> None:
 
 def is_sweep(path: Path) -> bool:
     """Return whether the folder ``path`` has a sweep."""
-    return (path / SWEEP).exists()
+    return os.path.exists(path / SWEEP)
 
 
 def runs_at(path: Path) -> list[Path]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from cifarnet.backend.devices import Device, Execution, cpu_multiplies_bfloat16
+from cifarnet.backend.devices import Device, Execution, cpu_multiplies_bfloat16, cpu_quota, relative_speed
 from cifarnet.choices import DEFAULT_WEIGHTS, FEW_IMAGES
 from cifarnet.data.named import find_named
 from cifarnet.errors import InvalidValueError
@@ -19,13 +19,15 @@ from cifarnet.weights.formats import load_weights
 _SLIM, _WIDE = "airbench94-slim", "airbench94"
 MEASURED_IMAGES = 50_000
 BEST: Mapping[str, Sequence[tuple[float, str]]] = {
-    "bfloat16": ((0, _SLIM), (10, _WIDE)),
-    "float32": ((0, _SLIM), (50, _WIDE)),
+    "bfloat16": ((0, _SLIM), (5, _WIDE)),
+    "float32": ((0, _SLIM), (25, _WIDE)),
     "jax": ((0, _SLIM),),
 }
-"""The networks with the highest accuracy within a budget on a CPU that multiplies bfloat16, on other CPUs or in another
-precision, and with JAX. Each has the core-minutes for ``MEASURED_IMAGES`` training images of 32x32 pixels from which on
-it is the best (benchmarks/README.md, section Networks within a budget)."""
+"""The networks with the highest accuracy within a budget.
+
+The rows are for a CPU that multiplies bfloat16, for other CPUs or another precision, and for JAX. Each network has the
+minutes on two cores from which on it is the best, for ``MEASURED_IMAGES`` training images of 32x32 pixels
+(benchmarks/README.md, section Networks within a budget)."""
 
 
 def with_default_weights(prepared: Prepared, data: RunData) -> tuple[Prepared, tuple[str, ...]]:
@@ -105,11 +107,15 @@ def with_best_network(prepared: Prepared, device: Device, images: int) -> tuple[
     precision = request.precision or Execution.best_on(device).precision
     model = best_network(device, precision, size, request.budget, images)
     spec = ModelSpec(model, image_size=size)
-    require_muon(prepared.recipe, spec)
-    if model == prepared.model:
-        return prepared, ()
-    note = f"{spec.title} is the best network within this budget on a CPU in {precision}; `model` chooses another"
-    return replace(prepared, model=model, recipe=recipe_for(request, spec)), (note,)
+    choice = f"{spec.title} is the best network within this budget on a CPU in {precision}; `model` chooses another"
+    try:
+        require_muon(prepared.recipe, spec)
+        recipe = recipe_for(request, spec)
+    except InvalidValueError as error:
+        reason = "is the network of this budget; `model` chooses another"
+        text = f"{spec.title} {reason}. {error}"
+        raise InvalidValueError(text, field=error.field, value=error.value, valid=error.valid) from error
+    return (prepared, ()) if model == prepared.model else (replace(prepared, model=model, recipe=recipe), (choice,))
 
 
 def best_network(device: Device, precision: str, image_size: int, budget: float, images: int) -> str:
@@ -131,6 +137,7 @@ def best_network(device: Device, precision: str, image_size: int, budget: float,
     fast = precision == "bfloat16" and cpu_multiplies_bfloat16()
     measured = BEST["jax" if device.backend == "jax" else "bfloat16" if fast else "float32"]
     pixels = max(images, MEASURED_IMAGES) * max(image_size, 32) ** 2
-    core_minutes = budget / 60 * device.cores * MEASURED_IMAGES * 32**2 / pixels
-    fitting = [name for least, name in measured if core_minutes >= least and ModelSpec(name).family.takes(image_size)]
+    speed = relative_speed(min(device.cores, cpu_quota())) / relative_speed(2)
+    minutes = budget / 60 * speed * MEASURED_IMAGES * 32**2 / pixels
+    fitting = [name for least, name in measured if minutes >= least and ModelSpec(name).family.takes(image_size)]
     return fitting[-1] if fitting else ModelSpec().name

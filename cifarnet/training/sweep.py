@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
-from cifarnet.backend.devices import usable_cores
+from cifarnet.backend.devices import relative_speed, usable_cores
 from cifarnet.backend.gpus import has_usable_gpu, visible_gpus
 from cifarnet.backend.memory import memory
 from cifarnet.errors import invalid
@@ -22,10 +22,6 @@ from cifarnet.training.signals import StopRequest
 
 RUN_MEMORY = 2 << 30
 """Bytes of memory that a run needs. A ResNet-20 on CIFAR-10 (recipe fast, one core) took 1.7 GB at most."""
-
-# Two processes with a core each train 1.2 times as much as one process with two cores, so a run on c cores is
-# c ** 0.74 times as fast as on one.
-_SPEED_EXPONENT = 0.737
 
 _NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
 _POLL_SECONDS = 0.2
@@ -119,7 +115,7 @@ def fastest_jobs(seeds: int, cores: int, most: int) -> int:
     """
 
     def time_of(jobs: int) -> float:
-        return float(-(-seeds // jobs) / (max(1, cores) // jobs) ** _SPEED_EXPONENT)
+        return -(-seeds // jobs) / relative_speed(max(1, cores) // jobs)
 
     return min(range(1, min(seeds, max(1, cores), most) + 1), key=lambda jobs: (round(time_of(jobs), 2), jobs))
 

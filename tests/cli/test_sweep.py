@@ -73,6 +73,8 @@ def wait_for(condition, process) -> None:
         ("--seeds 2 --recipe fst", "Did you mean fast?"),
         ("--seeds 2 --devices gpu", "each run gets a GPU of its own"),
         ("--seeds 2 --devices cpu:3 --data synthetic:64", "divisible by the number of devices, 3: 126 or 129"),
+        # Of the network that the budget chooses.
+        ("--seeds 2 --budget 9m --data synthetic:64 --resolutions 8:0.5", "CNN airbench94-slim is the network of this"),
     ],
 )
 def test_invalid_options_are_refused_before_anything_is_made(tmp_path, monkeypatch, options, message):
@@ -153,6 +155,16 @@ def test_a_sweep_finds_one_moved_teacher_by_its_checksum(tmp_path, monkeypatch, 
     result = train("--resume", sweep.path, "--data", "new/images", "--teacher", "new/teacher.h5")
     assert result.exit_code == 0, result.output
     assert all(f"--teacher {tmp_path}/new/teacher.h5 --teacher resnet20" in command for command in started)
+
+
+def test_a_sweep_takes_names_in_place_of_paths_that_are_gone(tmp_path, started):
+    sweep = moved_sweep(tmp_path)
+    new = tmp_path / "new"
+    catalog.add(new / "teacher.h5", "mine")
+    names = ["--teacher", "mine", "--teacher", "resnet20"]
+    result = train("--resume", sweep.path, "--data", new / "images", *names)
+    assert result.exit_code == 0, result.output
+    assert all("--teacher mine --teacher resnet20" in command for command in started)
 
 
 def test_a_sweep_that_has_not_started_needs_all_its_teachers(tmp_path, started):
@@ -282,11 +294,11 @@ def test_the_process_of_a_seed_has_its_processors_and_ends_with_its_parent():
     core = max(os.sched_getaffinity(0))
     process = start_process(["train", "--data", "synthetic:64", "--output", os.devnull], Slot((core,), "1"))
     assert process.stdin
-    assert "CUDA_VISIBLE_DEVICES=1" in Path(f"/proc/{process.pid}/environ").read_text().split("\0")
     ending = time.monotonic() + 30
     while os.sched_getaffinity(process.pid) != {core}:
         assert time.monotonic() < ending
         time.sleep(0.01)
+    assert "CUDA_VISIBLE_DEVICES=1" in Path(f"/proc/{process.pid}/environ").read_text().split("\0")
     process.stdin.close()
     assert process.wait(30) == 128 + signal.SIGUSR1
     for pipe in (process.stdout, process.stderr):

@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from cifarnet.errors import InvalidValueError, RunError
+from cifarnet.recipes import RECIPES
 from cifarnet.runs.compare import compare
 from tests.support.runs import CONFIG, HISTORY, save_run, save_seeds
 
@@ -27,6 +28,16 @@ def test_two_runs_of_one_seed_count_as_one_seed(tmp_path):
     (group,) = compare([*paths, other]).to_dict()["groups"]
     assert group["accuracy"] == pytest.approx(0.8)
     assert group["seeds"] == 2
+
+
+def test_the_time_for_checks_is_no_difference_within_a_budget(tmp_path):
+    def config(seed, checks, budget):
+        return replace(CONFIG, seed=seed, budget=budget, recipe=RECIPES["fast"].with_changes(checks=checks))
+
+    within = [save_run(tmp_path / f"b{n}", 0.7, config(n, n + 1, 60.0)) for n in range(2)]
+    assert [group["seeds"] for group in compare(within).to_dict()["groups"]] == [2]
+    without = [save_run(tmp_path / f"e{n}", 0.7, config(n, n + 1, None)) for n in range(2)]
+    assert compare(without).to_dict()["differing"] == ["checks"]
 
 
 def test_only_differing_settings_are_listed_best_first(tmp_path):

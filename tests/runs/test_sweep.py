@@ -97,6 +97,25 @@ def test_a_budget_chooses_one_network_for_all_seeds(tmp_path, request_, weights,
     assert (words[words.index("--model") + 1] if "--model" in words else None) == model
 
 
+@pytest.mark.parametrize(
+    ("request_", "options"),
+    [
+        ({}, "--resolutions 24:0.6,28:0.2"),
+        ({"budget": None}, None),
+        ({"changes": {"resolutions": ()}}, "--resolutions "),
+    ],
+)
+def test_all_seeds_of_a_budget_have_the_image_sizes_of_the_first(tmp_path, request_, options):
+    sweep = make(
+        tmp_path / "s", TrainRequest("fast", **{"data": "synthetic:64", "budget": 600.0, "seed": 3, **request_})
+    )
+    recipe = RECIPES["fast"].with_changes(resolutions=((24, 0.6), (28, 0.2)))
+    save_run(sweep.directory(3), 0.5, replace(CONFIG, seed=3, model="airbench94", recipe=recipe))
+    words = sweep.words(4)
+    assert words.count("--resolutions") == (options is not None)
+    assert (" ".join(words).find(options or "--resolutions") >= 0) == (options is not None)
+
+
 def test_a_run_with_another_seed_is_refused(tmp_path):
     sweep = make(tmp_path / "s")
     save_run(sweep.directory(3), None, replace(CONFIG, seed=7))

@@ -1,11 +1,13 @@
 """The network that a time budget chooses, and the weights that few images choose."""
 
+import math
 from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
-from cifarnet.backend.devices import Device
+from cifarnet.backend import devices
+from cifarnet.backend.devices import Device, cpu_quota
 from cifarnet.choices import DEFAULT_WEIGHTS
 from cifarnet.data.progress import silent
 from cifarnet.errors import InvalidValueError
@@ -49,13 +51,38 @@ def test_the_network_follows_the_time_for_an_image(kind):
     rows = BEST[kind]
     for least, name in rows:
         for cores, images, size in ((1, IMAGES, 32), (2, IMAGES, 32), (4, 10 * IMAGES, 32), (1, IMAGES, 64)):
-            budget = 60 * least / cores * images / IMAGES * (size / 32) ** 2
+            budget = 60 * least * (2 / cores) ** 0.737 * images / IMAGES * (size / 32) ** 2
             device = Device(backend, "cpu", "CPU", cores=cores)
             assert best_network(device, precision, size, budget * 1.01, images) == name
     for (_, before), (least, _) in pairwise(rows):
         one_core = Device(backend, "cpu", "CPU", cores=1)
         for images in (10, IMAGES):
-            assert best_network(one_core, precision, 32, 59 * least, images) == before
+            assert best_network(one_core, precision, 32, 59 * least * 2**0.737, images) == before
+
+
+@pytest.mark.parametrize(("quota", "name"), [("max 100000", "airbench94"), ("100000 100000", SLIM)])
+@pytest.mark.usefixtures("multiplies_bfloat16")
+def test_the_quota_of_a_container_counts(monkeypatch, tmp_path, quota, name):
+    monkeypatch.setattr(devices, "_CGROUP", tmp_path)
+    (tmp_path / "cpu.max").write_text(f"{quota}\n")
+    many = Device("tensorflow", "cpu", "CPU", cores=64)
+    assert best_network(many, "bfloat16", 32, 60.0, IMAGES) == name
+
+
+@pytest.mark.parametrize(("quota", "cores"), [(None, math.inf), ("-1", math.inf), ("150000", 1.5)])
+def test_quotas_of_version_1_are_read(monkeypatch, tmp_path, quota, cores):
+    monkeypatch.setattr(devices, "_CGROUP", tmp_path)
+    (tmp_path / "cpu").mkdir()
+    if quota:
+        (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text(f"{quota}\n")
+        (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
+    assert cpu_quota() == cores
+
+
+def test_what_the_chosen_network_refuses_is_said_with_its_name():
+    request = replace(OPEN, changes={"resolutions": ((8, 0.5),)})
+    with pytest.raises(InvalidValueError, match=r"^CNN airbench94-slim is the network of this budget; `model` chooses"):
+        with_best_network(prepare(request), CPU, IMAGES)
 
 
 @pytest.mark.parametrize(("multiplies", "name"), [(True, "airbench94"), (False, SLIM)])
