@@ -436,7 +436,7 @@ class Recipe:
             return self
         batch = self.batch_size
         while batch > _SMALLEST_BATCH and self.with_changes(batch_size=batch).steps_per_epoch(images) < _EPOCH_STEPS:
-            batch //= 2
+            batch = max(_SMALLEST_BATCH, batch // 2)
         if batch == self.batch_size:
             return self
         return replace(self, batch_size=batch, learning_rate=self.learning_rate * math.sqrt(batch / self.batch_size))

@@ -126,6 +126,11 @@ def test_few_images_get_small_batches_with_the_networks_rate():
     assert (recipe.batch_size, recipe.learning_rate) == (16, pytest.approx(0.03 * 0.125**0.5))
 
 
+@pytest.mark.parametrize(("images", "batch"), [(20, 16), (100, 16), (500, 62), (4_000, 500)])
+def test_halves_of_a_batch_have_at_least_16_images(images, batch):
+    assert RECIPES["fast"].for_model("airbench94").for_images(images, "airbench94").batch_size == batch
+
+
 def test_a_new_length_in_epochs_replaces_one_in_steps():
     assert RECIPES["paper"].with_changes(epochs=3).steps is None
 

@@ -153,7 +153,8 @@ class TrainingRun:
         """Plan the run by timed steps, and store the recipe if it was adapted to the budget."""
         from cifarnet.training.timing import plan_by_timing
 
-        plan_by_timing(loop, budget, self._used, self.setup.data_seconds)
+        setup = self.setup
+        plan_by_timing(loop, budget, self._used, setup.data_seconds, keeps_sizes=setup.keeps_sizes)
         if loop.recipe != self.setup.config.recipe:
             self.setup = replace(self.setup, config=replace(self.setup.config, recipe=loop.recipe))
             self.run.require_in_place()

@@ -46,6 +46,7 @@ class Setup:
         normalization: of the input of the network.
         data_seconds: the seconds that reading the images took.
         notes: how the recipe was adapted to the run, as text for the user.
+        keeps_sizes: whether the user gave the image sizes of the recipe, so that a short budget keeps them.
     """
 
     config: RunConfig
@@ -55,6 +56,7 @@ class Setup:
     normalization: Normalization
     data_seconds: float
     notes: tuple[str, ...] = ()
+    keeps_sizes: bool = False
 
     @property
     def keeps_head(self) -> bool:
@@ -273,7 +275,7 @@ def resolve(
     """
     request, base, teachers = prepared.request, prepared.origins.base, prepared.origins.teachers
     recipe = prepared.recipe.on(device.kind) if request.adapts_to_device else prepared.recipe
-    recipe, notes = _adapted_recipe(recipe, prepared.model, request.budget, data, bool(teachers))
+    recipe, notes = _adapted_recipe(recipe, prepared, data)
     require_divisible(recipe.batch_size, strategy.devices)
     best = Execution.best_on(device)
     precision = "float32" if trains_head_alone(request, recipe) else best.precision
@@ -301,28 +303,28 @@ def resolve(
     return config, notes
 
 
-def _adapted_recipe(
-    recipe: Recipe, model: str, budget: float | None, data: RunData, has_teacher: bool
-) -> tuple[Recipe, tuple[str, ...]]:
+def _adapted_recipe(recipe: Recipe, prepared: Prepared, data: RunData) -> tuple[Recipe, tuple[str, ...]]:
     """Return the recipe adapted to the data and the length of the run, and notes on the changes.
 
     With a teacher, unset fields of distillation are filled in. With a budget, timed steps decide later whether the run
     uses small images.
     """
-    notes = []
-    if has_teacher:
+    notes, request = [], prepared.request
+    if prepared.origins.teachers:
         recipe = recipe.with_teacher()
     images, size = len(data.train), data.train.images.shape[1]
-    fitting = recipe.for_images(images, model)
+    fitting = recipe.for_images(images, prepared.model)
     if fitting != recipe:
         make = verb(images, "makes", "make")
         notes.append(f"batches of {fitting.batch_size}: {counted(images, 'training image')} {make} few larger batches")
     recipe = fitting
+    if not (request.adapts_to_device and recipe.has_fast_sizes):
+        return recipe, tuple(notes)
     steps = full_size_steps(recipe, size, recipe.total_steps(images))
-    if recipe.has_fast_sizes and not budget and steps < ENOUGH_FULL_SIZE_STEPS:
+    if not request.budget and steps < ENOUGH_FULL_SIZE_STEPS:
         notes.append("images at full size throughout: the run is too short to begin with small ones")
         recipe = recipe.with_changes(resolutions=())
-    if recipe.has_fast_sizes and size > ModelSpec().image_size:
+    elif size > ModelSpec().image_size:
         sides = [side for side, _ in recipe.resolutions]
         notes.append(f"begins with images of {sides[0]} to {sides[-1]} pixels: those of the recipe in proportion")
     return recipe, tuple(notes)

@@ -38,10 +38,13 @@ CHECK_SHARE = 0.1
 """The share of the time left for the checks before the last one."""
 
 
-def plan_by_timing(loop: Loop, budget: float, used: Callable[[], float], data_seconds: float) -> None:
+def plan_by_timing(
+    loop: Loop, budget: float, used: Callable[[], float], data_seconds: float, *, keeps_sizes: bool = False
+) -> None:
     """Time steps and a check, adapt the recipe of a new run to its budget, and plan the run.
 
-    If the budget is too small for them, ``loop.recipe`` loses its small images and has fewer checks. The state of the
+    If the budget is too small for them, ``loop.recipe`` has fewer checks, and loses the small images of ``fast`` unless
+    it ``keeps_sizes``. The state of the
     network is restored after the timed steps. Their compiled functions are used in the run.
 
     Args:
@@ -49,6 +52,7 @@ def plan_by_timing(loop: Loop, budget: float, used: Callable[[], float], data_se
         budget: seconds.
         used: returns the seconds since the start of the command.
         data_seconds: the seconds of these for reading the images.
+        keeps_sizes: whether the user gave the image sizes.
 
     Raises:
         Stopped: when a stop was requested during the timing. The state is restored.
@@ -58,7 +62,7 @@ def plan_by_timing(loop: Loop, budget: float, used: Callable[[], float], data_se
     is_new = loop.train_state.step == 0
     state = [ops.convert_to_numpy(variable).copy() for variable in _state(loop)]
     try:
-        seconds, check, ending = _time(loop, is_new, budget, used, began)
+        seconds, check, ending = _time(loop, is_new, budget, used, began, keeps_sizes)
     finally:
         for variable, value in zip(_state(loop), state, strict=True):
             variable.assign(value)
@@ -75,7 +79,7 @@ def plan_by_timing(loop: Loop, budget: float, used: Callable[[], float], data_se
 
 
 def _time(
-    loop: Loop, is_new: bool, budget: float, used: Callable[[], float], began: float
+    loop: Loop, is_new: bool, budget: float, used: Callable[[], float], began: float, keeps_sizes: bool
 ) -> tuple[dict[int, float], float, float]:
     """Return seconds per step by image size, per check and after the last one, and adapt the recipe of a new run."""
     full, train_state = loop.model.full_size, loop.train_state
@@ -88,7 +92,8 @@ def _time(
         ENDING + per_image * _images_after(loop.data, loop.model.network.spec),
     )
     if is_new:
-        loop.use_recipe(adapted_recipe(loop.recipe, full, budget - ending - used(), first, per_step, check))
+        left = budget - ending - used()
+        loop.use_recipe(adapted_recipe(loop.recipe, full, left, first, per_step, check, keeps_sizes=keeps_sizes))
     position = train_state.plan.at(train_state.step)
     sizes = [size for size, _ in ahead(spans(loop.recipe, full), position)]
     present = [train_state.image_size] if train_state.batch else []
@@ -111,6 +116,8 @@ def adapted_recipe(
     first: float,
     per_step: float,
     check: float,
+    *,
+    keeps_sizes: bool = False,
 ) -> Recipe:
     """Return ``recipe`` without the small images of ``fast``, or with fewer checks, if the time is too short for them.
 
@@ -124,8 +131,9 @@ def adapted_recipe(
         first: seconds of the first step at full size, with compilation.
         per_step: seconds of the other steps at full size.
         check: seconds of a check.
+        keeps_sizes: whether the user gave the image sizes.
     """
-    if recipe.has_fast_sizes:
+    if recipe.has_fast_sizes and not keeps_sizes:
         path = spans(recipe, full_size)
         cost = sum((end - begin) * (size / full_size) ** 2 for begin, end, size in path)
         steps = (seconds_left - check) / (per_step * cost)

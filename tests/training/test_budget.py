@@ -224,6 +224,15 @@ def test_recipe_is_adapted_to_the_time_left(seconds, adapted):
 def test_sizes_of_the_user_s_own_are_kept():
     recipe = FAST.with_changes(resolutions=((16, 0.9),))
     assert adapted_recipe(recipe, 32, 20.0, 2.0, 0.6, 8.0) == recipe.with_changes(checks=1)
+    given = adapted_recipe(FAST, 32, 20.0, 2.0, 0.6, 8.0, keeps_sizes=True)
+    assert given == FAST.with_changes(checks=1)
+
+
+@pytest.mark.parametrize("changes", [{}, {"resolutions": FAST.resolutions}])
+def test_only_sizes_of_the_recipe_are_left_out_of_a_short_run(tmp_path, changes):
+    request = TrainRequest("fast", data="synthetic:64", model="resnet8", changes={"epochs": 1, **changes})
+    train(request, tmp_path / "run")
+    assert Run(tmp_path / "run").config.recipe.resolutions == changes.get("resolutions", ())
 
 
 @pytest.mark.parametrize(("checks", "adapted"), [(0, 0), (1, 1), (9, 7)])
