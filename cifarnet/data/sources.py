@@ -175,7 +175,7 @@ def read_path(path: Path, image_size: int, report: Progress, skip_broken: bool =
 
 
 def _require_file_or_folder(path: Path) -> None:
-    if not path.exists():
+    if not os.path.exists(path):
         raise DataError(
             f"There is no file or folder {path}.{did_you_mean_path(path, NAMED)} A data source is"
             f" {FORMS} or the path of an image folder, an archive or an"

@@ -22,6 +22,7 @@ from cifarnet.data.progress import Progress, silent
 from cifarnet.data.walk import is_picture, is_system_name, passes_through_loop, walk
 from cifarnet.errors import DataError, invalid, unknown_value
 from cifarnet.evaluation.metrics import ranking, softmax
+from cifarnet.fields import require_whole
 from cifarnet.inference.classifier import Classifier
 from cifarnet.inference.rejection import Rejection, required_rejection
 from cifarnet.inference.tta import Averaged
@@ -256,10 +257,11 @@ def resolve_top_k(top_k: int | None, classes: int) -> int:
     """Return the number of classes in a prediction: ``top_k``, or by default the smaller of 3 and ``classes``.
 
     Raises:
-        InvalidValueError: when ``top_k`` is not between 1 and ``classes``.
+        InvalidValueError: when ``top_k`` is not a whole number between 1 and ``classes``.
     """
     if top_k is None:
         return min(3, classes)
+    require_whole("top_k", top_k)
     if not 1 <= top_k <= classes:
         raise invalid("top_k", f"must be 1 to {classes}, the number of classes", top_k, valid=range(1, classes + 1))
     return top_k

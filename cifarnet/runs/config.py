@@ -165,6 +165,13 @@ class RunConfig(RunInputs):
         machine = dict.fromkeys((*(f"{place}_path" for place in PLACES), "cores", "request_sha256"))
         return json.dumps({**self.to_dict(), **machine}, sort_keys=True)
 
+    @property
+    def _devices(self) -> str | int:
+        """The value of ``--devices`` with which the run computes on the same kind of device."""
+        if self.cores is None:
+            return self.devices
+        return "cpu" if self.devices == 1 else f"cpu:{self.devices}"
+
     def execution(self, device: Device) -> Execution:
         """Return how the run's steps are executed on ``device``."""
         return Execution(self.precision, self.jit, Execution.best_on(device).steps_per_call)
@@ -182,7 +189,7 @@ class RunConfig(RunInputs):
             "weights": self.weights_place,
             "teacher": self.teacher_places,
             "recipe": self.recipe.name if named else str(file),
-            "devices": f"cpu:{self.devices}" if self.cores and self.devices > 1 else self.devices,
+            "devices": self._devices,
         }
         words = ["cifarnet", "train"]
         # Without the option, the image size would be that of the weights, which may change.

@@ -1,5 +1,6 @@
 """Find recipes by their names, or read them from JSON files such as the config.json of a run."""
 
+import os
 from pathlib import Path
 
 from cifarnet.errors import InvalidValueError, did_you_mean, invalid, without_marks
@@ -34,7 +35,8 @@ def find_recipe(name: str) -> Recipe:
     """
     if not name:
         raise invalid("recipe", f"must not be empty: give {', '.join(RECIPES)} or a JSON file", name, received="''")
-    if name in RECIPES or not Path(name).exists():
+    # Unlike pathlib's methods, this does not raise an error for a name that is too long.
+    if name in RECIPES or not os.path.exists(name):
         return named_recipe(name)
     if Path(name).is_dir():
         config = Path(name) / CONFIG

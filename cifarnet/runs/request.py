@@ -68,8 +68,8 @@ class TrainRequest:
     model: str | None = option(
         None,
         metavar="NAME",
-        help="Network; `cifarnet summary` lists them. Default: that of `weights`, or resnet20. A deeper one than"
-        " `weights` grows from it.",
+        help="Network; `cifarnet summary` lists them. Default: that of `weights`; with `budget` on a CPU the best for"
+        " the time; otherwise resnet20. A deeper one than `weights` grows from it.",
     )
     seed: int = option(0, range=SEEDS, metavar="N", help="Seed of everything random. Default: 0.")
     budget: float | None = option(

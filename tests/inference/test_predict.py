@@ -160,6 +160,12 @@ def test_top_k_is_3_or_all_of_fewer_classes_by_default():
     assert (resolve_top_k(None, 10), resolve_top_k(None, 2), resolve_top_k(10, 10)) == (3, 2, 10)
 
 
+@pytest.mark.parametrize("top_k", ["3", 2.5, True, np.float32(1)])
+def test_a_top_k_that_is_no_whole_number_is_refused(top_k):
+    with pytest.raises(InvalidValueError, match="`top_k` must be a whole number"):
+        resolve_top_k(top_k, 10)
+
+
 @pytest.mark.parametrize("top_k", [0, 4])
 def test_a_top_k_that_the_weights_cannot_name_is_refused_at_once(classifier, top_k):
     with pytest.raises(InvalidValueError, match=f"must be 1 to 3, .* Received: {top_k}"):

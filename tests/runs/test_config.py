@@ -10,6 +10,7 @@ from cifarnet.cli.main import app
 from cifarnet.errors import InvalidValueError
 from cifarnet.recipes import RECIPES, Recipe
 from cifarnet.runs.config import RunConfig
+from cifarnet.runs.recipe_files import find_recipe
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training import start
 from cifarnet.training.setup import located_inputs, prepare
@@ -90,6 +91,19 @@ def test_an_own_recipe_is_taken_from_the_config_file():
     words = run_config(recipe, model="resnet20").command(Path("run/config.json"))
     assert words[words.index("--recipe") + 1] == "run/config.json"
     assert "--epochs" not in words
+
+
+@pytest.mark.parametrize(
+    ("cores", "devices", "expected"), [(2, 1, "cpu"), (2, 4, "cpu:4"), (None, 1, None), (None, 2, "2")]
+)
+def test_the_command_of_a_run_on_a_cpu_computes_on_a_cpu(cores, devices, expected):
+    words = run_config(RECIPES["fast"], model="resnet20", cores=cores, devices=devices).command(Path("config.json"))
+    assert (words[words.index("--devices") + 1] if "--devices" in words else None) == expected
+
+
+def test_a_recipe_name_that_is_too_long_for_the_system_is_unknown():
+    with pytest.raises(InvalidValueError, match="There is no recipe or file a"):
+        find_recipe("a" * 300)
 
 
 def test_a_budget_replaces_the_length_in_the_command():
