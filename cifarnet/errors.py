@@ -44,7 +44,7 @@ class CifarnetError(Exception):
 
 
 class InvalidValueError(CifarnetError, ValueError):
-    """An argument or option that can't be meant (such as a depth that no ResNet has)."""
+    """An invalid argument or option, such as a depth that no ResNet has."""
 
     exit_code = 2
 
@@ -58,7 +58,7 @@ class DataError(CifarnetError):
 
 
 class DownloadError(DataError):
-    """A download that no mirror could answer, or whose checksum does not hold."""
+    """A download that failed from every mirror, or has another checksum."""
 
 
 class WeightsError(CifarnetError):
@@ -76,7 +76,7 @@ class LostRunError(RunError):
 
 
 class StorageError(CifarnetError):
-    """A file that the system did not let be written; what it held before is untouched."""
+    """A file that can't be written. Its former content is unchanged."""
 
     exit_code = 3
 

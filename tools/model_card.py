@@ -143,7 +143,7 @@ Written by `tools/ship_weights.py`. The run's configuration, history and metrics
 
 {images:,} of the 50,000 training images of CIFAR-10 (Krizhevsky 2009, "Learning multiple layers of features from tiny
 images"): ten classes, 32x32 pixels. They and the test images were encoded as JPEG of quality 75, which blurs them a
-little: accuracies are those for such images. On the lossless originals this network was not measured.
+little: accuracies are those for such images. This network was not measured on the lossless originals.
 
 ## Training
 
@@ -230,7 +230,7 @@ def calibration_text(weights: Weights, images: int, from_twin: bool = False, see
             f" {weights.reject_below:.2f} keeps 95 % of the same images."
         )
     paragraphs.append(
-        "What is refused of other pictures: [benchmarks/README.md](../benchmarks/README.md#pictures-of-no-class)."
+        "Which other pictures are rejected: [benchmarks/README.md](../benchmarks/README.md#pictures-of-no-class)."
     )
     return "\n\n".join(textwrap.fill(each, 120, break_long_words=False, break_on_hyphens=False) for each in paragraphs)
 

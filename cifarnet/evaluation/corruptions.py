@@ -5,7 +5,7 @@ https://github.com/hendrycks/robustness), whose images are 32x32 pixels. Lengths
 
 Differences from the published images:
 
-- The random numbers are others.
+- The random numbers differ.
 - The photos of frost are replaced by noise with their mean colours, contrast and roughness.
 - Motion blur, which the program computes with ImageMagick, is a one-sided Gaussian along a line of nearest pixels.
 - Levels are rounded, not cut off, at the end.

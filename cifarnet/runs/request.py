@@ -211,7 +211,7 @@ class TrainRequest:
 
     @property
     def decides_network(self) -> bool:
-        """Whether the request has a network, or weights that decide it or teach it."""
+        """Whether the request has a network, initial weights or teachers, so that a budget chooses no network."""
         return bool(self.model or self.weights or self.teachers)
 
     @property

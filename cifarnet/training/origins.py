@@ -137,7 +137,7 @@ def refuse_equal_teachers(inputs: RunInputs, origins: Origins) -> None:
     for name, teacher in zip(inputs.teacher, origins.teachers, strict=True):
         if (sha256 := teacher.sha256()) in first:
             raise InvalidValueError(
-                "Two teachers have the same weights, which takes twice the time and teaches the same. Give one of them"
+                "Two teachers have the same weights. The second costs time and adds nothing. Give one of them"
                 f" as `teacher`. Received: {first[sha256]}, {name}",
                 field="teacher",
                 value=name,

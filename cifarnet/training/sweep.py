@@ -73,7 +73,7 @@ class Machine:
     def jobs(self, seeds: int, budget: float | None = None, wanted: int | None = None) -> int:
         """Return the number of runs to train at a time: ``wanted`` if given, or else the fastest.
 
-        With a ``budget`` each run gets the whole CPU, because in company it would train less in its time.
+        With a ``budget`` each run gets the whole CPU, because several at a time would each train less.
 
         Raises:
             InvalidValueError: when ``wanted`` are too many.
