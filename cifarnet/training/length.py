@@ -55,8 +55,15 @@ def longer(config: RunConfig, directory: Path) -> str:
     """Return the command that trains the finished run in ``directory`` for longer, with N or TIME for its length."""
     if config.budget is not None or _planned_for_length(config.recipe):
         return longer_from_weights(config, directory)
-    unit = "steps" if config.recipe.steps else "epochs"
+    unit = length_name(config)
     return f"{command_line('train', '--resume', directory, option_name(unit), 'N')}, with N {unit} in all"
+
+
+def length_name(config: RunConfig) -> str:
+    """Return the name of the option that gives the length of a run: ``budget``, ``steps`` or ``epochs``."""
+    if config.budget is not None:
+        return "budget"
+    return "steps" if config.recipe.steps else "epochs"
 
 
 def longer_from_weights(config: RunConfig, directory: Path) -> str:

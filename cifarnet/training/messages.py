@@ -14,7 +14,7 @@ from cifarnet.recipes import Recipe
 from cifarnet.runs.config import RunConfig
 from cifarnet.shell import command_line
 from cifarnet.training.checkpoint import RESTORES, Checkpoint, TrainState
-from cifarnet.training.length import longer
+from cifarnet.training.length import length_name, longer
 from cifarnet.training.schedule import FULL_SIZE_STEPS, full_size_steps
 
 if TYPE_CHECKING:
@@ -68,14 +68,14 @@ def warn_of_short_run(recipe: Recipe, steps: int, image_size: int, report: Event
 
 
 def warn_of_better_check(
-    recipe: Recipe, history: list[HistoryRow], held_out: str, accuracy: float, report: EventHandler
+    config: RunConfig, history: list[HistoryRow], held_out: str, accuracy: float, report: EventHandler
 ) -> None:
     """Warn if the ``accuracy`` of the result is more than one percentage point below that of the best check."""
     checked = [row for row in history if row.held_accuracy is not None]
     best = max(checked, key=lambda row: row.held_accuracy or 0.0)
     if (best.held_accuracy or 0.0) <= accuracy + 0.01:
         return
-    remedy = f"Train longer (`epochs`) or at a lower {_rates(recipe)}"
+    remedy = f"Train longer (`{length_name(config)}`) or at a lower {_rates(config.recipe)}"
     if held_out == "test":
         remedy += ", or keep the best epoch with `validation_split` 0.1"
     report(

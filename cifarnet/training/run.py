@@ -232,7 +232,7 @@ class TrainingRun:
         last = self._weights(loop.result_tensors())
         result, weights = scored_result(self.run, self.setup, loop, last, best, self._used)
         on_held_out = loop.train_state.best_accuracy if data.has_validation else result.metrics.accuracy
-        recipe, report = self.setup.config.recipe, self.session.report
-        messages.warn_of_better_check(recipe, history, data.held_name, on_held_out or 0.0, report)
+        config, report = self.setup.config, self.session.report
+        messages.warn_of_better_check(config, history, data.held_name, on_held_out or 0.0, report)
         self.checkpoints.write_result(weights, result.to_dict())
         return result

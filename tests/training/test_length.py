@@ -7,13 +7,14 @@ import pytest
 
 from cifarnet.errors import InterruptedRunError, InvalidValueError, RunError
 from cifarnet.evaluation.evaluate import evaluate
-from cifarnet.events import StepDone
+from cifarnet.events import HistoryRow, StepDone
 from cifarnet.recipes import RECIPES
 from cifarnet.runs import files
 from cifarnet.runs.compare import compare
 from cifarnet.runs.directory import Run
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.length import longer, with_length
+from cifarnet.training.messages import warn_of_better_check
 from cifarnet.training.resume import resume
 from cifarnet.training.start import train
 from cifarnet.weights.formats import load_weights
@@ -202,6 +203,17 @@ def test_a_finished_run_goes_on_with_its_images_and_teachers(budget):
 def test_a_finished_run_of_any_length_goes_on_by_itself():
     command = "cifarnet train --resume '/a/my run' --epochs N, with N epochs in all"
     assert longer(run_config(RECIPES["documented"]), Path("/a/my run")) == command
+
+
+@pytest.mark.parametrize(
+    ("recipe", "budget", "name"),
+    [("documented", None, "epochs"), ("paper", None, "steps"), ("fast", 60.0, "budget")],
+)
+def test_the_advice_to_train_longer_names_the_length_of_the_run(recipe, budget, name):
+    warnings = []
+    rows = [HistoryRow(epoch, epoch, 32, 0.1, 1.0, 0.5, 1.0, accuracy) for epoch, accuracy in ((1, 0.8), (2, 0.5))]
+    warn_of_better_check(run_config(RECIPES[recipe], budget=budget), rows, "test", 0.5, warnings.append)
+    assert f"Train longer (`{name}`) or" in warnings[0].message
 
 
 def test_an_own_recipe_of_fixed_length_gets_the_new_length():

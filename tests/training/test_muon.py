@@ -18,6 +18,7 @@ from cifarnet.training.muon import orthogonalized, with_unit_channels
 from cifarnet.training.optimizer import PlannedSGD
 from cifarnet.training.schedule import Plan
 from cifarnet.training.setup import prepare
+from tests.support.runs import run_config
 
 RECIPE = RECIPES["documented"].with_changes(momentum=0.5, learning_rate=0.1, lr_decay=0, muon=0.03)
 # More inputs than outputs, and more outputs than inputs.
@@ -96,5 +97,5 @@ def test_advice_names_the_learning_rates_of_the_run(muon, rates):
     failed = diverged(Path("run"), recipe, TrainState(0, 0, 0, 0.0, []), ArithmeticError("The loss became nan"), None)
     assert f"with a {rates}." in str(failed)
     rows = [HistoryRow(epoch, epoch, 32, 0.1, 1.0, 0.5, 1.0, accuracy) for epoch, accuracy in ((1, 0.8), (2, 0.5))]
-    warn_of_better_check(recipe, rows, "validation", 0.5, warnings.append)
+    warn_of_better_check(run_config(recipe), rows, "validation", 0.5, warnings.append)
     assert f"at a {rates}." in warnings[0].message
