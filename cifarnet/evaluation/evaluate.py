@@ -250,6 +250,7 @@ def score(
         if not corrupt:
             raise invalid("corrupt_images", "is for corrupted images", corrupt_images, remedy="Give `corrupt` too.")
     batch_size = default_batch_size(weights.spec) if batch_size is None else batch_size
+    skip_broken = skip_broken or source.skips_broken
 
     def load(name: str, split: float | None) -> Splits:
         return load_data(
@@ -257,13 +258,13 @@ def score(
             test_split=split,
             mirrors=mirrors,
             image_size=weights.spec.image_size,
-            skip_broken=skip_broken or source.skips_broken,
+            skip_broken=skip_broken,
             report=report,
         )
 
     splits, changed = source.load(test_split, load)
     test = splits.test
-    source.refuse_other_classes(test.class_names, weights.class_names, splits.note)
+    source.refuse_other_classes(test.class_names, weights.class_names, splits.note, test_split, skip_broken)
     chosen = _evenly_spaced(len(test), corrupt_images) if corrupt else None
     kept = _without_near_duplicates(splits, source.name, report) if fair else None
     rejection = Rejection.of(weights)

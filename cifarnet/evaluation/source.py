@@ -34,7 +34,8 @@ class Source:
         chosen: whether the caller chose the source. Otherwise it is the recorded one, or CIFAR-10.
         moved: whether the recorded source was found in another place.
         run: the run that ``weights`` is the directory of; None otherwise.
-        in_memory: whether the weights were not read from a file. Then ``weights`` is the name of their network.
+        trainable: whether ``weights`` are a place that a training can start from. It is False for weights in memory,
+            for which ``weights`` is the name of their network, and for exported networks.
     """
 
     weights: Path
@@ -43,7 +44,7 @@ class Source:
     chosen: bool = False
     moved: bool = False
     run: Run | None = None
-    in_memory: bool = False
+    trainable: bool = True
 
     @property
     def note(self) -> str | None:
@@ -98,13 +99,22 @@ class Source:
             f" same images. {reason} Give their current path with `data`. Received: {self.name}"
         )
 
-    def refuse_other_classes(self, found: Sequence[str], known: Sequence[str], note: str = "") -> None:
+    def refuse_other_classes(
+        self,
+        found: Sequence[str],
+        known: Sequence[str],
+        note: str = "",
+        test_split: float | None = None,
+        skip_broken: bool = False,
+    ) -> None:
         """Check that the data source and the weights have the same classes in the same order.
 
         Args:
             found: the classes of the data source.
             known: the classes of the weights.
             note: how the data source was read, as text for the user.
+            test_split: the fraction of the images that was held out as test images, or None.
+            skip_broken: whether pictures that can't be read were left out.
 
         Raises:
             DataError: when they differ. The message names the classes of both.
@@ -112,9 +122,12 @@ class Source:
         if tuple(found) == tuple(known):
             return
         remark = f"The data are {note}.\n" if note else ""
-        words = ("train", "--data", self.name, "--weights", self.weights, "--freeze-base")
-        # Weights in memory have no place that a command can name.
-        instead = "" if self.in_memory else f", or train them on this data with: {command_line(*words)}"
+        words: list[object] = ["train", "--data", self.name, "--weights", self.weights, "--freeze-base"]
+        if test_split is not None:
+            words += ["--test-split", str(test_split)]
+        if skip_broken:
+            words.append("--skip-broken")
+        instead = f", or train them on this data with: {command_line(*words)}" if self.trainable else ""
         raise DataError(
             f"{self.name} does not have the same classes in the same order as {self.weights}.\n"
             f"The weights: {', '.join(known)}\nThe data: {', '.join(found)}\n"
@@ -143,13 +156,13 @@ def find_source(weights: Path, data: str | None) -> Source:
     _, header = catalog.read(weights, load_header)
     run = Run(weights) if (weights / CONFIG).exists() else None
     origin = run.trained_on if run else catalog.trained_on(weights)
-    return _source(weights, header.class_names, origin, run, data)
+    return _source(weights, header.class_names, origin, run, data, trainable=header.graph is None)
 
 
 def source_in_memory(weights: Weights, data: str | None) -> Source:
     """Return the source to score weights on that were not read from a file, as ``find_source``."""
     name = Path(weights.spec.name)
-    return _source(name, weights.class_names, weights.trained_on, None, data, in_memory=True)
+    return _source(name, weights.class_names, weights.trained_on, None, data, trainable=False)
 
 
 def _source(
@@ -158,7 +171,7 @@ def _source(
     origin: TrainedOn | None,
     run: Run | None,
     data: str | None,
-    in_memory: bool = False,
+    trainable: bool,
 ) -> Source:
     if data is not None:
         source = Source(weights, data, origin, chosen=True, run=run)
@@ -172,7 +185,7 @@ def _source(
             f" Give images of its classes ({listed(names)}) with `data`. Received: no `data`",
             field="data",
         )
-    source = replace(source, in_memory=in_memory)
+    source = replace(source, trainable=trainable)
     # Refused before anything is downloaded.
     if (named := find_named(source.name)) and named[0].class_names and not named[1]:
         source.refuse_other_classes(named[0].class_names, names)

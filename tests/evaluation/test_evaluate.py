@@ -99,6 +99,16 @@ def test_other_classes_or_order_are_refused_before_inference(folder, tmp_path, c
     assert f"with: cifarnet train --data {folder} --weights {weights} --freeze-base\n" in str(refused.value)
 
 
+def test_the_advised_training_reads_the_data_in_the_same_way(tmp_path):
+    data = save_image_folder(tmp_path / "images", {"ant": (4, 0), "bee": (4, 0), "dog": (4, 0)})
+    (data / "train/dog/broken.png").write_bytes(b"no picture")
+    weights = save_tiny_weights(tmp_path / "w.h5", CLASSES)
+    with pytest.raises(DataError, match="weights: ant, bee, cow") as refused:
+        evaluate(weights, str(data), test_split=0.25, skip_broken=True)
+    command = f"cifarnet train --data {data} --weights {weights} --freeze-base --test-split 0.25 --skip-broken\n"
+    assert f"with: {command}" in str(refused.value)
+
+
 def test_a_run_is_scored_on_the_images_that_it_held_out_itself(tmp_path, constant_weights):
     data = save_image_folder(tmp_path / "images", {"ant": (4, 0), "bee": (4, 0), "cow": (8, 0)})
     run = tmp_path / "run"

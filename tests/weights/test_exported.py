@@ -62,6 +62,14 @@ def test_the_commands_classify_with_the_file(copy, tmp_path):
     assert (scores["images"], scores["engine"], scores["weights"]) == (6, "onnx", str(copy))
 
 
+def test_no_training_from_the_file_is_advised(copy, tmp_path):
+    folder = save_image_folder(tmp_path / "data", {"other": (1, 1), "another": (1, 1)})
+    for data in (folder, "cifar10"):
+        result = invoke("evaluate", copy, "--data", data)
+        assert "does not have the same classes" in str(result.exception)
+        assert "cifarnet train" not in str(result.exception)
+
+
 def _saved(folder):
     from cifarnet.weights.formats.hdf5 import save_weights
 
