@@ -22,8 +22,8 @@ from cifarnet.fields import typed_fields
 from cifarnet.hdf5 import Hdf5File, read_hdf5, write_hdf5
 from cifarnet.json_files import shown
 from cifarnet.models.spec import ModelSpec
-from cifarnet.recipes import Recipe
-from cifarnet.shell import command_line
+from cifarnet.runs.config import RunConfig
+from cifarnet.training.length import again_from_weights
 from cifarnet.training.schedule import Plan, spans
 from cifarnet.weights.formats.hdf5 import weights_in, write_into
 from cifarnet.weights.record import Weights
@@ -249,22 +249,21 @@ def _is_possible(row: HistoryRow) -> bool:
     )
 
 
-def require_run(checkpoint: Checkpoint, recipe: Recipe, budget: float | None, train: Dataset, directory: Path) -> None:
+def require_run(checkpoint: Checkpoint, config: RunConfig, train: Dataset, directory: Path) -> None:
     """Check that ``checkpoint`` can be from the run in ``directory``.
 
     Args:
         checkpoint: the checkpoint.
-        recipe: the recipe of the run.
-        budget: its budget in seconds, or None.
+        config: the configuration of the run.
         train: its training images.
-        directory: its directory, for the message.
+        directory: its directory, for the message, which has the command of a new run.
 
     Raises:
         WeightsError: when it can't. The message names what does not fit.
     """
-    weights, train_state, plan = checkpoint.weights, checkpoint.train_state, checkpoint.train_state.plan
+    recipe, weights, train_state = config.recipe, checkpoint.weights, checkpoint.train_state
+    plan, rows = train_state.plan, enumerate(train_state.history)
     epoch, batch, per_epoch = train_state.epoch, train_state.batch, recipe.steps_per_epoch(len(train))
-    rows = enumerate(train_state.history)
     sizes = {size for _, _, size in spans(recipe, weights.spec.image_size)}
     for what, holds in (
         ("the image size of its network", weights.spec.image_size == train.images.shape[1]),
@@ -272,13 +271,13 @@ def require_run(checkpoint: Checkpoint, recipe: Recipe, budget: float | None, tr
         ("the number of steps in its epochs", all(k * per_epoch < row.step <= (k + 1) * per_epoch for k, row in rows)),
         ("its number of steps", not batch or (batch <= per_epoch and train_state.step == epoch * per_epoch + batch)),
         ("its image size", not batch or train_state.image_size in sizes),
-        ("its plan", budget is not None or (plan.step, plan.position) == (0, 0.0)),
+        ("its plan", config.budget is not None or (plan.step, plan.position) == (0, 0.0)),
     ):
         if not holds:
             raise WeightsError(
                 f"The checkpoint in {directory} is from another run: {what} does not fit the recipe and the images in"
                 " config.json. Restore the run's own checkpoint, or start a new run from its weights:"
-                f" {command_line('train', '--weights', directory)}"
+                f" {again_from_weights(config, directory)}"
             )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cifarnet.errors import InvalidValueError
 from cifarnet.fields import option_name, received, typed_values
@@ -13,8 +13,10 @@ from cifarnet.runs import files
 from cifarnet.runs.config import RunConfig
 from cifarnet.runs.request import LENGTHS, require_one_length
 from cifarnet.shell import command_line, shell_line
-from cifarnet.training.checkpoint import Checkpoint, TrainState
 from cifarnet.training.schedule import Plan
+
+if TYPE_CHECKING:
+    from cifarnet.training.checkpoint import Checkpoint, TrainState
 
 # A new run takes the network of its weights, and the default backend, precision and compilation of its machine.
 _CHOSEN_AGAIN = ("model", "precision", "jit", "backend")
@@ -71,7 +73,13 @@ def longer_from_weights(config: RunConfig, directory: Path) -> str:
     return _new_run(config, directory, {"epochs": "N"} if config.budget is None else {"budget": "TIME"})
 
 
-def at_length(checkpoint: Checkpoint, config: RunConfig, images: int, directory: Path) -> None:
+def again_from_weights(config: RunConfig, directory: Path) -> str:
+    """Return the command of a new run from the weights of the run in ``directory``, with the same length."""
+    length = config.recipe.length if config.budget is None else {"budget": config.budget}
+    return _new_run(config, directory, _words(length))
+
+
+def at_length(checkpoint: "Checkpoint", config: RunConfig, images: int, directory: Path) -> None:
     """Change the plan of ``checkpoint`` to the length in ``config``.
 
     An epoch that the former end cut short is continued.
@@ -104,7 +112,7 @@ def at_length(checkpoint: Checkpoint, config: RunConfig, images: int, directory:
         _reopen(checkpoint, batch, config, directory)
 
 
-def _reopen(checkpoint: Checkpoint, batch: int, config: RunConfig, directory: Path) -> None:
+def _reopen(checkpoint: "Checkpoint", batch: int, config: RunConfig, directory: Path) -> None:
     """Undo the end of the last epoch, so that it continues after ``batch`` batches."""
     train_state = checkpoint.train_state
     if not checkpoint.metrics or train_state.best_epoch == train_state.epoch:
@@ -123,7 +131,7 @@ def _reopen(checkpoint: Checkpoint, batch: int, config: RunConfig, directory: Pa
     _choose_best(train_state)
 
 
-def _choose_best(train_state: TrainState) -> None:
+def _choose_best(train_state: "TrainState") -> None:
     """Set the best epoch of ``train_state`` from its history, if the run selects one."""
     if train_state.best_epoch is None:
         return

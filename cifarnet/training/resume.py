@@ -210,7 +210,7 @@ def _setup(
     data_seconds = time.monotonic() - began
     warn_of_left_out(data, session)
     if checkpoint:
-        require_run(checkpoint, config.recipe, config.budget, data.train, run.path)
+        require_run(checkpoint, config, data.train, run.path)
         at_length(checkpoint, config, len(data.train), run.path)
     spec, normalization = network_for(config.model, config.recipe, known, data)
     require_muon(config.recipe, spec)

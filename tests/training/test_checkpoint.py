@@ -17,8 +17,11 @@ from cifarnet.training import checkpoint as checkpoints
 from cifarnet.training.checkpoint import Checkpoint, TrainState, load_checkpoint, require_run, save_checkpoint
 from cifarnet.training.resume import resume
 from cifarnet.training.schedule import Plan
+from cifarnet.training.setup import prepare
 from cifarnet.weights.formats.hdf5 import HEADER
 from cifarnet.weights.record import Weights
+from tests.support.commands import request_of_command
+from tests.support.runs import run_config
 from tests.support.tampering import edit
 
 WEIGHTS = Weights(
@@ -125,7 +128,7 @@ RECIPE = RECIPES["paper"].with_changes(epochs=10, batch_size=2)
 
 
 def test_a_run_takes_its_own_checkpoint(path, tmp_path):
-    require_run(load_checkpoint(path), RECIPE, None, IMAGES, tmp_path)
+    require_run(load_checkpoint(path), run_config(RECIPE), IMAGES, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +145,7 @@ def test_a_run_refuses_the_checkpoint_of_another(path, tmp_path, recipe, changes
     checkpoint = load_checkpoint(path)
     vars(checkpoint.train_state).update(changes)
     with pytest.raises(WeightsError, match=f"is from another run: {message} does not fit"):
-        require_run(checkpoint, recipe, None, replace(IMAGES, class_names=classes), tmp_path)
+        require_run(checkpoint, run_config(recipe), replace(IMAGES, class_names=classes), tmp_path)
 
 
 def test_resume_refuses_the_checkpoint_of_another_run(tmp_path):
@@ -153,8 +156,12 @@ def test_resume_refuses_the_checkpoint_of_another_run(tmp_path):
         file.attrs[HEADER] = json.dumps({**header, "class_names": [f"class {k}" for k in range(10)]})
 
     edit(tmp_path / "run" / "checkpoint.h5", rename)
-    with pytest.raises(WeightsError, match="its list of classes does not fit"):
+    with pytest.raises(WeightsError, match="its list of classes does not fit") as refused:
         resume(tmp_path / "run", start_backend=lambda name: pytest.fail("the backend was started"))
+    prepared = prepare(request_of_command(str(refused.value).partition("from its weights: ")[2]))
+    asked = (prepared.inputs.data, prepared.inputs.seed, prepared.inputs.weights, prepared.recipe.name)
+    assert asked == ("synthetic:100", 3, str(tmp_path / "run"), "paper")
+    assert (prepared.recipe.length, prepared.recipe.batch_size) == ({"epochs": 2, "steps": None}, 32)
 
 
 @pytest.mark.parametrize("steps", [-1, 12, 2**62])

@@ -13,7 +13,7 @@ from cifarnet.runs import files
 from cifarnet.runs.compare import compare
 from cifarnet.runs.directory import Run
 from cifarnet.runs.request import TrainRequest
-from cifarnet.training.length import longer, with_length
+from cifarnet.training.length import again_from_weights, longer, with_length
 from cifarnet.training.messages import warn_of_better_check
 from cifarnet.training.resume import resume
 from cifarnet.training.start import train
@@ -198,6 +198,26 @@ def test_a_finished_run_goes_on_with_its_images_and_teachers(budget):
     }
     assert expected <= set(given)
     assert not {"--model", "--precision", "--backend"} & set(words)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "budget", "length"),
+    [
+        ("documented", None, ["--epochs", "250"]),
+        ("paper", None, ["--steps", "64000"]),
+        ("fast", 60.0, ["--budget", "60s"]),
+    ],
+)
+def test_a_run_is_repeated_from_its_weights_with_its_images_and_its_length(recipe, budget, length):
+    config = run_config(RECIPES[recipe], "my images", data_path="/a/my images", test_split=0.2, budget=budget)
+    words = shlex.split(again_from_weights(config, Path("/a/run")))
+    assert words[-2:] == length
+    assert [words[words.index(option) + 1] for option in ("--data", "--test-split", "--weights", "--recipe")] == [
+        "/a/my images",
+        "0.2",
+        "/a/run",
+        recipe,
+    ]
 
 
 def test_a_finished_run_of_any_length_goes_on_by_itself():
