@@ -10,7 +10,7 @@ from cifarnet.errors import InvalidValueError
 from cifarnet.models.spec import ModelSpec
 from cifarnet.plurals import verb
 from cifarnet.runs.request import TrainRequest
-from cifarnet.training.origins import Origins
+from cifarnet.training.origins import Origins, familiar_classes
 from cifarnet.training.run_data import RunData
 from cifarnet.training.setup import Prepared, recipe_for, require_muon
 from cifarnet.weights import catalog
@@ -43,7 +43,7 @@ def with_default_weights(prepared: Prepared, data: RunData) -> tuple[Prepared, t
         return prepared, ()
     # Not by ``catalog.find``, which would take a file or a folder of this name.
     base = load_weights(catalog.shipped()[DEFAULT_WEIGHTS].verify())
-    if classes := _familiar_classes(data.train.class_names, base.class_names):
+    if classes := familiar_classes(data.train.class_names, base.class_names, "CIFAR-10"):
         return prepared, (
             f"random weights: the classes are {classes}, so the images may be those that {DEFAULT_WEIGHTS} was trained"
             f" on; `weights` {DEFAULT_WEIGHTS} if they are your own",
@@ -57,14 +57,6 @@ def with_default_weights(prepared: Prepared, data: RunData) -> tuple[Prepared, t
         " starts from random weights"
     )
     return Prepared(request, recipe_for(request, spec), base.spec.name, inputs, Origins(base)), (note,)
-
-
-def _familiar_classes(names: Sequence[str], known: Sequence[str]) -> str:
-    """Return what the class ``names`` have in common with the ``known`` ones, in words; an empty text for nothing."""
-    folded = {name.casefold() for name in names}
-    if all(name.isdecimal() for name in folded):
-        return "numbers"
-    return "those of CIFAR-10" if folded <= {name.casefold() for name in known} else ""
 
 
 def _unfit_changes(request: TrainRequest, spec: ModelSpec) -> list[str]:

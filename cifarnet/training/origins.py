@@ -48,12 +48,12 @@ class Origins:
         teachers = zip(inputs.teacher, inputs.teacher_path, strict=True)
         return cls(load_base(inputs), tuple(_load(name, path) for name, path in teachers))
 
-    def image_sizes(self, inputs: RunInputs) -> dict[Path, int]:
-        """Return the image sizes of the initial weights and the teachers by their paths or names."""
+    def by_place(self, inputs: RunInputs) -> dict[Path, Weights]:
+        """Return the initial weights and the teachers by their paths or names."""
         used = [*zip(inputs.teacher_places, self.teachers, strict=True)]
         if self.base and inputs.weights_place:
             used.insert(0, (inputs.weights_place, self.base))
-        return {Path(place): known.spec.image_size for place, known in used}
+        return {Path(place): weights for place, weights in used}
 
 
 def load_base(inputs: RunInputs) -> Weights | None:
@@ -159,9 +159,9 @@ def common_test_split(inputs: RunInputs, origins: Origins, load: LoadAtSize) -> 
         InvalidValueError: when they, or ``inputs``, have different fractions.
     """
     splits = {}
-    for origin, size in origins.image_sizes(inputs).items():
+    for origin, weights in origins.by_place(inputs).items():
         known = catalog.trained_on(origin)
-        load_same: Load = partial(_load_at, load, size)
+        load_same: Load = partial(_load_at, load, weights.spec.image_size)
         if known and (known.is_at(inputs.source) or is_training_data(known, inputs.source, load_same)):
             splits[origin] = required_split(known, str(origin), inputs.test_split)
     these = "`weights` and `teacher`" if inputs.weights else "The teachers"
@@ -180,23 +180,52 @@ def _load_at(load: LoadAtSize, image_size: int, source: str, test_split: float |
 
 
 def warn_of_learned_images(
-    inputs: RunInputs, origins: Origins, sha256: str, load: LoadAtSize, report: EventHandler
+    inputs: RunInputs, origins: Origins, data: RunData, load: LoadAtSize, report: EventHandler
 ) -> None:
-    """Warn if the initial weights or a teacher were trained on images that are held out now.
+    """Warn if the initial weights or a teacher were trained, or may have been, on images that are held out now.
 
     Args:
         inputs: the inputs of the run.
         origins: the initial weights and the teachers.
-        sha256: the SHA-256 of its images.
+        data: its images.
         load: reads a data source, for weights of another image size, whose images have another SHA-256.
         report: receives the warnings.
     """
-    for origin, size in origins.image_sizes(inputs).items():
-        known = catalog.trained_on(origin)
+    for origin, weights in origins.by_place(inputs).items():
+        known, size = catalog.trained_on(origin), weights.spec.image_size
+        if known is None and inputs.validation_split is not None:
+            _warn_of_unknown(origin, weights.class_names, data.train.class_names, report)
         # Reading the images at another size takes time, so it is done only where a warning is possible.
         if known and (known.test_split is not None or inputs.validation_split is not None):
-            same = sha256 if size == inputs.image_size else load(inputs.source, inputs.test_split, size).sha256()
+            same = data.sha256 if size == inputs.image_size else load(inputs.source, inputs.test_split, size).sha256()
             _warn_of_learned(origin, known, inputs, same, report)
+
+
+def _warn_of_unknown(origin: Path, known: Sequence[str], names: Sequence[str], report: EventHandler) -> None:
+    if classes := familiar_classes(names, known, str(origin)):
+        report(
+            Warned(
+                f"{origin} may have been trained on images that are validation images now: its training images are not"
+                f" recorded, and the classes of the data are {classes}. The validation accuracy, and the temperature"
+                " and rejection threshold fitted on them, may be too good."
+            )
+        )
+
+
+def familiar_classes(names: Sequence[str], known: Sequence[str], owner: str) -> str:
+    """Return why images of the classes ``names`` may be those that weights were trained on, as the kind of the classes.
+
+    The result is an empty text for images of other classes.
+
+    Args:
+        names: the classes of the images.
+        known: the classes of the weights.
+        owner: what has the classes ``known``, for the result.
+    """
+    folded = {name.casefold() for name in names}
+    if all(name.isdecimal() for name in folded):
+        return "numbers"
+    return f"those of {owner}" if folded <= {name.casefold() for name in known} else ""
 
 
 def _warn_of_learned(origin: Path, known: TrainedOn, inputs: RunInputs, sha256: str, report: EventHandler) -> None:

@@ -223,7 +223,7 @@ def read_images(prepared: Prepared, session: Session) -> tuple[RunInputs, RunDat
     warn_of_enlarged(data, session)
     for name, teacher in zip(inputs.teacher, origins.teachers, strict=True):
         refuse_other_task(name, teacher, data)
-    warn_of_learned_images(inputs, origins, data.sha256, load, session.report)
+    warn_of_learned_images(inputs, origins, data, load, session.report)
     names = data.train.class_names
     if request.classes not in (None, len(names)):
         raise InvalidValueError(

@@ -18,7 +18,8 @@ from cifarnet.runs.request import TrainRequest
 from cifarnet.training import network_choice
 from cifarnet.training.network_choice import BEST, best_network, with_best_network, with_default_weights
 from cifarnet.training.run_data import RunData
-from cifarnet.training.setup import prepare
+from cifarnet.training.session import Session
+from cifarnet.training.setup import prepare, read_images
 from cifarnet.training.start import train
 from cifarnet.weights import catalog
 from cifarnet.weights.formats import load_weights
@@ -218,6 +219,33 @@ def test_a_folder_called_like_the_default_weights_is_not_read(tmp_path, monkeypa
     chosen, _ = with_default_weights(*few_images(tmp_path / "mine"))
     assert (chosen.inputs.weights, chosen.inputs.weights_path) == (DEFAULT_WEIGHTS, None)
     assert chosen.origins.base.sha256() == catalog.read_named(DEFAULT_WEIGHTS, load_weights)[1].sha256()
+
+
+@pytest.mark.parametrize("given", ["weights", "teacher"])
+def test_weights_of_unknown_images_may_have_learned_the_validation_images(tmp_path, given):
+    names = catalog.read_named("resnet20", load_weights)[1].class_names
+    folder, events = image_folder(tmp_path / "mine", classes=names), []
+    request = TrainRequest("fine-tune", data=str(folder), validation_split=0.4, **{given: "resnet20"})
+    read_images(prepare(request), Session(report=events.append))
+    assert [event.message for event in events] == [
+        "resnet20 may have been trained on images that are validation images now: its training images are not recorded,"
+        " and the classes of the data are those of resnet20. The validation accuracy, and the temperature and rejection"
+        " threshold fitted on them, may be too good."
+    ]
+    events.clear()
+    read_images(prepare(replace(request, validation_split=None)), Session(report=events.append))
+    assert not events
+
+
+@pytest.mark.parametrize(
+    ("classes", "familiar"),
+    [(("oak", "elm"), False), (("cat", "oak"), False), (("Dog", "cat"), True), (("3", "5"), True)],
+)
+def test_images_of_other_classes_were_not_learned(tmp_path, classes, familiar):
+    prepared, _ = few_images(tmp_path, classes=classes, weights="resnet20", validation_split=0.4)
+    events = []
+    read_images(prepared, Session(report=events.append))
+    assert any("may have been trained on" in event.message for event in events) == familiar
 
 
 def test_named_data_start_from_nothing():
