@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from itertools import takewhile
 from pathlib import Path
 
+from cifarnet.plurals import alternatives
+
 
 class CifarnetError(Exception):
     """The base class of cifarnet's errors, for problems that a user can understand and fix.
@@ -219,9 +221,8 @@ def listed(names: Iterable[object], most: int = 10) -> str:
 def unknown_value(field: str, received: object, known: Iterable[str], what: str | None = None) -> InvalidValueError:
     """Return the error for a value of the parameter ``field`` that is not one of ``known``; ``what`` as ``invalid``."""
     names = list(known)
-    choices = " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
     remedy = did_you_mean(str(received), names).strip()
-    return invalid(field, f"must be {choices}", received, valid=tuple(names), remedy=remedy, what=what)
+    return invalid(field, f"must be {alternatives(names)}", received, valid=tuple(names), remedy=remedy, what=what)
 
 
 def _plain(name: str) -> str:

@@ -92,14 +92,17 @@ class Advice:
     """What takes less time than a run.
 
     Attributes:
-        budgets: time budgets, each with the accuracy on CIFAR-10 that it reaches on two AVX2 cores.
-        replaced: options of the run that a budget replaces.
+        budget: a time budget.
+        reached: time budgets, the first of which is ``budget``, each with the accuracy on CIFAR-10 that it reaches on
+            two AVX2 cores with the network that it chooses; empty where it does not choose the network.
+        replaced: options that can't be combined with the budget, or with which it reaches another accuracy.
         smaller_model: name of a smaller network to train instead; None without one.
         smaller_share: the time that the smaller network takes, as a share of the run's.
         gpu_packages: what to install to train on an NVIDIA GPU; None for a run on one.
     """
 
-    budgets: tuple[tuple[str, str], ...]
+    budget: str
+    reached: tuple[tuple[str, str], ...]
     replaced: tuple[str, ...]
     smaller_model: str | None
     smaller_share: float

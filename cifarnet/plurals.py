@@ -1,4 +1,6 @@
-"""Numbers with their nouns, for messages."""
+"""Numbers with their nouns, and lists of alternatives, for messages."""
+
+from collections.abc import Sequence
 
 
 def counted(number: int, noun: str) -> str:
@@ -11,6 +13,11 @@ def plural(number: float, noun: str) -> str:
     if number == 1:
         return noun
     return f"{noun}es" if noun.endswith(("s", "tch")) else f"{noun}s"
+
+
+def alternatives(names: Sequence[str]) -> str:
+    """Return ``names`` as alternatives: ``a, b or c``."""
+    return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def verb(number: int, one: str, many: str) -> str:

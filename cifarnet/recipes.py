@@ -533,16 +533,18 @@ class Recipe:
         }
 
     def changes(self) -> str:
+        """Return ``changed_options`` as on the command line, such as ``steps 100, resolutions 24:0.6,28:0.2``."""
+        return received(self.changed_options(), options_of(self), quote="")
+
+    def changed_options(self) -> dict[str, Any]:
         """Return the options that differ from the named recipe of the same name, or from the defaults if there is none.
 
-        They are written as on the command line, such as ``steps 100, resolutions 24:0.6,28:0.2``.
+        Options that are None are left out.
         """
         named = RECIPES.get(self.name)
         usual = {each.name: getattr(named, each.name) if named else each.default for each in fields(self)}
-        options = options_of(self)
-        values = {name: getattr(self, name) for name in options}
-        changed = {name: value for name, value in values.items() if value is not None and value != usual[name]}
-        return received(changed, options, quote="")
+        values = {name: getattr(self, name) for name in options_of(self)}
+        return {name: value for name, value in values.items() if value is not None and value != usual[name]}
 
 
 RECIPES = {

@@ -3,12 +3,21 @@
 from dataclasses import replace
 
 from cifarnet.backend.gpus import gpu_packages
+from cifarnet.durations import DURATION
 from cifarnet.events import Advice, Planned
+from cifarnet.fields import options_of
 from cifarnet.models.layers import total_macs
 from cifarnet.models.spec import ModelSpec, describe
+from cifarnet.recipes import Recipe
+from cifarnet.runs.request import LENGTHS, TrainRequest
+from cifarnet.training.network_choice import best_network, unfit_changes
+from cifarnet.training.setup import named_recipe_of
 
 BUDGETS = (("2m", "75.9 %"), ("10m", "85.3 %"))
-"""Time budgets and the accuracy on CIFAR-10 within them, on two AVX2 cores (the table in README.md)."""
+"""Time budgets and the accuracy on CIFAR-10 within them, on two AVX2 cores (the table in README.md).
+
+It is that of the networks that a budget chooses.
+"""
 
 # Training a ResNet-20 on images of full size, by one core of a CPU: 400 images/s on two AVX2 cores, 223 on two Zen 1
 # cores, 750 on one with AMX (benchmarks/README.md).
@@ -40,24 +49,48 @@ def _advice(plan: Planned) -> Advice:
     # A network can grow from smaller weights, but it can't shrink.
     model = plan.spec.name if plan.weights and not plan.grown_from else (plan.grown_from or ModelSpec()).name
     share = _macs(replace(plan.spec, name=model)) / _macs(plan.spec)
+    trainable = ModelSpec(model).family.takes_muon or not plan.recipe.muon
     is_new = not (plan.start_epoch or plan.start_batch)
+    request = _with_budget(plan)
+    chooses = plan.device.kind == "cpu" and request.leaves_network_open
     return Advice(
-        budgets=BUDGETS,
-        replaced=_replaced_by_budget(plan),
-        smaller_model=model if share < 1 and is_new else None,
+        budget=BUDGETS[0][0],
+        reached=BUDGETS if chooses else (),
+        replaced=_replaced_by_budget(plan, request, chooses),
+        smaller_model=model if share < 1 and is_new and trainable else None,
         smaller_share=share,
         gpu_packages=gpu_packages(plan.device.backend) if plan.device.kind == "cpu" else None,
     )
 
 
-def _replaced_by_budget(plan: Planned) -> tuple[str, ...]:
-    """Return the options of the run that a time budget replaces."""
-    # Without its option, the budget chooses the network.
-    model = () if plan.weights or plan.spec.name == ModelSpec().name else ("--model",)
-    default = "fine-tune" if plan.weights else "documented"
-    recipe = ("--recipe",) if plan.recipe.name not in (default, "fast") else ()
-    changed = plan.recipe.differences()
-    return model + recipe + tuple(f"--{name}" for name in ("epochs", "steps") if changed.get(name) is not None)
+def _with_budget(plan: Planned) -> TrainRequest:
+    """Return the request for a budget with the weights, the teachers and the changes of the recipe of ``plan``."""
+    return TrainRequest(
+        recipe="fast" if plan.recipe.name == "fast" else None,
+        budget=DURATION.parse(BUDGETS[0][0]),
+        weights=plan.weights,
+        teacher=plan.teachers,
+        changes={name: value for name, value in plan.recipe.changed_options().items() if name not in LENGTHS},
+    )
+
+
+def _replaced_by_budget(plan: Planned, request: TrainRequest, chooses: bool) -> tuple[str, ...]:
+    """Return the options that a run like ``plan`` must not have to be trained with the budget of ``request``.
+
+    Options that may have been given with the value of the default are among them. ``chooses`` is whether the budget
+    chooses the network.
+    """
+    spec, options = plan.spec, []
+    if chooses:
+        assert request.budget is not None
+        model = best_network(plan.device, plan.precision, spec.image_size, request.budget, plan.train_images)
+        spec = replace(spec, name=model)
+        options += ["--depth", "--model"]
+    if plan.recipe.name != named_recipe_of(replace(request, changes={})).name:
+        options.append("--recipe")
+    described, changed = options_of(Recipe), plan.recipe.changed_options()
+    names = [*(name for name in LENGTHS if name in changed), *unfit_changes(request, spec)]
+    return (*options, *(described[name].words(name, changed[name])[0] for name in names))
 
 
 def _macs(spec: ModelSpec) -> int:

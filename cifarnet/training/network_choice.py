@@ -9,6 +9,7 @@ from cifarnet.data.named import find_named
 from cifarnet.errors import InvalidValueError
 from cifarnet.models.spec import ModelSpec
 from cifarnet.plurals import verb
+from cifarnet.runs.config import require_consistent
 from cifarnet.runs.request import TrainRequest
 from cifarnet.training.origins import Origins, familiar_classes
 from cifarnet.training.run_data import RunData
@@ -49,7 +50,7 @@ def with_default_weights(prepared: Prepared, data: RunData) -> tuple[Prepared, t
             f" on; `weights` {DEFAULT_WEIGHTS} if they are your own",
         )
     request, spec = replace(request, weights=DEFAULT_WEIGHTS), replace(base.spec, image_size=inputs.image_size)
-    if unfit := _unfit_changes(request, spec):
+    if unfit := unfit_changes(request, spec):
         names, does = " and ".join(f"`{name}`" for name in unfit), verb(len(unfit), "does", "do")
         return prepared, (f"random weights: {names} {does} not go with the recipe fine-tune for {base.spec.title}",)
     note = (
@@ -59,7 +60,7 @@ def with_default_weights(prepared: Prepared, data: RunData) -> tuple[Prepared, t
     return Prepared(request, recipe_for(request, spec), base.spec.name, inputs, Origins(base)), (note,)
 
 
-def _unfit_changes(request: TrainRequest, spec: ModelSpec) -> list[str]:
+def unfit_changes(request: TrainRequest, spec: ModelSpec) -> list[str]:
     """Return the names of the changes that the recipe of ``request`` for the network ``spec`` does not take."""
     if _takes(request, spec):
         return []
@@ -72,7 +73,9 @@ def _unfit_changes(request: TrainRequest, spec: ModelSpec) -> list[str]:
 def _takes(request: TrainRequest, spec: ModelSpec) -> bool:
     """Return whether the recipe of ``request`` for the network ``spec`` takes its changes."""
     try:
-        require_muon(recipe_for(request, spec), spec)
+        recipe = recipe_for(request, spec)
+        require_muon(recipe, spec)
+        require_consistent(request, recipe)
     except InvalidValueError:
         return False
     return True

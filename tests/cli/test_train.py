@@ -25,8 +25,10 @@ from cifarnet.reports.terminal import training_lines
 from cifarnet.runs.request import SAVE_INTERVAL, TrainRequest
 from cifarnet.training.advice import BUDGETS, guessed_seconds, with_advice
 from cifarnet.training.distribute import Strategy
+from cifarnet.training.network_choice import with_best_network
 from cifarnet.training.session import Session
 from cifarnet.training.setup import named_recipe_of, prepare, read_images, resolve
+from tests.support.commands import request_of_command
 from tests.support.reports import PLAN as LIVE_PLAN
 
 PLAN = replace(LIVE_PLAN, spec=ModelSpec("resnet110"), data="cifar10", held_out="test")
@@ -219,7 +221,7 @@ def test_no_time_is_guessed_where_it_is_unknown_or_short(changes):
 def test_a_deep_network_on_a_cpu_is_advised_a_budget_at_once():
     output = "\n".join(plan_lines(CIFAR10))
     assert "roughly 2 days" in output
-    assert f"--budget {BUDGETS[0][0]} in place of --model: " in output
+    assert f"--budget {BUDGETS[0][0]} without --depth, --model or --recipe: " in output
     assert "--model resnet20: about 8.7 hours in all" in output
     # It is shown once.
     assert len(estimate_lines(Estimated(40 * 86400.0, 14_000.0, 21.0), CIFAR10)) == 1
@@ -228,17 +230,20 @@ def test_a_deep_network_on_a_cpu_is_advised_a_budget_at_once():
 def test_a_long_recipe_on_a_cpu_is_advised_a_budget_at_once():
     output = "\n".join(plan_lines(replace(CIFAR10, spec=ModelSpec("resnet20"))))
     assert "roughly 8.7 hours" in output
-    assert f" --budget {BUDGETS[0][0]}: {BUDGETS[0][1]} on CIFAR-10" in output
-    assert "--model" not in output
+    assert f" --budget {BUDGETS[0][0]} without --depth, --model or --recipe: {BUDGETS[0][1]} on CIFAR-10" in output
+    assert "--model resnet20" not in output
 
 
 @pytest.mark.parametrize(
     ("recipe", "message"),
     [
-        (RECIPES["documented"], "--budget {}: "),
-        (RECIPES["paper"], "--budget {} in place of --recipe: "),
-        (RECIPES["paper"].with_changes(steps=63_000), "--budget {} in place of --recipe and --steps: "),
-        (RECIPES["documented"].with_changes(epochs=240), "--budget {} in place of --epochs: "),
+        (RECIPES["documented"], "--budget {} without --depth, --model or --recipe: "),
+        (RECIPES["fast"].with_changes(epochs=400), "--budget {} without --depth, --model or --epochs: "),
+        (RECIPES["paper"].with_changes(steps=63_000), "--budget {} without --depth, --model, --recipe or --steps: "),
+        (
+            RECIPES["documented"].with_changes(epochs=240, rotation=5.0),
+            "--budget {} without --depth, --model, --recipe, --epochs or --rotation: ",
+        ),
     ],
 )
 def test_advice_names_the_options_a_budget_replaces(recipe, message):
@@ -267,7 +272,7 @@ def test_long_plans_are_shown_with_faster_alternatives():
     output = "\n".join(estimate_lines(SLOW, SMALL))
     assert "about 40 days" in output
     assert "--model resnet20: about 6 days" in output  # 40.55 of 252.89 million multiply-accumulates
-    assert f"--budget {BUDGETS[0][0]} in place of --model: " in output
+    assert f"--budget {BUDGETS[0][0]} without --depth, --model or --recipe: " in output
     assert "GPU" in output
 
 
@@ -281,10 +286,59 @@ def test_long_plans_are_shown_with_faster_alternatives():
         ({"device": Device("tensorflow", "gpu", "GPU")}, "--budget", "a machine with"),
     ],
 )
-def test_faster_alternatives_are_valid_commands(changes, message, never):
+def test_faster_alternatives_fit_the_run(changes, message, never):
     said = "\n".join(estimate_lines(SLOW, replace(SMALL, **changes)))
     assert message in said
     assert never not in said
+
+
+@pytest.mark.parametrize("device", [CPU, Device("tensorflow", "gpu", "GPU")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "",
+        "--recipe documented",
+        "--depth 20",
+        "--model resnet110",
+        "--recipe paper --steps 63000",
+        "--recipe fast --epochs 900 --learning-rate 0.05",
+        "--recipe fast --cycle-peak 0 --lr-drop 10",
+        "--lr-drop 3 --rotation 5 --batch-size 64",
+        "--recipe documented --resolutions 8:0.5",
+        "--model airbench94 --recipe documented --muon 0.05",
+        "--teacher resnet44",
+        "--teacher resnet44 --recipe documented --depth 20 --distillation 0.5",
+        "--weights resnet20 --recipe paper",
+        "--weights resnet20 --recipe documented --lr-drop 3",
+        "--weights resnet20 --depth 32 --epochs 900",
+    ],
+)
+def test_faster_alternatives_are_valid_commands(words, device):
+    options = dict(zip(words.split()[::2], words.split()[1::2], strict=True))
+
+    def prepared(options):
+        return prepare(request_of_command(f"cifarnet train {' '.join(' '.join(each) for each in options.items())}"))
+
+    run = prepared(options)
+    recipe, base = run.recipe.with_teacher() if run.request.teachers else run.recipe, run.origins.base
+    plan = replace(
+        CIFAR10,
+        spec=ModelSpec(run.model),
+        recipe=recipe,
+        device=device,
+        weights=run.inputs.weights,
+        teachers=run.inputs.teacher,
+        grown_from=base.spec if base and base.spec.name != run.model else None,
+    )
+    output = "\n".join(estimate_lines(SLOW, replace(plan, epochs=2, steps=2)))
+    budget, without, outcome = re.search(r"--budget (\S+?)(?: without (.*?))?: (.*)", output).groups()
+    kept = {name: value for name, value in options.items() if name not in re.split(", | or ", without or "")}
+    for each in (budget, *re.findall(r"--budget (\S+):", outcome)):
+        advised = prepared({**kept, "--budget": each})
+        with_best_network(advised, device, plan.train_images)
+        assert (device.kind == "cpu" and advised.request.leaves_network_open) == ("%" in outcome)
+    for model in re.findall(r"--model (\S+): about", output):
+        prepared({**{name: value for name, value in options.items() if name != "--depth"}, "--model": model})
 
 
 def test_short_plans_are_shown_without_advice():

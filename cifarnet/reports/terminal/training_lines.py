@@ -11,7 +11,7 @@ from cifarnet.durations import duration, span
 from cifarnet.events import BudgetPlanned, EpochDone, Estimated, Event, Planned
 from cifarnet.models.layers import residual_units
 from cifarnet.models.spec import ModelSpec, describe
-from cifarnet.plurals import counted, verb
+from cifarnet.plurals import alternatives, counted, verb
 from cifarnet.printable import printable
 from cifarnet.shell import command_line
 
@@ -105,14 +105,13 @@ def _faster(plan: Planned, seconds_left: float) -> list[str]:
         return []
     resumed = plan.start_epoch or plan.start_batch
     lines = [f"          Ctrl-C stops and saves. What would be sooner{', as a new run' if resumed else ''}:"]
-    (budget, accuracy), *more = advice.budgets
-    replaced = f" in place of {' and '.join(advice.replaced)}" if advice.replaced else ""
-    choice = f"          --budget {budget}{replaced}: "
-    if plan.weights:
-        lines.append(f"{choice}the best that can be made of this time")
-    else:
+    without = f" without {alternatives(advice.replaced)}" if advice.replaced else ""
+    outcome = "the best that can be made of this time"
+    if advice.reached:
+        (_, accuracy), *more = advice.reached
         longer = ", ".join(f"--budget {each}: {reached}" for each, reached in more)
-        lines.append(f"{choice}{accuracy} on CIFAR-10 with two CPU cores ({longer})")
+        outcome = f"{accuracy} on CIFAR-10 with two CPU cores ({longer})"
+    lines.append(f"          --budget {advice.budget}{without}: {outcome}")
     if advice.smaller_model is not None:
         time = duration(seconds_left * advice.smaller_share)
         lines.append(f"          --model {advice.smaller_model}: about {time} in all")
