@@ -102,7 +102,7 @@ def test_other_images_where_a_moved_run_looks_are_refused(project, test_split):
         for images in (project / "photos", Path("images")):
             shutil.rmtree(images / "test")
         files.write_config(project / "run", {**files.read_config(project / "run"), "test_split": test_split})
-    with pytest.raises(DataError, match=r"elsewhere/images does not hold the same\. .*`data`"):
+    with pytest.raises(DataError, match=r"elsewhere/images does not hold the same images\. .*`data`"):
         evaluate(project / "run")
 
 
