@@ -27,7 +27,7 @@ from cifarnet.training.control import LoopControl, NonFiniteLoss, Stopped
 from cifarnet.training.fitting import Segment, fit
 from cifarnet.training.model import epoch_order
 from cifarnet.training.run_data import RunData
-from cifarnet.training.schedule import ahead, checks_due, learning_rate, size_at, spans
+from cifarnet.training.schedule import ahead, checks_due, ends_with_check, learning_rate, size_at, spans
 from cifarnet.training.step_timer import ESTIMATE_AFTER, StepTimer
 from cifarnet.weights.record import Weights
 
@@ -218,14 +218,9 @@ class Loop:
 
     def _checks(self) -> bool:
         """Return whether the current epoch, whose batches are done, ends with classifying the held-out images."""
-        checks, train_state = self.recipe.checks, self.train_state
-        if not checks or train_state.step >= self.steps:
-            return True
-        now, before = (
-            train_state.plan.at(train_state.step),
-            train_state.plan.at(train_state.epoch * self.steps_per_epoch),
-        )
-        return checks_due(checks, now) > checks_due(checks, before)
+        train_state = self.train_state
+        done = sum(row.held_accuracy is not None for row in train_state.history)
+        return ends_with_check(self.recipe.checks, done, train_state.plan, train_state.step)
 
     def _classify_held_out(self) -> np.ndarray:
         def stop_if_requested() -> None:

@@ -95,6 +95,20 @@ def checks_due(checks: int, position: float) -> int:
     return int(position * checks + 1e-9)
 
 
+def ends_with_check(checks: int, done: int, plan: Plan, step: int) -> bool:
+    """Return whether the held-out images are classified at the end of an epoch.
+
+    The number of checks done decides, because a new plan changes which positions earlier steps seem to have had.
+
+    Args:
+        checks: number of checks, spread evenly over the run; 0: one after every epoch.
+        done: how many of them were done before.
+        plan: the plan at the end of the epoch.
+        step: the number of steps done then.
+    """
+    return not checks or step >= plan.steps or checks_due(checks, plan.at(step)) > done
+
+
 def full_size_steps(recipe: Recipe, full_size: int, steps: int) -> int:
     """Return how many of the ``steps`` of a run are trained on images of full size."""
     shares = (end - begin for begin, end, size in spans(recipe, full_size) if size == full_size)

@@ -19,7 +19,7 @@ from cifarnet.runs.request import TrainRequest
 from cifarnet.training.budget import ENDING, Planner
 from cifarnet.training.checkpoint import load_checkpoint
 from cifarnet.training.resume import resume
-from cifarnet.training.schedule import Plan, checks_due, full_size_steps, learning_rate, size_at, spans
+from cifarnet.training.schedule import Plan, checks_due, ends_with_check, full_size_steps, learning_rate, size_at, spans
 from cifarnet.training.setup import prepare
 from cifarnet.training.start import train
 from cifarnet.training.timing import _images_after, _require_time, adapted_recipe
@@ -40,6 +40,7 @@ class Machine:
     def __init__(self, slowness, used=0.0):
         self.slowness = slowness
         self.seconds = used
+        self.checked = []  # the positions of the checks
 
     def step(self, size):
         self.seconds += SECONDS[size] * self.slowness(self.seconds)
@@ -55,7 +56,7 @@ def run(budget, slowness, *, plan=FRESH, step=0, used=0.0, checks=5, steps_per_e
     machine = Machine(slowness, used)
     planner = Planner(budget, lambda: machine.seconds, spans(FAST, 32), SECONDS, CHECK, checks, steps_per_epoch)
     path = []
-    checked = checks_due(checks, plan.at(step))
+    earlier = checks_due(checks, plan.at(step))
     plan = planner.replan(plan, step)
     while step < plan.steps:
         if step % steps_per_epoch == 0 or planner.due():
@@ -65,13 +66,11 @@ def run(budget, slowness, *, plan=FRESH, step=0, used=0.0, checks=5, steps_per_e
         machine.step(size)
         planner.note_steps(size, 1)
         step += 1
-        if step % steps_per_epoch == 0:
+        if step % steps_per_epoch == 0 or step == plan.steps:
+            if ends_with_check(checks, earlier + len(machine.checked), plan, step):
+                machine.checked.append(plan.at(step))
+                planner.note_check(machine.check())
             machine.seconds += SAVE
-        due = checks_due(checks, plan.at(step)) > checked if checks else step % steps_per_epoch == 0
-        if due and step < plan.steps:
-            checked += 1
-            planner.note_check(machine.check())
-    planner.note_check(machine.check())
     return machine, plan, path
 
 
@@ -128,6 +127,13 @@ def test_a_steady_machine_is_used_to_the_end():
     mean = sum((end - begin) * SECONDS[size] for begin, end, size in spans(FAST, 32))
     seconds = 1200 - ENDING - 5 * CHECK - SAVE * (plan.steps // 196)
     assert plan.steps == pytest.approx(seconds / mean, rel=0.01)
+
+
+@pytest.mark.parametrize(("budget", "slowness"), [(250, 0.5), (1280, 2.0)])
+def test_a_new_plan_within_an_epoch_neither_omits_nor_repeats_a_check(budget, slowness):
+    """The machine changes its speed after half of the budget."""
+    machine, _, _ = run(budget, lambda seconds: 1.0 if seconds < budget / 2 else slowness)
+    assert [checks_due(5, position) for position in machine.checked] == [1, 2, 3, 4, 5]
 
 
 def test_the_first_plan_has_room_for_a_check_after_every_epoch():
