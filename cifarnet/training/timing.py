@@ -18,6 +18,7 @@ from cifarnet.recipes import Recipe
 from cifarnet.training.budget import ENDING, Planner, too_little_time
 from cifarnet.training.control import Stopped
 from cifarnet.training.distribute import Strategy
+from cifarnet.training.evaluator import Evaluator, ImageEvaluator
 from cifarnet.training.loop import Loop
 from cifarnet.training.model import epoch_order
 from cifarnet.training.run_data import RunData
@@ -86,11 +87,8 @@ def _time(
     ends = began + TIMING_SHARE * budget
     first, per_step = _seconds_per_step(loop, full, ends - used())
     seconds = {full: per_step}
-    per_image = _seconds_per_image(loop)
-    check, ending = (
-        _seconds_per_check(loop, per_image),
-        ENDING + per_image * _images_after(loop.data, loop.model.network.spec),
-    )
+    per_image = _seconds_per_image(loop, loop.parts.evaluator)
+    check, ending = _seconds_per_check(loop, per_image), ENDING + _seconds_after(loop, per_image)
     if is_new:
         left = budget - ending - used()
         loop.use_recipe(adapted_recipe(loop.recipe, full, left, first, per_step, check, keeps_sizes=keeps_sizes))
@@ -205,22 +203,35 @@ def _seconds_per_step(loop: Loop, size: int, limit: float) -> tuple[float, float
     return first, per_step
 
 
-def _seconds_per_image(loop: Loop) -> float:
-    """Return the seconds of classifying an image.
+def _seconds_per_image(loop: Loop, evaluator: Evaluator) -> float:
+    """Return the seconds of classifying an image with ``evaluator``.
 
     A batch is classified twice, because the first time compiles. This takes about a second. With an estimate from the
     time of a training step, budgets of a minute ended 7 s late or 14 s early.
     """
-    timed = min(len(loop.data.held_out), loop.parts.evaluator.batch_size)
-    loop.parts.evaluator.time(timed)
-    (per_image,) = loop.strategy.of_writer(loop.parts.evaluator.time(timed) / timed)
+    timed = min(len(evaluator.inputs), evaluator.batch_size)
+    evaluator.time(timed)
+    (per_image,) = loop.strategy.of_writer(evaluator.time(timed) / timed)
     return per_image
 
 
-def _images_after(data: RunData, spec: ModelSpec) -> int:
-    """Return how many images are classified after the last check: those of the calibration and the test images."""
+def _seconds_after(loop: Loop, per_image: float) -> float:
+    """Return the estimated seconds of classifying images after the last check, where one takes ``per_image`` in it."""
+    evaluator, spec = loop.parts.evaluator, loop.model.network.spec
+    if not evaluator.exact:
+        # The checks classify features with the head alone, the result classifies images with the whole network.
+        whole = ImageEvaluator(spec, loop.model.normalization, loop.data.test.images)
+        per_image = _seconds_per_image(loop, whole)
+    return per_image * _images_after(loop.data, spec, evaluator.exact)
+
+
+def _images_after(data: RunData, spec: ModelSpec, exact: bool) -> int:
+    """Return how many images are classified after the last check: those of the calibration and the test images.
+
+    Without validation images, the result is that of the last check, unless its logits are not ``exact``.
+    """
     if not data.has_validation:
-        return 0
+        return 0 if exact else len(data.test)
     statistics = min(FITTED_ON, len(data.train)) + len(data.held_out) if spec.family.distance_rejects else 0
     return statistics + len(data.held_out) + len(data.test)
 

@@ -265,10 +265,14 @@ def required(budget, used, data_seconds=0.0):
 def test_calibration_and_test_images_come_after_the_last_check():
     data = SimpleNamespace(has_validation=True, train=range(49_000), held_out=range(1_000), test=range(10_000))
     spec = ModelSpec("resnet8")
-    assert _images_after(data, spec) == 10_000 + 2 * 1_000 + 10_000
-    assert _images_after(data, ModelSpec("airbench94-slim")) == 1_000 + 10_000
-    assert _images_after(SimpleNamespace(**{**vars(data), "train": range(300)}), spec) == 300 + 2_000 + 10_000
-    assert _images_after(SimpleNamespace(**{**vars(data), "has_validation": False}), spec) == 0
+    for exact in (True, False):
+        assert _images_after(data, spec, exact) == 10_000 + 2 * 1_000 + 10_000
+        assert _images_after(data, ModelSpec("airbench94-slim"), exact) == 1_000 + 10_000
+    data.train = range(300)
+    assert _images_after(data, spec, exact=True) == 300 + 2_000 + 10_000
+    data.has_validation = False
+    assert _images_after(data, spec, exact=True) == 0
+    assert _images_after(data, spec, exact=False) == 10_000
     planner = Planner(1000, lambda: 0.0, ((0.0, 1.0, 32),), {32: 0.5}, 8.0, 1, 196, ending=92.0)
     assert planner.affordable_steps(0.0) == (1000 - 92 - 8) / 0.5
 

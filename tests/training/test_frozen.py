@@ -1,3 +1,5 @@
+import os
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -6,9 +8,9 @@ import pytest
 from cifarnet.backend.devices import Device, Execution
 from cifarnet.data.progress import silent
 from cifarnet.data.sources import load_data
-from cifarnet.errors import InvalidValueError, WeightsError
+from cifarnet.errors import InterruptedRunError, InvalidValueError, WeightsError
 from cifarnet.evaluation.metrics import measure
-from cifarnet.events import EpochDone
+from cifarnet.events import BudgetPlanned, EpochDone
 from cifarnet.inference.classifier import Classifier
 from cifarnet.models.initial import initial_weights
 from cifarnet.models.network import build_model
@@ -18,7 +20,10 @@ from cifarnet.recipes import RECIPES
 from cifarnet.runs import files
 from cifarnet.runs.config import RunConfig
 from cifarnet.runs.request import TrainRequest
+from cifarnet.training import timing
+from cifarnet.training.budget import ENDING, Planner
 from cifarnet.training.distribute import Strategy
+from cifarnet.training.evaluator import ImageEvaluator
 from cifarnet.training.frozen import FeatureEvaluator, base_features
 from cifarnet.training.session import Session
 from cifarnet.training.setup import prepare, read_images, resolve
@@ -117,3 +122,40 @@ def test_a_head_is_trained_and_reported_in_float32(base):
     assert config.execution(gpu).precision == "float32"
     with pytest.raises(InvalidValueError, match=r"leave out `precision`\. Received: bfloat16"):
         replace(config, precision="bfloat16")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("validation_split", [None, 0.25])
+def test_a_budget_has_room_for_the_whole_network_s_passes(base, tmp_path, clock, monkeypatch, validation_split):
+    """The checks take next to nothing, and an image takes a second in the whole network."""
+    monkeypatch.setattr(FeatureEvaluator, "time", lambda evaluator, count: 1e-6 * count)
+    monkeypatch.setattr(ImageEvaluator, "time", lambda evaluator, count: 1.0 * count)
+    planners = []
+
+    class Recorded(Planner):
+        def __init__(self, *given):
+            super().__init__(*given)
+            planners.append(self)
+
+    monkeypatch.setattr(timing, "Planner", Recorded)
+    recipe = RECIPES["fine-tune"].with_changes(crop_padding=0, flip=False, batch_size=32, precise_batchnorm=0)
+    request = TrainRequest(
+        recipe,
+        data="synthetic:200",
+        weights=str(base),
+        freeze_base=True,
+        validation_split=validation_split,
+        budget=1000.0,
+    )
+
+    def stop(event):
+        if isinstance(event, BudgetPlanned):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(InterruptedRunError):
+        train(request, tmp_path / "run", report=stop)
+    (planner,) = planners
+    test, train_images = len(load_data("synthetic:200").test), 200
+    calibration = 0 if validation_split is None else train_images + 50  # Statistics on all images, then the held-out.
+    assert planner.ending == pytest.approx(ENDING + test + calibration)
+    assert planner.seconds_per_check < 1
