@@ -194,7 +194,7 @@ def test_a_class_of_unread_pictures_says_what_would_read_them(tmp_path):
     for split in ("train", "test"):
         (tmp_path / split / "dog").mkdir()
         (tmp_path / split / "dog/0.HEIC").write_bytes(b"ftypheic")
-    with pytest.raises(DataError, match=r"train.dog holds no pictures that are read.*1 \.heic file .*cifarnet\[heic\]"):
+    with pytest.raises(DataError, match=r"train.dog holds no pictures that are read.*1 \.heic file .*pillow-heif"):
         load(tmp_path)
 
 
