@@ -139,6 +139,11 @@ def cpu_quota() -> float:
     return min((each for each in found if each > 0), default=math.inf)
 
 
+def worker_count() -> int:
+    """Return the number of threads or processes that are as fast as any more: one for each core, within the quota."""
+    return math.ceil(min(usable_cores(), cpu_quota()))
+
+
 def usable_cores() -> int:
-    """Return the number of processor cores that this process may use."""
+    """Return the number of processor cores that this process may use. A quota of their time does not count."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

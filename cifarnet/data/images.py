@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from cifarnet.backend.devices import usable_cores
+from cifarnet.backend.devices import worker_count
 from cifarnet.data import arrays, decoding
 from cifarnet.data.decoding import BYTE_LIMIT, decoded, pillow
 from cifarnet.data.progress import Progress, silent
@@ -255,7 +255,7 @@ def _in_parallel(chunks: Sequence[Sequence[NamedFile]], size: int) -> Iterator[D
     from concurrent.futures import ProcessPoolExecutor
     from concurrent.futures.process import BrokenProcessPool
 
-    workers = min(usable_cores(), len(chunks), 61)  # Windows allows 61.
+    workers = min(worker_count(), len(chunks), 61)  # Windows allows 61.
     context = multiprocessing.get_context("spawn")
     stop, one_large = context.Event(), context.Lock()
     with ProcessPoolExecutor(workers, context, initializer=_begin_worker, initargs=(stop, one_large)) as pool:

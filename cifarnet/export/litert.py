@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from cifarnet.backend.devices import usable_cores
+from cifarnet.backend.devices import worker_count
 from cifarnet.backend.environment import native_notices_held
 from cifarnet.export.attached import attach
 from cifarnet.export.keras import probabilities_model
@@ -82,7 +82,7 @@ def open_network(path: Path) -> Iterator[Probabilities]:
     from ai_edge_litert.interpreter import Interpreter
 
     with native_notices_held():
-        run_signature = Interpreter(model_path=str(path), num_threads=usable_cores()).get_signature_runner()
+        run_signature = Interpreter(model_path=str(path), num_threads=worker_count()).get_signature_runner()
         # The first run logs a line from C++.
         shape = run_signature.get_input_details()[IMAGES]["shape"]
         run_signature(**{IMAGES: np.zeros(shape, np.uint8)})

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from cifarnet.backend.devices import usable_cores
+from cifarnet.backend.devices import worker_count
 from cifarnet.choices import CROPS, VIEWS
 from cifarnet.data.dataset import LeftOut
 from cifarnet.data.decoding import image_suffixes, upright_rgb
@@ -286,7 +286,7 @@ class _Pictures:
 
     def __iter__(self) -> Iterator[tuple[Sequence[ImageSource], list[_Decoded | DataError]]]:
         """Yield each batch of sources with its pictures, while threads read the next batch."""
-        pool = ThreadPoolExecutor(usable_cores())
+        pool = ThreadPoolExecutor(worker_count())
 
         def submit(start: int) -> list[Future[_Decoded | DataError]]:
             batch = self.sources[start : start + self.batch_size]

@@ -1,13 +1,12 @@
 """The network that a time budget chooses, and the weights that few images choose."""
 
-import math
 from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
 from cifarnet.backend import devices
-from cifarnet.backend.devices import Device, cpu_quota
+from cifarnet.backend.devices import Device
 from cifarnet.choices import DEFAULT_WEIGHTS
 from cifarnet.data.progress import silent
 from cifarnet.errors import InvalidValueError
@@ -68,16 +67,6 @@ def test_the_quota_of_a_container_counts(monkeypatch, tmp_path, quota, name):
     (tmp_path / "cpu.max").write_text(f"{quota}\n")
     many = Device("tensorflow", "cpu", "CPU", cores=64)
     assert best_network(many, "bfloat16", 32, 60.0, IMAGES) == name
-
-
-@pytest.mark.parametrize(("quota", "cores"), [(None, math.inf), ("-1", math.inf), ("150000", 1.5)])
-def test_quotas_of_version_1_are_read(monkeypatch, tmp_path, quota, cores):
-    monkeypatch.setattr(devices, "_CGROUP", tmp_path)
-    (tmp_path / "cpu").mkdir()
-    if quota:
-        (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text(f"{quota}\n")
-        (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
-    assert cpu_quota() == cores
 
 
 def test_what_the_chosen_network_refuses_is_said_with_its_name():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cifarnet.backend.devices import usable_cores
+from cifarnet.backend.devices import worker_count
 from cifarnet.data.progress import Progress
 from cifarnet.inference.graphs import graph_bytes
 from cifarnet.models.batches import in_batches
@@ -55,7 +55,7 @@ def open_session(graph: bytes) -> "InferenceSession":
 
     options = onnxruntime.SessionOptions()
     # By default it starts a thread for each core of the machine, also those that the process may not use.
-    options.intra_op_num_threads = usable_cores()
+    options.intra_op_num_threads = worker_count()
     options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cifarnet.backend.devices import cpu_multiplies_bfloat16, usable_cores
+from cifarnet.backend.devices import cpu_multiplies_bfloat16, worker_count
 from cifarnet.data.progress import Progress
 from cifarnet.errors import BackendError
 from cifarnet.inference.graphs import graph_bytes
@@ -72,7 +72,7 @@ def open_model(
     settings = {
         # By default OpenVINO computes in bfloat16 where the CPU can, and starts a thread for each core.
         "INFERENCE_PRECISION_HINT": _TYPES[precision],
-        "INFERENCE_NUM_THREADS": usable_cores(),
+        "INFERENCE_NUM_THREADS": worker_count(),
         "PERFORMANCE_HINT": "LATENCY",
     }
     model = core.compile_model(core.read_model(source), "CPU", settings)
