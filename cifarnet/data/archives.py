@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from cifarnet.data.archive_contents import MEMBER_LIMIT, ArchiveContents, Member, oversized
+from cifarnet.data.archive_contents import MEMBER_LIMIT, RATIO_FROM, ArchiveContents, Member, oversized
 from cifarnet.data.walk import SPECIAL
 from cifarnet.errors import DataError
 
@@ -67,12 +67,16 @@ class _Stream:
     """A readable stream of the archive ``path`` that refuses to read more bytes than ``allow`` permits.
 
     The standard library reads tar headers and zip directories, and trusts the sizes that they state.
+
+    Attributes:
+        last_block: the content of the last read if it was a block of a tar or less; empty after a longer one.
     """
 
     def __init__(self, file: Any, path: Path):
         self._file, self._path = file, path
         self._allowed = self._limit = 0
         self._refused: re.Pattern[bytes] | None = None
+        self.last_block = b""
         self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
 
     def allow(self, size: int, refused: re.Pattern[bytes] | None = None) -> None:
@@ -99,6 +103,7 @@ class _Stream:
         if size > self._allowed:
             raise oversized(self._path, f"headers or a directory of more than {self._limit:,} bytes", f"{size:,} bytes")
         self._allowed -= size
+        self.last_block = content if size <= tarfile.BLOCKSIZE else b""
         # A single block holds short numbers only, and the first block of a file that is not a tar may hold anything.
         if self._refused and size > tarfile.BLOCKSIZE and self._refused.search(content):
             raise oversized(self._path, "a number of 100 digits or more", "one in a header")
@@ -143,7 +148,25 @@ def _read_tar(archive: tarfile.TarFile, stream: _Stream, found: ArchiveContents)
         else:
             found.leave_out(member.name, SPECIAL)
         stream.allow(_HEADER_LIMIT, _LONG_NUMBER)
+    _require_end(stream, found.path)
     return found
+
+
+def _require_end(stream: _Stream, path: Path) -> None:
+    """Check that a tar was read to its end, and that its checksum holds if it is compressed.
+
+    tarfile takes a damaged or truncated header for the end of the archive. The checksum is compared by the read that
+    finds the end of the compressed data.
+
+    Raises:
+        DataError: when the last block is not the empty one that ends a tar.
+        Exception: of several kinds when the checksum differs, or the compressed data are truncated.
+    """
+    if stream.last_block != bytes(tarfile.BLOCKSIZE):
+        raise DataError(f"{path} is damaged or truncated: a header is invalid, or the end of the archive is missing.")
+    stream.allow(RATIO_FROM)
+    while stream.read(_PIECE):
+        pass
 
 
 def _sparse_content(member: tarfile.TarInfo, content: IO[bytes]) -> bytes:

@@ -1,7 +1,11 @@
+import bz2
+import gzip
 import io
+import lzma
 import tarfile
 import zipfile
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -73,6 +77,57 @@ def test_a_truncated_archive_is_refused(tmp_path, pack):
     archive = pack(image_folder(tmp_path / "pets"), tmp_path / "pets.archive")
     archive.write_bytes(archive.read_bytes()[:-2000])
     with pytest.raises(DataError, match="damaged"):
+        load_data(str(archive))
+
+
+def headers_of(archive):
+    """The positions of the headers in a tar."""
+    with tarfile.open(archive) as file:
+        return [member.offset for member in file]
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress, bz2.compress, lzma.compress])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content, header: content[: header + 3] + bytes([content[header + 3] ^ 64]) + content[header + 4 :],
+        lambda content, header: content[: header + 300],
+        lambda content, header: content[:header],
+    ],
+)
+def test_a_tar_with_a_damaged_header_is_not_a_shorter_one(tmp_path, compress, damage):
+    archive = tmp_path / "pets.tar"
+    with tarfile.open(archive, "w") as file:
+        file.add(image_folder(tmp_path / "pets"), "pets")
+    content = damage(archive.read_bytes(), headers_of(archive)[-1])
+    archive.write_bytes(compress(content))
+    with pytest.raises(DataError, match=r"pets\.tar is damaged or truncated"):
+        load_data(str(archive))
+
+
+@pytest.mark.parametrize("cut", [4, 12])
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
+def test_a_compressed_tar_needs_its_checksum(tmp_path, compress, cut):
+    archive = tmp_path / "pets.tar"
+    with tarfile.open(archive, "w") as file:
+        file.add(image_folder(tmp_path / "pets"), "pets")
+    content = compress(archive.read_bytes())
+    archive.write_bytes(content[:-cut])
+    with pytest.raises(DataError, match="damaged"):
+        load_data(str(archive))
+
+
+def test_changed_pixels_in_a_compressed_tar_are_noticed(tmp_path):
+    root, archive = image_folder(tmp_path / "pets"), tmp_path / "pets.tar.gz"
+    picture = next(root.rglob("*.png"))
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    Image.fromarray(pixels).save(picture.with_suffix(".bmp"))
+    with tarfile.open(tmp_path / "pets.tar", "w") as file:
+        file.add(root, "pets")
+    content = bytearray(gzip.compress((tmp_path / "pets.tar").read_bytes(), 0))
+    content[content.find(pixels[0, :, ::-1].tobytes())] ^= 1
+    archive.write_bytes(content)
+    with pytest.raises(DataError, match="damaged or truncated"):
         load_data(str(archive))
 
 
