@@ -45,6 +45,12 @@ def holds_images(tree: FileTree) -> bool:
     return any(map(_is_image, tree.files))
 
 
+def picture_in_folder(tree: FileTree, without: str = "") -> str | None:
+    """Return the name of a picture in a folder of ``tree`` other than ``without``; None if there is none."""
+    names = (name for name in tree.files if "/" in name and not name.startswith(f"{without}/"))
+    return next(filter(_is_image, names), None)
+
+
 def without_outer_folders(tree: FileTree, left_out: Leftovers) -> FileTree:
     """Return ``tree`` without outer folders that contain all pictures, such as ``images/``.
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from cifarnet import places
 from cifarnet.data import folders, npz, official
-from cifarnet.data.arrangement import holds_images
+from cifarnet.data.arrangement import holds_images, picture_in_folder
 from cifarnet.data.cache import DecodedSet
 from cifarnet.data.copies import torchvision_copy
 from cifarnet.data.dataset import Parts, Splits, hold_out, require_fraction
@@ -150,11 +150,12 @@ def read_path(path: Path, image_size: int, report: Progress, skip_broken: bool =
     """Read the images at the absolute ``path``. The layout is recognized by the content.
 
     Raises:
-        DataError: when ``path`` is missing, damaged, or in an unknown layout.
+        DataError: when ``path`` is missing, damaged, or in an unknown layout, and when it holds data in two layouts.
     """
     _require_file_or_folder(path)
-    if path.is_dir():
-        path = _torchvision_copy(path) or path
+    if path.is_dir() and (copy := _torchvision_copy(path)):
+        _refuse_pictures_beside(read_tree(path), str(copy), copy.name)
+        path = copy
     stored = DecodedSet(path, image_size)
     fingerprint = stored.fingerprint()
     kept = stored.load(fingerprint)
@@ -165,6 +166,7 @@ def read_path(path: Path, image_size: int, report: Progress, skip_broken: bool =
     for level in _levels(tree):
         for layout in LAYOUTS:
             if layout.is_in(level):
+                _refuse_pictures_beside(level, f"data in {layout.name}")
                 return layout.read(level, image_size, report)
     if not holds_images(tree):
         raise DataError(_unknown_layout(tree))
@@ -215,6 +217,18 @@ def _torchvision_copy(root: Path) -> Path | None:
             f"{root} holds {' and '.join(copies)}. Give {' or '.join(map(str, copies.values()))}. Received: {root}"
         )
     return next(iter(copies.values()), None)
+
+
+def _refuse_pictures_beside(tree: FileTree, found: str, folder: str = "") -> None:
+    """Raise a DataError if ``tree`` holds pictures in folders besides what was ``found``, which may be in ``folder``.
+
+    They may be the images that the user means.
+    """
+    if picture := picture_in_folder(tree, folder):
+        raise DataError(
+            f"{tree.origin} holds {found}, and pictures in folders, such as {picture}. Give the path of one of them, or"
+            f" move one of them to another folder. Received: {tree.origin}"
+        )
 
 
 def _levels(tree: FileTree) -> Iterator[FileTree]:

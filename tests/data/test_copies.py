@@ -11,7 +11,7 @@ from cifarnet.data.download import RemoteFile
 from cifarnet.data.official_names import CIFAR10, CIFAR100, OfficialSet
 from cifarnet.data.sources import load_data
 from cifarnet.errors import DataError, DownloadError
-from tests.support.datasets import assert_same, binary_layout, cifar100_python, python_layout, tar_of
+from tests.support.datasets import assert_same, binary_layout, cifar100_python, image_folder, python_layout, tar_of
 
 
 @dataclass(frozen=True)
@@ -156,3 +156,32 @@ def test_the_folder_of_torchvision_is_a_source(tmp_path, case):
     archive.unlink()
     with pytest.raises(DataError, match="no known layout"):
         load_data(root)
+
+
+@every_set
+@pytest.mark.parametrize("packed", [False, True])
+def test_pictures_beside_a_folder_of_torchvision_are_not_passed_over(tmp_path, case, packed):
+    root, names = image_folder(tmp_path / "pets"), case.official.python
+    made = case.write(root / names.folder)
+    wanted = load_data(made)
+    if packed:
+        tar_of(made, root / names.archive, names.folder)
+        shutil.rmtree(made)
+    found = names.archive if packed else names.folder
+    with pytest.raises(
+        DataError, match=rf"pets holds .*{found}, and pictures in folders, such as .*/cat/.*Give the path"
+    ):
+        load_data(root)
+    assert_same(load_data(f"{case.name}:{root}"), wanted)
+
+
+@pytest.mark.parametrize("write", [binary_layout, python_layout])
+def test_pictures_beside_official_files_are_not_passed_over(tmp_path, write):
+    root = image_folder(tmp_path / "pets")
+    write(root)
+    with pytest.raises(DataError, match=r"pets holds data in the official .* layout .*, and pictures in folders"):
+        load_data(root)
+    # A picture that belongs to no class is no second data set.
+    alone = write(tmp_path / "alone")
+    shutil.copy(next(root.rglob("*.png")), alone / "preview.png")
+    assert len(load_data(alone).test)
