@@ -1,6 +1,7 @@
 """Tensors of PyTorch's checkpoints, read without PyTorch."""
 
 import struct
+import zipfile
 
 import numpy as np
 import pytest
@@ -65,6 +66,17 @@ def test_tensors_share_a_storage_with_offset_and_strides(tmp_path):
     tensors = read(tmp_path, content)
     np.testing.assert_array_equal(tensors["all"].values(), values.reshape(3, 4))
     np.testing.assert_array_equal(tensors["part"].values(), values.reshape(3, 4)[1:, 1:3].T)
+
+
+def test_a_storage_that_tensors_share_is_read_once(tmp_path, monkeypatch):
+    stored, values = storage("0", 12), np.arange(12, dtype=np.float32)
+    parts = {str(offset): tensor(stored, (4,), (1,), offset=offset) for offset in range(8)}
+    tensors, opened = read(tmp_path, checkpoint(ordered_dict(parts), {"0": values.tobytes()})), []
+    original = zipfile.ZipFile.read
+    monkeypatch.setattr(zipfile.ZipFile, "read", lambda *args: opened.append(args[1]) or original(*args))
+    for offset, each in enumerate(tensors.values()):
+        np.testing.assert_array_equal(each.values(), values[offset : offset + 4])
+    assert len(opened) == 1
 
 
 def test_bfloat16_is_the_upper_half_of_float32(tmp_path):

@@ -14,7 +14,7 @@ import io
 import struct
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,7 @@ class _Storage:
 
     dtype: str
     count: int
-    read: Callable[[], bytes]
+    read: Callable[[], bytes | memoryview]
     byte_order: str
 
 
@@ -169,11 +169,13 @@ class _Checkpoint:
         archive: the open file.
         members: its members by name without the folder that all are in.
         path: the file, for messages.
+        read: the contents of the storages that were read.
     """
 
     archive: zipfile.ZipFile
     members: dict[str, zipfile.ZipInfo]
     path: Path
+    read: dict[str, bytes] = field(default_factory=dict)
 
     @classmethod
     def open(cls, archive: zipfile.ZipFile, path: Path) -> "_Checkpoint":
@@ -225,7 +227,13 @@ class _Checkpoint:
             raise ValueError(f"its file {name:.60} is missing")
         if type(count) is not int or not 0 <= count * size <= member.file_size:
             raise ValueError(f"its file {name:.60} is too short")
-        return _Storage(stored.dtype, count, lambda: self.content(name, count * size), self._byte_order())
+        return _Storage(stored.dtype, count, lambda: self._values(name, count * size), self._byte_order())
+
+    def _values(self, name: str, limit: int) -> bytes:
+        """Return the ``content`` of a storage, which is read once, because thousands of tensors may share it."""
+        if name not in self.read:
+            self.read[name] = self.content(name, limit)
+        return self.read[name]
 
     def _byte_order(self) -> str:
         # Before PyTorch 2.1 there was no such file, and nearly all machines are little-endian.
@@ -278,9 +286,9 @@ class _LegacyCheckpoint:
         if type(count) is not int or not 0 <= count * itemsize(stored.dtype) <= len(self._content):
             raise ValueError(f"its storage {key:.60} is too short")
 
-        def read() -> bytes:
+        def read() -> memoryview:
             start = self._starts[key]
-            return self._content[start : start + count * itemsize(stored.dtype)]
+            return memoryview(self._content)[start : start + count * itemsize(stored.dtype)]
 
         storage = _Storage(stored.dtype, count, read, self._byte_order)
         known = self._storages.setdefault(key, storage)
