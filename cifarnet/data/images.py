@@ -210,12 +210,16 @@ def open_picture(content: bytes, what: str, size: int, *, to_show: bool = False)
 
 def fit_square(image: "Image", size: int, crop: str) -> np.ndarray:
     """Return ``image`` cut by ``crop`` (one of ``cifarnet.choices.CROPS``) and resampled: uint8 (size, size, 3)."""
-    from PIL import ImageOps
+    from PIL import Image
     from PIL.Image import Resampling
 
     # Lanczos keeps the most detail of Pillow's filters. Pillow scales it with the reduction, so that it anti-aliases.
     if crop == "pad" and image.width != image.height:
-        return np.array(ImageOps.pad(image, (size, size), Resampling.LANCZOS, color=_GREY))
+        width, height = (padded_side(side, max(image.size), size) for side in image.size)
+        padded = Image.new("RGB", (size, size), _GREY)
+        corner = round((size - width) / 2), round((size - height) / 2)
+        padded.paste(image.resize((width, height), Resampling.LANCZOS), corner)
+        return np.array(padded)
     if crop == "center" and image.width != image.height:
         side = min(image.size)
         left, top = (image.width - side) // 2, (image.height - side) // 2
@@ -223,6 +227,14 @@ def fit_square(image: "Image", size: int, crop: str) -> np.ndarray:
     if image.size != (size, size):
         image = image.resize((size, size), Resampling.LANCZOS)
     return np.array(image)
+
+
+def padded_side(side: int, longest: int, size: int) -> int:
+    """Return how many of the ``size`` pixels of a padded view show a ``side`` of a picture: at least one.
+
+    ``ImageOps.pad`` rounds down to none, and then shows no picture, or fails before Pillow 12.
+    """
+    return max(1, round(side / longest * size))
 
 
 # In a worker process: set when its pictures are no longer needed.

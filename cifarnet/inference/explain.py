@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from cifarnet.data.images import fit_square
+from cifarnet.data.images import fit_square, padded_side
 from cifarnet.errors import DataError, StorageError, invalid, unknown_value
 from cifarnet.inference.classifier import Classifier
 from cifarnet.inference.engines.keras import KerasEngine
@@ -174,10 +174,8 @@ def seen_area(width: int, height: int, crop: str, size: int) -> Area:
 
 def _padded(side: int, longest: int, size: int) -> tuple[float, float]:
     """Return where the view, ``size`` pixels long, begins and ends along a ``side`` of a picture, in its pixels."""
-    # ImageOps.pad rounds both numbers to whole pixels of the view, each of which may be hundreds of the picture's.
-    filled = round(size * side / longest)
-    if not filled:  # The picture is so flat that the view shows margins only, beyond the picture.
-        return float(side), float(2 * side)
+    # Both numbers are whole pixels of the view, each of which may be hundreds of the picture's.
+    filled = padded_side(side, longest, size)
     begin = -round((size - filled) / 2) * side / filled
     return begin, begin + size * side / filled
 
