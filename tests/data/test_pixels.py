@@ -5,7 +5,7 @@ import struct
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from cifarnet.data.decoding import HEIC_SUFFIXES, IMAGE_SUFFIXES, has_heic, image_suffixes
 from cifarnet.data.images import open_picture, read_image
@@ -350,3 +350,36 @@ class TestLargeJpegs:
     def test_a_truncated_one_is_refused(self):
         with pytest.raises(DataError, match="damaged or truncated"):
             read_image(self.photo(1600, 1200)[:30_000])
+
+
+def with_scans(side, scans):
+    """A progressive JPEG whose last scan is repeated, ``scans`` in all."""
+    file = io.BytesIO()
+    Image.new("L", (side, side), 128).save(file, "JPEG", progressive=True)
+    content = file.getvalue()
+    last = content[content.rfind(b"\xff\xda") : -2]
+    return content[:-2] + last * (scans - content.count(b"\xff\xda")) + content[-2:]
+
+
+def test_a_large_jpeg_with_many_scans_is_refused():
+    with pytest.raises(DataError, match=r"too many scans for its size.* Received: 200 scans of 1500 x 1500 pixels"):
+        read_image(with_scans(1500, 200))
+
+
+@pytest.mark.parametrize(("side", "scans"), [(1500, 20), (64, 200)])
+def test_usual_scans_and_small_pictures_are_read(side, scans):
+    assert read_image(with_scans(side, scans)).shape == (32, 32, 3)
+
+
+@pytest.mark.parametrize(("width", "height"), [(65, 1), (1, 65), (3000, 40)])
+def test_a_flat_picture_shows_in_a_padded_view(width, height):
+    content = encoded(Image.new("RGB", (width, height), (255, 0, 0)), "PNG")
+    view = read_image(content, crop="pad")
+    assert (view == (255, 0, 0)).all(axis=-1).sum() == 32
+
+
+@pytest.mark.parametrize("size", [(65, 40), (33, 64), (1000, 999)])
+def test_a_padded_view_is_that_of_pillow(size):
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), np.uint8))
+    wanted = ImageOps.pad(picture, (32, 32), Image.Resampling.LANCZOS, color=(121, 121, 121))
+    np.testing.assert_array_equal(read_image(encoded(picture, "PNG"), crop="pad"), wanted)
