@@ -59,6 +59,10 @@ class DataError(CifarnetError):
     """A data source that is missing, damaged or not in a known layout."""
 
 
+class FileAccessError(DataError):
+    """A file that the system can't read now. Its content may be intact."""
+
+
 class DownloadError(DataError):
     """A download that failed from every mirror, or has another checksum."""
 

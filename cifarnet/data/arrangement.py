@@ -186,7 +186,21 @@ def _splits_at_the_top(tree: FileTree, tops: Mapping[str, _Folder], left_out: Le
         for name in _pictures(tops[top].pictures):
             left_out.add(f"pictures in folders beside {_listed_folders(splits)}", name)
     order = sorted(splits, key=lambda top: list(_NOUNS).index(splits[top]))
-    return {splits[top]: _classes(tree, f"{top}/", left_out) for top in order}
+    return {splits[top]: _classes(tree, _inside_itself(tree, top), left_out) for top in order}
+
+
+def _inside_itself(tree: FileTree, split: str) -> str:
+    """Return the prefix of the class folders of the folder ``split``, which may lie in a folder of its own name.
+
+    Archives that were packed twice have ``seg_train/seg_train/<class>``.
+    """
+    prefix = f"{split}/"
+    while len(tops := _tops(tree, prefix)) == 1:
+        ((top, folder),) = tops.items()
+        if top.casefold() != split.casefold() or folder.direct or len(folder.subfolders) < 2:
+            break
+        prefix += f"{top}/"
+    return prefix
 
 
 def _splits_by_part_of_name(tops: Mapping[str, _Folder]) -> dict[str, str]:

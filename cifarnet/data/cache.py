@@ -24,7 +24,7 @@ from cifarnet.paths import cache_dir, duplicates_dir, graphs_dir
 
 _LOGGER = logging.getLogger(__name__)
 # Part of every fingerprint. Increase it when decoding changes, so that older entries are not used.
-_VERSION = 3
+_VERSION = 4
 
 _ARRAYS = {"fingerprint", "source", "class_names", "left_out", "enlarged"}
 _SPLITS = ("train", "test", "validation")
@@ -147,14 +147,16 @@ def _state(file: Path) -> str:
 
 
 def _part_arrays(part: Dataset, prefix: str) -> dict[str, np.ndarray]:
-    names = np.array(part.names or (), dtype=str)
+    # Not an array of texts, in which each would take as much as the longest.
+    names = np.frombuffer("\0".join(part.names or ()).encode(errors="surrogatepass"), np.uint8)
     return {f"{prefix}_images": part.images, f"{prefix}_labels": part.labels, f"{prefix}_names": names}
 
 
 def _stored_part(
     stored: Mapping[str, np.ndarray], prefix: str, images: np.ndarray, class_names: tuple[str, ...]
 ) -> Dataset:
-    names = tuple(str(name) for name in stored[f"{prefix}_names"]) or None
+    text = stored[f"{prefix}_names"].tobytes().decode(errors="surrogatepass")
+    names = tuple(text.split("\0")) if text else None
     return Dataset(images, stored[f"{prefix}_labels"], class_names, names)
 
 

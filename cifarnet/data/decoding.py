@@ -195,7 +195,7 @@ def pillow(what: str) -> Iterator[None]:
         raise
     except Exception as error:
         # Damaged files make decoders raise nearly anything: OSError, SyntaxError, struct.error, ValueError, ...
-        raise DataError(f"{what} is a damaged or truncated image: {error}") from error
+        raise DataError(f"{what} is a damaged or truncated image: {str(error) or type(error).__name__}") from error
 
 
 @cache

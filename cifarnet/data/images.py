@@ -1,5 +1,6 @@
 """Reads image files as square uint8 RGB arrays, for data sets and for ``predict``."""
 
+import errno
 import os
 import signal
 import stat
@@ -15,7 +16,7 @@ from cifarnet.backend.devices import worker_count
 from cifarnet.data import arrays, decoding
 from cifarnet.data.decoding import BYTE_LIMIT, decoded, pillow
 from cifarnet.data.progress import Progress, silent
-from cifarnet.errors import DataError
+from cifarnet.errors import DataError, FileAccessError
 from cifarnet.files import StrPath, as_path
 from cifarnet.plurals import counted
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 # The padding colour: the mean level of CIFAR-10's training images. Normalization makes it zero, the padding of random
 # crops in training.
 _GREY = (121, 121, 121)
+# The errors of a path, such as that of a broken link, and not of a device. A fingerprint covers them.
+_MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 # A very large JPEG is decoded to at least this many times the target size. For 108 and 200 million pixels at 32 x 32,
 # levels differ from a full decode by at most 1, or 2 where the centre falls between two pixels.
@@ -114,6 +117,7 @@ def read_images(
         message; and the number of images that are smaller in their files.
 
     Raises:
+        FileAccessError: when the system can't read a file now, so that it may be intact.
         DataError: when a worker process dies.
     """
     images = arrays.empty((len(files), size, size, 3))
@@ -173,7 +177,8 @@ def read_file(path: Path, what: str, limit: int = BYTE_LIMIT, advice: str = " Sa
         advice: the remedy for a larger file.
 
     Raises:
-        DataError: when the file can't be read, is a device, pipe or socket, or has more than ``limit`` bytes.
+        FileAccessError: when the system can't read the file, though it is there.
+        DataError: when it is missing, is a device, pipe or socket, or has more than ``limit`` bytes.
     """
     try:
         state = path.stat()
@@ -183,7 +188,8 @@ def read_file(path: Path, what: str, limit: int = BYTE_LIMIT, advice: str = " Sa
             raise DataError(f"{what} has more than {limit >> 20} MiB.{advice} Received: {state.st_size:,} bytes")
         return path.read_bytes()
     except OSError as error:
-        raise DataError(f"{what} can't be read: {error.strerror}.") from error
+        kind = DataError if error.errno in _MISSING else FileAccessError
+        raise kind(f"{what} can't be read: {error.strerror}.") from error
 
 
 @contextmanager
@@ -250,6 +256,9 @@ def _read_chunk(chunk: Sequence[NamedFile], size: int) -> Decoded:
             image, is_enlarged = _read(file, size, name)
             images.append(image)
             enlarged += is_enlarged
+        except FileAccessError:
+            # The picture may be intact, so that it is not left out like broken ones, now and in the cache.
+            raise
         except DataError as error:
             broken.append((index, str(error)))
     return Decoded(np.array(images, np.uint8).reshape(-1, size, size, 3), broken, enlarged)

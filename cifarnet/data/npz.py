@@ -37,6 +37,7 @@ def read_npz(tree: FileTree, image_size: int, report: Progress) -> Parts:
     """Read the images and labels of an .npz file, at ``image_size`` pixels. Its other arrays are left out.
 
     ``x_train``, ``x_test`` and ``x_val`` are images with levels 0 to 255, as uint8 or another type with integer values.
+    Integers of 16 bits are refused, because their white may be 255 or 65,535.
     Shapes are (n, height, width, 3) or (n, 3, height, width), and for grey images (n, height, width),
     (n, height, width, 1) or (n, 1, height, width). ``y_train``, ``y_test`` and ``y_val`` are integers from 0, (n,) or
     (n, 1), one-hot (n, classes), or class names (n,). Array names are case-insensitive.

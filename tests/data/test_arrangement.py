@@ -41,6 +41,25 @@ def test_split_folders_are_known_by_their_usual_names(tmp_path, train, test, out
     assert splits.left_out == ()
 
 
+def test_splits_that_were_packed_twice_equal_those_packed_once(tmp_path):
+    classes = [f"{split}/{name}" for split in ("seg_train", "seg_test") for name in ("forest", "sea")]
+    once = load(fill(tmp_path / "once", *classes))
+    root = fill(tmp_path / "twice" / "inner", *classes)
+    for split in ("seg_train", "seg_test"):
+        (tmp_path / "twice" / split).mkdir()
+        (root / split).rename(tmp_path / "twice" / split / split)
+    fill(tmp_path / "twice", "seg_pred/seg_pred")
+    splits = load(tmp_path / "twice")
+    assert counts(splits) == counts(once)
+    assert sum(files.count for files in splits.left_out) == 2
+
+
+def test_a_class_with_folders_in_it_is_no_split(tmp_path):
+    fill(tmp_path, "train/cat/siamese", "train/cat/persian", "test/cat/siamese")
+    with pytest.raises(DataError, match="only one class"):
+        load(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["val", "Val", "valid", "validation", "dev", "VALIDATION"])
 def test_a_validation_folder_is_the_validation_split(tmp_path, name):
     fill(tmp_path, "train/cat", "train/dog", count=3)

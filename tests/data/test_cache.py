@@ -253,3 +253,25 @@ def test_a_suffix_that_became_readable_is_decoded_anew(tmp_path, monkeypatch):
     for module in ("walk", "cache"):
         monkeypatch.setattr(f"cifarnet.data.{module}.image_suffixes", lambda: suffixes)
     assert load_data(str(root)).train.counts().tolist() == [2, 2]
+
+
+def test_one_long_name_does_not_enlarge_the_others(tmp_path):
+    root = image_folder(tmp_path / "pets", train=200)
+    load_data(str(root))
+    (entry,) = cache.decoded_dir().glob("*.npz")
+    before = entry.stat().st_size
+    picture = next(root.rglob("*.png"))
+    picture.rename(picture.with_name("x" * 200 + ".png"))
+    splits = load_data(str(root))
+    assert entry.stat().st_size < before + 2_000
+    assert_same(load_data(str(root)), splits)
+    assert any("x" * 200 in name for name in (*(splits.train.names or ()), *(splits.test.names or ())))
+
+
+def test_names_that_are_no_text_are_kept(tmp_path, monkeypatch):
+    root = image_folder(tmp_path / "pets")
+    picture = next((root / "train").rglob("*.png"))
+    picture.rename(os.fsdecode(os.fsencode(picture.parent) + b"/\xff\xfe.png"))
+    first = load_data(str(root))
+    monkeypatch.setattr("cifarnet.data.folders.read_images", None)
+    assert load_data(str(root)).train.names == first.train.names

@@ -1,8 +1,14 @@
+import errno
+import os
+import shutil
+from pathlib import Path
+
 import pytest
 
+from cifarnet.data.cache import decoded_dir
 from cifarnet.data.dataset import LeftOut
 from cifarnet.data.sources import load_data
-from cifarnet.errors import DataError
+from cifarnet.errors import DataError, FileAccessError
 from tests.support.datasets import assert_same, fill
 
 
@@ -60,6 +66,23 @@ def test_the_cache_hands_skipped_pictures_only_to_those_who_ask(pets, monkeypatc
     again = load_data(str(pets), skip_broken=True)
     assert_same(again, first)
     assert again.left_out == first.left_out
+
+
+def test_pictures_that_the_system_can_not_read_now_are_not_left_out(pets, monkeypatch):
+    whole, read = load_data(str(pets)), Path.read_bytes
+    shutil.rmtree(decoded_dir())
+
+    def failing(path):
+        if path.name == "3.png":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", failing)
+        for skip_broken in (True, False):
+            with pytest.raises(FileAccessError, match=r"3\.png can't be read: Input/output error"):
+                load_data(str(pets), skip_broken=skip_broken)
+    assert_same(load_data(str(pets), skip_broken=True), whole)
 
 
 def test_without_broken_pictures_the_option_changes_nothing(pets, monkeypatch):
