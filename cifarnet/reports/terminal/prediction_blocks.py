@@ -12,12 +12,13 @@ from cifarnet.plurals import counted
 from cifarnet.printable import printable, printable_lines
 from cifarnet.reports.text import REJECTION, percent
 
-_BAR = 20
+_BAR_LIMIT = 20
 _EIGHTHS = ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")
-_NAME_LIMIT = 60
+_LEAST_NAME, _NAME_LIMIT = 10, 60
 _CLASS_LIMIT = 20
 _NAMED_CLASSES = 10
-_OTHER_COLUMNS = 2 + 2 + _BAR + 2 + 7  # Two blanks between columns; a percentage such as " 93.1 %".
+_GAP = 2
+_SHARE = 7  # Such as "100.0 %".
 
 Pairs = Sequence[tuple[str, float]]
 """(class, probability), likeliest first."""
@@ -32,15 +33,19 @@ class Columns:
 
     name: int
     class_name: int
+    bar: int
 
     @classmethod
     def fitting(cls, names: Iterable[str], class_names: Iterable[str], width: int) -> Self:
         """Return the widths with which blocks of pictures of these ``names`` fit ``width`` columns.
 
-        Longer names are folded.
+        Longer names are folded. On a narrow terminal first the bars become shorter and vanish, then the names of
+        classes are cut. At 30 columns a class still has 9 of them, and its percentage.
         """
-        class_name = min(_CLASS_LIMIT, _longest(class_names))
-        return cls(max(10, min(_longest(names), _NAME_LIMIT, width - class_name - _OTHER_COLUMNS)), class_name)
+        class_name = min(_CLASS_LIMIT, _longest(class_names), max(1, width - _LEAST_NAME - _SHARE - 2 * _GAP))
+        rest = width - class_name - _SHARE - 3 * _GAP
+        name = max(_LEAST_NAME, min(_longest(names), _NAME_LIMIT, rest - _BAR_LIMIT))
+        return cls(name, class_name, max(0, min(_BAR_LIMIT, rest - name)))
 
 
 def _longest(texts: Iterable[str]) -> int:
@@ -58,18 +63,20 @@ def network_line(name: str, title: str, class_names: Sequence[str]) -> str:
 
 def prediction_block(image: str, predictions: Pairs, columns: Columns, rejected: bool | None = None) -> Table:
     """Return the block of a picture: its name, whether it is ``rejected``, and a line with a bar for each class."""
-    block = Table.grid(padding=(0, 2), pad_edge=False)
+    block = Table.grid(padding=(0, _GAP), pad_edge=False)
     block.add_column(width=columns.name, overflow="fold")
+    # A line that wrapped would move the lines below it away from their classes.
     block.add_column(width=columns.class_name, overflow="ellipsis", no_wrap=True)
-    block.add_column(width=_BAR)
-    block.add_column(width=7, justify="right")
-    classes = Text("\n".join(printable(name) for name, _ in predictions))
-    bars = Text("\n".join(bar(share, _BAR) for _, share in predictions), style="cyan")
-    shares = Text("\n".join(percent(share, 1) for _, share in predictions))
+    cells = [Text("\n".join(printable(name) for name, _ in predictions))]
+    if columns.bar:
+        block.add_column(width=columns.bar, no_wrap=True)
+        cells.append(Text("\n".join(bar(share, columns.bar) for _, share in predictions), style="cyan"))
+    block.add_column(width=_SHARE, justify="right", no_wrap=True)
+    cells.append(Text("\n".join(percent(share, 1) for _, share in predictions)))
     name = Text(printable(image), style="bold")
     if rejected:
         name.append(f"\n{REJECTION}", style="not bold yellow")
-    block.add_row(name, classes, bars, shares)
+    block.add_row(name, *cells)
     return block
 
 
