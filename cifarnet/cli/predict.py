@@ -85,7 +85,7 @@ def predict(
         typer.Option(
             metavar="DIR",
             help="Save in DIR a heat map of each picture that shows which places support its likeliest class"
-            " (Grad-CAM). The maps ignore --tta.",
+            " (Grad-CAM). No file is replaced: a map whose name is taken gets a number. The maps ignore --tta.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,

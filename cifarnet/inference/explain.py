@@ -207,8 +207,12 @@ def _interpolation(pixels: int, begin: float, end: float, cells: int) -> np.ndar
 
 
 def explanation_paths(sources: Sequence[ImageSource], directory: Path) -> list[Path]:
-    """Return a file in ``directory`` for the heat map of each source. All differ, and none is a source itself."""
-    taken = {_key(source.content) for source in sources if isinstance(source.content, Path)}
+    """Return a new file in ``directory`` for the heat map of each source.
+
+    All differ, also where a file system ignores case. Where a name is taken, by the map of another source or by
+    anything that is in ``directory`` already, the next free number is added to it.
+    """
+    taken: set[str] = set()
     tried: dict[str, int] = {}
     paths = []
     for source in sources:
@@ -216,16 +220,11 @@ def explanation_paths(sources: Sequence[ImageSource], directory: Path) -> list[P
         while True:
             number = tried[stem.casefold()] = tried.get(stem.casefold(), 0) + 1
             path = directory / f"{stem}-explained{'' if number == 1 else f'-{number}'}.png"
-            if _key(path) not in taken:
+            if path.name.casefold() not in taken and not os.path.lexists(path):
                 break
-        taken.add(_key(path))
+        taken.add(path.name.casefold())
         paths.append(path)
     return paths
-
-
-def _key(path: Path) -> str:
-    # Some file systems ignore case.
-    return str(path.parent.resolve() / path.name).casefold()
 
 
 def prepare_directory(directory: Path) -> None:

@@ -334,11 +334,28 @@ def test_explanations_are_drawn_one_for_each_picture_can_be_read(weights, tmp_pa
 @pytest.mark.usefixtures("photos")
 def test_json_names_explanations_and_pictures_are_kept(weights, tmp_path):
     inputs = {path: path.read_bytes() for path in tmp_path.glob("*.png")}
-    for round_ in range(2):
+    for number in ("", "-2"):
         result = predict(*(path.name for path in inputs), "--weights", weights, "--explain", ".", "--json")
         named = {each["image"]: each["explanation"] for each in json.loads(result.stdout) if "error" not in each}
-        assert named == {"a[red].png": "a[red]-explained.png", "c.png": "c-explained.png"}, round_
+        assert named == {"a[red].png": f"a[red]-explained{number}.png", "c.png": f"c-explained{number}.png"}
     assert {path: path.read_bytes() for path in inputs} == inputs
+
+
+@pytest.mark.usefixtures("photos")
+def test_a_map_replaces_no_earlier_map_and_no_picture_behind_a_link(weights, tmp_path):
+    before = {}
+    for seed in range(2):
+        save_picture(tmp_path / f"p{seed}/a.png", seed)
+        assert predict(f"p{seed}/a.png", "--weights", weights, "--explain", "maps").exit_code == 0
+        assert {path: path.read_bytes() for path in before} == before
+        before = {path: path.read_bytes() for path in (tmp_path / "maps").iterdir()}
+    assert len(set(before.values())) == 2
+    picture = save_picture(tmp_path / "maps/link-explained.png", 2)
+    content = picture.read_bytes()
+    (tmp_path / "link.png").symlink_to(picture)
+    assert predict("link.png", "--weights", weights, "--explain", "maps").exit_code == 0
+    assert picture.read_bytes() == content
+    assert (tmp_path / "maps/link-explained-2.png").is_file()
 
 
 @pytest.mark.usefixtures("photos")

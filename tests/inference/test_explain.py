@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -195,6 +196,7 @@ def test_a_picture_is_explained_upright(classifier, tmp_path):
 def test_every_picture_has_file_own_and_none_is_picture_itself(tmp_path):
     names = ["a.png", "A.jpg", "sub/a.png", "a-explained.png", "long" * 60 + ".png"]
     sources = [ImageSource(str(tmp_path / name), tmp_path / name) for name in names] + [ImageSource("-", b"")]
+    (tmp_path / "a-explained.png").write_bytes(b"a picture")
     paths = explanation_paths(sources, tmp_path)
     assert len({str(path).casefold() for path in paths}) == len(sources)
     assert not {source.content for source in sources} & set(paths)
@@ -208,6 +210,15 @@ def test_every_picture_has_file_own_and_none_is_picture_itself(tmp_path):
     assert paths[5].name == "stdin-explained.png"
     write_bytes(paths[4], b"a name that the file system takes")
     assert paths[4].is_file()
+
+
+def test_a_map_never_takes_the_name_of_a_file_that_is_there(tmp_path):
+    for name in ("a-explained.png", "a-explained-3.png"):
+        (tmp_path / name).write_text("precious")
+    (tmp_path / "a-explained-4.png").symlink_to("nowhere")
+    sources = [ImageSource(name, Path(name)) for name in ("p1/a.png", "p2/a.jpg", "b.png")]
+    names = [path.name for path in explanation_paths(sources, tmp_path)]
+    assert names == ["a-explained-2.png", "a-explained-5.png", "b-explained.png"]
 
 
 def test_a_folder_is_made_where_it_is_missing(tmp_path):
