@@ -243,8 +243,8 @@ def score(
     weights = classifier.weights
     if tta not in TTA:
         raise unknown_value("tta", tta, TTA)
-    if batch_size is not None and batch_size < 1:
-        raise invalid("batch_size", "must be at least 1", batch_size)
+    if batch_size is not None:
+        require_whole("batch_size", batch_size, low=1)
     if corrupt_images is not None:
         require_whole("corrupt_images", corrupt_images, low=1)
         if not corrupt:

@@ -1,12 +1,14 @@
 import json
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+import cifarnet
 from cifarnet.data.sources import load_data
 from cifarnet.errors import DataError, InvalidValueError, WeightsError
 from cifarnet.evaluation import evaluate as evaluation
@@ -142,6 +144,15 @@ def test_run_with_unknown_held_out_images_is_not_scored(tmp_path, constant_weigh
 def test_weights_that_do_not_exist_are_refused(tmp_path):
     with pytest.raises(WeightsError, match="no run or weight file"):
         evaluate(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(("size", "received"), [(2.5, "2.5"), ("3", '"3"'), (True, "true"), (0, "0")])
+def test_impossible_batch_sizes_are_refused_before_data_are_read(constant_weights, size, received):
+    message = f"`batch_size` must be a whole number, at least 1. Received: {received}"
+    for score in (partial(evaluate, constant_weights), cifarnet.load(constant_weights).evaluate):
+        with pytest.raises(InvalidValueError) as refused:
+            score("missing", batch_size=size)
+        assert str(refused.value) == message
 
 
 def test_an_unknown_kind_of_test_time_augmentation_is_refused(folder, constant_weights):
