@@ -50,7 +50,8 @@ def picture_sources(pictures: Any) -> tuple[Iterable[list[ImageSource]], bool]:
             pictures = list(pictures)
     if _is_content(pictures):
         return [_sources(pictures, ONE)], True
-    if isinstance(pictures, Mapping) or not isinstance(pictures, Iterable):
+    # An open file is an iterable of its lines.
+    if isinstance(pictures, Mapping) or _is_open_file(pictures) or not isinstance(pictures, Iterable):
         raise _refused(pictures, _ALL)
     return _groups(pictures), False
 
@@ -91,6 +92,11 @@ def _is_content(value: object) -> bool:
     return isinstance(value, bytes | np.ndarray | Image)
 
 
+def _is_open_file(value: object) -> bool:
+    # Python's named temporary files are no io.IOBase.
+    return hasattr(value, "readline")
+
+
 def _require_levels(array: np.ndarray, what: str, dimensions: tuple[int, ...] = (2, 3)) -> None:
     """Check the type and the shape of the levels of a picture, or of several along a first axis.
 
@@ -118,7 +124,10 @@ def _require_levels(array: np.ndarray, what: str, dimensions: tuple[int, ...] = 
 
 
 def _refused(value: object, what: str) -> InvalidValueError:
-    return invalid("pictures", f"takes {_VALID}", value, valid=_VALID, received=f"{value!r:.80}", what=what)
+    remedy = "Give the content of the open file, which its read() returns." if _is_open_file(value) else ""
+    return invalid(
+        "pictures", f"takes {_VALID}", value, valid=_VALID, remedy=remedy, received=f"{value!r:.80}", what=what
+    )
 
 
 def _at_path(path: "str | os.PathLike[str]") -> list[ImageSource]:

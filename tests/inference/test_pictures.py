@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import numpy as np
 import pytest
@@ -149,6 +150,19 @@ def test_grey_arrays_of_any_size_are_pictures(classifier):
 def test_anything_else_is_refused_with_what_is_taken(classifier, wrong, message):
     with pytest.raises(InvalidValueError, match=f"{message}"):
         classifier.predict(wrong)
+
+
+def test_an_open_file_is_refused_with_what_to_give(classifier, photos):
+    taken = "a path, a PIL image, a uint8 array, the content of a file as bytes, or several of these"
+    with open(photos / "a.png", "rb") as opened, NamedTemporaryFile() as temporary:
+        for file in (opened, temporary):
+            for pictures, what in ((file, "pictures"), ([file], "pictures[0]")):
+                with pytest.raises(InvalidValueError) as refused:
+                    classifier.predict(pictures)
+                assert str(refused.value) == (
+                    f"`{what}` takes {taken}. Give the content of the open file, which its read() returns."
+                    f" Received: {file!r:.80}"
+                )
 
 
 @pytest.mark.parametrize("empty", [np.zeros((0, 8), np.uint8), Image.new("RGB", (0, 8))], ids=["array", "image"])
