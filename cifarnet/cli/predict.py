@@ -272,11 +272,12 @@ def _print_json(predictions: Iterable["Prediction"]) -> None:
     separator = "["
     try:
         for prediction in predictions:
-            print(f"{separator}\n{console.json_text(prediction.to_dict())}", end="")
+            # The line is ended at once, because a message on the same terminal may follow.
+            print(f"{separator}{console.json_text(prediction.to_dict())}")
             separator = ","
     finally:
         # The output is valid JSON even if an error ends the command.
-        print("\n]" if separator == "," else "[]")
+        print("]" if separator == "," else "[]")
 
 
 def _print_csv(predictions: Iterable["Prediction"], top_k: int, reject: bool) -> None:

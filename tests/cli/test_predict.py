@@ -122,6 +122,17 @@ def test_json_list_with_object_per_image_in_order_of_arguments(weights):
 
 
 @pytest.mark.usefixtures("photos")
+def test_errors_between_json_objects_have_their_own_lines(weights):
+    pictures = ["c.png", "b.png", "a[red].png"]
+    run = [sys.executable, "-u", "-m", "cifarnet", "predict", *pictures, "--weights", weights, "--json"]
+    done = subprocess.run(run, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    named, first, error, *others = done.stdout.splitlines()
+    assert (f"{named}\n", error) == (network(weights), "b.png is not a PNG, JPEG, WebP, BMP, GIF or TIFF image.")
+    assert [each["image"] for each in json.loads("".join([first, *others]))] == pictures
+    assert all(line.endswith("}") for line in (first, *others[:-1]))
+
+
+@pytest.mark.usefixtures("photos")
 def test_csv_has_a_row_per_image_with_an_error_column(weights):
     result = predict("c.png", "b.png", "--weights", weights, "--csv", "--top-k", "1")
     assert result.exit_code == 1
