@@ -121,6 +121,14 @@ def test_of_too_many_classes_those_with_most_mistakes_are_shown():
     assert {cell["images"] for cell in data(html)["cells"].values()} <= {2}
 
 
+def test_of_too_many_classes_without_mistakes_those_with_images_are_shown():
+    shown = gallery([45, 46, 46], [45, 46, 46], [0.9, 0.8, 0.7], [f"class {k}" for k in range(50)])
+    html = confusion(shown)
+    assert html.count('<th scope="row">') == 40
+    assert data(html)["cells"].keys() == {"45,45", "46,46"}
+    assert "image/jpeg" in shown.style
+
+
 def test_large_images_are_reduced_to_the_size_of_a_tile():
     style = gallery(LABELS, PREDICTED, CONFIDENCE, size=200).style
     sheet = Image.open(io.BytesIO(base64.b64decode(re.search(r"base64,([^)]*)", style)[1])))

@@ -157,11 +157,15 @@ class Gallery:
 
     @cached_property
     def _classes(self) -> list[int]:
-        """The classes in the matrix: all, or the ``_CLASS_LIMIT`` classes with the most wrong answers."""
+        """The classes in the matrix: all, or the ``_CLASS_LIMIT`` classes with the most wrong answers.
+
+        Of classes with equally many, those with the most images come first.
+        """
         if len(self.names) <= _CLASS_LIMIT:
             return list(range(len(self.names)))
         wrong = np.bincount(self.labels[self.predicted != self.labels], minlength=len(self.names))
-        return sorted(np.argsort(-wrong, kind="stable")[:_CLASS_LIMIT].tolist())
+        images = np.bincount(self.labels, minlength=len(self.names))
+        return sorted(np.lexsort((-images, -wrong))[:_CLASS_LIMIT].tolist())
 
     def matrix(self) -> Matrix:
         """Return the confusion matrix (rows: true class, columns: predicted class)."""
