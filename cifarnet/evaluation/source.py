@@ -69,15 +69,15 @@ class Source:
 
         Raises:
             InvalidValueError: when ``test_split`` differs from that of the training.
-            DataError: when the recorded images have changed and the test images were held out of them, or when a moved
-                source holds other images.
+            DataError: when the recorded images have changed or have test images now, and the test images were held out
+                of them, or when a moved source holds other images.
         """
         origin = self.trained_on
         if origin is None or not (self._is_recorded or is_training_data(origin, self.name, load)):
             return load(self.name, test_split), None
         split = required_split(origin, str(self.weights), test_split)
         try:
-            splits = load(self.name, split)
+            splits = load_split(self.name, str(self.weights), split, test_split, load)
         except (DataError, InvalidValueError) as error:
             if self.moved:
                 raise self._elsewhere(origin, str(error)) from error
@@ -86,11 +86,7 @@ class Source:
         if changed and self.moved:
             raise self._elsewhere(origin, "Their SHA-256 differs.")
         if changed and origin.test_split is not None:
-            raise DataError(
-                f"{self.name} does not hold the images any more that {self.weights} was trained on (their SHA-256"
-                " differs). Its test images were held out of them, and can't be separated from the training images now."
-                f" Restore the images, or give others with `data`. Received: {self.name}"
-            )
+            raise _changed_images(self.name, str(self.weights), "their SHA-256 differs")
         return splits, None if self.chosen else changed
 
     def _elsewhere(self, origin: TrainedOn, reason: str) -> DataError:
@@ -234,3 +230,34 @@ def required_split(origin: TrainedOn, weights: str, test_split: float | None) ->
             remedy="Leave `test_split` out.",
         )
     return test_split if held_out is None else held_out
+
+
+def load_split(source: str, weights: str, split: float | None, test_split: float | None, load: Load) -> Splits:
+    """Return the images of the training data ``source`` of ``weights``.
+
+    Args:
+        source: the data source.
+        weights: the weights, for messages.
+        split: the result of ``required_split``.
+        test_split: the fraction that the caller gave, or None.
+        load: reads the data source.
+
+    Raises:
+        DataError: when test images were held out in the training, and ``source`` has test images now.
+        InvalidValueError: when it has test images, and the caller gave ``test_split``.
+    """
+    try:
+        return load(source, split)
+    except InvalidValueError as error:
+        # An option that was not given can't be the fault.
+        if split is None or test_split is not None:
+            raise
+        raise _changed_images(source, weights, "they have test images of their own now") from error
+
+
+def _changed_images(source: str, weights: str, reason: str) -> DataError:
+    return DataError(
+        f"{source} does not hold the images any more that {weights} was trained on ({reason}). Its test images were"
+        " held out of them, and can't be separated from the training images now. Restore the images, or give others"
+        f" with `data`. Received: {source}"
+    )

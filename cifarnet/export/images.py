@@ -9,7 +9,7 @@ from cifarnet.data.dataset import Splits
 from cifarnet.data.progress import Progress
 from cifarnet.data.sources import load_data, source_name
 from cifarnet.errors import DataError, InvalidValueError
-from cifarnet.evaluation.source import required_split
+from cifarnet.evaluation.source import load_split, required_split
 from cifarnet.files import StrPath
 from cifarnet.weights.record import Weights
 
@@ -52,7 +52,8 @@ def find_images(
         report: receives the progress.
 
     Raises:
-        DataError: when ``data`` can't be read, or with ``int8`` has other classes.
+        DataError: when ``data`` can't be read, has test images now that were held out in the training, or with ``int8``
+            has other classes.
         InvalidValueError: when ``int8`` needs training images, and there are none; and for another ``test_split`` than
             that of the training.
     """
@@ -88,12 +89,15 @@ def _recorded(weights: Weights, *, allow_names: bool) -> str | None:
 
 
 def _load(weights: Weights, source: str, test_split: float | None, report: Progress) -> Splits:
-    origin, split = weights.trained_on, test_split
-    if origin is not None and origin.is_at(source):
-        split = required_split(origin, f"The {weights.spec.title}", test_split)
+    origin, title, size = weights.trained_on, weights.spec.title, weights.spec.image_size
     broken = origin is not None and origin.skip_broken
-    size = weights.spec.image_size
-    return load_data(source, test_split=split, image_size=size, skip_broken=broken, report=report)
+
+    def load(name: str, split: float | None) -> Splits:
+        return load_data(name, test_split=split, image_size=size, skip_broken=broken, report=report)
+
+    if origin is None or not origin.is_at(source):
+        return load(source, test_split)
+    return load_split(source, f"the {title}", required_split(origin, f"The {title}", test_split), test_split, load)
 
 
 def _of_source(weights: Weights, source: str, splits: Splits, int8: bool) -> Images:

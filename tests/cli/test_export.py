@@ -1,4 +1,5 @@
 import json
+import os
 from dataclasses import replace
 
 import pytest
@@ -6,11 +7,14 @@ from typer.testing import CliRunner
 
 from cifarnet.cli import console
 from cifarnet.cli.main import app
-from cifarnet.errors import InvalidValueError
+from cifarnet.errors import DataError, InvalidValueError
 from cifarnet.export import FORMATS, Exported
 from cifarnet.export.quantization import Figures, Int8Cost
 from cifarnet.export.verify import Comparison
 from cifarnet.reports.terminal.export_tables import render_export
+from cifarnet.runs.provenance import TrainedOn
+from cifarnet.weights.formats import load_weights
+from cifarnet.weights.formats.hdf5 import save_weights
 from tests.support.networks import save_image_folder, save_tiny_weights
 
 COMPARISON = Comparison(500, "synthetic:500", "keras", 1.5e-7, 2, 1)
@@ -48,6 +52,16 @@ def test_own_images_without_test_images_need_a_split(weights, tmp_path):
     assert "Compared            2 images of data" in invoke(*words, "--test-split", "0.2").stdout
     result = invoke(weights, "--test-split", "0.2", "--format", "safetensors")
     assert "`test_split` needs `data` to split" in str(result.exception)
+
+
+def test_recorded_images_that_have_test_images_now_are_not_compared(weights, tmp_path):
+    folder = save_image_folder(tmp_path / "data", {"ant": (5, 2), "bee": (5, 2)})
+    origin = TrainedOn("data", os.path.realpath(folder), None, 0.2)
+    save_weights(weights, replace(load_weights(weights), trained_on=origin))
+    assert "500 images of synthetic:500" in invoke(weights, "--format", "safetensors").stdout
+    result = invoke(weights, "--format", "safetensors", "--replace", "--data", folder)
+    assert isinstance(result.exception, DataError)
+    assert "data does not hold the images any more that the ResNet-8 was trained on" in str(result.exception)
 
 
 def test_json_has_the_figures(weights):

@@ -183,6 +183,18 @@ def test_changed_images_that_were_divided_are_refused(divided):
         evaluate(divided / "copy.h5")
 
 
+def test_divided_images_that_have_test_images_now_are_refused_without_naming_a_split(divided):
+    save_image_folder(divided / "images", COUNTS)
+    for data in (None, str(divided / "images")):
+        with pytest.raises(
+            DataError, match=r"any more that .*copy\.h5 was trained on \(they have test images"
+        ) as refused:
+            evaluate(divided / "copy.h5", data)
+        assert "split" not in str(refused.value)
+    with pytest.raises(InvalidValueError, match="`test_split` is only for sources without"):
+        evaluate(divided / "copy.h5", test_split=0.5)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
