@@ -51,8 +51,24 @@ def write_page(path: Path, html: str) -> None:
 
 
 def these_commands() -> list[list[str]]:
-    """Return the running command as words, after the ``cd`` that its relative paths refer to."""
-    return [["cd", str(Path.cwd())], ["cifarnet", *sys.argv[1:]]]
+    """Return the running command as words, after the ``cd`` that its relative paths refer to.
+
+    ``--mirror`` is left out: its address may hold a password, and doesn't change the results.
+    """
+    return [["cd", str(Path.cwd())], ["cifarnet", *_without_mirrors(sys.argv[1:])]]
+
+
+def _without_mirrors(words: Sequence[str]) -> list[str]:
+    kept: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        if word == "--":  # File names follow.
+            return [*kept, word, *rest]
+        if word == "--mirror":
+            next(rest, None)
+        elif not word.startswith("--mirror="):
+            kept.append(word)
+    return kept
 
 
 def evaluation_html(

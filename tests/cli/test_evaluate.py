@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cifarnet.cli.main import app
+from cifarnet.cli.reporting import these_commands
 from cifarnet.cli.spelling import with_options
 from cifarnet.data.sources import load_data
 from cifarnet.errors import DataError, InvalidValueError, RunError, StorageError, WeightsError
@@ -184,6 +185,22 @@ def test_a_report_is_one_page_with_the_scores_and_the_command(weights, folder, t
     assert "16.67 %" in html
     assert f"cifarnet evaluate {weights} --data {folder}" in html
     assert "taken for bee" in html
+
+
+def test_a_report_lacks_the_addresses_of_mirrors(weights, folder, tmp_path, monkeypatch):
+    page = tmp_path / "report.html"
+    mirrors = ["--mirror", "https://user:secret@host/x", "--mirror=https://user:secret@host/y"]
+    words = ["evaluate", *mirrors, weights, "--data", folder, "--report", str(page)]
+    monkeypatch.setattr(sys, "argv", ["cifarnet", *words])
+    assert CliRunner().invoke(app, words).exit_code == 0
+    html = page.read_text(encoding="utf-8")
+    assert f"cifarnet evaluate {weights} --data {folder}" in html
+    assert "secret" not in html
+
+
+def test_file_names_after_two_dashes_are_part_of_the_command(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["cifarnet", "predict", "--", "--mirror", "a.png"])
+    assert these_commands()[1] == ["cifarnet", "predict", "--", "--mirror", "a.png"]
 
 
 def test_an_unwritable_report_is_refused_before_any_work(weights, folder, tmp_path):
