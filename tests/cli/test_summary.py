@@ -11,6 +11,7 @@ from cifarnet.models.initial import initial_weights
 from cifarnet.models.spec import PRESETS, ModelSpec, describe
 from cifarnet.preprocessing import Normalization
 from cifarnet.reports.terminal.network_tables import render_network, summary_data
+from cifarnet.weights.formats import load_weights
 from cifarnet.weights.formats.hdf5 import save_weights
 from cifarnet.weights.record import Weights
 
@@ -122,6 +123,13 @@ def test_a_size_that_a_network_does_not_take_is_refused(arguments, message):
     error = CliRunner().invoke(app, ["summary", *arguments]).exception
     assert isinstance(error, InvalidValueError)
     assert message in str(error)
+
+
+def test_the_accuracy_is_that_of_the_image_size_of_the_weights(weight_file):
+    size = load_weights(weight_file).spec.image_size
+    assert summary("--weights", str(weight_file)).endswith("test accuracy: 62.50%\n")
+    resized = summary("--weights", str(weight_file), "--image-size", "48")
+    assert resized.endswith(f"test accuracy: 62.50% at {size} pixels\n")
 
 
 def test_image_size_of_weights_must_fit(weight_file, tmp_path):

@@ -105,6 +105,8 @@ def render_network(data: Mapping[str, Any], header: Mapping[str, Any] | None) ->
     ]
     if header:
         accuracy = "unknown" if header["accuracy"] is None else f"{header['accuracy']:.2%}"
+        if header["accuracy"] is not None and (size := header["spec"]["image_size"]) != data["image_size"]:
+            accuracy += f" at {size} pixels"
         facts += [
             f"Classes: {', '.join(header['class_names'])}",
             "Normalization: mean {mean}, standard deviation {std}".format(
