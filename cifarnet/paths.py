@@ -1,9 +1,9 @@
-"""The folders of cifarnet's cache and weights, and the expansion of paths that users type."""
+"""The folders of cifarnet's cache and weights, and the expansion and names of paths that users type."""
 
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from cifarnet.errors import NoHomeError
 
@@ -78,6 +78,12 @@ def typed(path: Path) -> Path:
         with suppress(RuntimeError):
             path = path.expanduser()
     return path.absolute()
+
+
+def last_name(path: str) -> str:
+    """Return the last name in ``path`` as text for a title; for ``.`` and ``..``, the name of that folder."""
+    name = PurePath(path).name
+    return (PurePath(os.path.realpath(path)).name or path) if name in ("", "..") else name
 
 
 def _platform_dir(find: Callable[..., Path], purpose: str, variable: str) -> Path:

@@ -23,6 +23,16 @@ def no_account(monkeypatch):
     monkeypatch.setattr(pwd, "getpwuid", unknown)
 
 
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [(".", "here"), ("", "here"), ("..", "above"), ("in/..", "here"), ("in/.", "in"), ("a/b.npz", "b.npz"), ("/", "/")],
+)
+def test_a_folder_is_called_by_its_name_also_from_inside(tmp_path, monkeypatch, path, name):
+    (tmp_path / "above/here/in").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "above/here")
+    assert paths.last_name(path) == name
+
+
 def test_the_folders_are_the_platforms(monkeypatch):
     import platformdirs
 

@@ -128,8 +128,9 @@ def evaluate(
         out.print(render_evaluation(scores, out.width))
     if report_file:
         from cifarnet.cli.reporting import evaluation_html, these_commands, write_page
+        from cifarnet.paths import last_name
         from cifarnet.reports.html.evaluation_page import about_evaluation
 
-        title = f"{scores['network']} on {Path(scores['data']).name}"
+        title = f"{scores['network']} on {last_name(scores['data'])}"
         about = about_evaluation(scores)
         write_page(report_file, evaluation_html(scores, evaluation.scored, title, about, these_commands(), source.run))

@@ -5,9 +5,9 @@ A ``comparison`` has the keys of ``cifarnet compare --json``.
 
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
-from pathlib import PurePath
 from typing import Any, NamedTuple
 
+from cifarnet.paths import last_name
 from cifarnet.plurals import counted
 from cifarnet.printable import printable
 from cifarnet.reports.text import percent
@@ -57,7 +57,7 @@ def _group_name(group: Mapping[str, Any], names: Mapping[str, str]) -> str:
 def run_names(comparison: Mapping[str, Any]) -> dict[str, str]:
     """Return the name of each run by its path: the last part of the path, or all of it where last parts are equal."""
     paths = [run["run"] for group in comparison["groups"] for run in group["runs"]]
-    short = [PurePath(path).name or path for path in paths]
+    short = [last_name(path) for path in paths]
     chosen = short if len(set(short)) == len(short) else paths
     return {path: printable(name) for path, name in zip(paths, chosen, strict=True)}
 

@@ -314,4 +314,7 @@ def _test_set(source: Path) -> tuple[str | None, int | None]:
     run = Run(source)
     origin, result = run.trained_on, run.result
     # An index that had one of the two alone could not be read.
-    return (origin.data, result.images) if origin and result and result.images else (None, None)
+    if not (origin and result and result.images):
+        return None, None
+    # The path as it was given is valid only in the folder of the training.
+    return origin.data_path or origin.data, result.images

@@ -187,6 +187,13 @@ def test_a_report_is_one_page_with_the_scores_and_the_command(weights, folder, t
     assert "taken for bee" in html
 
 
+def test_a_report_on_the_current_folder_has_its_name(weights, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder)
+    page = tmp_path / "report.html"
+    assert evaluate(weights, "--data", ".", "--report", str(page)).exit_code == 0
+    assert f"<title>ResNet-8 on {Path(folder).name}</title>" in page.read_text(encoding="utf-8")
+
+
 def test_a_report_lacks_the_addresses_of_mirrors(weights, folder, tmp_path, monkeypatch):
     page = tmp_path / "report.html"
     mirrors = ["--mirror", "https://user:secret@host/x", "--mirror=https://user:secret@host/y"]

@@ -45,11 +45,14 @@ def test_the_file_is_named_like_the_network(weights, tmp_path):
     assert (tmp_path / "resnet8.safetensors").is_file()
 
 
-def test_own_images_without_test_images_need_a_split(weights, tmp_path):
+def test_own_images_without_test_images_need_a_split(weights, tmp_path, monkeypatch):
     folder = save_image_folder(tmp_path / "data", {"ant": (5, 0), "bee": (5, 0)})
     words = (weights, "--format", "safetensors", "--data", folder)
     assert "or hold some of every class out with `test_split` 0.2" in str(invoke(*words).exception)
     assert "Compared            2 images of data" in invoke(*words, "--test-split", "0.2").stdout
+    monkeypatch.chdir(folder)
+    here = (weights, "--output", tmp_path / "n.safetensors", "--data", ".", "--test-split", "0.2")
+    assert "Compared            2 images of data" in invoke(*here, "--format", "safetensors").stdout
     result = invoke(weights, "--test-split", "0.2", "--format", "safetensors")
     assert "`test_split` needs `data` to split" in str(result.exception)
 

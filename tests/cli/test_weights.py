@@ -55,6 +55,20 @@ def add_flowers(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("origin", "name"), [({"data": ".", "data_path": "/pictures/flowers"}, "flowers"), ({"data": "."}, ".")]
+)
+def test_the_list_names_the_folder_in_which_a_run_was_started(tmp_path, origin, name):
+    run = tmp_path / "run"
+    run.mkdir()
+    save_tiny_weights(run / "weights.h5", ("ant", "bee"))
+    (run / "config.json").write_text(json.dumps(origin))
+    (run / "metrics.json").write_text(json.dumps({"images": 40}))
+    catalog.add(run, "insects")
+    row = next(line for line in invoke("weights").stdout.splitlines() if "insects" in line)
+    assert row.rstrip().endswith(f"40 of {name}")
+
+
+@pytest.mark.parametrize(
     ("width", "shown", "left_out"),
     [
         (160, ["Network", "Classes", "Accuracy", "95 % interval", "Test images"], ["Size"]),

@@ -65,6 +65,12 @@ def test_runs_of_the_same_name_are_distinguished_by_path():
     assert group_names(same) == ["a/x", "b/x"]
 
 
+def test_a_run_is_called_by_its_folder_also_from_inside(tmp_path, monkeypatch):
+    (tmp_path / "fast").mkdir()
+    monkeypatch.chdir(tmp_path / "fast")
+    assert group_names({**COMPARISON, "groups": [group([run(".")]), group([run("../slow")])]}) == ["fast", "slow"]
+
+
 def test_other_images_are_pointed_out():
     assert "different images" in shown({**COMPARISON, "same_images": False}, 200)
     assert "different images" not in shown(COMPARISON, 200)

@@ -1,13 +1,13 @@
 """The figures of an exported network as tables for a terminal, from the data that ``cifarnet export --json`` prints."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cifarnet.paths import last_name
 from cifarnet.plurals import counted
 from cifarnet.printable import printable
 from cifarnet.reports.text import percent
@@ -22,7 +22,7 @@ def render_export(exported: Mapping[str, Any]) -> Group:
     for label, value, style in (
         ("Written", f"{printable(exported['path'])}, {exported['bytes']:,} bytes", "bold"),
         ("Network", printable(exported["network"]), ""),
-        ("Compared", f"{counted(compared['images'], 'image')} of {printable(Path(compared['source']).name)}", ""),
+        ("Compared", f"{counted(compared['images'], 'image')} of {printable(last_name(compared['source']))}", ""),
         ("Largest difference", f"{compared['largest_difference']:.2g} in a probability", ""),
         ("Likeliest class", _agreement(compared), ""),
     ):

@@ -69,7 +69,9 @@ def _interval(entry: Mapping[str, Any]) -> str:
 
 
 def _test_set(entry: Mapping[str, Any]) -> str:
-    return _known(entry["test_images"], lambda images: f"{images:,} of {Path(entry['test_set']).name}")
+    return _known(
+        entry["test_images"], lambda images: f"{images:,} of {Path(entry['test_set']).name or entry['test_set']}"
+    )
 
 
 def _known(value: Any, text: Callable[[Any], str]) -> str:
