@@ -37,6 +37,7 @@ def test_the_page_has_results_curves_and_differences(tmp_path):
     assert result.exit_code == 0, result.output
     html = page.read_text(encoding="utf-8")
     assert "the best is &lt;deep&gt;$x$ with 90.00 %" in html
+    assert '<th scope="col" class="number"><button type="button">#</button>' in html
     assert "75.00 ± 7.07 %" in html
     assert "<deep>" not in html
     drawing = html[html.index("<svg") : html.index("</svg>")]

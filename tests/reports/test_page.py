@@ -18,6 +18,13 @@ def test_text_from_outside_stays_text():
     assert html.count(r"&lt;script&gt;alert(1)&lt;/script&gt;\x1b[2J") == 13
 
 
+@pytest.mark.parametrize(("names", "numeric"), [(0, ["Run", "Loss"]), (1, ["#", "Loss"])])
+def test_all_columns_but_that_of_the_names_are_sorted_by_number(names, numeric):
+    table = Table(["#", "Run", "Loss"], [["1", "fast", "0.5"]], names=names)
+    html = render(Page("Title", "Lead", [Section("Results", "table.html", table)]))
+    assert re.findall(r'<th scope="col" class="number"><button type="button">(.*?)</button>', html) == numeric
+
+
 def test_a_page_fetches_nothing():
     html = render(Page("Title", "Lead", [facts("One", [("a", "b")])], script="gallery.js"))
     assert not re.search(r"""(src|href)\s*=\s*["']?(https?:|//|file:)|@import|url\((?!data:)""", html)

@@ -17,7 +17,7 @@ from cifarnet.reports.text import percent
 def comparison_page(comparison: Mapping[str, Any], curves: Sequence[RunCurve]) -> str:
     """Return the page of a ``comparison`` (the keys of ``cifarnet compare --json``) with the ``curves`` of its runs."""
     names = group_names(comparison)
-    results = Table(*results_in_minutes(comparison), numeric_from=2, notes=notes_on(comparison))
+    results = Table(*results_in_minutes(comparison), names=1, notes=notes_on(comparison))
     sections = [Section("Results", "table.html", results)]
     drawn = [curve for curve in curves if curve.history]
     if drawn:

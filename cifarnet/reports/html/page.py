@@ -56,11 +56,14 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of text. Columns from index ``numeric_from`` on are aligned right and sorted by number."""
+    """A table of text. The column with the index ``names`` is sorted by text.
+
+    The others are aligned right and sorted by number.
+    """
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
-    numeric_from: int = 1
+    names: int = 0
     notes: Sequence[str] = ()
     drawing: Drawing | None = None
 
