@@ -258,6 +258,9 @@ def _checked(path: Path, row: ExportFormat, replace: bool) -> Path:
     if row.is_folder:
         if os.path.lexists(path) and not (os.path.isdir(path) and _is_replaceable(path)):
             raise invalid("path", f"must be a new folder, an empty one, or a {row.title} and nothing else", path)
+        # The shell that stands in it would be left in a folder that is gone.
+        if os.path.isdir(path) and os.path.samefile(path, os.curdir):
+            raise invalid("path", "must be another folder than the current one, which would be replaced", path)
         return _new(path, replace or not os.path.lexists(path) or not os.listdir(path))
     if path.suffix != row.suffix:
         raise invalid("path", f"must be a file whose name ends with {row.suffix}", path)

@@ -274,6 +274,15 @@ def test_only_an_empty_folder_or_a_savedmodel_is_replaced(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"new", "target", "other"}
 
 
+@pytest.mark.parametrize("path", [".", "../empty"])
+def test_the_current_folder_is_refused_before_any_work(tmp_path, monkeypatch, path):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    monkeypatch.setattr("cifarnet.export.build.build", lambda *arguments: pytest.fail("it was not refused"))
+    with pytest.raises(InvalidValueError, match="must be another folder than the current one"):
+        export_model(WEIGHTS, path, "savedmodel", replace=True)
+
+
 def test_a_missing_package_is_named_with_the_command(monkeypatch, tmp_path):
     monkeypatch.setattr("cifarnet.installation.is_installed", lambda name: False)
     with pytest.raises(BackendError, match=r"litert needs ai-edge-litert.* Install it with: .*ai-edge-litert"):
