@@ -224,7 +224,7 @@ def export_model(
         target = _checked(Path(f"{found.spec.name}{'-int8' if int8 else ''}{row.suffix}"), row, replace)
     if source is not None and os.path.realpath(target) == os.path.realpath(source):
         raise invalid("path", "must be another file than that of the weights, which would be lost", target)
-    require_writable(target.parent)
+    require_writable((target.resolve() if row.is_folder else target).parent)
     from cifarnet.export.build import build
 
     return build(found, target, format, importlib.import_module(row.module), int8, data, test_split, on_start, report)

@@ -156,6 +156,8 @@ def _size(path: Path) -> int:
 def move(path: Path, target: Path) -> None:
     """Move the file ``path``, with those beside it, or the folder to ``target``, whose content is replaced.
 
+    If ``target`` is a link to a folder, the folder is replaced, and the link is kept.
+
     Raises:
         StorageError: when the system refuses; what ``target`` was before is untouched.
     """
@@ -164,6 +166,7 @@ def move(path: Path, target: Path) -> None:
         for file in (*beside, path):
             write_bytes(target.with_suffix(file.suffix), file.read_bytes())
         return
+    target = target.resolve()
     unique = f"{os.getpid()}.{secrets.token_hex(4)}"
     new, old = (target.with_name(f".{target.name}.{unique}.{name}") for name in ("new", "old"))
     try:

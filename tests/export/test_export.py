@@ -274,6 +274,19 @@ def test_only_an_empty_folder_or_a_savedmodel_is_replaced(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"new", "target", "other"}
 
 
+def test_through_a_link_the_folder_is_replaced_and_the_link_kept(tmp_path):
+    new, real, link = tmp_path / "new", tmp_path / "models" / "real", tmp_path / "link"
+    for folder in (new, real):
+        folder.mkdir(parents=True)
+        (folder / "saved_model.pb").write_text(folder.name)
+    link.symlink_to(real)
+    build.move(new, link)
+    assert link.readlink() == real
+    assert (real / "saved_model.pb").read_text() == "new"
+    assert {path.name for path in tmp_path.iterdir()} == {"new", "models", "link"}
+    assert list(real.parent.iterdir()) == [real]
+
+
 @pytest.mark.parametrize("path", [".", "../empty"])
 def test_the_current_folder_is_refused_before_any_work(tmp_path, monkeypatch, path):
     (tmp_path / "empty").mkdir()
