@@ -318,7 +318,7 @@ def _adapted_recipe(recipe: Recipe, prepared: Prepared, data: RunData) -> tuple[
         make = verb(images, "makes", "make")
         notes.append(f"batches of {fitting.batch_size}: {counted(images, 'training image')} {make} few larger batches")
     recipe = fitting
-    if not (request.adapts_to_device and recipe.has_fast_sizes):
+    if "resolutions" in request.changes or not recipe.has_fast_sizes:
         return recipe, tuple(notes)
     steps = full_size_steps(recipe, size, recipe.total_steps(images))
     if not request.budget and steps < ENOUGH_FULL_SIZE_STEPS:

@@ -125,7 +125,7 @@ def train(
     prepared, choice = with_best_network(prepared, used, len(data.train))
     config, notes = resolve(prepared, inputs, data, backend, used, strategy)
     config, spec = replace(config, request_sha256=digest), replace(spec, name=config.model)
-    notes, keeps_sizes = (*start, *choice, *notes), not prepared.request.adapts_to_device
+    notes, keeps_sizes = (*start, *choice, *notes), "resolutions" in prepared.request.changes
     setup = Setup(config, data, prepared.origins, spec, normalization, data_seconds, notes, keeps_sizes)
     strategy.require_same("configuration", config.common_text)
     with _new_run(path, config, strategy) as run:

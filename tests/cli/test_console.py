@@ -40,13 +40,13 @@ def printed(monkeypatch, encoding: str, make) -> list[str]:
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1"])
 def test_bars_of_predictions_are_ascii_where_nothing_else_is(monkeypatch, encoding):
-    lines = printed(monkeypatch, encoding, lambda out: prediction_block("a.png", ANSWER, Columns(10, 12), None))
+    lines = printed(monkeypatch, encoding, lambda out: prediction_block("a.png", ANSWER, Columns(10, 12, 20), None))
     assert lines[0].split() == ["a.png", "cat", "#" * 14, "72.0", "%"]
     assert lines[1].split() == ["a-class-wit~", "#" * 6, "28.0", "%"]
 
 
 def test_bars_of_predictions_are_blocks_in_utf_8(monkeypatch):
-    lines = printed(monkeypatch, "utf-8", lambda out: prediction_block("a.png", ANSWER, Columns(10, 12), None))
+    lines = printed(monkeypatch, "utf-8", lambda out: prediction_block("a.png", ANSWER, Columns(10, 12, 20), None))
     assert lines[0].split() == ["a.png", "cat", "█" * 14 + "▍", "72.0", "%"]
 
 

@@ -265,7 +265,7 @@ def test_a_run_without_a_teacher_gets_none_later(taught, tmp_path):
         ({"class_names": tuple("abcdefghij")}, "the classes of the data, in the same order: circle, .*h5,"),
         (
             {"spec": replace(TEACHER.spec, image_size=16)},
-            "size that is trained on, 32 pixels, or .* `image_size` 16. Received: .* takes 16",
+            "images of 32 pixels, the size that .* `image_size` 16. Received: .* takes 16",
         ),
     ],
 )

@@ -121,7 +121,7 @@ def _links() -> bytes:
         info = tarfile.TarInfo(f"f/{row}")
         info.type, info.linkname = tarfile.SYMTYPE, f"{target}/{row}"
         found.append(info.tobuf(tarfile.GNU_FORMAT))
-    return b"".join(found)
+    return b"".join([*found, bytes(2 * tarfile.BLOCKSIZE)])
 
 
 TARS = {
