@@ -523,15 +523,6 @@ class Recipe:
             return self
         return replace(self, **ModelSpec(model).recipe_changes(self.name))
 
-    def differences(self) -> dict[str, Any]:
-        """Return the fields that differ from the named recipe of the same name; all fields if there is none."""
-        base = RECIPES.get(self.name)
-        return {
-            field.name: getattr(self, field.name)
-            for field in fields(self)
-            if base is None or getattr(base, field.name) != getattr(self, field.name)
-        }
-
     def changes(self) -> str:
         """Return ``changed_options`` as on the command line, such as ``steps 100, resolutions 24:0.6,28:0.2``."""
         return received(self.changed_options(), options_of(self), quote="")

@@ -199,7 +199,7 @@ class RunConfig(RunInputs):
                 continue
             if name in always or values[name] != _DEFAULTS[name]:
                 words += described.words(name, values[name])
-        changes = self.recipe.differences() if named else {}
+        changes = self.recipe.changed_options() if named else {}
         of_network = ModelSpec(self.model).recipe_changes(self.recipe.name)
         for adapted in (*_ADAPTED.get(self.recipe.name, ()), *of_network):
             changes[adapted] = getattr(self.recipe, adapted)

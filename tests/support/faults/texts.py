@@ -158,7 +158,7 @@ def _read_config(path: Path) -> None:
 
 def _used(recipe: Any) -> None:
     _shown(recipe.to_dict())
-    recipe.differences()
+    recipe.changed_options()
     assert recipe.settling_steps >= 0
     steps = recipe.total_steps(50_000)
     assert spans(recipe, 32)
