@@ -249,8 +249,9 @@ def _train(sweep: "Sweep", machine: "Machine", given: dict[str, Any]) -> "Outcom
     slots = machine.slots(jobs, plan.cores)
     common = [word for name in ("mirror", "save_interval") for word in _words(name, given.get(name))]
     common += [f"--{name}" for name in ("tensorboard",) if given.get(name)]
+    # Before the first run starts.
     for seed in seeds:
-        sweep.words(seed)  # Refuses the run of another seed, before the first run starts.
+        sweep.require_own(seed)
     with _screen(quiet) as screen:
         if seeds:
             screen.plan(sweep, seeds, slots)

@@ -252,11 +252,7 @@ class Sweep:
         """
         directory, request = self.directory(seed), self.plan.request(seed)
         if self.is_started(seed):
-            found: object = seed
-            with suppress(RunError):  # The process of the run reports a damaged configuration.
-                found = Run(directory).record.get("seed")
-            if found != seed:
-                raise RunError(f"{directory} has a run with the seed {shown(found)}. Move it to another folder.")
+            self.require_own(seed)
             moved = self._moved_since(directory)
             new = [word for name in moved for word in _OPTIONS[name].words(name, vars(request)[name])]
             return ["train", "--resume", str(directory), *new]
@@ -269,6 +265,20 @@ class Sweep:
                 if name in self.plan.options:
                     words += described.words(name, source[name])
         return words
+
+    def require_own(self, seed: int) -> None:
+        """Check that the directory of the run with ``seed`` has no run with another seed.
+
+        Raises:
+            RunError: when it has one.
+        """
+        directory = self.directory(seed)
+        found: object = seed
+        if self.is_started(seed):
+            with suppress(RunError):  # The process of the run reports a damaged configuration.
+                found = Run(directory).record.get("seed")
+        if found != seed:
+            raise RunError(f"{directory} has a run with the seed {shown(found)}. Move it to another folder.")
 
     def _choices_of_the_first(self, request: TrainRequest) -> list[str]:
         """Return the options that give a new run the network and the image sizes of the first run within its budget.
