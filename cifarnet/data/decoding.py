@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cifarnet.data import tiff
-from cifarnet.errors import DataError
+from cifarnet.errors import DataError, FileAccessError
 from cifarnet.installation import install_command
 
 if TYPE_CHECKING:
@@ -187,12 +187,22 @@ _PILLOW_SETTINGS = _PillowSettings()
 
 @contextmanager
 def pillow(what: str) -> Iterator[None]:
-    """Apply the Pillow settings, and turn any exception into a DataError about the picture ``what``."""
+    """Apply the Pillow settings, and turn any exception into a DataError about the picture ``what``.
+
+    Raises:
+        FileAccessError: when memory runs out, so that the picture may be intact.
+        DataError: after any other exception.
+    """
     try:
         with _PILLOW_SETTINGS:
             yield
     except DataError:
         raise
+    except MemoryError as error:
+        raise FileAccessError(
+            f"{what} can't be decoded: this machine has too little free memory. Close other programs, then try again. If"
+            " it happens again, remove the picture."
+        ) from error
     except Exception as error:
         # Damaged files make decoders raise nearly anything: OSError, SyntaxError, struct.error, ValueError, ...
         raise DataError(f"{what} is a damaged or truncated image: {str(error) or type(error).__name__}") from error

@@ -64,14 +64,16 @@ def load_data(
             or of a folder or archive in one of ``LAYOUTS``. Without ``cifar100-coarse``, files of CIFAR-100 are read
             with 100 classes.
         test_split: fraction of every class to hold out as test images, for a source without test images.
-        mirrors: for these data sets, addresses to try before the official one.
+        mirrors: addresses to try before the official one, for a data set that is given by its name alone.
         image_size: side of the images in pixels. Images of other sizes are cropped to a square and resized.
         seed: the seed for ``synthetic`` and ``test_split``.
-        skip_broken: leave out unreadable pictures of an image folder instead of raising a DataError.
+        skip_broken: leave out unreadable pictures of an image folder instead of raising a DataError. Other sources hold
+            no pictures to leave out: a damaged one always raises a DataError.
         report: receives the progress.
 
     Raises:
-        InvalidValueError: when ``source`` or ``test_split`` is invalid.
+        InvalidValueError: when ``source`` or ``test_split`` is invalid, or ``mirrors`` are given for a source that is
+            not downloaded.
         DataError: when the source is missing, damaged, in an unknown layout, or has no test images.
         DownloadError: when the named data set is not on this machine and can't be downloaded.
     """
@@ -83,6 +85,13 @@ def load_data(
         require_fraction("test_split", test_split)
         if named:  # Checked before anything is downloaded or read.
             raise _split_of_split_data(source, test_split)
+    if mirrors and not (named and named[0].wanted and not named[1]):
+        *first, last = (name for name, kind in NAMED.items() if kind.wanted)
+        # Without the addresses, which may hold a password.
+        raise InvalidValueError(
+            f"`mirrors` are addresses to download {', '.join(first)} or {last} from. Leave them out for other data."
+            f" Received: {source}"
+        )
     found: Parts | Path = Path(source)
     if named:
         kind, argument = named

@@ -85,6 +85,17 @@ def test_pictures_that_the_system_can_not_read_now_are_not_left_out(pets, monkey
     assert_same(load_data(str(pets), skip_broken=True), whole)
 
 
+def test_pictures_that_memory_does_not_suffice_for_are_not_left_out(pets, monkeypatch):
+    def failing(self):
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("PIL.ImageFile.ImageFile.load", failing)
+        for skip_broken in (True, False):
+            with pytest.raises(FileAccessError, match=r"png can't be decoded: this machine has too little free memory"):
+                load_data(str(pets), skip_broken=skip_broken)
+
+
 def test_without_broken_pictures_the_option_changes_nothing(pets, monkeypatch):
     first = load_data(str(pets), skip_broken=True)
     assert first.left_out == ()

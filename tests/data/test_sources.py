@@ -1,4 +1,5 @@
 import os
+import re
 
 import pytest
 
@@ -29,6 +30,14 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path, content):
 def test_an_empty_source_is_refused_rather_than_guessed(source):
     with pytest.raises(InvalidValueError, match="source is empty"):
         load_data(source)
+
+
+@pytest.mark.parametrize("source", ["synthetic", "synthetic:100", "cifar10:some/path", "some/path"])
+def test_mirrors_for_data_that_is_not_downloaded_are_refused(source):
+    message = r"`mirrors` are addresses to download cifar10, cifar100 or cifar100-coarse from\..*Received: "
+    with pytest.raises(InvalidValueError, match=message + re.escape(source)) as refusal:
+        load_data(source, mirrors=["https://user:secret@example.org"])
+    assert "secret" not in str(refusal.value)
 
 
 @pytest.mark.parametrize("name", ["pets.zip", "pets.tar.gz", "PETS.TGZ", "digits.npz"])
