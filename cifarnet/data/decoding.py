@@ -200,8 +200,8 @@ def pillow(what: str) -> Iterator[None]:
         raise
     except MemoryError as error:
         raise FileAccessError(
-            f"{what} can't be decoded: this machine has too little free memory. Close other programs, then try again. If"
-            " it happens again, remove the picture."
+            f"{what} can't be decoded: this machine has too little free memory. Close other programs, then try again."
+            " If it happens again, remove the picture."
         ) from error
     except Exception as error:
         # Damaged files make decoders raise nearly anything: OSError, SyntaxError, struct.error, ValueError, ...
