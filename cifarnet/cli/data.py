@@ -104,7 +104,7 @@ def data(
             splits = load_data(
                 source,
                 test_split=test_split,
-                mirrors=mirrors,
+                mirrors=() if download else mirrors,  # It is on this machine now.
                 image_size=32 if image_size is None else image_size,
                 skip_broken=skip_broken,
                 report=report,

@@ -21,7 +21,7 @@ from cifarnet.errors import DataError, InvalidValueError, did_you_mean_path
 from cifarnet.fields import IMAGE_SIZES, require_whole
 from cifarnet.files import StrPath, as_path, neither_file_nor_folder
 from cifarnet.paths import typed
-from cifarnet.plurals import counted
+from cifarnet.plurals import alternatives, counted
 
 __all__ = ["Progress", "load_data"]
 
@@ -86,12 +86,7 @@ def load_data(
         if named:  # Checked before anything is downloaded or read.
             raise _split_of_split_data(source, test_split)
     if mirrors and not (named and named[0].wanted and not named[1]):
-        *first, last = (name for name, kind in NAMED.items() if kind.wanted)
-        # Without the addresses, which may hold a password.
-        raise InvalidValueError(
-            f"`mirrors` are addresses to download {', '.join(first)} or {last} from. Leave them out for other data."
-            f" Received: {source}"
-        )
+        raise _mirrors_of_other_data(source)
     found: Parts | Path = Path(source)
     if named:
         kind, argument = named
@@ -152,6 +147,14 @@ def source_name(source: StrPath) -> str:
 def _split_of_split_data(source: str, test_split: float) -> InvalidValueError:
     return InvalidValueError(
         f"{source} has test images. `test_split` is only for sources without them. Received: {test_split}"
+    )
+
+
+def _mirrors_of_other_data(source: str) -> InvalidValueError:
+    names = alternatives([name for name, kind in NAMED.items() if kind.wanted])
+    # Without the addresses, which may hold a password.
+    return InvalidValueError(
+        f"`mirrors` are addresses to download {names} from. Leave them out for other data. Received: {source}"
     )
 
 

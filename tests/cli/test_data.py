@@ -120,6 +120,14 @@ def test_the_state_of_the_archive_is_shown(cache, content, state):
     assert state in console.file.getvalue()
 
 
+def test_a_mirror_of_a_download_stays_beside_another_source(pets, monkeypatch):
+    asked = []
+    monkeypatch.setattr("cifarnet.data.copies.fetch", lambda archive, folder, *, mirrors, report: asked.append(mirrors))
+    shown = data(pets, "--download", "--mirror", "https://example.org/one", "--json")
+    assert (shown.exit_code, asked) == (0, [["https://example.org/one"]])
+    assert json.loads(shown.stdout)["source"] == str(pets)
+
+
 def test_a_failed_download_lists_mirrors_and_a_remedy(cache, monkeypatch):
     # No connection leaves this machine: the proxy is a port on which nothing listens.
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
